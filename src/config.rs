@@ -1,0 +1,166 @@
+//! Every limit of the server: its name with its unit, its default, and why that default.
+
+use std::time::Duration;
+
+/// The limits and policies of a [`Server`](crate::Server).
+///
+/// Every field has a default that is safe for a server that strangers can reach; change what you
+/// need:
+///
+/// ```
+/// let mut config = pushloop::Config::default();
+/// config.message_bytes_max = 1 << 20;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Which web pages may open a WebSocket here. Default: [`Origins::SameOrigin`].
+    pub origins: Origins,
+    /// What happens to a connection whose peer reads too slowly. Default: [`Overflow::Close`].
+    /// [`Hub::set_topic_overflow`](crate::Hub::set_topic_overflow) sets it for one topic.
+    pub overflow: Overflow,
+
+    /// Bytes of a request's line and headers, blank line included. Default 8 KiB, as most proxies.
+    /// More is answered with 431.
+    pub head_bytes_max: usize,
+    /// Header lines of a request. Default 64. More is answered with 431.
+    pub headers_max: usize,
+    /// Bytes of the body of a plain HTTP request. Default 64 KiB, like a message. More is answered
+    /// with 413.
+    pub body_bytes_max: usize,
+    /// From the first byte of a request (or from the accept) to its last. Absolute: dripping bytes
+    /// does not extend it. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// For the application to answer a request, and then for the peer to read the answer.
+    /// Default 30 s; a request that is not answered in time gets 503.
+    pub answer_timeout: Duration,
+    /// How long a plain HTTP connection may wait between two requests. Default 15 s.
+    pub keep_alive_timeout: Duration,
+
+    /// Bytes of a message's payload, all its frames together. Default 64 KiB. More closes the
+    /// connection with 1009, decided from the frame's header.
+    pub message_bytes_max: usize,
+    /// Frames of one message, empty ones counted. Default 1,024. More closes with 1008.
+    pub message_frames_max: u32,
+
+    /// Bytes that may wait to be sent to one connection, the message being added included.
+    /// Default 256 KiB: the answers to one turn's input and one longest message always fit, so
+    /// that only a peer that reads too slowly meets it.
+    pub send_queue_bytes_max: usize,
+    /// Bytes that may wait to be sent in the whole process, a publication's shared bytes counted
+    /// once. Default 256 MiB. Above four fifths, the connections that lag most are closed with
+    /// 1013; at the limit, sends and publications are refused.
+    pub send_queues_bytes_max: usize,
+
+    /// Connections at once. Default 1,000,000: in effect the descriptors that the system grants.
+    /// Further ones are closed as soon as they are accepted, and counted.
+    pub connections_max: usize,
+    /// Topics of one connection. Default 128.
+    pub topics_per_connection_max: usize,
+    /// Bytes of a topic's name. Default 255.
+    pub topic_name_bytes_max: usize,
+
+    /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below
+    /// the minute after which proxies and NATs commonly forget a connection.
+    pub ping_interval: Option<Duration>,
+    /// How long after a Ping a peer may stay silent; any byte counts as life. Default 10 s.
+    pub pong_timeout: Duration,
+    /// Closes a connection with 1001 that carried no message in either direction for so long.
+    /// Default `None`.
+    pub idle_timeout: Option<Duration>,
+    /// From our Close frame to the peer's. Default 5 s, then the connection is dropped.
+    pub close_timeout: Duration,
+    /// How long input is read and discarded after our last byte, so that the peer can read it
+    /// before the kernel resets the connection. Default 2 s.
+    pub linger_timeout: Duration,
+    /// Bytes discarded while lingering. Default 4 MiB.
+    pub linger_bytes_max: usize,
+
+    /// Connections accepted from one listener in one turn. Default 64.
+    pub accepts_per_turn: usize,
+    /// Bytes read from one connection in one turn. Default 64 KiB.
+    pub read_bytes_per_turn: usize,
+    /// Bytes written to one connection in one turn. Default 64 KiB.
+    pub write_bytes_per_turn: usize,
+    /// Commands taken from the [`Handle`](crate::Handle)s in one turn. Default 1,024.
+    pub commands_per_turn: usize,
+    /// Connection timers handled in one turn. Default 10,000.
+    pub expiries_per_turn: usize,
+    /// Bytes that one batch of events receives from all connections. Default 256 KiB: it stays in
+    /// the processor's cache. At least `read_bytes_per_turn` is used.
+    pub receive_buffer_bytes: usize,
+
+    /// Commands that wait between the [`Handle`](crate::Handle)s and the loop. Default 65,536.
+    pub mailbox_commands_max: usize,
+    /// Bytes of those commands. Default 16 MiB.
+    pub mailbox_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        Self {
+            origins: Origins::SameOrigin,
+            overflow: Overflow::Close,
+            head_bytes_max: 8 * KIB,
+            headers_max: 64,
+            body_bytes_max: 64 * KIB,
+            handshake_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(15),
+            message_bytes_max: 64 * KIB,
+            message_frames_max: 1024,
+            send_queue_bytes_max: 256 * KIB,
+            send_queues_bytes_max: 256 * MIB,
+            connections_max: 1_000_000,
+            topics_per_connection_max: 128,
+            topic_name_bytes_max: 255,
+            ping_interval: Some(Duration::from_secs(25)),
+            pong_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            close_timeout: Duration::from_secs(5),
+            linger_timeout: Duration::from_secs(2),
+            linger_bytes_max: 4 * MIB,
+            accepts_per_turn: 64,
+            read_bytes_per_turn: 64 * KIB,
+            write_bytes_per_turn: 64 * KIB,
+            commands_per_turn: 1024,
+            expiries_per_turn: 10_000,
+            receive_buffer_bytes: 256 * KIB,
+            mailbox_commands_max: 65_536,
+            mailbox_bytes_max: 16 * MIB,
+        }
+    }
+}
+
+/// Which web pages may open a WebSocket (RFC 6455 §10.2).
+///
+/// A browser lets any page connect anywhere and says in `Origin` which page it is. A client that
+/// is not a browser sends no `Origin` and is let in: it could send what it likes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origins {
+    /// Only pages from the host and port that the request itself was sent to.
+    #[default]
+    SameOrigin,
+    /// Those, and pages from these origins, each like `https://example.org` or
+    /// `http://localhost:5173`.
+    List(Vec<String>),
+    /// Every page. Right for public data only.
+    Any,
+}
+
+/// What happens when more than [`Config::send_queue_bytes_max`] would wait for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Close the connection with 1013 (try again later): it sees an unbroken sequence up to there.
+    #[default]
+    Close,
+    /// Drop the newest messages, whole ones, and count them.
+    DropNewest,
+    /// For a topic: as soon as a subscriber lags, keep only the topic's latest message for it, and
+    /// count the others. For messages that are sent directly this is `DropNewest`.
+    KeepLatest,
+}

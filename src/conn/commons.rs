@@ -1,0 +1,107 @@
+//! What all connections share: the limits, the time of this turn, the counters, the bytes that wait
+//! in the whole process, and spare buffers.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{outbox::Outbox, reader::Partial};
+use crate::{config::Config, counters::Tally};
+
+/// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 8 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticks(pub(crate) u32);
+
+pub(crate) const TICK: Duration = Duration::from_millis(64);
+
+impl Ticks {
+    /// The first tick that is certainly no earlier than `delay` after any moment of this one.
+    pub(crate) fn after(self, delay: Duration) -> Ticks {
+        let ticks = delay.as_nanos().div_ceil(TICK.as_nanos()) + 1;
+        Ticks(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    }
+
+    /// About `delay` ago.
+    pub(crate) fn before(self, delay: Duration) -> Ticks {
+        let ticks = delay.as_nanos() / TICK.as_nanos();
+        Ticks(self.0.saturating_sub(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Spare boxes and buffers kept of each kind; more are given back to the allocator.
+const SPARES_MAX: usize = 256;
+/// Capacity above which a spare buffer is given back, in bytes.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Commons {
+    pub(crate) config: Config,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) now: Ticks,
+    /// Bytes that wait to be sent in the whole process, a shared log counted once.
+    pub(crate) queued_bytes: usize,
+    partials: Vec<Box<Partial>>,
+    outboxes: Vec<Box<Outbox>>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Commons {
+    pub(crate) fn new(config: Config, tally: Arc<Tally>) -> Self {
+        Self {
+            config,
+            tally,
+            now: Ticks(0),
+            queued_bytes: 0,
+            partials: Vec::new(),
+            outboxes: Vec::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn spare_partial(&mut self) -> Box<Partial> {
+        self.partials.pop().unwrap_or_default()
+    }
+
+    /// Takes back a partial that is at rest: it holds no header, no frame and no message.
+    pub(super) fn recycle_partial(&mut self, mut partial: Box<Partial>) {
+        self.recycle_buffer(partial.take_assembly());
+        if self.partials.len() < SPARES_MAX {
+            self.partials.push(partial);
+        }
+    }
+
+    pub(super) fn spare_outbox(&mut self) -> Box<Outbox> {
+        self.outboxes.pop().unwrap_or_default()
+    }
+
+    pub(super) fn recycle_outbox(&mut self, outbox: Box<Outbox>) {
+        debug_assert!(outbox.is_empty());
+        if self.outboxes.len() < SPARES_MAX {
+            self.outboxes.push(outbox);
+        }
+    }
+
+    /// An empty buffer, often with capacity.
+    pub(crate) fn spare_buffer(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn recycle_buffer(&mut self, mut buffer: Vec<u8>) {
+        let worth_it = buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES_MAX;
+        if worth_it && self.buffers.len() < SPARES_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_early_and_never_two_ticks_late() {
+        for (millis, ticks) in [(0, 1), (1, 2), (64, 2), (65, 3), (5_000, 80)] {
+            assert_eq!(Ticks(10).after(Duration::from_millis(millis)), Ticks(10 + ticks));
+        }
+        assert_eq!(Ticks(10).after(Duration::MAX), Ticks(u32::MAX));
+    }
+}

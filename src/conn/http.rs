@@ -1,0 +1,119 @@
+//! The HTTP side of a connection: collects one request at a time (RFC 9112), and decides what can
+//! be decided without the application.
+
+use std::{mem, net::SocketAddr, sync::Arc};
+
+use super::commons::Commons;
+use crate::{
+    config::Config,
+    wire::{
+        HeadScanner, HttpError, Request, Response, Upgrade, origin_allowed, parse_head, upgrade,
+    },
+};
+
+/// What a connection holds until it is a WebSocket.
+#[derive(Debug)]
+pub(crate) struct Http {
+    peer: Option<SocketAddr>,
+    /// Input that no request has taken yet.
+    pub(super) buffer: Vec<u8>,
+    scanner: HeadScanner,
+    /// A request whose body has not all come.
+    headed: Option<Request>,
+}
+
+/// A request for the application to answer.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Arc<Request>,
+    /// Present if it asks for a WebSocket, and may have one.
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+/// What the input so far amounts to.
+pub(super) enum Progress {
+    Incomplete,
+    Asked(Box<Asked>),
+    /// Answered without the application; the connection ends with it.
+    Refused {
+        response: Response,
+        head_only: bool,
+    },
+}
+
+impl Http {
+    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+        Self { peer, buffer: Vec::new(), scanner: HeadScanner::default(), headed: None }
+    }
+
+    /// Whether a request has begun.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.buffer.is_empty() || self.headed.is_some()
+    }
+
+    /// Looks for the end of the request in what is buffered; each byte is looked at once.
+    pub(super) fn advance(&mut self, commons: &mut Commons) -> Progress {
+        let request = match self.next_request(&commons.config) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Progress::Incomplete,
+            Err(error) => {
+                commons.tally.handshakes_refused.add(1);
+                return Progress::Refused { response: error.into(), head_only: false };
+            }
+        };
+        commons.tally.requests.add(1);
+        match judge(&request, &commons.config) {
+            Ok(upgrade) => {
+                let request = Arc::new(request);
+                Progress::Asked(Box::new(Asked { request, upgrade }))
+            }
+            Err(response) => {
+                commons.tally.handshakes_refused.add(1);
+                Progress::Refused { response, head_only: request.method() == "HEAD" }
+            }
+        }
+    }
+
+    fn next_request(&mut self, config: &Config) -> Result<Option<Request>, HttpError> {
+        if self.headed.is_none() {
+            let Some(len) = self.scanner.scan(&self.buffer, config.head_bytes_max)? else {
+                return Ok(None);
+            };
+            let mut request =
+                parse_head(&self.buffer[..len], config.headers_max, config.body_bytes_max)?;
+            self.buffer.drain(..len);
+            self.scanner = HeadScanner::default();
+            request.set_peer(self.peer);
+            self.headed = Some(request);
+        }
+        let body_len = self.headed.as_ref().map_or(0, Request::content_length);
+        if self.buffer.len() < body_len {
+            return Ok(None);
+        }
+        let mut request = self.headed.take();
+        if body_len > 0 {
+            let rest = self.buffer.split_off(body_len);
+            let body = mem::replace(&mut self.buffer, rest);
+            if let Some(request) = &mut request {
+                request.set_body(body);
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Whether the request may be a WebSocket (RFC 6455 §4.2), or what to answer instead.
+fn judge(request: &Request, config: &Config) -> Result<Option<Upgrade>, Response> {
+    let upgrade = upgrade(request).map_err(Response::from)?;
+    if upgrade.is_some() {
+        let mut origins = request.header_all("origin");
+        let origin = origins.next();
+        let one = origins.next().is_none();
+        if !one || !origin_allowed(&config.origins, origin, request.host()) {
+            // §4.2.2(4), §10.2.
+            let text = "pages from this Origin may not connect here";
+            return Err(Response::text(403, text));
+        }
+    }
+    Ok(upgrade)
+}

@@ -1,0 +1,479 @@
+//! One connection: bytes and time in, events and an outbox out.
+//!
+//! It knows its state, its incomplete input and what waits to be sent. It **must not know** sockets,
+//! clocks, topics or other connections: what it may use of the world is [`Commons`].
+//!
+//! Methods sort as follows: *inputs* are named `handle_*`, *commands* are `accept`, `respond`,
+//! `send`, `close`, `finish`; *outputs* are its outbox and what the inputs return.
+
+mod commons;
+mod http;
+mod outbox;
+mod reader;
+mod timeout;
+
+use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
+
+pub(crate) use commons::{Commons, TICK, Ticks};
+pub(crate) use http::Asked;
+use http::{Http, Progress};
+pub(crate) use outbox::{Drop, Log, Outbox, OutboxSlot, release_log};
+pub(crate) use reader::Partial;
+use reader::{End, Reader};
+
+use crate::{
+    event::{Cause, ConnId, Events, Message, Record, Span},
+    wire::{CloseCode, OpCode, Response, close_payload, encode_accept, encode_frame},
+};
+
+/// Where a connection is in its life.
+///
+/// ```text
+///            request            accept               close                    peer's Close
+/// Handshake ────────▶ Deciding ────────▶ Open ─────────────────▶ Closing ─────────────┐
+///   ▲   │ malformed       │ respond        │ peer's Close, failure, EOF               │
+///   │   ▼                 ▼                ▼                                          ▼
+///   └─ Responding ◀───────┘              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
+///  keep-alive  │                                                                      ▲
+///              └──────────────────────────(no keep-alive)─────────────────────────────┘
+/// ```
+///
+/// A reset, a deadline or a stuck peer leads from any state to `Closed`.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Collecting an HTTP request (RFC 6455 §4.2.1).
+    Handshake { http: Box<Http>, deadline: Ticks },
+    /// The application has the request and has not answered yet (§4.2.2).
+    Deciding { http: Box<Http>, asked: Box<Asked>, deadline: Ticks },
+    /// A plain HTTP answer is being written.
+    Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
+    /// Upgraded; frames flow both ways (§5).
+    Open { partial: Option<Box<Partial>> },
+    /// No further frame is read, but the application may be answering earlier ones of this batch:
+    /// our last words follow at the start of the next turn (§7.1.7).
+    Ending { last: LastWords },
+    /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2).
+    Closing { partial: Option<Box<Partial>>, cause: Cause, deadline: Ticks },
+    /// Flush, FIN, discard input for a bounded while (§7.1.1).
+    Draining { fin_sent: bool, discarded: usize, deadline: Ticks },
+    /// Terminal. The slot is freed at the start of the next turn.
+    Closed,
+}
+
+/// What is still to be said when no further frame is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LastWords {
+    /// §5.5.1: the peer's code echoed, or an empty Close for an empty one.
+    Echo(Option<u16>),
+    /// §7.1.7: the code of what it did wrong.
+    Fail(crate::wire::ProtocolError),
+    /// The peer is not listening any more.
+    Nothing,
+}
+
+/// What an input led to, for the hub to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The state is as before.
+    Same,
+    /// The state changed, and with it the deadline.
+    Changed,
+    /// The connection will deliver nothing more; its `Closed` event, if it was open, is recorded.
+    Over,
+    /// It is open and was idle for too long.
+    Idle,
+}
+
+/// What a finished write led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Nothing further.
+    Idle,
+    /// The answer is out, and the next request may be read.
+    NextRequest,
+    /// Our last byte is out: shut down the writing side.
+    SendFin,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) state: State,
+    pub(crate) outbox: OutboxSlot,
+    /// When its last byte came.
+    pub(crate) last_heard: Ticks,
+    /// When its last message came or went.
+    pub(crate) last_message: Ticks,
+    /// The kernel refused bytes and has not said since that it takes more.
+    pub(crate) kernel_full: bool,
+    /// It was full since the outbox was empty.
+    pub(crate) was_full: bool,
+    /// When a Ping went out since which not a byte came.
+    pub(crate) pinged: Option<Ticks>,
+}
+
+impl Connection {
+    pub(crate) fn new(peer: Option<SocketAddr>, commons: &Commons) -> Self {
+        let deadline = commons.now.after(commons.config.handshake_timeout);
+        Self {
+            state: State::Handshake { http: Box::new(Http::new(peer)), deadline },
+            outbox: OutboxSlot::default(),
+            last_heard: commons.now,
+            last_message: commons.now,
+            kernel_full: false,
+            was_full: false,
+            pinged: None,
+        }
+    }
+
+    /// Whether input is of use now; if not, it stays in the kernel and holds the peer back.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self.state {
+            State::Handshake { .. }
+            | State::Open { .. }
+            | State::Closing { .. }
+            | State::Draining { .. } => true,
+            State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closed => false,
+        }
+    }
+
+    /// Whether the application's messages are taken.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Ending { .. })
+    }
+
+    /// Takes `events.buffer[input]`, to its last byte.
+    pub(crate) fn handle_input(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        input: Range<usize>,
+        commons: &mut Commons,
+    ) -> Outcome {
+        self.last_heard = commons.now;
+        self.pinged = None;
+        commons.tally.bytes_received.add(input.len() as u64);
+        let (partial, quiet) = match &mut self.state {
+            State::Handshake { http, .. } => {
+                http.buffer.extend_from_slice(&events.buffer[input]);
+                return self.advance_http(id, events, commons);
+            }
+            State::Open { partial } => (partial, false),
+            State::Closing { partial, .. } => (partial, true),
+            State::Draining { discarded, .. } => {
+                *discarded += input.len();
+                if *discarded > commons.config.linger_bytes_max {
+                    return self.end(commons);
+                }
+                return Outcome::Same;
+            }
+            State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closed => return Outcome::Same,
+        };
+        let outbox = &mut self.outbox;
+        let kernel_full = self.kernel_full;
+        let before = events.records.len();
+        let mut reader = Reader { id, events, commons, outbox, kernel_full, quiet };
+        let read = reader.read(partial, input.start, input.end);
+        if events.records.len() > before {
+            self.last_message = commons.now;
+        }
+        match read {
+            Ok(()) => Outcome::Same,
+            Err(end) => self.end_reading(id, end, events, commons),
+        }
+    }
+
+    /// Goes on with a request in what is buffered already.
+    pub(crate) fn advance_http(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        let State::Handshake { http, deadline } = &mut self.state else { return Outcome::Same };
+        match http.advance(commons) {
+            Progress::Incomplete if http.is_begun() => {
+                // The deadline is absolute: only the first byte after a pause can change it.
+                let from_here = commons.now.after(commons.config.handshake_timeout);
+                *deadline = from_here.min(*deadline);
+                Outcome::Changed
+            }
+            Progress::Incomplete => Outcome::Same,
+            Progress::Asked(asked) => {
+                let Some(http) = self.take_http() else { return Outcome::Same };
+                events.records.push(Record::Request { id, request: Arc::clone(&asked.request) });
+                let deadline = commons.now.after(commons.config.answer_timeout);
+                self.state = State::Deciding { http, asked, deadline };
+                Outcome::Changed
+            }
+            Progress::Refused { response, head_only } => {
+                self.write_response(&response, head_only, false, commons);
+                Outcome::Changed
+            }
+        }
+    }
+
+    /// The peer will send nothing more.
+    pub(crate) fn handle_eof(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        match &self.state {
+            State::Open { .. } => {
+                record_closed(id, Cause::Lost, Span::Empty, events, commons);
+                self.leave_open(commons);
+                self.state = State::Ending { last: LastWords::Nothing };
+                Outcome::Over
+            }
+            State::Closing { cause, .. } => {
+                record_closed(id, *cause, Span::Empty, events, commons);
+                self.drain(commons);
+                Outcome::Changed
+            }
+            State::Handshake { .. } => self.end(commons),
+            State::Draining { fin_sent: true, .. } => self.end(commons),
+            State::Draining { fin_sent: false, .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closed => Outcome::Same,
+        }
+    }
+
+    /// The connection is gone: reset, or stuck for good.
+    pub(crate) fn handle_lost(
+        &mut self,
+        id: ConnId,
+        cause: Cause,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        match &self.state {
+            State::Open { .. } => record_closed(id, cause, Span::Empty, events, commons),
+            State::Closing { cause, .. } => {
+                record_closed(id, *cause, Span::Empty, events, commons);
+            }
+            State::Closed => return Outcome::Same,
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Draining { .. } => {}
+        }
+        self.end(commons)
+    }
+
+    /// Answers the request with 101 and opens the connection (RFC 6455 §4.2.2). Gives the input
+    /// that came after the request: the peer's first frames.
+    pub(crate) fn accept(
+        &mut self,
+        id: ConnId,
+        subprotocol: Option<&str>,
+        headers: &[(&str, &str)],
+        commons: &mut Commons,
+    ) -> Vec<u8> {
+        let State::Deciding { http, asked, .. } = &mut self.state else { return Vec::new() };
+        let rest = mem::take(&mut http.buffer);
+        if let Some(upgrade) = &asked.upgrade {
+            let outbox = self.outbox.or_spare(commons);
+            outbox.push(false, commons, |out| encode_accept(out, upgrade, subprotocol, headers));
+        }
+        commons.tally.upgrades.add(1);
+        self.last_message = commons.now;
+        self.last_heard = commons.now.before(first_ping_jitter(id, commons.config.ping_interval));
+        self.state = State::Open { partial: None };
+        rest
+    }
+
+    /// Answers the request as plain HTTP.
+    pub(crate) fn respond(&mut self, response: &Response, commons: &mut Commons) {
+        let State::Deciding { asked, .. } = &self.state else { return };
+        let head_only = asked.request.method() == "HEAD";
+        // A refused upgrade always ends the connection: a proxy may take it for a tunnel already.
+        let keep_alive = asked.request.keep_alive() && asked.upgrade.is_none();
+        self.write_response(response, head_only, keep_alive, commons);
+    }
+
+    fn write_response(
+        &mut self,
+        response: &Response,
+        head_only: bool,
+        keep_alive: bool,
+        commons: &mut Commons,
+    ) {
+        let Some(http) = self.take_http() else { return };
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(false, commons, |out| response.encode(out, head_only, !keep_alive));
+        let deadline = commons.now.after(commons.config.answer_timeout);
+        self.state = State::Responding { http, keep_alive, deadline };
+    }
+
+    /// Queues a message; the caller has checked that it may.
+    pub(crate) fn send(&mut self, message: Message<'_>, commons: &mut Commons) {
+        let opcode = match message {
+            Message::Text(_) => OpCode::Text,
+            Message::Binary(_) => OpCode::Binary,
+        };
+        self.last_message = commons.now;
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(true, commons, |out| encode_frame(out, opcode, message.as_bytes()));
+    }
+
+    /// Sends Close behind what is queued, if the connection is open (§7.1.2).
+    pub(crate) fn close(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+        cause: Cause,
+        commons: &mut Commons,
+    ) {
+        let State::Open { partial } = &mut self.state else { return };
+        let partial = partial.take();
+        self.push_close(code, reason, commons);
+        let deadline = commons.now.after(commons.config.close_timeout);
+        self.state = State::Closing { partial, cause, deadline };
+    }
+
+    fn push_close(&mut self, code: CloseCode, reason: &str, commons: &mut Commons) {
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(true, commons, |out| {
+            encode_frame(out, OpCode::Close, &close_payload(code, reason));
+        });
+    }
+
+    /// Says the last words of `Ending` and begins to drain.
+    pub(crate) fn finish(&mut self, commons: &mut Commons) {
+        let State::Ending { last } = self.state else { return };
+        match last {
+            LastWords::Echo(Some(code)) => {
+                let outbox = self.outbox.or_spare(commons);
+                let code = code.to_be_bytes();
+                outbox.push(true, commons, |out| encode_frame(out, OpCode::Close, &code));
+            }
+            LastWords::Echo(None) => {
+                let outbox = self.outbox.or_spare(commons);
+                outbox.push(true, commons, |out| encode_frame(out, OpCode::Close, &[]));
+            }
+            LastWords::Fail(error) => {
+                self.push_close(error.close_code(), &error.to_string(), commons);
+            }
+            LastWords::Nothing => {}
+        }
+        self.drain(commons);
+    }
+
+    /// What follows when all that waited is written.
+    pub(crate) fn handle_flushed(&mut self, commons: &Commons) -> Flushed {
+        match &mut self.state {
+            State::Responding { keep_alive: true, .. } => {
+                let Some(http) = self.take_http() else { return Flushed::Idle };
+                let deadline = commons.now.after(commons.config.keep_alive_timeout);
+                self.state = State::Handshake { http, deadline };
+                Flushed::NextRequest
+            }
+            State::Responding { keep_alive: false, .. } => {
+                let deadline = commons.now.after(commons.config.linger_timeout);
+                self.state = State::Draining { fin_sent: true, discarded: 0, deadline };
+                Flushed::SendFin
+            }
+            State::Draining { fin_sent, deadline, .. } if !*fin_sent => {
+                *fin_sent = true;
+                *deadline = commons.now.after(commons.config.linger_timeout);
+                Flushed::SendFin
+            }
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Open { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => Flushed::Idle,
+        }
+    }
+
+    fn end_reading(
+        &mut self,
+        id: ConnId,
+        end: End,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        if let State::Closing { cause, .. } = self.state {
+            // Whatever came, our Close is out already and there is no second one (§5.5.1).
+            record_closed(id, cause, Span::Empty, events, commons);
+            self.leave_open(commons);
+            self.drain(commons);
+            return Outcome::Changed;
+        }
+        let (cause, text, last) = match end {
+            End::Close { code, text } => {
+                (Cause::Peer { code: code.unwrap_or(1005) }, text, LastWords::Echo(code))
+            }
+            End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
+        };
+        record_closed(id, cause, text, events, commons);
+        self.leave_open(commons);
+        self.state = State::Ending { last };
+        Outcome::Over
+    }
+
+    fn drain(&mut self, commons: &mut Commons) {
+        self.leave_open(commons);
+        let deadline = commons.now.after(commons.config.close_timeout);
+        self.state = State::Draining { fin_sent: false, discarded: 0, deadline };
+    }
+
+    /// Forgets everything but the slot itself.
+    fn end(&mut self, commons: &mut Commons) -> Outcome {
+        self.leave_open(commons);
+        self.outbox.clear(commons);
+        self.state = State::Closed;
+        Outcome::Over
+    }
+
+    /// Gives back what is held of an incomplete message.
+    fn leave_open(&mut self, commons: &mut Commons) {
+        if let State::Open { partial } | State::Closing { partial, .. } = &mut self.state
+            && let Some(mut partial) = partial.take()
+        {
+            partial.reset();
+            commons.recycle_partial(partial);
+        }
+    }
+
+    fn take_http(&mut self) -> Option<Box<Http>> {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Handshake { http, .. }
+            | State::Deciding { http, .. }
+            | State::Responding { http, .. } => Some(http),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+}
+
+/// Ten thousand connections that came at once are not pinged at once: each first Ping comes up to
+/// half an interval early, spread by the id.
+fn first_ping_jitter(id: ConnId, interval: Option<Duration>) -> Duration {
+    let spread = id.index.wrapping_mul(0x9E37_79B9) >> 16;
+    interval.unwrap_or_default() / 2 * spread / (1 << 16)
+}
+
+fn record_closed(id: ConnId, cause: Cause, text: Span, events: &mut Events, commons: &Commons) {
+    match cause {
+        Cause::Protocol(_) => commons.tally.closed_protocol.add(1),
+        Cause::TimedOut | Cause::Idle => commons.tally.closed_timeout.add(1),
+        Cause::Overflow => commons.tally.closed_overflow.add(1),
+        Cause::Peer { .. } | Cause::Local { .. } | Cause::Lost | Cause::Shutdown => {}
+    }
+    events.records.push(Record::Closed { id, cause, text });
+}

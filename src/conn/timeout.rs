@@ -1,0 +1,84 @@
+//! What time does to a connection.
+
+use super::{Commons, Connection, Outcome, State, Ticks};
+use crate::{
+    event::{Cause, ConnId, Events},
+    wire::{OpCode, Response, encode_frame},
+};
+
+impl Connection {
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest, as things stand.
+    pub(crate) fn next_timeout(&self, commons: &Commons) -> Option<Ticks> {
+        match &self.state {
+            State::Handshake { deadline, .. }
+            | State::Deciding { deadline, .. }
+            | State::Responding { deadline, .. }
+            | State::Closing { deadline, .. }
+            | State::Draining { deadline, .. } => Some(*deadline),
+            State::Open { .. } => {
+                let config = &commons.config;
+                let quiet = match self.pinged {
+                    Some(at) => Some(at.after(config.pong_timeout)),
+                    None => config.ping_interval.map(|interval| self.last_heard.after(interval)),
+                };
+                let idle = config.idle_timeout.map(|timeout| self.last_message.after(timeout));
+                [quiet, idle].into_iter().flatten().min()
+            }
+            State::Ending { .. } | State::Closed => None,
+        }
+    }
+
+    /// A moment that [`next_timeout`](Self::next_timeout) named may have come.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        if self.next_timeout(commons).is_none_or(|due| commons.now < due) {
+            return Outcome::Same;
+        }
+        match &self.state {
+            State::Handshake { http, .. } if http.is_begun() => {
+                self.time_out_request(408, "the request did not come whole in time", commons)
+            }
+            State::Deciding { .. } => {
+                self.time_out_request(503, "the application did not answer in time", commons)
+            }
+            State::Open { .. } => self.time_out_open(id, events, commons),
+            State::Handshake { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => self.handle_lost(id, Cause::TimedOut, events, commons),
+        }
+    }
+
+    fn time_out_request(&mut self, status: u16, text: &str, commons: &mut Commons) -> Outcome {
+        self.write_response(&Response::text(status, text), false, false, commons);
+        Outcome::Changed
+    }
+
+    fn time_out_open(&mut self, id: ConnId, events: &mut Events, commons: &mut Commons) -> Outcome {
+        let config = &commons.config;
+        if self.pinged.is_some_and(|at| commons.now >= at.after(config.pong_timeout)) {
+            return self.handle_lost(id, Cause::TimedOut, events, commons);
+        }
+        let idle = config.idle_timeout.map(|timeout| self.last_message.after(timeout));
+        if idle.is_some_and(|due| commons.now >= due) {
+            return Outcome::Idle;
+        }
+        // §5.5.2: a Ping may serve as a keepalive.
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(true, commons, |out| encode_frame(out, OpCode::Ping, &[]));
+        commons.tally.pings_sent.add(1);
+        self.pinged = Some(commons.now);
+        Outcome::Changed
+    }
+
+    /// Whether the connection waits for the start of the next turn to say its last words.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.state, State::Ending { .. })
+    }
+}

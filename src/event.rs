@@ -1,0 +1,348 @@
+//! What happened: connection ids, messages, and the batch of events that the caller owns.
+//!
+//! This module must not know who fills a batch, nor anything of connections' states.
+
+use std::{fmt, slice, str, sync::Arc};
+
+use crate::wire::{CloseCode, ProtocolError, Request};
+
+/// Names one connection, for as long as the server lives.
+///
+/// Slots are reused, ids are not: an id whose connection is gone is answered with an error and
+/// never reaches a later connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) index: u32,
+    /// Guards against reuse of the index. Connections have 1 and up, [`u32::MAX`] excluded.
+    pub(crate) generation: u32,
+}
+
+impl ConnId {
+    /// The id as one number, for logs and for tables of your own.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The inverse of [`to_bits`](Self::to_bits).
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.index, self.generation)
+    }
+}
+
+/// A whole message (RFC 6455 §5.6): received, or to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// The payload's bytes, whichever kind it is.
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+/// Something that happened in a turn of the loop.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A whole HTTP request came; it waits for [`accept`](crate::Hub::accept),
+    /// [`respond`](crate::Hub::respond) or [`refuse`](crate::Hub::refuse).
+    Request {
+        /// The connection.
+        id: ConnId,
+        /// What it asks for.
+        request: &'a Request,
+    },
+    /// The connection was accepted as a WebSocket. Comes once, before its first message.
+    Opened {
+        /// The connection.
+        id: ConnId,
+    },
+    /// A whole message came.
+    Message {
+        /// The connection.
+        id: ConnId,
+        /// The message, borrowed from the batch.
+        message: Message<'a>,
+    },
+    /// All that waited for this connection went out, after the kernel had refused some of it.
+    Writable {
+        /// The connection.
+        id: ConnId,
+    },
+    /// An opened connection is over. Comes once, after its last message.
+    Closed {
+        /// The connection.
+        id: ConnId,
+        /// Why.
+        reason: Reason<'a>,
+    },
+    /// A timer that was set with [`Hub::set_timer`](crate::Hub::set_timer) is due.
+    Timer {
+        /// The number that it was set with.
+        key: u64,
+    },
+    /// A source of the caller's own, registered with the server's poll, became ready.
+    Source {
+        /// The number that it was registered with.
+        key: u32,
+        /// It can be read, or has an error to report.
+        readable: bool,
+        /// It can be written, or has an error to report.
+        writable: bool,
+    },
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason<'a> {
+    /// The peer closed: its code (1005 if it gave none) and its reason, untrusted text.
+    Peer {
+        /// The code as received, 1005 for none.
+        code: u16,
+        /// The reason as received; often empty.
+        text: &'a str,
+    },
+    /// [`Hub::close`](crate::Hub::close) closed it, with this code.
+    Local {
+        /// The code that was sent.
+        code: CloseCode,
+    },
+    /// The peer broke the protocol; it was told so with the error's close code.
+    Protocol(ProtocolError),
+    /// The connection ended without a Close frame.
+    Lost,
+    /// The peer stayed silent after a Ping, or did not answer our Close.
+    TimedOut,
+    /// No message in either direction for `idle_timeout`.
+    Idle,
+    /// More than `send_queue_bytes_max` or `send_queues_bytes_max` would have waited for it.
+    Overflow,
+    /// The server was shut down.
+    Shutdown,
+}
+
+impl Reason<'_> {
+    /// The close code that belongs to it (RFC 6455 §7.4), as a browser's `CloseEvent` would say:
+    /// 1006 where no Close frame came.
+    pub fn code(&self) -> u16 {
+        match self {
+            Reason::Peer { code, .. } => *code,
+            Reason::Local { code } => code.get(),
+            Reason::Protocol(error) => error.close_code().get(),
+            Reason::Lost | Reason::TimedOut => 1006,
+            Reason::Idle | Reason::Shutdown => CloseCode::GOING_AWAY.get(),
+            Reason::Overflow => CloseCode::TRY_AGAIN_LATER.get(),
+        }
+    }
+}
+
+/// Where the bytes of an event lie in the batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Span {
+    #[default]
+    Empty,
+    /// In the receive buffer.
+    Received { start: u32, end: u32 },
+    /// An assembled message of its own.
+    Assembled(u32),
+}
+
+/// `Reason` with its text in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    Peer { code: u16 },
+    Local { code: CloseCode },
+    Protocol(ProtocolError),
+    Lost,
+    TimedOut,
+    Idle,
+    Overflow,
+    Shutdown,
+}
+
+#[derive(Debug)]
+pub(crate) enum Record {
+    Request { id: ConnId, request: Arc<Request> },
+    Opened { id: ConnId },
+    Text { id: ConnId, payload: Span },
+    Binary { id: ConnId, payload: Span },
+    Writable { id: ConnId },
+    Closed { id: ConnId, cause: Cause, text: Span },
+    Timer { key: u64 },
+    Source { key: u32, readable: bool, writable: bool },
+}
+
+/// A batch of what happened in one turn, owned by the caller and filled by
+/// [`Server::poll`](crate::Server::poll).
+///
+/// It owns the one buffer that all connections receive into: messages are borrowed from it, and
+/// looking at them does not borrow the server.
+#[derive(Debug, Default)]
+pub struct Events {
+    pub(crate) records: Vec<Record>,
+    /// The receive buffer; what is below `filled` belongs to this turn's records.
+    pub(crate) buffer: Box<[u8]>,
+    pub(crate) filled: usize,
+    /// Messages that came in more than one read, and so were assembled apart.
+    pub(crate) assembled: Vec<Vec<u8>>,
+}
+
+impl Events {
+    /// Goes over what happened, in order: of each connection all in order, too.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { events: self, records: self.records.iter() }
+    }
+
+    /// Whether nothing happened that the application needs to know.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Empties the batch, gives back what it kept, and provides a receive buffer of `bytes`.
+    pub(crate) fn begin(&mut self, bytes: usize, recycle: impl FnMut(Vec<u8>)) {
+        self.records.clear();
+        self.assembled.drain(..).for_each(recycle);
+        self.filled = 0;
+        if self.buffer.len() != bytes {
+            self.buffer = vec![0; bytes].into();
+        }
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.buffer.len() - self.filled
+    }
+
+    /// Keeps an assembled payload for the length of this batch.
+    pub(crate) fn keep(&mut self, payload: Vec<u8>) -> Span {
+        self.assembled.push(payload);
+        Span::Assembled((self.assembled.len() - 1) as u32)
+    }
+
+    fn bytes(&self, span: Span) -> &[u8] {
+        match span {
+            Span::Empty => &[],
+            Span::Received { start, end } => &self.buffer[start as usize..end as usize],
+            Span::Assembled(index) => &self.assembled[index as usize],
+        }
+    }
+
+    fn text(&self, span: Span) -> &str {
+        str::from_utf8(self.bytes(span)).expect("text is validated before it is recorded")
+    }
+
+    fn reason(&self, cause: Cause, text: Span) -> Reason<'_> {
+        match cause {
+            Cause::Peer { code } => Reason::Peer { code, text: self.text(text) },
+            Cause::Local { code } => Reason::Local { code },
+            Cause::Protocol(error) => Reason::Protocol(error),
+            Cause::Lost => Reason::Lost,
+            Cause::TimedOut => Reason::TimedOut,
+            Cause::Idle => Reason::Idle,
+            Cause::Overflow => Reason::Overflow,
+            Cause::Shutdown => Reason::Shutdown,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Events {
+    type Item = Event<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The iterator of [`Events::iter`].
+#[derive(Debug)]
+pub struct Iter<'a> {
+    events: &'a Events,
+    records: slice::Iter<'a, Record>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Event<'a>;
+
+    fn next(&mut self) -> Option<Event<'a>> {
+        let events = self.events;
+        Some(match self.records.next()? {
+            Record::Request { id, request } => Event::Request { id: *id, request },
+            Record::Opened { id } => Event::Opened { id: *id },
+            Record::Text { id, payload } => {
+                Event::Message { id: *id, message: Message::Text(events.text(*payload)) }
+            }
+            Record::Binary { id, payload } => {
+                Event::Message { id: *id, message: Message::Binary(events.bytes(*payload)) }
+            }
+            Record::Writable { id } => Event::Writable { id: *id },
+            Record::Closed { id, cause, text } => {
+                Event::Closed { id: *id, reason: events.reason(*cause, *text) }
+            }
+            Record::Timer { key } => Event::Timer { key: *key },
+            Record::Source { key, readable, writable } => {
+                Event::Source { key: *key, readable: *readable, writable: *writable }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_the_way_through_its_bits() {
+        let id = ConnId { index: 7, generation: u32::MAX - 1 };
+        assert_eq!(ConnId::from_bits(id.to_bits()), id);
+        assert_eq!(format!("{id:?}"), "7#4294967294");
+    }
+
+    #[test]
+    fn a_record_stays_small() {
+        assert!(size_of::<Record>() <= 32, "{}", size_of::<Record>());
+    }
+}

@@ -1,0 +1,182 @@
+//! What other threads hold of a server: a [`Handle`], which turns calls into commands for the loop.
+//!
+//! This file knows what may be asked from afar and what it costs in the mailbox. It must not know
+//! how the loop carries a command out, nor wait for it.
+
+use std::{error, fmt, sync::Arc, time::Duration};
+
+use crate::{
+    counters::{Counters, Tally},
+    event::{ConnId, Message},
+    mailbox::{Mailbox, PushError, Wake},
+    wire::CloseCode,
+};
+
+/// A server seen from another thread: cheap to clone, and free to outlive the server.
+///
+/// Every method returns at once. `Ok` means that the command was accepted, not that it was carried
+/// out: the loop takes commands in its next turn, those of one thread in the order of the calls. A
+/// command for a connection that is gone by then is dropped and counted in
+/// [`Counters::stale_commands`]; one that was accepted before the server was dropped may be lost
+/// with it.
+///
+/// # Backpressure
+///
+/// At most `mailbox_commands_max` commands wait for the loop, with at most `mailbox_bytes_max`
+/// bytes of topics, messages and reasons in them. A command over either bound is refused with
+/// [`HandleError::Full`] and changes nothing: the caller, who still has the message, decides
+/// whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its own.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    mailbox: Mailbox<Command, Box<dyn Wake + Send + Sync>>,
+    tally: Arc<Tally>,
+}
+
+/// Why a command of a [`Handle`] was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The command would exceed `mailbox_commands_max` or `mailbox_bytes_max`. Once the loop has
+    /// taken what waits there is room again, unless the command alone is over the bound in bytes.
+    Full,
+    /// The server is gone, for good.
+    Closed,
+}
+
+/// What a handle asks of the loop.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Publish { topic: Box<str>, message: Owned },
+    Send { id: ConnId, message: Owned },
+    Close { id: ConnId, code: CloseCode, reason: Box<str> },
+    Shutdown { deadline: Duration },
+}
+
+/// A [`Message`] on its way between threads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Owned {
+    Text(Box<str>),
+    Binary(Box<[u8]>),
+}
+
+impl Handle {
+    /// `tally` is the loop's own: a handle only reads it.
+    pub(crate) fn new(
+        waker: Box<dyn Wake + Send + Sync>,
+        commands_max: usize,
+        bytes_max: usize,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let mailbox = Mailbox::new(waker, commands_max, bytes_max);
+        Self { shared: Arc::new(Shared { mailbox, tally }) }
+    }
+
+    /// Publishes `message` to every subscriber of `topic`.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), HandleError> {
+        let bytes = topic.len().saturating_add(message.as_bytes().len());
+        self.push(Command::Publish { topic: topic.into(), message: message.into() }, bytes)
+    }
+
+    /// Sends `message` to one connection.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn send(&self, id: ConnId, message: Message<'_>) -> Result<(), HandleError> {
+        let bytes = message.as_bytes().len();
+        self.push(Command::Send { id, message: message.into() }, bytes)
+    }
+
+    /// Begins the closing handshake of one connection with `code` and `reason`, of which at most
+    /// 123 bytes are sent (RFC 6455 §5.5.1).
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
+        self.push(Command::Close { id, code, reason: reason.into() }, reason.len())
+    }
+
+    /// Begins to end the server: no further connections, Close 1001 to those that are open
+    /// (RFC 6455 §7.4.1), and an end to the rest when `deadline` has passed since the loop took
+    /// the command. While one shutdown waits for the loop, another one replaces its deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Closed`] alone: a full mailbox has room for this command.
+    pub fn shutdown(&self, deadline: Duration) -> Result<(), HandleError> {
+        self.shared.mailbox.push_reserved(Command::Shutdown { deadline }).map_err(HandleError::from)
+    }
+
+    /// What the server has done so far, even when it is gone.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.snapshot()
+    }
+
+    /// For the loop: takes every command that waits into `batch`, which is empty.
+    pub(crate) fn take(&self, batch: &mut Vec<Command>) {
+        self.shared.mailbox.take(batch);
+    }
+
+    /// For the loop's end: from here on every handle answers [`HandleError::Closed`]. Returns the
+    /// commands that were accepted and never taken.
+    pub(crate) fn close_mailbox(&self) -> Vec<Command> {
+        self.shared.mailbox.close()
+    }
+
+    fn push(&self, command: Command, bytes: usize) -> Result<(), HandleError> {
+        self.shared.mailbox.push(command, bytes).map_err(HandleError::from)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl From<PushError> for HandleError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full => Self::Full,
+            PushError::Closed => Self::Closed,
+        }
+    }
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the mailbox is at `mailbox_commands_max` or `mailbox_bytes_max`",
+            Self::Closed => "the server is gone",
+        })
+    }
+}
+
+impl error::Error for HandleError {}
+
+impl Owned {
+    pub(crate) fn message(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl From<Message<'_>> for Owned {
+    fn from(message: Message<'_>) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.into()),
+            Message::Binary(bytes) => Self::Binary(bytes.into()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The flush: every connection that something waits for is written to, once.
+//!
+//! Topics come first: each finishes its log of this turn, and each of its subscribers takes its
+//! range and is written to at once, so that however many subscribe, only one outbox is in use.
+
+use super::{Hub, Slot};
+use crate::{
+    config::Overflow,
+    conn::{Drop, Flushed, Outbox, State},
+    event::{Cause, ConnId, Events, Record},
+};
+
+/// How far a flush has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    on: bool,
+    /// In the lists of the sealed topics' subscribers.
+    place: (usize, usize),
+    /// Connections that were dirty when the flush began, and how many of them are done.
+    dirty: Vec<ConnId>,
+    done: usize,
+    /// Where short pieces are gathered for one write.
+    scratch: Vec<u8>,
+}
+
+impl Progress {
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+}
+
+/// Capacity of `scratch` that is kept from turn to turn.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+impl Hub {
+    pub(crate) fn begin_flush(&mut self) {
+        self.topics.seal();
+        self.flush.on = true;
+        (self.flush.place, self.flush.done) = ((0, 0), 0);
+        std::mem::swap(&mut self.flush.dirty, &mut self.dirty);
+    }
+
+    /// The next connection to write to; the same one may come twice.
+    pub(crate) fn next_to_flush(&mut self) -> Option<ConnId> {
+        if let Some(index) = self.topics.subscriber_at(&mut self.flush.place) {
+            return Some(self.id_at(index));
+        }
+        let id = *self.flush.dirty.get(self.flush.done)?;
+        self.flush.done += 1;
+        Some(id)
+    }
+
+    /// Hands the connection what its topics have for it. False if there is nothing to write, or
+    /// the kernel takes nothing.
+    pub(crate) fn prepare(&mut self, id: ConnId) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        let news =
+            slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
+        if !news && !slot.dirty {
+            return false;
+        }
+        slot.dirty = false;
+        let connection = &mut slot.connection;
+        if let Some(outbox) = connection.outbox.get_mut() {
+            let topics = &self.topics;
+            outbox.resolve(|topic| topics.sealed_log(topic));
+        }
+        if news {
+            connection.last_message = self.commons.now;
+            let lags = connection.kernel_full;
+            for subscription in slot.topics.as_slice() {
+                let outbox = connection.outbox.or_spare(&mut self.commons);
+                self.topics.hand_over(*subscription, lags, outbox, &mut self.commons);
+            }
+        }
+        if connection.kernel_full {
+            self.enforce_limit(id);
+            return false;
+        }
+        true
+    }
+
+    /// What to write next, at most `max` bytes; empty if nothing waits.
+    pub(crate) fn output(&mut self, id: ConnId, max: usize) -> &[u8] {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return &[] };
+        match slot.connection.outbox.get() {
+            Some(outbox) => outbox.next_write(&mut self.flush.scratch, max),
+            None => &[],
+        }
+    }
+
+    /// The kernel took `n` bytes of the output.
+    pub(crate) fn handle_written(&mut self, id: ConnId, n: usize) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if let Some(outbox) = slot.connection.outbox.get_mut() {
+            outbox.advance(n, &mut self.commons);
+        }
+        slot.connection.outbox.rest_if_empty(&mut self.commons);
+        self.commons.tally.bytes_sent.add(n as u64);
+    }
+
+    /// The kernel takes nothing more for now.
+    pub(crate) fn handle_kernel_full(&mut self, id: ConnId) {
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+            slot.connection.kernel_full = true;
+        }
+    }
+
+    /// The connection had its writes of this turn. True if its writing side is to be shut down.
+    pub(crate) fn handle_flushed(&mut self, id: ConnId, events: &mut Events) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        if slot.connection.outbox.get().is_some_and(|outbox| !outbox.is_empty()) {
+            if !slot.connection.kernel_full {
+                Self::mark_dirty(slot, &mut self.dirty, id);
+            }
+            self.enforce_limit(id);
+            return false;
+        }
+        if std::mem::take(&mut slot.connection.was_full) && slot.connection.is_open() {
+            events.records.push(Record::Writable { id });
+        }
+        match slot.connection.handle_flushed(&self.commons) {
+            Flushed::Idle => false,
+            Flushed::NextRequest => {
+                self.resumed.push(id);
+                self.arm(id);
+                if self.is_shutting_down() {
+                    self.expect_no_request(id);
+                }
+                false
+            }
+            Flushed::SendFin => {
+                Self::mark_readable(slot, &mut self.readable, id);
+                self.arm(id);
+                true
+            }
+        }
+    }
+
+    /// Applies the policy if more waits than may: after the kernel has had its chance.
+    fn enforce_limit(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let config = &self.commons.config;
+        let keep_bytes = config.send_queue_bytes_max;
+        let own = config.overflow;
+        if slot.connection.outbox.bytes() <= keep_bytes
+            || !matches!(slot.connection.state, State::Open { .. })
+        {
+            return;
+        }
+        let Some(outbox) = slot.connection.outbox.get_mut() else { return };
+        match outbox.newest_overflow(own) {
+            Overflow::Close => self.close_for(id, Cause::Overflow),
+            Overflow::DropNewest | Overflow::KeepLatest => {
+                let dropped = outbox.drop_frames(Drop::Newest { keep_bytes }, &mut self.commons);
+                self.commons.tally.messages_dropped_full.add(dropped);
+            }
+        }
+    }
+
+    pub(crate) fn end_flush(&mut self) {
+        self.flush.on = false;
+        self.flush.dirty.clear();
+        self.flush.scratch.shrink_to(SCRATCH_BYTES_MAX);
+        self.topics.unseal(&mut self.commons);
+        while let Some(id) = self.leaving.pop() {
+            self.leave_topics(id, false);
+        }
+        let max = self.commons.config.send_queues_bytes_max;
+        if self.commons.queued_bytes > max / 5 * 4 {
+            self.shed(max / 5 * 4);
+        }
+    }
+
+    /// Closes the connections that lag most, until no more than `keep_bytes` wait in the process.
+    fn shed(&mut self, keep_bytes: usize) {
+        let lag = |slot: &Slot| slot.connection.outbox.get().map_or(0, Outbox::bytes);
+        let mut lagging: Vec<(usize, u32)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.connection.state, State::Open { .. }))
+            .map(|(index, slot)| (lag(slot), index as u32))
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        lagging.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, index) in lagging {
+            if self.commons.queued_bytes <= keep_bytes {
+                break;
+            }
+            let id = self.id_at(index);
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            if let Some(outbox) = slot.connection.outbox.get_mut() {
+                let dropped = outbox.drop_frames(Drop::Newest { keep_bytes: 0 }, &mut self.commons);
+                self.commons.tally.messages_dropped_full.add(dropped);
+            }
+            self.close_for(id, Cause::Overflow);
+        }
+    }
+}

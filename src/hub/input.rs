@@ -1,0 +1,252 @@
+//! What the server brings: connections, readiness, bytes, ends.
+
+use std::{net::SocketAddr, ops::Range};
+
+use super::{Hub, SendError, Slot, Subscriptions};
+use crate::{
+    conn::{Connection, Outcome, State},
+    event::{Cause, ConnId, Events, Record},
+    handle::Command,
+};
+
+impl Hub {
+    /// A connection was accepted; `None` if there are `connections_max` already.
+    pub(crate) fn handle_accepted(&mut self, peer: Option<SocketAddr>) -> Option<ConnId> {
+        if self.slots.len() >= self.commons.config.connections_max || self.shutdown.is_some() {
+            self.commons.tally.connections_refused.add(1);
+            return None;
+        }
+        let generation = self.next_generation;
+        // 0 and u32::MAX are not connections'.
+        self.next_generation = if generation >= u32::MAX - 1 { 1 } else { generation + 1 };
+        let index = self.slots.insert(Slot {
+            generation,
+            connection: Connection::new(peer, &self.commons),
+            topics: Subscriptions::default(),
+            dirty: false,
+            listed: false,
+            readable: false,
+            read_closed: false,
+            replaying: false,
+        }) as u32;
+        let id = ConnId { index, generation };
+        self.commons.tally.connections_accepted.add(1);
+        self.commons.tally.connections_open.add(1);
+        self.arm(id);
+        Some(id)
+    }
+
+    /// The connection's slot is needed no more; `None` when there is no further one.
+    pub(crate) fn next_closed(&mut self) -> Option<ConnId> {
+        let id = self.closed.pop()?;
+        self.slots.remove(id.index as usize);
+        self.wheel.clear(id.index);
+        self.commons.tally.connections_open.sub(1);
+        Some(id)
+    }
+
+    /// Makes the batch ready; what was decided since the last one becomes events, and last words
+    /// are said.
+    pub(crate) fn begin_turn(&mut self, events: &mut Events) {
+        let config = &self.commons.config;
+        let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
+        events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
+        for id in self.opened.drain(..) {
+            events.records.push(Record::Opened { id });
+        }
+        for at in 0..self.ending.len() {
+            let id = self.ending[at];
+            self.leave_topics(id, true);
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            slot.connection.finish(&mut self.commons);
+            Self::mark_dirty(slot, &mut self.dirty, id);
+            Self::mark_readable(slot, &mut self.readable, id);
+            self.arm(id);
+        }
+        self.ending.clear();
+    }
+
+    /// Whether the next turn has something to do before it may wait.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.readable.is_empty()
+            || !self.dirty.is_empty()
+            || !self.ending.is_empty()
+            || !self.opened.is_empty()
+            || !self.replays.is_empty()
+            || !self.resumed.is_empty()
+            || !self.closed.is_empty()
+            || self.topics.any_log()
+    }
+
+    /// The kernel says that the connection can be read; with `closed`, that there is an end to
+    /// read, too.
+    pub(crate) fn handle_readable(&mut self, id: ConnId, closed: bool) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.readable = true;
+        slot.read_closed |= closed;
+        Self::mark_readable(slot, &mut self.readable, id);
+    }
+
+    /// The kernel says that it takes bytes for the connection again.
+    pub(crate) fn handle_writable(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        // Without that, the edge that every new connection brings would cost a look at it.
+        if slot.connection.kernel_full {
+            slot.connection.kernel_full = false;
+            slot.connection.was_full = true;
+            Self::mark_dirty(slot, &mut self.dirty, id);
+        }
+    }
+
+    /// Input that was set aside and is due before any new one, if the batch has room for it.
+    pub(crate) fn handle_set_aside(&mut self, events: &mut Events) {
+        for at in 0..self.resumed.len() {
+            let id = self.resumed[at];
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            let outcome = slot.connection.advance_http(id, events, &mut self.commons);
+            Self::mark_readable(slot, &mut self.readable, id);
+            self.act_on(id, outcome);
+        }
+        self.resumed.clear();
+        while self.replays.front().is_some_and(|(_, input)| input.len() <= events.room()) {
+            let Some((id, input)) = self.replays.pop_front() else { break };
+            let start = events.filled;
+            let end = start + input.len();
+            events.buffer[start..end].copy_from_slice(&input);
+            events.filled = end;
+            self.commons.recycle_buffer(input);
+            if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+                slot.replaying = false;
+            }
+            self.handle_input(id, events, start..end);
+            if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+                Self::mark_readable(slot, &mut self.readable, id);
+            }
+        }
+    }
+
+    /// The next connection to read from; how many there are now is how many to ask for in a turn.
+    pub(crate) fn next_readable(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.readable.pop_front() {
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            slot.listed = false;
+            if slot.connection.wants_input() && !slot.replaying {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn readable_len(&self) -> usize {
+        self.readable.len()
+    }
+
+    /// The kernel had nothing to read.
+    pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+            (slot.readable, slot.read_closed) = (false, false);
+        }
+    }
+
+    /// The kernel gave fewer bytes than there was room for: there is nothing more (epoll(7)), but
+    /// for an end that it has told of.
+    pub(crate) fn handle_read_short(&mut self, id: ConnId) {
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+            slot.readable = slot.read_closed;
+        }
+    }
+
+    /// The connection had its read of this turn.
+    pub(crate) fn handle_read_done(&mut self, id: ConnId) {
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+            Self::mark_readable(slot, &mut self.readable, id);
+        }
+    }
+
+    /// A command came from another thread.
+    pub(crate) fn handle_command(&mut self, command: Command) {
+        let stale = match command {
+            Command::Publish { topic, message } => {
+                // A refusal is counted where it is made.
+                let _ = self.publish(&topic, message.message());
+                false
+            }
+            Command::Send { id, message } => {
+                self.send(id, message.message()) == Err(SendError::Gone)
+            }
+            Command::Close { id, code, reason } => {
+                let live = Self::slot_mut(&mut self.slots, id).is_some();
+                self.close(id, code, &reason);
+                !live
+            }
+            Command::Shutdown { deadline } => {
+                self.shutdown(deadline);
+                false
+            }
+        };
+        if stale {
+            self.commons.tally.stale_commands.add(1);
+        }
+    }
+
+    /// A connection was turned away for want of a descriptor.
+    pub(crate) fn handle_refused(&mut self) {
+        self.commons.tally.connections_refused.add(1);
+    }
+
+    /// A connection could not be registered, and so never lived.
+    pub(crate) fn handle_stillborn(&mut self, id: ConnId) {
+        self.commons.tally.connections_refused.add(1);
+        self.closed.push(id);
+    }
+
+    /// Bytes came: `events.buffer[input]`.
+    pub(crate) fn handle_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
+        if outcome == Outcome::Same {
+            // A Pong may have been queued.
+            if slot.connection.outbox.get().is_some() && !slot.connection.kernel_full {
+                Self::mark_dirty(slot, &mut self.dirty, id);
+            }
+            return;
+        }
+        self.act_on(id, outcome);
+    }
+
+    /// The peer will send nothing more.
+    pub(crate) fn handle_eof(&mut self, id: ConnId, events: &mut Events) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let outcome = slot.connection.handle_eof(id, events, &mut self.commons);
+        self.act_on(id, outcome);
+    }
+
+    /// The connection failed in the network.
+    pub(crate) fn handle_lost(&mut self, id: ConnId, events: &mut Events) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let outcome = slot.connection.handle_lost(id, Cause::Lost, events, &mut self.commons);
+        self.act_on(id, outcome);
+    }
+
+    /// Does for the whole what a change of one connection asks for.
+    pub(super) fn act_on(&mut self, id: ConnId, outcome: Outcome) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        match outcome {
+            Outcome::Same => {}
+            Outcome::Changed => {
+                Self::mark_dirty(slot, &mut self.dirty, id);
+                self.arm(id);
+            }
+            Outcome::Over if matches!(slot.connection.state, State::Closed) => {
+                self.leave_topics(id, false);
+                self.wheel.clear(id.index);
+                self.closed.push(id);
+            }
+            Outcome::Over => {
+                self.ending.push(id);
+                self.arm(id);
+            }
+            Outcome::Idle => self.close_for(id, Cause::Idle),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Messages to connections and topics, subscriptions, closing.
+
+use std::fmt;
+
+use super::Hub;
+use crate::{
+    config::Overflow,
+    event::{Cause, ConnId, Message},
+    wire::{CloseCode, OpCode, encode_frame, encoded_len},
+};
+
+/// Why [`Hub::send`] did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is gone, or not open.
+    Gone,
+    /// `send_queue_bytes_max` would have been exceeded, and the policy was applied: the connection
+    /// is being closed with 1013, or this message was dropped and counted.
+    Full,
+    /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
+    ProcessFull,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::Gone => "the connection is gone, or not open",
+            SendError::Full => "the connection is at `send_queue_bytes_max`",
+            SendError::ProcessFull => "the process is at `send_queues_bytes_max`",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Why [`Hub::publish`] did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
+    ProcessFull,
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process is at `send_queues_bytes_max`")
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// Why [`Hub::subscribe`] did not subscribe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The connection is gone, or not open.
+    Gone,
+    /// The connection has `topics_per_connection_max` topics.
+    TooManyTopics,
+    /// The name is longer than `topic_name_bytes_max`.
+    NameTooLong,
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SubscribeError::Gone => "the connection is gone, or not open",
+            SubscribeError::TooManyTopics => {
+                "the connection has `topics_per_connection_max` topics"
+            }
+            SubscribeError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
+        })
+    }
+}
+
+impl std::error::Error for SubscribeError {}
+
+impl Hub {
+    /// Queues a message for one connection, behind all that was queued or published to it before.
+    ///
+    /// # Backpressure
+    ///
+    /// What the kernel does not take waits here, up to
+    /// [`send_queue_bytes_max`](crate::Config::send_queue_bytes_max). Beyond,
+    /// [`overflow`](crate::Config::overflow) says what happens.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn send<'m>(
+        &mut self,
+        id: ConnId,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), SendError> {
+        let message = message.into();
+        let slot = Self::slot_mut(&mut self.slots, id).ok_or(SendError::Gone)?;
+        let connection = &mut slot.connection;
+        if !connection.is_open() {
+            return Err(SendError::Gone);
+        }
+        let len = encoded_len(message.as_bytes().len());
+        let config = &self.commons.config;
+        if connection.outbox.bytes().saturating_add(len) > config.send_queue_bytes_max {
+            if config.overflow == Overflow::Close {
+                self.close_for(id, Cause::Overflow);
+            } else {
+                self.commons.tally.messages_dropped_full.add(1);
+            }
+            return Err(SendError::Full);
+        }
+        if self.commons.queued_bytes.saturating_add(len) > config.send_queues_bytes_max {
+            self.commons.tally.messages_dropped_full.add(1);
+            return Err(SendError::ProcessFull);
+        }
+        for subscription in slot.topics.as_slice() {
+            if self.topics.has_news(*subscription) {
+                let outbox = connection.outbox.or_spare(&mut self.commons);
+                self.topics.take_so_far(*subscription, outbox, &self.commons);
+            }
+        }
+        connection.send(message, &mut self.commons);
+        self.commons.tally.messages_sent.add(1);
+        Self::mark_dirty(slot, &mut self.dirty, id);
+        Ok(())
+    }
+
+    /// Publishes a message to all subscribers of a topic, and says how many they are. The message
+    /// is encoded once; its cost does not depend on how many subscribe.
+    ///
+    /// A subscriber gets a topic's messages in the order of their publication, and in order with
+    /// what is sent to it directly; two topics have no order between them.
+    ///
+    /// # Backpressure
+    ///
+    /// A subscriber for which more than [`send_queue_bytes_max`](crate::Config::send_queue_bytes_max)
+    /// waits after a turn's writes is treated by the topic's [`Overflow`] policy.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub fn publish<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> Result<usize, PublishError> {
+        let message = message.into();
+        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
+        self.publish_to(topic, message)
+    }
+
+    /// Publishes a message to all subscribers of a topic but one, as a rule its sender, and says
+    /// how many they are.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub fn publish_except<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+        except: ConnId,
+    ) -> Result<usize, PublishError> {
+        let message = message.into();
+        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
+        let Some(slot) = Self::slot_mut(&mut self.slots, except) else {
+            return self.publish_to(topic, message);
+        };
+        let Some(at) = slot.topics.position_of(topic) else {
+            return self.publish_to(topic, message);
+        };
+        let subscription = slot.topics.as_slice()[at];
+        if self.topics.has_news(subscription) {
+            let outbox = slot.connection.outbox.or_spare(&mut self.commons);
+            self.topics.take_so_far(subscription, outbox, &self.commons);
+            Self::mark_dirty(slot, &mut self.dirty, except);
+        }
+        let reached = self.publish_to(topic, message)?;
+        self.topics.skip_newest(subscription);
+        Ok(reached - 1)
+    }
+
+    fn publish_to(&mut self, topic: u32, message: Message<'_>) -> Result<usize, PublishError> {
+        let subscribers = self.topics.subscribers(topic);
+        if subscribers == 0 {
+            return Ok(0);
+        }
+        let (opcode, payload) = match message {
+            Message::Text(text) => (OpCode::Text, text.as_bytes()),
+            Message::Binary(bytes) => (OpCode::Binary, bytes),
+        };
+        let len = encoded_len(payload.len());
+        let commons = &mut self.commons;
+        if !self.topics.publish(topic, len, commons, |out| encode_frame(out, opcode, payload)) {
+            commons.tally.messages_dropped_full.add(1);
+            return Err(PublishError::ProcessFull);
+        }
+        commons.tally.publications.add(1);
+        Ok(subscribers)
+    }
+
+    /// Subscribes the connection to a topic: it gets what is published there from now on. A second
+    /// time changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubscribeError`].
+    pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<(), SubscribeError> {
+        let slot = Self::slot_mut(&mut self.slots, id).ok_or(SubscribeError::Gone)?;
+        if !slot.connection.is_open() {
+            return Err(SubscribeError::Gone);
+        }
+        let config = &self.commons.config;
+        if topic.len() > config.topic_name_bytes_max {
+            return Err(SubscribeError::NameTooLong);
+        }
+        let known = self.topics.find(topic);
+        if known.is_some_and(|topic| slot.topics.position_of(topic).is_some()) {
+            return Ok(());
+        }
+        if slot.topics.as_slice().len() >= config.topics_per_connection_max {
+            return Err(SubscribeError::TooManyTopics);
+        }
+        self.topics.subscribe(topic, id.index, &mut slot.topics, config.overflow);
+        Ok(())
+    }
+
+    /// Ends a subscription; what was published before still arrives. False if there was none.
+    pub fn unsubscribe(&mut self, id: ConnId, topic: &str) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        let Some(topic) = self.topics.find(topic) else { return false };
+        let Some(at) = slot.topics.position_of(topic) else { return false };
+        let subscription = slot.topics.as_slice()[at];
+        if self.topics.has_news(subscription) {
+            let outbox = slot.connection.outbox.or_spare(&mut self.commons);
+            self.topics.take_so_far(subscription, outbox, &self.commons);
+            Self::mark_dirty(slot, &mut self.dirty, id);
+        }
+        if let Some(moved) = self.topics.unsubscribe(&mut slot.topics, at)
+            && let Some(other) = self.slots.get_mut(moved.connection as usize)
+        {
+            moved.apply(&mut other.topics);
+        }
+        true
+    }
+
+    /// Sets what happens to a topic's subscribers that read too slowly, in place of
+    /// [`overflow`](crate::Config::overflow). Remembered for as long as the server lives, subscribers or not.
+    pub fn set_topic_overflow(&mut self, topic: &str, overflow: Overflow) {
+        self.topics.set_overflow(topic, overflow);
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued: a Close frame
+    /// with this code and reason, of which at most 123 bytes are sent. No further message is
+    /// delivered; [`Event::Closed`](crate::Event::Closed) comes with the peer's answer, or after
+    /// [`close_timeout`](crate::Config::close_timeout).
+    ///
+    /// A request that still waits for its answer is refused with 503. A connection that is gone
+    /// stays so.
+    pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
+        if self.refuse(id, 503, "the server closed this connection").is_err() {
+            self.close_open(id, code, reason, Cause::Local { code });
+        }
+    }
+
+    /// Closes an open connection for a reason of the hub's own.
+    pub(super) fn close_for(&mut self, id: ConnId, cause: Cause) {
+        let (code, reason) = match cause {
+            Cause::Overflow => (CloseCode::TRY_AGAIN_LATER, "too slow: send_queue_bytes_max"),
+            Cause::Idle => (CloseCode::GOING_AWAY, "idle_timeout"),
+            Cause::Shutdown => (CloseCode::GOING_AWAY, "the server is shutting down"),
+            Cause::Peer { .. }
+            | Cause::Local { .. }
+            | Cause::Protocol(_)
+            | Cause::Lost
+            | Cause::TimedOut => return,
+        };
+        self.close_open(id, code, reason, cause);
+    }
+
+    fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if !slot.connection.is_open() || slot.connection.is_ending() {
+            return;
+        }
+        self.leave_topics(id, true);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.close(code, reason, cause, &mut self.commons);
+        Self::mark_dirty(slot, &mut self.dirty, id);
+        self.arm(id);
+    }
+}

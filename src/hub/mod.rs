@@ -1,0 +1,242 @@
+//! All connections and topics, and everything an application may do with them.
+//!
+//! It knows connections, subscriptions, timers and what is to be written to whom. It **must not
+//! know** sockets or clocks: a [`Server`](crate::Server) brings input and time, and carries output
+//! away.
+//!
+//! Methods sort as follows: *inputs* are named `handle_*` and come from the server; *commands* are
+//! the application's (`accept`, `send`, `publish`, `close`, …); *outputs* are `next_*`, `output`
+//! and the events. Commands never do I/O: what they queue leaves at the start of the next turn.
+
+mod answer;
+mod conn_map;
+mod flush;
+mod input;
+mod messages;
+mod time;
+mod topics;
+mod wheel;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Instant,
+};
+
+pub use answer::{Accept, AcceptError, RespondError};
+pub use conn_map::ConnMap;
+pub use messages::{PublishError, SendError, SubscribeError};
+use slab::Slab;
+use topics::{Subscriptions, Topics};
+use wheel::Wheel;
+
+use crate::{
+    config::Config,
+    conn::{Commons, Connection},
+    counters::{Counters, Tally},
+    event::ConnId,
+};
+
+/// One connection's place.
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    connection: Connection,
+    topics: Subscriptions,
+    /// It is in `Hub::dirty`.
+    dirty: bool,
+    /// It is in `Hub::readable`.
+    listed: bool,
+    /// The kernel may hold input, or news of the connection's end.
+    readable: bool,
+    /// The kernel told of an end that is to be read after the last byte.
+    read_closed: bool,
+    /// Input that came with the handshake is still to be read, before any other.
+    replaying: bool,
+}
+
+/// All connections of a server, and its topics: what an application acts on.
+///
+/// Handlers get it as `&mut Hub`; who owns the loop gets it from
+/// [`Server::hub`](crate::Server::hub). What is queued here leaves at the start of the next
+/// [`poll`](crate::Server::poll), one write for each connection however many messages it got.
+pub struct Hub {
+    slots: Slab<Slot>,
+    next_generation: u32,
+    topics: Topics,
+    commons: Commons,
+    wheel: Wheel,
+    timers: BTreeSet<(Instant, u64)>,
+    /// Connections with something to write or to finish, each once.
+    dirty: Vec<ConnId>,
+    /// Connections that the kernel may hold input for, and that want it, each once.
+    readable: VecDeque<ConnId>,
+    /// Connections whose last words are due at the start of the next turn.
+    ending: Vec<ConnId>,
+    /// Connections that were accepted since the last batch.
+    opened: Vec<ConnId>,
+    /// Input that came with the handshake.
+    replays: VecDeque<(ConnId, Vec<u8>)>,
+    /// Keep-alive connections whose next request may be buffered already.
+    resumed: Vec<ConnId>,
+    /// Connections that ended during a flush, and leave their topics after it.
+    leaving: Vec<ConnId>,
+    /// Connections whose slots are freed at the start of the next turn.
+    closed: Vec<ConnId>,
+    flush: flush::Progress,
+    now: Instant,
+    epoch: Instant,
+    shutdown: Option<Instant>,
+}
+
+impl Hub {
+    pub(crate) fn new(config: Config, tally: Arc<Tally>, now: Instant) -> Self {
+        Self {
+            slots: Slab::new(),
+            next_generation: 1,
+            topics: Topics::new(),
+            commons: Commons::new(config, tally),
+            wheel: Wheel::new(),
+            timers: BTreeSet::new(),
+            dirty: Vec::new(),
+            readable: VecDeque::new(),
+            ending: Vec::new(),
+            opened: Vec::new(),
+            replays: VecDeque::new(),
+            resumed: Vec::new(),
+            leaving: Vec::new(),
+            closed: Vec::new(),
+            flush: flush::Progress::default(),
+            now,
+            epoch: now,
+            shutdown: None,
+        }
+    }
+
+    /// The limits that hold.
+    pub fn config(&self) -> &Config {
+        &self.commons.config
+    }
+
+    /// The time of this turn: read once, when the turn began.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What happened so far, in numbers.
+    pub fn counters(&self) -> Counters {
+        self.commons.tally.snapshot()
+    }
+
+    /// How many connections there are, in whatever state.
+    pub fn connections(&self) -> usize {
+        self.slots.len() - self.closed.len()
+    }
+
+    /// Whether the connection is open: messages to it are taken.
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.slot(id).is_some_and(|slot| slot.connection.is_open())
+    }
+
+    /// Bytes that wait to be sent to the connection, 0 if it is gone.
+    pub fn queued_bytes(&self, id: ConnId) -> usize {
+        self.slot(id).map_or(0, |slot| slot.connection.outbox.bytes())
+    }
+
+    /// Bytes that wait to be sent in the whole process, those of a publication counted once.
+    pub fn queued_bytes_total(&self) -> usize {
+        self.commons.queued_bytes
+    }
+
+    /// How many topics have subscribers.
+    pub fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// How many connections subscribe to the topic.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        self.topics.find(topic).map_or(0, |topic| self.topics.subscribers(topic))
+    }
+
+    /// The topics that the connection subscribes to.
+    pub fn topics_of(&self, id: ConnId) -> impl Iterator<Item = &str> {
+        let subscriptions = self.slot(id).map_or(&[][..], |slot| slot.topics.as_slice());
+        subscriptions.iter().map(|subscription| self.topics.name(subscription.topic))
+    }
+
+    fn slot(&self, id: ConnId) -> Option<&Slot> {
+        self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)
+    }
+
+    /// The slot of a live connection; its fields are borrowed apart from the rest of the hub.
+    fn slot_mut(slots: &mut Slab<Slot>, id: ConnId) -> Option<&mut Slot> {
+        slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
+    }
+
+    fn id_at(&self, index: u32) -> ConnId {
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        ConnId { index, generation }
+    }
+
+    /// Lists the connection for the flush.
+    fn mark_dirty(slot: &mut Slot, dirty: &mut Vec<ConnId>, id: ConnId) {
+        if !slot.dirty {
+            slot.dirty = true;
+            dirty.push(id);
+        }
+    }
+
+    /// Lists the connection for reading, if there may be something and it wants it.
+    fn mark_readable(slot: &mut Slot, readable: &mut VecDeque<ConnId>, id: ConnId) {
+        if slot.readable && !slot.listed && !slot.replaying && slot.connection.wants_input() {
+            slot.listed = true;
+            readable.push_back(id);
+        }
+    }
+
+    /// Sets the connection's timer anew, after its state changed.
+    fn arm(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        match slot.connection.next_timeout(&self.commons) {
+            Some(due) => self.wheel.set(id.index, due),
+            None => self.wheel.clear(id.index),
+        }
+    }
+
+    /// Takes the connection out of its topics. With `take`, it first gets what they published to
+    /// it so far. In a flush, whose course goes along the topics' lists, it is done after it.
+    fn leave_topics(&mut self, id: ConnId, take: bool) {
+        if self.flush.is_on() {
+            self.leaving.push(id);
+            return;
+        }
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let mut subscriptions = std::mem::take(&mut slot.topics);
+        if take {
+            for subscription in subscriptions.as_slice() {
+                if self.topics.has_news(*subscription) {
+                    let outbox = slot.connection.outbox.or_spare(&mut self.commons);
+                    self.topics.take_so_far(*subscription, outbox, &self.commons);
+                }
+            }
+        }
+        while let Some(last) = subscriptions.as_slice().len().checked_sub(1) {
+            if let Some(moved) = self.topics.unsubscribe(&mut subscriptions, last)
+                && let Some(other) = self.slots.get_mut(moved.connection as usize)
+            {
+                moved.apply(&mut other.topics);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("connections", &self.connections())
+            .field("topics", &self.topics())
+            .field("queued_bytes", &self.queued_bytes_total())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! Time: the application's timers, the connections' deadlines, and the end of the server.
+
+use std::time::{Duration, Instant};
+
+use super::Hub;
+use crate::{
+    conn::{Outcome, State, TICK, Ticks},
+    event::{Cause, ConnId, Events, Record},
+};
+
+impl Hub {
+    /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
+    /// if it has passed. It comes once; the same key may be set for several moments.
+    pub fn set_timer(&mut self, at: Instant, key: u64) {
+        self.timers.insert((at, key));
+    }
+
+    /// Takes back every timer with this key; true if there was one. Looks at all timers.
+    pub fn cancel_timer(&mut self, key: u64) -> bool {
+        let before = self.timers.len();
+        self.timers.retain(|(_, other)| *other != key);
+        self.timers.len() < before
+    }
+
+    /// Ends the server gently: no further connection is accepted, every open one gets what is
+    /// queued for it and a Close frame with 1001 (going away), and whatever is left after
+    /// `deadline` is dropped. [`is_finished`](Self::is_finished) then says so.
+    ///
+    /// A second call changes the deadline.
+    pub fn shutdown(&mut self, deadline: Duration) {
+        let first = self.shutdown.is_none();
+        // A deadline beyond the clock's end is none.
+        let far = self.now + Duration::from_secs(u32::MAX.into());
+        self.shutdown = Some(self.now.checked_add(deadline).unwrap_or(far));
+        if first {
+            for id in self.all() {
+                self.close_for(id, Cause::Shutdown);
+                self.expect_no_request(id);
+            }
+        }
+    }
+
+    /// Whether [`shutdown`](Self::shutdown) was called.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    /// Whether the server was shut down and every connection is gone.
+    pub fn is_finished(&self) -> bool {
+        self.shutdown.is_some() && self.slots.is_empty()
+    }
+
+    /// Lets the deadline of a connection that waits for a request pass: it would not be answered.
+    pub(super) fn expect_no_request(&mut self, id: ConnId) {
+        let now = self.commons.now;
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if let State::Handshake { deadline, .. } = &mut slot.connection.state {
+            *deadline = now;
+            self.arm(id);
+        }
+    }
+
+    fn all(&self) -> Vec<ConnId> {
+        let id = |(index, slot): (usize, &super::Slot)| ConnId {
+            index: index as u32,
+            generation: slot.generation,
+        };
+        self.slots.iter().map(id).collect()
+    }
+
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now.max(self.now);
+        let ticks = (self.now - self.epoch).as_nanos() / TICK.as_nanos();
+        self.commons.now = Ticks(u32::try_from(ticks).unwrap_or(u32::MAX));
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let connections = self.wheel.next().map(|tick| self.epoch + TICK * tick.0);
+        let own = self.timers.first().map(|(at, _)| *at);
+        [connections, own, self.shutdown].into_iter().flatten().min()
+    }
+
+    /// Does what is due at this turn's time.
+    pub(crate) fn handle_timeouts(&mut self, events: &mut Events) {
+        while let Some((at, key)) = self.timers.first().copied()
+            && at <= self.now
+        {
+            self.timers.pop_first();
+            events.records.push(Record::Timer { key });
+        }
+        for _ in 0..self.commons.config.expiries_per_turn {
+            let Some(index) = self.wheel.pop(self.commons.now) else { break };
+            let id = self.id_at(index);
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            let outcome = slot.connection.handle_timeout(id, events, &mut self.commons);
+            if outcome == Outcome::Same {
+                self.arm(id);
+            } else {
+                self.act_on(id, outcome);
+            }
+        }
+        if self.shutdown.is_some_and(|deadline| deadline <= self.now) {
+            for id in self.all() {
+                self.drop_connection(id, events);
+            }
+        }
+    }
+
+    fn drop_connection(&mut self, id: ConnId, events: &mut Events) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let outcome = slot.connection.handle_lost(id, Cause::Shutdown, events, &mut self.commons);
+        self.act_on(id, outcome);
+    }
+}

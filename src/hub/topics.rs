@@ -1,0 +1,396 @@
+//! Topics: who subscribes, and the frames that a topic publishes in one turn.
+//!
+//! A publication is appended once to its topic's log, however many subscribe. At the flush each
+//! subscriber takes one shared range of the log, from its cursor to the end. Subscriber lists and
+//! the connections' own lists point at each other, so that leaving is O(1).
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use slab::Slab;
+
+use crate::{
+    config::Overflow,
+    conn::{Commons, Drop, Log, Outbox, release_log},
+};
+
+/// Frame ends for which a topic keeps room from turn to turn.
+const SPARE_ENDS: usize = 1024;
+
+/// One subscription, seen from its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subscription {
+    pub(super) topic: u32,
+    /// Where the topic's list holds it.
+    position: u32,
+}
+
+/// The subscriptions of one connection. Most have none or one.
+#[derive(Debug, Default)]
+pub(super) enum Subscriptions {
+    #[default]
+    None,
+    One(Subscription),
+    Many(Box<Many>),
+}
+
+#[derive(Debug)]
+pub(super) struct Many {
+    list: Vec<Subscription>,
+}
+
+impl Subscriptions {
+    pub(super) fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Subscriptions::None => &[],
+            Subscriptions::One(one) => std::slice::from_ref(one),
+            Subscriptions::Many(many) => &many.list,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Subscription] {
+        match self {
+            Subscriptions::None => &mut [],
+            Subscriptions::One(one) => std::slice::from_mut(one),
+            Subscriptions::Many(many) => &mut many.list,
+        }
+    }
+
+    fn push(&mut self, subscription: Subscription) {
+        match self {
+            Subscriptions::None => *self = Subscriptions::One(subscription),
+            Subscriptions::One(one) => {
+                *self = Subscriptions::Many(Box::new(Many { list: vec![*one, subscription] }));
+            }
+            Subscriptions::Many(many) => many.list.push(subscription),
+        }
+    }
+
+    /// Removes the subscription at `at`; the last one takes its place.
+    fn swap_remove(&mut self, at: usize) {
+        match self {
+            Subscriptions::None => {}
+            Subscriptions::One(_) => *self = Subscriptions::None,
+            Subscriptions::Many(many) => {
+                many.list.swap_remove(at);
+                if let [one] = many.list[..] {
+                    *self = Subscriptions::One(one);
+                }
+            }
+        }
+    }
+
+    pub(super) fn position_of(&self, topic: u32) -> Option<usize> {
+        self.as_slice().iter().position(|subscription| subscription.topic == topic)
+    }
+}
+
+/// One subscription, seen from its topic.
+#[derive(Debug)]
+struct Subscriber {
+    /// The connection's index. It cannot be stale: a connection that ends leaves its topics.
+    connection: u32,
+    /// Where the connection's list holds it.
+    position: u32,
+    /// The number of the next frame that it takes, counted since the topic began.
+    cursor: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Topic {
+    name: Arc<str>,
+    /// Names the topic for ever; its index is reused.
+    serial: u64,
+    overflow: Overflow,
+    subscribers: Vec<Subscriber>,
+    /// The number of the log's first frame.
+    base: u64,
+    /// Where each frame of the log ends.
+    ends: Vec<u32>,
+    frames: Vec<u8>,
+    /// The log of this turn, while it is handed out.
+    sealed: Option<Arc<Log>>,
+}
+
+impl Topic {
+    fn next_number(&self) -> u64 {
+        self.base + self.ends.len() as u64
+    }
+
+    /// The range of the log from a frame's number to the end: bytes, and how many frames.
+    fn range_from(&self, cursor: u64) -> (usize, usize, u64) {
+        let skip = cursor.saturating_sub(self.base) as usize;
+        let start = if skip == 0 { 0 } else { self.ends[skip - 1] as usize };
+        let end = self.ends.last().map_or(0, |end| *end as usize);
+        (start, end, (self.ends.len() - skip) as u64)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Topics {
+    by_name: HashMap<Arc<str>, u32>,
+    topics: Slab<Topic>,
+    /// Topics with a log in this turn.
+    dirty: Vec<u32>,
+    overflows: HashMap<Box<str>, Overflow>,
+    next_serial: u64,
+}
+
+impl Topics {
+    pub(super) fn new() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            topics: Slab::new(),
+            dirty: Vec::new(),
+            overflows: HashMap::new(),
+            next_serial: 0,
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(super) fn name(&self, topic: u32) -> &str {
+        &self.topics[topic as usize].name
+    }
+
+    pub(super) fn subscribers(&self, topic: u32) -> usize {
+        self.topics[topic as usize].subscribers.len()
+    }
+
+    pub(super) fn set_overflow(&mut self, name: &str, overflow: Overflow) {
+        self.overflows.insert(name.into(), overflow);
+        if let Some(topic) = self.find(name) {
+            self.topics[topic as usize].overflow = overflow;
+        }
+    }
+
+    /// Adds a subscription that the connection does not have yet; what was published before is
+    /// not for it.
+    pub(super) fn subscribe(
+        &mut self,
+        name: &str,
+        connection: u32,
+        subscriptions: &mut Subscriptions,
+        default: Overflow,
+    ) {
+        let topic = self.find(name).unwrap_or_else(|| self.create(name, default));
+        let entry = &mut self.topics[topic as usize];
+        let position = subscriptions.as_slice().len() as u32;
+        subscriptions.push(Subscription { topic, position: entry.subscribers.len() as u32 });
+        let cursor = entry.next_number();
+        entry.subscribers.push(Subscriber { connection, position, cursor });
+    }
+
+    fn create(&mut self, name: &str, default: Overflow) -> u32 {
+        let name: Arc<str> = name.into();
+        let overflow = self.overflows.get(&*name).copied().unwrap_or(default);
+        self.next_serial += 1;
+        let topic = self.topics.insert(Topic {
+            name: Arc::clone(&name),
+            serial: self.next_serial,
+            overflow,
+            subscribers: Vec::new(),
+            base: 0,
+            ends: Vec::new(),
+            frames: Vec::new(),
+            sealed: None,
+        }) as u32;
+        self.by_name.insert(name, topic);
+        topic
+    }
+
+    /// Removes the subscription at `at` of the connection's list. `moved` is told which connection's
+    /// back-pointer changed: its index, its list's position, and the new place.
+    pub(super) fn unsubscribe(
+        &mut self,
+        subscriptions: &mut Subscriptions,
+        at: usize,
+    ) -> Option<Moved> {
+        let Subscription { topic, position } = subscriptions.as_slice()[at];
+        subscriptions.swap_remove(at);
+        // The connection's last subscription took the place of the removed one.
+        if let Some(shifted) = subscriptions.as_slice().get(at) {
+            let entry = &mut self.topics[shifted.topic as usize];
+            entry.subscribers[shifted.position as usize].position = at as u32;
+        }
+        let entry = &mut self.topics[topic as usize];
+        entry.subscribers.swap_remove(position as usize);
+        let moved = entry.subscribers.get(position as usize).map(|subscriber| Moved {
+            connection: subscriber.connection,
+            at: subscriber.position as usize,
+            position,
+        });
+        if entry.subscribers.is_empty() && entry.ends.is_empty() {
+            self.remove(topic);
+        } else if entry.subscribers.capacity() > 4 * entry.subscribers.len().max(4) {
+            entry.subscribers.shrink_to(2 * entry.subscribers.len());
+        }
+        moved
+    }
+
+    fn remove(&mut self, topic: u32) {
+        let topic = self.topics.remove(topic as usize);
+        self.by_name.remove(&topic.name);
+        if self.by_name.capacity() > 4 * self.by_name.len().max(64) {
+            self.by_name.shrink_to_fit();
+        }
+    }
+
+    /// Appends a frame to the topic's log; `len` is its length as `encode` writes it. False if the
+    /// process has no room for it.
+    pub(super) fn publish(
+        &mut self,
+        topic: u32,
+        len: usize,
+        commons: &mut Commons,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let entry = &mut self.topics[topic as usize];
+        let max = commons.config.send_queues_bytes_max;
+        if commons.queued_bytes.saturating_add(len) > max
+            || entry.frames.len() + len > u32::MAX as usize
+        {
+            return false;
+        }
+        if entry.ends.is_empty() {
+            self.dirty.push(topic);
+            if entry.frames.capacity() == 0 {
+                entry.frames = commons.spare_buffer();
+            }
+        }
+        encode(&mut entry.frames);
+        entry.ends.push(entry.frames.len() as u32);
+        commons.queued_bytes += len;
+        true
+    }
+
+    /// Hands the connection what the topic's log has for it so far, so that what is queued next
+    /// comes after it.
+    pub(super) fn take_so_far(
+        &mut self,
+        subscription: Subscription,
+        outbox: &mut Outbox,
+        commons: &Commons,
+    ) {
+        let entry = &mut self.topics[subscription.topic as usize];
+        let next = entry.next_number();
+        let cursor = entry.subscribers[subscription.position as usize].cursor;
+        if cursor < next && !entry.ends.is_empty() {
+            let (start, end, frames) = entry.range_from(cursor);
+            outbox.push_pending(subscription.topic, start, end);
+            commons.tally.deliveries.add(frames);
+        }
+        entry.subscribers[subscription.position as usize].cursor = next;
+    }
+
+    /// Whether the topic's log holds something that this subscriber has not taken.
+    pub(super) fn has_news(&self, subscription: Subscription) -> bool {
+        let entry = &self.topics[subscription.topic as usize];
+        let subscriber = &entry.subscribers[subscription.position as usize];
+        !entry.ends.is_empty() && subscriber.cursor < entry.next_number()
+    }
+
+    /// Leaves the newest frame out for this subscriber, who has taken everything before it.
+    pub(super) fn skip_newest(&mut self, subscription: Subscription) {
+        let entry = &mut self.topics[subscription.topic as usize];
+        let next = entry.next_number();
+        entry.subscribers[subscription.position as usize].cursor = next;
+    }
+
+    // The flush.
+
+    /// Finishes the logs of this turn.
+    pub(super) fn seal(&mut self) {
+        for &topic in &self.dirty {
+            let entry = &mut self.topics[topic as usize];
+            let frames = mem::take(&mut entry.frames);
+            let log = Log { frames, topic: entry.serial, overflow: entry.overflow };
+            entry.sealed = Some(Arc::new(log));
+        }
+    }
+
+    /// The connection at a place in the lists of all sealed topics' subscribers.
+    pub(super) fn subscriber_at(&self, place: &mut (usize, usize)) -> Option<u32> {
+        while let Some(&topic) = self.dirty.get(place.0) {
+            if let Some(subscriber) = self.topics[topic as usize].subscribers.get(place.1) {
+                place.1 += 1;
+                return Some(subscriber.connection);
+            }
+            *place = (place.0 + 1, 0);
+        }
+        None
+    }
+
+    pub(super) fn sealed_log(&self, topic: u32) -> &Arc<Log> {
+        self.topics[topic as usize].sealed.as_ref().expect("a pending range has a sealed log")
+    }
+
+    /// Hands the connection the rest of the topic's sealed log. A subscriber that lags keeps only
+    /// the latest frame, if that is the topic's policy.
+    pub(super) fn hand_over(
+        &mut self,
+        subscription: Subscription,
+        lags: bool,
+        outbox: &mut Outbox,
+        commons: &mut Commons,
+    ) {
+        let entry = &mut self.topics[subscription.topic as usize];
+        let Some(log) = &entry.sealed else { return };
+        let cursor = entry.subscribers[subscription.position as usize].cursor;
+        let (mut start, end, mut frames) = entry.range_from(cursor);
+        entry.subscribers[subscription.position as usize].cursor = entry.next_number();
+        if frames == 0 {
+            return;
+        }
+        if lags && entry.overflow == Overflow::KeepLatest {
+            let before = outbox.drop_frames(Drop::Topic(entry.serial), commons);
+            commons.tally.messages_conflated.add(before + frames - 1);
+            start = entry.ends.len().checked_sub(2).map_or(0, |at| entry.ends[at] as usize);
+            frames = 1;
+        }
+        outbox.push_shared(log, start, end);
+        commons.tally.deliveries.add(frames);
+    }
+
+    /// Gives up the logs of this turn; they live on where they wait to be sent.
+    pub(super) fn unseal(&mut self, commons: &mut Commons) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for topic in dirty.drain(..) {
+            let entry = &mut self.topics[topic as usize];
+            entry.base = entry.next_number();
+            entry.ends.clear();
+            entry.ends.shrink_to(SPARE_ENDS);
+            if let Some(log) = entry.sealed.take() {
+                release_log(log, commons);
+            }
+            if entry.subscribers.is_empty() {
+                self.remove(topic);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    pub(super) fn any_log(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+}
+
+/// A back-pointer that changed: entry `at` of the connection's list is now at `position` of the
+/// topic's.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) connection: u32,
+    pub(super) at: usize,
+    pub(super) position: u32,
+}
+
+impl Moved {
+    pub(super) fn apply(&self, subscriptions: &mut Subscriptions) {
+        subscriptions.as_mut_slice()[self.at].position = self.position;
+    }
+}

@@ -1,0 +1,70 @@
+//! Live notifications over WebSocket from one event loop.
+//!
+//! One [mio](https://docs.rs/mio) poll loop owns every connection in a slab and takes each through
+//! a state machine: an HTTP request, then frames. One thread, no async runtime, no locks on the path
+//! of a message, no `unsafe`.
+//!
+//! ```text
+//!          bytes ⇄ values     one connection      all connections      the only I/O
+//! config ──▶ wire ──▶ event ──────▶ conn ─────────────▶ hub ─────────────▶ server
+//!                                                        ▲
+//!                       mailbox ──▶ handle ──────────────┘      (other threads)
+//! ```
+//!
+//! # Example
+//!
+//! A chat: whatever one says, all hear.
+//!
+//! ```no_run
+//! use pushloop::{ConnId, Handler, Hub, Message, Server};
+//!
+//! struct Chat;
+//!
+//! impl Handler for Chat {
+//!     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
+//!         hub.subscribe(id, "chat").expect("one short topic is within the limits");
+//!     }
+//!
+//!     fn on_message(&mut self, hub: &mut Hub, _: ConnId, message: Message<'_>) {
+//!         if let Err(full) = hub.publish("chat", message) {
+//!             eprintln!("{full}");
+//!         }
+//!     }
+//! }
+//!
+//! fn main() -> std::io::Result<()> {
+//!     Server::bind("127.0.0.1:9001")?.run(&mut Chat)
+//! }
+//! ```
+//!
+//! To own the loop instead, call [`Server::poll`] and go over its [`Events`]; to reach it from
+//! another thread, take a [`Handle`].
+//!
+//! # Features
+//!
+//! None is needed to embed a server. `server` builds the `pushloop` binary.
+
+mod config;
+mod conn;
+mod counters;
+mod event;
+mod handle;
+mod hub;
+mod mailbox;
+mod server;
+mod sync;
+mod wire;
+
+pub use mio;
+
+pub use crate::{
+    config::{Config, Origins, Overflow},
+    counters::Counters,
+    event::{ConnId, Event, Events, Iter, Message, Reason},
+    handle::{Handle, HandleError},
+    hub::{
+        Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,
+    },
+    server::{Handler, Mio, Net, Ready, Server, Stream, Wake},
+    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response},
+};

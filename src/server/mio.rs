@@ -1,0 +1,326 @@
+//! The network of production: mio, edge-triggered. The only file that names `mio` or reads the
+//! clock.
+
+use std::{
+    fs::File,
+    io,
+    net::{Shutdown, SocketAddr, ToSocketAddrs},
+    os::unix::net::UnixStream as StdUnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::mio::{
+    Events, Interest, Poll, Token, Waker,
+    event::Source,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+use super::{Net, Ready, Server, Wake};
+use crate::{config::Config, event::ConnId};
+
+/// Readiness events taken from the kernel at once.
+const EVENTS_PER_WAIT: usize = 1024;
+/// Tokens whose upper half is 0 are listeners', by number, and the waker's.
+const WAKER: Token = Token(u32::MAX as usize);
+/// Tokens whose upper half is this are the application's own sources'.
+const SOURCE_GENERATION: u32 = u32::MAX;
+
+/// The network of a [`Server`]: TCP and Unix-domain listeners on one mio poll.
+#[derive(Debug)]
+pub struct Mio {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    listeners: Vec<Listener>,
+    /// Held in reserve: with no descriptor left, it makes room to take a connection and drop it.
+    spare: Option<File>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A connection of [`Mio`].
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix-domain socket.
+    Unix(UnixStream),
+}
+
+impl Mio {
+    /// A network that listens nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: no descriptor for the poll, most likely.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_WAIT),
+            waker,
+            listeners: Vec::new(),
+            spare: File::open("/dev/null").ok(),
+        })
+    }
+
+    fn next_listener(&self) -> Token {
+        Token(self.listeners.len())
+    }
+
+    fn listener(&self, listener: u32) -> io::Result<&Listener> {
+        self.listeners.get(listener as usize).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Server<Mio> {
+    /// A server on an address, with the default limits.
+    ///
+    /// # Errors
+    ///
+    /// See [`listen`](Self::listen).
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::bind_with(address, Config::default())
+    }
+
+    /// A server on an address, with these limits.
+    ///
+    /// # Errors
+    ///
+    /// See [`listen`](Self::listen).
+    pub fn bind_with(address: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
+        let mut server = Self::new(config)?;
+        server.listen(address)?;
+        Ok(server)
+    }
+
+    /// A server that listens nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: no descriptor for the poll, most likely.
+    pub fn new(config: Config) -> io::Result<Self> {
+        Ok(Self::with_net(Mio::new()?, config))
+    }
+
+    /// Listens on the first address of `address` that can be bound; port 0 takes a free one. Gives
+    /// the bound address. May be called several times.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use, not this machine's, not permitted, or could not be resolved.
+    pub fn listen(&mut self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
+        for address in address.to_socket_addrs()? {
+            match TcpListener::bind(address) {
+                Ok(listener) => return self.add(listener),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Listens on a socket that the caller has bound and set to listen: with a longer backlog than
+    /// the 128 of [`listen`](Self::listen), say, or inherited from a supervisor.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn listen_on(&mut self, listener: std::net::TcpListener) -> io::Result<SocketAddr> {
+        listener.set_nonblocking(true)?;
+        self.add(TcpListener::from_std(listener))
+    }
+
+    fn add(&mut self, mut listener: TcpListener) -> io::Result<SocketAddr> {
+        let bound = listener.local_addr()?;
+        let token = self.net.next_listener();
+        self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        self.net.listeners.push(Listener::Tcp(listener));
+        Ok(bound)
+    }
+
+    /// Listens on a Unix-domain socket. The file is removed with the server; one that a crashed
+    /// server left behind is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The path is in use, or cannot be created.
+    pub fn listen_unix(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                match StdUnixStream::connect(path) {
+                    Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                        std::fs::remove_file(path)?;
+                        UnixListener::bind(path)?
+                    }
+                    _ => return Err(error),
+                }
+            }
+            bound => bound?,
+        };
+        let net = &mut self.net;
+        let token = net.next_listener();
+        net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        net.listeners.push(Listener::Unix(listener, path.into()));
+        Ok(())
+    }
+
+    /// The address of the first TCP listener.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.net.listeners.iter().find_map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(..) => None,
+        })
+    }
+
+    /// Lets the poll watch a source of the caller's own, edge-triggered: it comes back as
+    /// [`Event::Source`](crate::Event::Source) with `key`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source.
+    pub fn register(
+        &mut self,
+        source: &mut impl Source,
+        key: u32,
+        interests: Interest,
+    ) -> io::Result<()> {
+        let id = ConnId { index: key, generation: SOURCE_GENERATION };
+        self.net.poll.registry().register(source, Token(id.to_bits() as usize), interests)
+    }
+
+    /// Ends what [`register`](Self::register) began.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source.
+    pub fn deregister(&mut self, source: &mut impl Source) -> io::Result<()> {
+        self.net.poll.registry().deregister(source)
+    }
+}
+
+impl Wake for Arc<Waker> {
+    fn wake(&self) -> io::Result<()> {
+        Waker::wake(self)
+    }
+}
+
+impl Net for Mio {
+    type Stream = Stream;
+
+    // Time is an argument everywhere else.
+    #[allow(clippy::disallowed_methods)]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            let id = ConnId::from_bits(event.token().0 as u64);
+            let readable = event.is_readable() || event.is_error();
+            let writable = event.is_writable() || event.is_error();
+            ready.push(match id.generation {
+                0 if event.token() == WAKER => Ready::Mailbox,
+                0 => Ready::Listener(id.index),
+                SOURCE_GENERATION => Ready::Source { key: id.index, readable, writable },
+                _ => {
+                    let read_closed = event.is_read_closed();
+                    Ready::Connection { id, readable, writable, read_closed }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self.listener(listener)? {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                // It fails only for a peer that is gone already; reading will tell.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Listener::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Stream::Unix(stream), None))
+            }
+        }
+    }
+
+    fn is_out_of_resources(&self, error: &io::Error) -> bool {
+        // ENOMEM, ENFILE, EMFILE; ENOBUFS on Linux and on the BSDs.
+        matches!(error.raw_os_error(), Some(12 | 23 | 24 | 55 | 105))
+    }
+
+    fn refuse(&mut self, listener: u32) -> io::Result<()> {
+        let held = self.spare.take();
+        if held.is_none() {
+            self.spare = File::open("/dev/null").ok();
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        drop(held);
+        let accepted = self.accept(listener).map(drop);
+        self.spare = File::open("/dev/null").ok();
+        accepted
+    }
+
+    fn register(&mut self, stream: &mut Stream, id: ConnId) -> io::Result<()> {
+        let token = Token(id.to_bits() as usize);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match stream {
+            Stream::Tcp(stream) => self.poll.registry().register(stream, token, both),
+            Stream::Unix(stream) => self.poll.registry().register(stream, token, both),
+        }
+    }
+
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+        match stream {
+            Stream::Tcp(stream) => io::Read::read(stream, into),
+            Stream::Unix(stream) => io::Read::read(stream, into),
+        }
+    }
+
+    fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
+        match stream {
+            Stream::Tcp(stream) => io::Write::write(stream, from),
+            Stream::Unix(stream) => io::Write::write(stream, from),
+        }
+    }
+
+    fn shut_down(&mut self, stream: &mut Stream) -> io::Result<()> {
+        match stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn waker(&self) -> Box<dyn Wake + Send + Sync> {
+        Box::new(Arc::clone(&self.waker))
+    }
+
+    fn close_listeners(&mut self) {
+        self.listeners.clear();
+    }
+}

@@ -1,0 +1,311 @@
+//! The loop: the only module that does I/O, through a [`Net`].
+//!
+//! It knows when to read, write, accept and sleep, and how much in one turn. It **must not know**
+//! frames, topics or policies: those are the hub's. `mio` is named, and the clock read, in one file
+//! only.
+
+mod handler;
+mod mio;
+mod net;
+
+use std::{
+    collections::VecDeque,
+    io,
+    time::{Duration, Instant},
+};
+
+pub use handler::Handler;
+pub use mio::{Mio, Stream};
+pub use net::{Net, Ready};
+
+pub use crate::mailbox::Wake;
+
+use crate::{
+    config::Config,
+    counters::Tally,
+    event::{ConnId, Events, Record},
+    handle::{Command, Handle},
+    hub::Hub,
+};
+
+/// How long accepting pauses when there is no room for a further connection and no reserve.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Less room than this in the batch ends a turn's reading.
+const READ_BYTES_MIN: usize = 16 * 1024;
+
+/// A WebSocket server: a [`Hub`] and the network that feeds it.
+///
+/// Own the loop with [`poll`](Self::poll), or let [`run`](Self::run) call a [`Handler`].
+#[derive(Debug)]
+pub struct Server<N: Net = Mio> {
+    net: N,
+    hub: Hub,
+    handle: Handle,
+    /// By the connections' indices.
+    streams: Vec<Option<N::Stream>>,
+    ready: Vec<Ready>,
+    /// Commands that were taken from the mailbox and wait for a turn with room for them.
+    commands: VecDeque<Command>,
+    batch: Vec<Command>,
+    woken: bool,
+    /// Listeners that may have further connections, and until when to leave them alone.
+    acceptable: Vec<u32>,
+    accept_paused: Option<Instant>,
+}
+
+impl<N: Net> Server<N> {
+    /// A server over a network of the caller's own: a simulated one, say.
+    pub fn with_net(net: N, config: Config) -> Self {
+        let tally = std::sync::Arc::new(Tally::default());
+        let handle = Handle::new(
+            net.waker(),
+            config.mailbox_commands_max,
+            config.mailbox_bytes_max,
+            std::sync::Arc::clone(&tally),
+        );
+        let now = net.now();
+        Self {
+            net,
+            hub: Hub::new(config, tally, now),
+            handle,
+            streams: Vec::new(),
+            ready: Vec::new(),
+            commands: VecDeque::new(),
+            batch: Vec::new(),
+            woken: false,
+            acceptable: Vec::new(),
+            accept_paused: None,
+        }
+    }
+
+    /// All connections and topics.
+    pub fn hub(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
+
+    /// The network.
+    pub fn net(&mut self) -> &mut N {
+        &mut self.net
+    }
+
+    /// For other threads: publish, send, close, shut down, read counters.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// One turn of the loop: writes what is queued, waits for the network, `timeout` at the most,
+    /// and fills `events` with what happened. Runs none of the application's code.
+    ///
+    /// The batch may be empty: a signal, a command from another thread, or half a message ends the
+    /// wait too. `None` waits for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// An error of the poll itself, never one of a connection.
+    pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        self.begin(events);
+        self.flush(events);
+        self.wait(events, timeout)?;
+        self.mailbox();
+        self.accept();
+        self.read(events);
+        self.hub.handle_timeouts(events);
+        Ok(())
+    }
+
+    /// Frees what ended before, and makes the batch ready.
+    fn begin(&mut self, events: &mut Events) {
+        while let Some(id) = self.hub.next_closed() {
+            self.streams[id.index as usize] = None;
+        }
+        self.hub.begin_turn(events);
+        if self.hub.is_shutting_down() {
+            self.net.close_listeners();
+            self.acceptable.clear();
+        }
+    }
+
+    fn flush(&mut self, events: &mut Events) {
+        self.hub.begin_flush();
+        while let Some(id) = self.hub.next_to_flush() {
+            if self.hub.prepare(id) {
+                self.write(id, events);
+            }
+        }
+        self.hub.end_flush();
+    }
+
+    /// Writes to one connection until nothing waits, the kernel is full, or its turn is over.
+    fn write(&mut self, id: ConnId, events: &mut Events) {
+        let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
+        let mut budget = self.hub.config().write_bytes_per_turn;
+        while budget > 0 {
+            let output = self.hub.output(id, budget);
+            if output.is_empty() {
+                break;
+            }
+            match self.net.write(stream, output) {
+                Ok(n) => {
+                    budget -= n;
+                    self.hub.handle_written(id, n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.hub.handle_kernel_full(id);
+                    break;
+                }
+                Err(_) => return self.hub.handle_lost(id, events),
+            }
+        }
+        if self.hub.handle_flushed(id, events) && self.net.shut_down(stream).is_err() {
+            self.hub.handle_lost(id, events);
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let now = self.hub.now();
+        let due = [self.hub.next_timeout(), self.accept_paused].into_iter().flatten().min();
+        let until_due = due.map(|due| due.saturating_duration_since(now));
+        let may_accept = !self.acceptable.is_empty() && self.accept_paused.is_none();
+        let busy =
+            self.hub.is_busy() || !self.commands.is_empty() || !events.is_empty() || may_accept;
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            [timeout, until_due].into_iter().flatten().min()
+        };
+        self.ready.clear();
+        self.net.wait(&mut self.ready, timeout)?;
+        self.hub.set_now(self.net.now());
+        for ready in &self.ready {
+            match *ready {
+                Ready::Connection { id, readable, writable, read_closed } => {
+                    if writable {
+                        self.hub.handle_writable(id);
+                    }
+                    if readable || read_closed {
+                        self.hub.handle_readable(id, read_closed);
+                    }
+                }
+                Ready::Mailbox => self.woken = true,
+                Ready::Listener(listener) => {
+                    if !self.acceptable.contains(&listener) {
+                        self.acceptable.push(listener);
+                    }
+                }
+                Ready::Source { key, readable, writable } => {
+                    events.records.push(Record::Source { key, readable, writable });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mailbox(&mut self) {
+        if self.woken && self.commands.is_empty() {
+            self.woken = false;
+            self.handle.take(&mut self.batch);
+            self.commands.extend(self.batch.drain(..));
+        }
+        for _ in 0..self.hub.config().commands_per_turn {
+            let Some(command) = self.commands.pop_front() else { break };
+            self.hub.handle_command(command);
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.accept_paused.is_some_and(|until| self.hub.now() < until) {
+            return;
+        }
+        self.accept_paused = None;
+        let mut at = 0;
+        while let Some(&listener) = self.acceptable.get(at) {
+            if self.accept_from(listener) {
+                self.acceptable.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Accepts from one listener, up to its turn's budget. True if it has no more.
+    fn accept_from(&mut self, listener: u32) -> bool {
+        for _ in 0..self.hub.config().accepts_per_turn {
+            match self.net.accept(listener) {
+                Ok((stream, peer)) => {
+                    if let Some(id) = self.hub.handle_accepted(peer) {
+                        self.admit(id, stream);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if self.net.is_out_of_resources(&error) => {
+                    match self.net.refuse(listener) {
+                        Ok(()) => self.hub.handle_refused(),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                        Err(_) => {
+                            // No edge will tell of the connections that wait: ask again later.
+                            self.accept_paused = Some(self.hub.now() + ACCEPT_PAUSE);
+                            return false;
+                        }
+                    }
+                }
+                // An error of the one connection that was to be accepted (accept(2)).
+                Err(_) => {}
+            }
+        }
+        false
+    }
+
+    fn admit(&mut self, id: ConnId, mut stream: N::Stream) {
+        let registered = self.net.register(&mut stream, id);
+        let at = id.index as usize;
+        if at >= self.streams.len() {
+            self.streams.resize_with(at + 1, || None);
+        }
+        self.streams[at] = Some(stream);
+        if registered.is_err() {
+            self.hub.handle_stillborn(id);
+        }
+    }
+
+    fn read(&mut self, events: &mut Events) {
+        self.hub.handle_set_aside(events);
+        for _ in 0..self.hub.readable_len() {
+            if events.room() < READ_BYTES_MIN.min(events.buffer.len()) {
+                break;
+            }
+            let Some(id) = self.hub.next_readable() else { break };
+            self.read_from(id, events);
+        }
+    }
+
+    /// Reads once from one connection, as much as its turn allows.
+    fn read_from(&mut self, id: ConnId, events: &mut Events) {
+        let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
+        let start = events.filled;
+        let room = events.room().min(self.hub.config().read_bytes_per_turn);
+        let n = loop {
+            match self.net.read(stream, &mut events.buffer[start..start + room]) {
+                Ok(0) => return self.hub.handle_eof(id, events),
+                Ok(n) => break n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.hub.handle_read_blocked(id);
+                }
+                Err(_) => return self.hub.handle_lost(id, events),
+            }
+        };
+        events.filled = start + n;
+        if n < room {
+            self.hub.handle_read_short(id);
+        }
+        self.hub.handle_input(id, events, start..start + n);
+        self.hub.handle_read_done(id);
+    }
+}
+
+impl<N: Net> Drop for Server<N> {
+    fn drop(&mut self) {
+        drop(self.handle.close_mailbox());
+    }
+}

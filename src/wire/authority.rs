@@ -1,0 +1,66 @@
+//! `host[:port]` (RFC 3986 §3.2), as it stands in `Host`, in a request target and in `Origin`.
+
+use std::net::Ipv6Addr;
+
+/// A host and an optional port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Authority<'a> {
+    /// Never empty; an IPv6 address keeps its brackets.
+    pub(super) host: &'a str,
+    /// `None` if absent or empty.
+    pub(super) port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Parses `text`; `None` if it is empty, has user information, or is not in the grammar.
+    pub(super) fn parse(text: &'a str) -> Option<Authority<'a>> {
+        let host_len = match text.strip_prefix('[') {
+            Some(literal) => {
+                let (address, _) = literal.split_once(']')?;
+                address.parse::<Ipv6Addr>().ok()?;
+                address.len() + 2
+            }
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (host, rest) = text.split_at(host_len);
+        if host.is_empty() || !(host.starts_with('[') || is_reg_name(host.as_bytes())) {
+            return None;
+        }
+        let port = match rest.strip_prefix(':') {
+            Some(port) => parse_port(port)?,
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Authority { host, port })
+    }
+}
+
+/// RFC 3986 §3.2.3: a port is digits, possibly none. `None` is an error.
+fn parse_port(digits: &str) -> Option<Option<u16>> {
+    if digits.is_empty() {
+        return Some(None);
+    }
+    // `parse` would take a sign.
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Some)
+}
+
+/// RFC 3986 §3.2.2: unreserved, percent-encoded and sub-delims; an IPv4 address is one too.
+fn is_reg_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
+            [byte, rest @ ..]
+                if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) =>
+            {
+                rest
+            }
+            _ => return false,
+        };
+    }
+}

@@ -1,0 +1,266 @@
+//! Requests and responses of HTTP/1.1 (RFC 9110, RFC 9112), as far as a WebSocket server on the same
+//! port needs them: bodies by `Content-Length` only, no transfer codings, no trailers.
+
+mod head;
+mod response;
+
+pub use head::{HeadScanner, parse_head};
+pub(crate) use response::check_header;
+pub use response::{InvalidHeader, Response};
+
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::str;
+
+/// A request: its head as the peer sent it, and its body once that has arrived.
+///
+/// It comes from [`parse_head`] only, so whatever it holds has been checked. No method panics.
+#[derive(Clone)]
+pub struct Request {
+    head: Vec<u8>,
+    method: Range<usize>,
+    target: Range<usize>,
+    path: Range<usize>,
+    query: Option<Range<usize>>,
+    host: Range<usize>,
+    fields: Vec<Field>,
+    version_minor: u8,
+    content_length: usize,
+    body: Vec<u8>,
+    peer: Option<SocketAddr>,
+}
+
+/// Where a field line's name and value are in the head.
+#[derive(Clone)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Request {
+    /// The method, as sent; methods are case-sensitive (RFC 9110 §9.1).
+    pub fn method(&self) -> &str {
+        self.text(&self.method)
+    }
+
+    /// The request target, as sent (RFC 9112 §3.2): printable ASCII without a fragment.
+    pub fn target(&self) -> &str {
+        self.text(&self.target)
+    }
+
+    /// The target's path, percent-encoded as sent: it starts with `/`, or is `*` (OPTIONS only).
+    pub fn path(&self) -> &str {
+        match self.text(&self.path) {
+            // RFC 9112 §3.2.1: an absolute-form without a path means the root.
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// What follows the first `?` of the target, as sent; `None` if there is no `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_ref().map(|range| self.text(range))
+    }
+
+    /// All field lines in the order in which they came. Values have no whitespace around them and
+    /// no control characters but the tab in them; they need not be UTF-8.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|field| (self.text(&field.name), self.bytes(&field.value)))
+    }
+
+    /// The value of the first field line with this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The values of all field lines with this name, in any case, in order.
+    pub fn header_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// Whether the comma-separated lists in the field lines with this name have `token` as a
+    /// member, in any case (RFC 9110 §5.6.1).
+    pub fn list_contains(&self, name: &str, token: &str) -> bool {
+        self.list(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// The members of the comma-separated lists in the field lines with this name.
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.header_all(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(trim_ows)
+            // RFC 9110 §5.6.1.2: a recipient MUST parse and ignore empty members.
+            .filter(|member| !member.is_empty())
+    }
+
+    /// The host and optional port that the request is for: the authority of an absolute-form
+    /// target, else the `Host` field (RFC 9112 §3.2.2); empty for HTTP/1.0 without either.
+    pub fn host(&self) -> &str {
+        self.text(&self.host)
+    }
+
+    /// The body: empty until it has arrived.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The address of the other end, where it has one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
+    pub fn version_minor(&self) -> u8 {
+        self.version_minor
+    }
+
+    /// The length of the body in bytes, as declared; 0 if nothing is declared.
+    pub fn content_length(&self) -> usize {
+        self.content_length
+    }
+
+    /// Whether the peer lets the connection stay open after the response: HTTP/1.1 without
+    /// `Connection: close` (RFC 9112 §9.3). HTTP/1.0 never does.
+    pub fn keep_alive(&self) -> bool {
+        self.version_minor == 1 && !self.list_contains("connection", "close")
+    }
+
+    /// Attaches the body, once it has arrived.
+    pub(crate) fn set_body(&mut self, body: Vec<u8>) {
+        self.body = body;
+    }
+
+    /// Attaches the address of the other end.
+    pub(crate) fn set_peer(&mut self, peer: Option<SocketAddr>) {
+        self.peer = peer;
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.head.get(range.clone()).unwrap_or_default()
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        str::from_utf8(self.bytes(range)).unwrap_or_default()
+    }
+}
+
+/// Shows the request line only: field values may be secrets.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {} HTTP/1.{})", self.method(), self.target(), self.version_minor)
+    }
+}
+
+/// Why a request head is refused. The answer to it closes the connection: where the next request
+/// would start is not known (RFC 9112 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// 400: the request line or a field line breaks the grammar (RFC 9112 §2.2, §3, §5).
+    Malformed,
+    /// 400: the request target is none of the forms that its method allows (RFC 9112 §3.2).
+    TargetInvalid,
+    /// 400: there is no `Host`, or more than one, or it is no `host[:port]` (RFC 9112 §3.2).
+    HostInvalid,
+    /// 400: `Content-Length` is not one number on one line (RFC 9112 §6.3).
+    ContentLengthInvalid,
+    /// 405: CONNECT or TRACE.
+    MethodUnsupported,
+    /// 413: the body is longer than `body_bytes_max`.
+    BodyTooLarge,
+    /// 417: a request of HTTP/1.1 has an `Expect` field (RFC 9110 §10.1.1).
+    ExpectUnsupported,
+    /// 431: the head is longer than `head_bytes_max`.
+    HeadTooLarge,
+    /// 431: there are more than `headers_max` field lines.
+    TooManyHeaders,
+    /// 501: the request has a `Transfer-Encoding` (RFC 9112 §6.1).
+    TransferEncodingUnsupported,
+    /// 505: a version other than HTTP/1.0 and HTTP/1.1.
+    VersionUnsupported,
+}
+
+impl HttpError {
+    /// The status code of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            HttpError::Malformed
+            | HttpError::TargetInvalid
+            | HttpError::HostInvalid
+            | HttpError::ContentLengthInvalid => 400,
+            HttpError::MethodUnsupported => 405,
+            HttpError::BodyTooLarge => 413,
+            HttpError::ExpectUnsupported => 417,
+            HttpError::HeadTooLarge | HttpError::TooManyHeaders => 431,
+            HttpError::TransferEncodingUnsupported => 501,
+            HttpError::VersionUnsupported => 505,
+        }
+    }
+
+    /// Header fields that the answer has to have, as names and values.
+    pub const fn extra_headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // RFC 9110 §15.5.6: a 405 MUST say which methods are allowed.
+            HttpError::MethodUnsupported => &[("Allow", "GET, HEAD, POST, OPTIONS")],
+            HttpError::Malformed
+            | HttpError::TargetInvalid
+            | HttpError::HostInvalid
+            | HttpError::ContentLengthInvalid
+            | HttpError::BodyTooLarge
+            | HttpError::ExpectUnsupported
+            | HttpError::HeadTooLarge
+            | HttpError::TooManyHeaders
+            | HttpError::TransferEncodingUnsupported
+            | HttpError::VersionUnsupported => &[],
+        }
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HttpError::Malformed => "The request head is not well-formed HTTP/1.1.",
+            HttpError::TargetInvalid => "The request target is not valid.",
+            HttpError::HostInvalid => "Exactly one valid Host header is required.",
+            HttpError::ContentLengthInvalid => "Content-Length must be one decimal number.",
+            HttpError::MethodUnsupported => "The methods CONNECT and TRACE are not supported.",
+            HttpError::BodyTooLarge => "The request body is longer than body_bytes_max.",
+            HttpError::ExpectUnsupported => "The Expect header is not supported.",
+            HttpError::HeadTooLarge => "The request head is longer than head_bytes_max.",
+            HttpError::TooManyHeaders => "The request has more header lines than headers_max.",
+            HttpError::TransferEncodingUnsupported => {
+                "Transfer-Encoding is not supported: send the body with Content-Length."
+            }
+            HttpError::VersionUnsupported => "Only HTTP/1.1 and HTTP/1.0 are supported.",
+        })
+    }
+}
+
+impl Error for HttpError {}
+
+/// Whether a byte may be part of a token (RFC 9110 §5.6.2).
+pub(super) const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
+        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// Whether bytes are a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_tchar(*byte))
+}
+
+/// Removes optional whitespace, spaces and tabs, on both sides (RFC 9110 §5.6.3).
+fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

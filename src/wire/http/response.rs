@@ -1,0 +1,302 @@
+//! A response, from values to bytes.
+
+use super::{HttpError, is_token};
+use crate::wire::upgrade::Refusal;
+use std::error::Error;
+use std::fmt;
+
+/// A response with a body that is known as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// A response without a body. A status that does not exist, below 100 or above 599, becomes
+    /// 500.
+    pub fn new(status: u16) -> Response {
+        let status = if (100..=599).contains(&status) { status } else { 500 };
+        Response { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A response with a body of plain text in UTF-8.
+    pub fn text(status: u16, text: impl Into<String>) -> Response {
+        let mut response = Response::new(status).body(text.into());
+        response.push("Content-Type", "text/plain; charset=utf-8");
+        response
+    }
+
+    /// Adds a header field.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidHeader`] if the name is not a token, or the value has control characters (the tab
+    /// excepted) or whitespace at an end, or if the field is not for the caller to set:
+    /// `Content-Length`, `Transfer-Encoding` and `Connection` follow from how the response is sent.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Response, InvalidHeader> {
+        check_header(name, value)?;
+        self.push(name, value);
+        Ok(self)
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
+        self.body = body.into();
+        self
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Appends the response to `out`. `head_only` leaves out the body, as the answer to HEAD does;
+    /// `close` announces that the connection closes after it.
+    pub fn encode(&self, out: &mut Vec<u8>, head_only: bool, close: bool) {
+        let mut line = |parts: &[&str]| {
+            for part in parts {
+                out.extend_from_slice(part.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+        };
+        line(&["HTTP/1.1 ", &self.status.to_string(), " ", reason(self.status)]);
+        for (name, value) in &self.headers {
+            line(&[name, ": ", value]);
+        }
+        // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 1xx and 204; with 304 it would be
+        // the length of another response's body.
+        let has_body = !matches!(self.status, 100..=199 | 204 | 304);
+        if has_body {
+            line(&["Content-Length: ", &self.body.len().to_string()]);
+        }
+        // RFC 9110 §7.8: whoever sends Upgrade (a 426 does) MUST name it in Connection.
+        let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+        line(&[
+            "Connection: ",
+            if close { "close" } else { "keep-alive" },
+            if upgrade { ", Upgrade" } else { "" },
+        ]);
+        line(&[]);
+        if has_body && !head_only {
+            out.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Adds a field that is known to be valid.
+    fn push(&mut self, name: &str, value: &str) {
+        self.headers.push((name.to_owned(), value.to_owned()));
+    }
+
+    fn refusal(status: u16, sentence: &str, headers: &[(&str, &str)]) -> Response {
+        let mut response = Response::text(status, format!("{sentence}\n"));
+        for (name, value) in headers {
+            response.push(name, value);
+        }
+        response
+    }
+}
+
+/// The answer to a head that is refused; it has to be sent with `close`.
+impl From<HttpError> for Response {
+    fn from(error: HttpError) -> Response {
+        Response::refusal(error.status(), &error.to_string(), error.extra_headers())
+    }
+}
+
+/// The answer to a handshake that is refused; it has to be sent with `close`.
+impl From<Refusal> for Response {
+    fn from(error: Refusal) -> Response {
+        Response::refusal(error.status(), &error.to_string(), error.extra_headers())
+    }
+}
+
+/// A header field that cannot be sent; see [`Response::header`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InvalidHeader {
+    /// The name is not a token (RFC 9110 §5.1).
+    Name,
+    /// The value has a control character, or whitespace at an end (RFC 9110 §5.5).
+    Value,
+    /// The field is set by this crate alone.
+    Reserved,
+}
+
+impl fmt::Display for InvalidHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InvalidHeader::Name => "the header name is not a token",
+            InvalidHeader::Value => {
+                "the header value has a control character, or whitespace at an end"
+            }
+            InvalidHeader::Reserved => "the header is set by the server itself",
+        })
+    }
+}
+
+impl Error for InvalidHeader {}
+
+/// Checks a header field that an application wants to send.
+pub(crate) fn check_header(name: &str, value: &str) -> Result<(), InvalidHeader> {
+    if !is_token(name.as_bytes()) {
+        return Err(InvalidHeader::Name);
+    }
+    let reserved = ["content-length", "transfer-encoding", "connection"];
+    if reserved.iter().any(|it| name.eq_ignore_ascii_case(it)) {
+        return Err(InvalidHeader::Reserved);
+    }
+    // RFC 9110 §5.5: a CR, LF or NUL in a value would start another field, or another response.
+    let control = value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t');
+    if control || value.trim_matches([' ', '\t']).len() != value.len() {
+        return Err(InvalidHeader::Value);
+    }
+    Ok(())
+}
+
+/// The reason phrase of a status (RFC 9110 §15, RFC 6585); empty where none is registered.
+fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(response: &Response, head_only: bool, close: bool) -> String {
+        let mut out = b"before ".to_vec();
+        response.encode(&mut out, head_only, close);
+        String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
+    }
+
+    #[test]
+    fn bytes_on_the_wire() {
+        let response = Response::text(200, "hi\n").header("X-Note", "a, b").unwrap();
+        assert_eq!(
+            encode(&response, false, false),
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-Note: a, b\r\n\
+             Content-Length: 3\r\nConnection: keep-alive\r\n\r\nhi\n"
+        );
+        assert_eq!(
+            encode(&Response::new(404), false, true),
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    /// RFC 9110 §9.3.2: the same fields as for GET, and no body.
+    #[test]
+    fn head_gets_the_length_and_no_body() {
+        let response = Response::text(200, "hello");
+        let (head, get) = (encode(&response, true, false), encode(&response, false, false));
+        assert_eq!(format!("{head}hello"), get);
+        assert!(head.contains("Content-Length: 5\r\n"));
+    }
+
+    #[test]
+    fn statuses_without_a_body_have_no_length_either() {
+        for status in 100..=599 {
+            let encoded = encode(&Response::new(status).body("body"), false, false);
+            let bodiless = status < 200 || status == 204 || status == 304;
+            assert_eq!(encoded.contains("Content-Length"), !bodiless, "{status}");
+            assert_eq!(encoded.ends_with("\r\n\r\nbody"), !bodiless, "{status}");
+            assert!(encoded.starts_with(&format!("HTTP/1.1 {status} ")));
+        }
+        for status in [0, 99, 600, 1000, u16::MAX] {
+            assert_eq!(Response::new(status).status(), 500);
+        }
+    }
+
+    #[test]
+    fn every_byte_in_a_name_and_a_value() {
+        let response = Response::new(200);
+        for byte in 0..128_u8 {
+            let character = char::from(byte);
+            let token = character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character);
+            let result = response.clone().header(&format!("A{character}"), "b");
+            assert_eq!(result.err(), (!token).then_some(InvalidHeader::Name), "{byte:#04X}");
+            let printable = (32..127).contains(&byte);
+            let result = response.clone().header("A", &format!("b{character}b"));
+            let valid = printable || byte == b'\t';
+            assert_eq!(result.err(), (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
+            for value in [format!("{character}b"), format!("b{character}")] {
+                let valid = printable && byte != b' ';
+                let result = response.clone().header("A", &value);
+                assert_eq!(result.err(), (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
+            }
+        }
+        assert_eq!(response.clone().header("", "b").err(), Some(InvalidHeader::Name));
+        assert_eq!(response.clone().header("A\u{e9}", "b").err(), Some(InvalidHeader::Name));
+        assert!(response.clone().header("A", "").is_ok());
+        assert!(response.clone().header("A", "\u{e9}").is_ok());
+        for name in ["Content-Length", "TRANSFER-ENCODING", "connection"] {
+            assert_eq!(response.clone().header(name, "5").err(), Some(InvalidHeader::Reserved));
+        }
+    }
+
+    /// Each refusal closes, says what was wrong, and has the fields that its status asks for.
+    #[test]
+    fn refusals_become_responses() {
+        let upgrade = encode(&Refusal::VersionUnsupported.into(), false, true);
+        assert!(upgrade.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
+        assert!(upgrade.contains("\r\nUpgrade: websocket\r\n"));
+        assert!(upgrade.contains("\r\nSec-WebSocket-Version: 13\r\n"));
+        assert!(upgrade.contains("\r\nConnection: close, Upgrade\r\n"));
+        assert!(upgrade.ends_with("\r\n\r\nSec-WebSocket-Version must be 13.\n"));
+        let trace = encode(&HttpError::MethodUnsupported.into(), false, true);
+        assert!(trace.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"));
+        assert!(trace.contains("\r\nAllow: GET, HEAD, POST, OPTIONS\r\n"));
+        assert!(trace.contains("\r\nConnection: close\r\n"));
+        let text = "\r\n\r\nThe methods CONNECT and TRACE are not supported.\n";
+        assert!(trace.ends_with(text));
+    }
+}

@@ -1,0 +1,28 @@
+//! RFC 6455 and the part of HTTP/1.1 that carries it, as pure functions and values.
+//!
+//! What it knows: bytes and what they mean. Frame headers, masking, UTF-8 and close codes (§5, §7,
+//! §8.1); a request head, a response and the opening handshake (§4.2, RFC 9112).
+//!
+//! What it must not know: sockets, clocks, connections, topics, limits of its own. What has to be
+//! bounded is bounded by an argument, and whoever passes it decides what to do about the error.
+//!
+//! Incomplete input is not an error: it is `Ok(None)`. An `Err` means that no further byte could
+//! repair what is there. No function here panics on bytes that a peer sent.
+
+mod authority;
+pub mod close;
+pub mod frame;
+pub mod http;
+pub mod mask;
+pub mod upgrade;
+pub mod utf8;
+
+pub use close::{CloseCode, ClosePayload, ProtocolError, close_payload, decode_close};
+pub use frame::{
+    Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encode_header, encoded_len, frame_len,
+};
+pub(crate) use http::check_header;
+pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, parse_head};
+pub use mask::unmask;
+pub use upgrade::{Refusal, Upgrade, encode_accept, origin_allowed, subprotocols, upgrade};
+pub use utf8::Utf8;

@@ -1,0 +1,314 @@
+//! The opening handshake (RFC 6455 §4.2) as a pure function: from a request to what accepts it, or
+//! to why it is refused.
+
+use super::authority::Authority;
+use super::http::{self, Request};
+use crate::config::Origins;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use sha1_smol::Sha1;
+use std::error::Error;
+use std::fmt;
+use std::str;
+
+/// §1.3: what is appended to the key before hashing.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// §4.2.1(5) wants a key that decodes to 16 bytes; bits that the padding hides do not matter to
+/// that.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// A valid opening handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    accept: [u8; 28],
+}
+
+impl Upgrade {
+    /// The value of `Sec-WebSocket-Accept` (§4.2.2(5.4)).
+    pub fn accept(&self) -> &str {
+        str::from_utf8(&self.accept).unwrap_or_default()
+    }
+
+    /// §4.2.2(5.4): the base64 of the SHA-1 of the key, as it was sent, and the GUID.
+    fn new(key: &[u8]) -> Upgrade {
+        let mut sha1 = Sha1::new();
+        sha1.update(key);
+        sha1.update(GUID);
+        let mut accept = [b'='; 28];
+        // 20 bytes always become 28 characters, so this cannot fail.
+        let encoded = BASE64.encode_slice(sha1.digest().bytes(), &mut accept);
+        debug_assert_eq!(encoded, Ok(28));
+        Upgrade { accept }
+    }
+}
+
+/// Why an opening handshake is refused. The answer to it closes the connection: a proxy might take
+/// it for a tunnel already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 405: the method is not GET (§4.2.1(1)).
+    MethodNotGet,
+    /// 400: HTTP/1.0 cannot upgrade (§4.2.1(1), RFC 9110 §7.8).
+    VersionHttp10,
+    /// 426: `Upgrade` does not list `websocket` (§4.2.1(3)).
+    UpgradeMissing,
+    /// 400: `Connection` does not list `Upgrade` (§4.2.1(4)).
+    ConnectionMissing,
+    /// 426: `Sec-WebSocket-Version` is not one `13` (§4.2.1(6), §4.4).
+    VersionUnsupported,
+    /// 400: `Sec-WebSocket-Key` is not one base64 of 16 bytes (§4.2.1(5)).
+    KeyInvalid,
+    /// 400: `Sec-WebSocket-Protocol` is no list of different tokens (§4.1(10), §11.3.4).
+    SubprotocolInvalid,
+    /// 400: the request has a body, which would be taken for frames.
+    BodyPresent,
+}
+
+impl Refusal {
+    /// The status code of the answer.
+    pub const fn status(self) -> u16 {
+        match self {
+            Refusal::MethodNotGet => 405,
+            Refusal::UpgradeMissing | Refusal::VersionUnsupported => 426,
+            Refusal::VersionHttp10
+            | Refusal::ConnectionMissing
+            | Refusal::KeyInvalid
+            | Refusal::SubprotocolInvalid
+            | Refusal::BodyPresent => 400,
+        }
+    }
+
+    /// Header fields that the answer has to have, as names and values.
+    pub const fn extra_headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // RFC 9110 §15.5.6: a 405 MUST say which methods are allowed.
+            Refusal::MethodNotGet => &[("Allow", "GET")],
+            // RFC 9110 §15.5.22 and RFC 6455 §4.2.2(4): a 426 MUST say to what.
+            Refusal::UpgradeMissing | Refusal::VersionUnsupported => {
+                &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+            }
+            Refusal::VersionHttp10
+            | Refusal::ConnectionMissing
+            | Refusal::KeyInvalid
+            | Refusal::SubprotocolInvalid
+            | Refusal::BodyPresent => &[],
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::MethodNotGet => "A WebSocket handshake must be a GET request.",
+            Refusal::VersionHttp10 => "A WebSocket handshake needs HTTP/1.1.",
+            Refusal::UpgradeMissing => "The Upgrade header must list websocket.",
+            Refusal::ConnectionMissing => "The Connection header must list Upgrade.",
+            Refusal::VersionUnsupported => "Sec-WebSocket-Version must be 13.",
+            Refusal::KeyInvalid => "Sec-WebSocket-Key must be the base64 of 16 bytes, once.",
+            Refusal::SubprotocolInvalid => {
+                "Sec-WebSocket-Protocol must be a list of different tokens."
+            }
+            Refusal::BodyPresent => "A WebSocket handshake must not have a body.",
+        })
+    }
+}
+
+impl Error for Refusal {}
+
+/// Reads a request as an opening handshake; `Ok(None)` if it does not ask for one.
+///
+/// It asks for one if `Upgrade` lists `websocket`, in any version, or if there is a
+/// `Sec-WebSocket-Key` or a `Sec-WebSocket-Version`. Extensions are ignored, as a server may
+/// (§9.1), and the origin is for [`origin_allowed`].
+///
+/// # Errors
+///
+/// A [`Refusal`] for the first rule of §4.2.1 that the request breaks.
+pub fn upgrade(request: &Request) -> Result<Option<Upgrade>, Refusal> {
+    if !asks_for_websocket(request) {
+        return Ok(None);
+    }
+    if request.method() != "GET" {
+        return Err(Refusal::MethodNotGet);
+    }
+    // RFC 9110 §7.8: Upgrade in a request of HTTP/1.0 MUST be ignored.
+    if request.version_minor() == 0 {
+        return Err(Refusal::VersionHttp10);
+    }
+    if !request.list_contains("upgrade", "websocket") {
+        return Err(Refusal::UpgradeMissing);
+    }
+    if !request.list_contains("connection", "upgrade") {
+        return Err(Refusal::ConnectionMissing);
+    }
+    if only(request, "sec-websocket-version") != Some(b"13") {
+        return Err(Refusal::VersionUnsupported);
+    }
+    let key = only(request, "sec-websocket-key").ok_or(Refusal::KeyInvalid)?;
+    if !is_key(key) {
+        return Err(Refusal::KeyInvalid);
+    }
+    check_subprotocols(request)?;
+    if request.content_length() > 0 {
+        return Err(Refusal::BodyPresent);
+    }
+    Ok(Some(Upgrade::new(key)))
+}
+
+fn asks_for_websocket(request: &Request) -> bool {
+    let is_websocket = |member: &[u8]| {
+        // RFC 9110 §7.8: a protocol may have a version after a slash.
+        let name = member.split(|byte| *byte == b'/').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"websocket")
+    };
+    request.list("upgrade").any(is_websocket)
+        || request.header("sec-websocket-key").is_some()
+        || request.header("sec-websocket-version").is_some()
+}
+
+/// The value of a field that must be there once.
+fn only<'a>(request: &'a Request, name: &str) -> Option<&'a [u8]> {
+    let mut values = request.header_all(name);
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
+}
+
+/// §4.2.1(5): base64 of 16 bytes.
+fn is_key(key: &[u8]) -> bool {
+    let mut nonce = [0; 18];
+    key.len() == 24 && BASE64.decode_slice(key, &mut nonce) == Ok(16)
+}
+
+/// §4.1(10): the subprotocols MUST all be different, and tokens.
+fn check_subprotocols(request: &Request) -> Result<(), Refusal> {
+    let mut offered: Vec<&[u8]> = request.list("sec-websocket-protocol").collect();
+    // §11.3.4: 1#token, so a field without any is an error; no field is not.
+    let empty = offered.is_empty() && request.header("sec-websocket-protocol").is_some();
+    offered.sort_unstable();
+    let repeated = offered.windows(2).any(|pair| pair[0] == pair[1]);
+    if empty || repeated || !offered.iter().all(|name| http::is_token(name)) {
+        return Err(Refusal::SubprotocolInvalid);
+    }
+    Ok(())
+}
+
+/// The subprotocols that the client offers, the one that it prefers first (§4.1(10)); they are
+/// case-sensitive.
+pub fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
+    request.list("sec-websocket-protocol").filter_map(|name| str::from_utf8(name).ok())
+}
+
+/// Appends the 101 that completes the handshake (§4.2.2(5)).
+///
+/// `subprotocol` has to be one that the client offered. `extra` are more header fields; those that
+/// the handshake sets itself and those that [`Response::header`](super::Response::header) would
+/// refuse are left out, and so is a subprotocol that is not a token: nothing that is passed here can
+/// break the response apart.
+pub fn encode_accept(
+    out: &mut Vec<u8>,
+    upgrade: &Upgrade,
+    subprotocol: Option<&str>,
+    extra: &[(&str, &str)],
+) {
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+          Upgrade: websocket\r\n\
+          Connection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(&upgrade.accept);
+    out.extend_from_slice(b"\r\n");
+    let mut field = |name: &str, value: &str| {
+        for part in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    };
+    if let Some(name) = subprotocol.filter(|name| http::is_token(name.as_bytes())) {
+        field("Sec-WebSocket-Protocol", name);
+    }
+    for (name, value) in extra {
+        let ours = name.eq_ignore_ascii_case("upgrade")
+            || name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"));
+        if !ours && http::check_header(name, value).is_ok() {
+            field(name, value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a page of this origin may connect (§10.2): browsers let any page open a WebSocket to
+/// anywhere, with the user's cookies, and leave it to the server to refuse.
+///
+/// `origin` is the value of the only `Origin` (a request with several is for the caller to refuse);
+/// without one, the client is no browser and may connect. `host` is [`Request::host`]. The same origin means the same host and the same port, a missing port
+/// being the default of the origin's scheme; the scheme itself is not compared, because a proxy may
+/// have ended TLS. `null`, and what is no origin, is refused unless the policy is
+/// [`Origins::Any`].
+pub fn origin_allowed(policy: &Origins, origin: Option<&[u8]>, host: &str) -> bool {
+    let Some(origin) = origin else { return true };
+    let list: &[String] = match policy {
+        Origins::Any => return true,
+        Origins::SameOrigin => &[],
+        Origins::List(list) => list,
+    };
+    let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
+    origin.is_of(host) || list.iter().filter_map(|it| Origin::parse(it)).any(|it| it.same(&origin))
+}
+
+/// An origin: `scheme://host[:port]` (RFC 6454 §6.2).
+struct Origin<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: Option<u16>,
+    /// The port that the scheme stands for, if it is one of a web page.
+    default_port: Option<u16>,
+}
+
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Origin<'a>> {
+        let (scheme, authority) = text.split_once("://")?;
+        let default_port = match scheme.to_ascii_lowercase().as_str() {
+            "http" | "ws" => Some(80),
+            "https" | "wss" => Some(443),
+            // RFC 3986 §3.1; browsers give their extensions schemes of their own.
+            other => {
+                let mut bytes = other.bytes();
+                let valid = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+                    && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+                if !valid {
+                    return None;
+                }
+                None
+            }
+        };
+        let Authority { host, port } = Authority::parse(authority)?;
+        Some(Origin { scheme, host, port: port.or(default_port), default_port })
+    }
+
+    /// Whether `host`, a `Host` field, names the server that the page came from.
+    fn is_of(&self, host: &str) -> bool {
+        let Some(host) = Authority::parse(host) else { return false };
+        self.default_port.is_some()
+            && self.host.eq_ignore_ascii_case(host.host)
+            && self.port == host.port.or(self.default_port)
+    }
+
+    fn same(&self, other: &Origin<'_>) -> bool {
+        self.scheme.eq_ignore_ascii_case(other.scheme)
+            && self.host.eq_ignore_ascii_case(other.host)
+            && self.port == other.port
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_answer;

@@ -1,0 +1,232 @@
+//! Incremental UTF-8 (RFC 6455 §5.6, §8.1): a text message may be cut anywhere, inside a character
+//! too, and is refused at the first byte that no continuation could make valid.
+
+use super::close::ProtocolError;
+use std::str;
+
+/// Validates the text of one message, chunk by chunk, in order.
+///
+/// Start each message with `Utf8::default()`, `push` what arrives, and `finish` at the end of the
+/// message. After an error the value has no further meaning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Utf8 {
+    /// The beginning of a character whose end has not arrived.
+    ///
+    /// Invariant: `held[..held_len]` is a proper prefix of a character that can still be completed.
+    held: [u8; 3],
+    held_len: u8,
+}
+
+impl Utf8 {
+    /// Takes the next bytes of the message.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::InvalidUtf8`] as soon as the bytes so far are no prefix of any valid text,
+    /// even where the character that cannot be is incomplete at the end of `chunk`.
+    #[inline]
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
+        let rest = if self.held_len == 0 { chunk } else { self.complete_held(chunk)? };
+        match str::from_utf8(rest) {
+            Ok(_) => Ok(()),
+            // No `error_len` means: cut short, and nothing wrong so far.
+            Err(error) if error.error_len().is_none() => {
+                let tail = &rest[error.valid_up_to()..];
+                debug_assert!(tail.len() <= self.held.len());
+                for (held, byte) in self.held.iter_mut().zip(tail) {
+                    *held = *byte;
+                }
+                self.held_len = tail.len() as u8;
+                Ok(())
+            }
+            Err(_) => Err(ProtocolError::InvalidUtf8),
+        }
+    }
+
+    /// Ends the message.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::InvalidUtf8`] if the last character is incomplete.
+    #[inline]
+    pub fn finish(&self) -> Result<(), ProtocolError> {
+        if self.held_len == 0 { Ok(()) } else { Err(ProtocolError::InvalidUtf8) }
+    }
+
+    /// Feeds bytes to the held character until it is complete; returns what is left of `chunk`,
+    /// nothing if the character is still incomplete.
+    fn complete_held<'a>(&mut self, chunk: &'a [u8]) -> Result<&'a [u8], ProtocolError> {
+        let held_len = usize::from(self.held_len);
+        let mut character = [0; 4];
+        character[..3].copy_from_slice(&self.held);
+        for (taken, byte) in chunk.iter().enumerate().take(4 - held_len) {
+            character[held_len + taken] = *byte;
+            let so_far = &character[..=held_len + taken];
+            match str::from_utf8(so_far) {
+                Ok(_) => {
+                    self.held_len = 0;
+                    return Ok(&chunk[taken + 1..]);
+                }
+                Err(error) if error.error_len().is_none() => {
+                    self.held[..so_far.len()].copy_from_slice(so_far);
+                    self.held_len = so_far.len() as u8;
+                }
+                Err(_) => return Err(ProtocolError::InvalidUtf8),
+            }
+        }
+        Ok(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Utf8;
+
+    /// What a decoder may be in the middle of, after the Unicode Standard's table 3-7: the ranges of
+    /// the bytes that may come next. Shares nothing with `str::from_utf8`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Oracle {
+        Between,
+        /// The range of the next byte, and how many bytes 80-BF come after it.
+        Inside(u8, u8, u8),
+    }
+
+    impl Oracle {
+        fn next(self, byte: u8) -> Option<Oracle> {
+            match self {
+                Oracle::Between => match byte {
+                    0x00..=0x7F => Some(Oracle::Between),
+                    0xC2..=0xDF => Some(Oracle::Inside(0x80, 0xBF, 0)),
+                    0xE0 => Some(Oracle::Inside(0xA0, 0xBF, 1)),
+                    0xE1..=0xEC | 0xEE..=0xEF => Some(Oracle::Inside(0x80, 0xBF, 1)),
+                    0xED => Some(Oracle::Inside(0x80, 0x9F, 1)),
+                    0xF0 => Some(Oracle::Inside(0x90, 0xBF, 2)),
+                    0xF1..=0xF3 => Some(Oracle::Inside(0x80, 0xBF, 2)),
+                    0xF4 => Some(Oracle::Inside(0x80, 0x8F, 2)),
+                    0x80..=0xC1 | 0xF5..=0xFF => None,
+                },
+                Oracle::Inside(low, high, _) if byte < low || byte > high => None,
+                Oracle::Inside(_, _, 0) => Some(Oracle::Between),
+                Oracle::Inside(_, _, more) => Some(Oracle::Inside(0x80, 0xBF, more - 1)),
+            }
+        }
+    }
+
+    fn push(mut utf8: Utf8, bytes: &[u8]) -> Option<Utf8> {
+        match utf8.push(bytes) {
+            Ok(()) => Some(utf8),
+            Err(_) => None,
+        }
+    }
+
+    /// A number for each future: what is not held any more does not count.
+    fn future(utf8: Option<Utf8>) -> u32 {
+        match utf8 {
+            None => u32::MAX,
+            Some(Utf8 { held_len: 0, .. }) => 0,
+            Some(Utf8 { held: [a, b, c], held_len }) => {
+                let unused = 8 * (3 - u32::from(held_len));
+                u32::from_be_bytes([held_len, a, b, c]) >> unused << unused
+            }
+        }
+    }
+
+    fn check(utf8: Option<Utf8>, oracle: Option<Oracle>, bytes: &[u8]) {
+        assert_eq!(utf8.is_some(), oracle.is_some(), "feasible: {bytes:02X?}");
+        let complete = utf8.is_some_and(|utf8| utf8.finish().is_ok());
+        assert_eq!(complete, oracle == Some(Oracle::Between), "complete: {bytes:02X?}");
+    }
+
+    /// All 16,843,008 strings. For each, the whole and every cut into a prefix and a rest lead to
+    /// the same future; as that holds for the prefixes too, every split into chunks does.
+    #[test]
+    fn every_string_of_three_bytes_however_it_is_split() {
+        for a in 0..=255 {
+            let oracle_1 = Oracle::Between.next(a);
+            let utf8_1 = push(Utf8::default(), &[a]);
+            check(utf8_1, oracle_1, &[a]);
+            for b in 0..=255 {
+                let oracle_2 = oracle_1.and_then(|oracle| oracle.next(b));
+                let utf8_2 = push(Utf8::default(), &[a, b]);
+                check(utf8_2, oracle_2, &[a, b]);
+                let split = utf8_1.and_then(|utf8| push(utf8, &[b]));
+                assert_eq!(future(split), future(utf8_2), "{a:02X} | {b:02X}");
+                for c in 0..=255 {
+                    let utf8_3 = push(Utf8::default(), &[a, b, c]);
+                    // Most strings end here: wrong from the first byte, and known to be.
+                    if utf8_3.is_none() && oracle_1.is_none() {
+                        continue;
+                    }
+                    check(utf8_3, oracle_2.and_then(|oracle| oracle.next(c)), &[a, b, c]);
+                    let split = utf8_1.and_then(|utf8| push(utf8, &[b, c]));
+                    assert_eq!(future(split), future(utf8_3), "{a:02X} | {b:02X} {c:02X}");
+                    let split = utf8_2.and_then(|utf8| push(utf8, &[c]));
+                    assert_eq!(future(split), future(utf8_3), "{a:02X} {b:02X} | {c:02X}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn four_byte_characters_at_the_edges_of_their_ranges() {
+        let edges = [0x7F, 0x80, 0xBF, 0xC0];
+        for lead in 0xF0..=0xF8 {
+            for second in 0..=255 {
+                for third in edges {
+                    for fourth in edges {
+                        let bytes = [lead, second, third, fourth, b'!'];
+                        let oracle = bytes
+                            .iter()
+                            .try_fold(Oracle::Between, |oracle, byte| oracle.next(*byte));
+                        let whole = push(Utf8::default(), &bytes);
+                        check(whole, oracle, &bytes);
+                        // The bits of `cuts` say after which bytes a new chunk begins.
+                        for cuts in 0..16_u8 {
+                            let mut split = Some(Utf8::default());
+                            let mut from = 0;
+                            for to in 1..=5 {
+                                if to == 5 || cuts & 1 << (to - 1) != 0 {
+                                    split = split.and_then(|utf8| push(utf8, &bytes[from..to]));
+                                    from = to;
+                                }
+                            }
+                            assert_eq!(future(split), future(whole), "{bytes:02X?} cut {cuts:04b}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Autobahn 6.4: not at the end of the chunk, of the frame or of the message.
+    #[test]
+    fn fails_at_the_first_impossible_byte() {
+        let mut text = "\u{3ba}\u{1f79}\u{3c3}\u{3bc}\u{3b5}".as_bytes().to_vec();
+        text.extend_from_slice(&[0xF4, 0x90, 0x80, 0x80, b'e', b'd']);
+        let mut utf8 = Utf8::default();
+        for byte in &text[..12] {
+            assert_eq!(utf8.push(&[*byte]), Ok(()));
+        }
+        assert!(utf8.push(&[0x90]).is_err());
+        assert!(push(Utf8::default(), &text[..12]).is_some());
+        assert!(push(Utf8::default(), &text[..13]).is_none());
+    }
+
+    #[test]
+    fn long_text_cut_anywhere_and_empty_chunks() {
+        let text = "Hello-\u{b5}@\u{df}\u{f6}\u{e4}\u{fc}\u{e0}\u{e1}-UTF-8!! \u{20ac} \u{10ffff}"
+            .repeat(8);
+        let bytes = text.as_bytes();
+        for cut in 0..=bytes.len() {
+            let mut utf8 = Utf8::default();
+            for chunk in [&[], &bytes[..cut], &[], &bytes[cut..], &[]] {
+                assert_eq!(utf8.push(chunk), Ok(()));
+            }
+            assert_eq!(utf8.finish(), Ok(()));
+            let mut short = Utf8::default();
+            assert_eq!(short.push(&bytes[..cut]), Ok(()));
+            assert_eq!(short.finish().is_ok(), text.is_char_boundary(cut), "cut at {cut}");
+        }
+        assert!(size_of::<Utf8>() <= 8);
+    }
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The one command that a change must pass: installs the tools that are missing, runs every step,
+# goes on after one that fails, and ends with the line `N passed, N failed`.
+#
+# It needs the Rust toolchain and the network; the rest comes from apt-get (as root, or with a
+# sudo that asks nothing), npm and PyPI. What it builds and fetches is under target/, where the
+# whole output of each step is kept as well (target/run/).
+
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+export CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
+export target=${CARGO_TARGET_DIR:-target}
+
+logs=$target/run
+mkdir -p "$logs"
+passed=0 failed=0 ignored=0
+
+# step NAME SECONDS COMMAND [ARGUMENT]...
+# One line when it passes, and what it printed when it does not. A step counts for one, and so
+# does each test that it reports: `test result:` lines of cargo, `ok NAME` and `FAIL NAME` lines
+# of scripts. $least is how many tests it has to report; $ignored is set to how many it left out.
+step() {
+    local name=$1 seconds=$2 began=$SECONDS log verdict=ok status ok bad tests=
+    shift 2
+    log="$logs/${name//[^[:alnum:]]/-}.log"
+    timeout --kill-after=10 "$seconds" bash -c '"$@"' step "$@" >"$log" 2>&1 </dev/null
+    status=$?
+    read -r ok bad ignored < <(awk '
+        /^test result: / { ok += $4; bad += $6; ignored += $8 }
+        /^ok /           { ok++ }
+        /^FAIL /         { bad++ }
+        END              { print ok + 0, bad + 0, ignored + 0 }' "$log")
+    if ((status == 124 || status == 137)); then
+        echo "ended after $seconds seconds" >>"$log"
+    elif ((status == 0 && ok + bad < ${least:-0})); then
+        echo "$((ok + bad)) tests were run, and not at least $least" >>"$log"
+        status=1
+    fi
+    ((status == 0 && bad == 0)) || verdict=FAILED
+    ((ok + bad == 0)) || tests=" ($ok of $((ok + bad)) tests)"
+    printf '%-6s %4d s  %s%s\n' "$verdict" $((SECONDS - began)) "$name" "$tests"
+    if [[ $verdict == ok ]]; then
+        passed=$((passed + ok + 1))
+    else
+        passed=$((passed + ok)) failed=$((failed + bad + 1))
+        tail -n 500 "$log" | sed 's/^/       | /'
+    fi
+}
+
+# A step whose tests are the point of it: none reported is a failure.
+suite() {
+    local least=1
+    step "$@"
+}
+
+# need COMMAND PACKAGE [PACKAGE]...: the command is there, or apt-get brings it.
+need() {
+    command -v "$1" && return
+    install_packages "${@:2}"
+    command -v "$1"
+}
+
+install_packages() {
+    local as_root=()
+    ((EUID == 0)) || as_root=(sudo -n --preserve-env=DEBIAN_FRONTEND)
+    "${as_root[@]}" apt-get -q update
+    "${as_root[@]}" apt-get -qy install --no-install-recommends "$@"
+}
+
+rust_components() {
+    cargo fmt --version || rustup component add rustfmt
+    cargo clippy --version || rustup component add clippy
+    cargo fmt --version && cargo clippy --version
+}
+
+# One folder of modules for the scripts of all test folders, in the versions that each one pins.
+node_modules() {
+    local packages
+    mapfile -t packages < <(node -p '["clients", "browser"]
+        .map((folder) => require("./tests/" + folder + "/package.json"))
+        .flatMap((wants) => Object.entries({ ...wants.dependencies, ...wants.devDependencies }))
+        .map((entry) => entry.join("@")).join("\n")')
+    ((${#packages[@]})) || return
+    mkdir -p "$target/npm"
+    npm install --prefix "$target/npm" --no-save --no-package-lock --no-audit --no-fund "${packages[@]}" &&
+        ln -sfn "$target/npm/node_modules" node_modules
+}
+
+python_packages() {
+    python3 -c 'import ensurepip, venv' || install_packages python3-venv
+    python3 -m venv "$target/venv" &&
+        "$target/venv/bin/python" -m pip install -q -r tests/clients/requirements.txt
+}
+
+export -f need install_packages rust_components node_modules python_packages
+
+step "tool: rustfmt, clippy" 300 rust_components
+step "tool: node" 600 need node nodejs npm
+step "tool: npm" 600 need npm npm
+step "tool: python" 600 need python3 python3 python3-venv
+step "tool: chromium" 900 need chromium chromium
+step "tool: strace" 300 need strace strace
+step "tool: curl" 300 need curl curl
+step "packages: npm" 300 node_modules
+step "packages: PyPI" 300 python_packages
+
+step "fmt" 60 cargo fmt --all --check -- --color never
+step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
+step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
+step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
+
+step "build, release" 900 cargo build --release --all-features --bins --examples
+
+suite "test, default features" 1200 cargo test --no-fail-fast
+suite "test, all features" 1200 cargo test --no-fail-fast --all-features
+# Tests that would take minutes in a debug build are ignored there; every one of them runs here.
+least=$ignored step "test, exhaustive" 1800 \
+    cargo test --release --all-features --tests --no-fail-fast -- --ignored
+suite "model" 1800 cargo model
+
+echo_server=("$target/release/examples/echo" 127.0.0.1:0)
+suite "client: Python websockets" 180 "$target/venv/bin/python" tests/clients/echo.py "${echo_server[@]}"
+suite "client: npm ws" 180 node tests/clients/echo.mjs "${echo_server[@]}"
+suite "browser: snippet" 300 node tests/browser/snippet.mjs --server "$target/release/pushloop"
+
+echo "$passed passed, $failed failed"
+((failed == 0))
