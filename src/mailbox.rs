@@ -12,6 +12,9 @@ use std::{io, mem, sync::PoisonError};
 
 use crate::sync::{Mutex, MutexGuard};
 
+#[cfg(all(test, loom))]
+mod model;
+
 /// Ends the wait of the loop's thread, or the next one if it does not wait now. Wakes that come
 /// before the loop looks count as one.
 pub trait Wake {
@@ -142,5 +145,196 @@ impl<T> Queue<T> {
     /// Whether the caller, who has just added an item, is the one to wake the loop.
     fn wake_due(&mut self) -> bool {
         mem::take(&mut self.wake_owed) || self.items.len() == 1
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        sync::{
+            Arc, OnceLock,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+    };
+
+    use super::*;
+
+    /// Counts wakes, of which the first `failures` fail.
+    #[derive(Debug, Default)]
+    struct Waker {
+        wakes: AtomicUsize,
+        failures: usize,
+    }
+
+    impl Waker {
+        fn wakes(&self) -> usize {
+            self.wakes.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Waker {
+        fn wake(&self) -> io::Result<()> {
+            match self.wakes.fetch_add(1, Ordering::Relaxed) {
+                n if n < self.failures => Err(io::ErrorKind::Interrupted.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    fn mailbox<T>(items_max: usize, bytes_max: usize) -> Mailbox<T, Waker> {
+        Mailbox::new(Waker::default(), items_max, bytes_max)
+    }
+
+    fn taken<T, W: Wake>(mailbox: &Mailbox<T, W>) -> Vec<T> {
+        let mut batch = Vec::new();
+        mailbox.take(&mut batch);
+        batch
+    }
+
+    #[test]
+    fn as_many_items_wait_as_may_and_no_more() {
+        let mailbox = mailbox(3, usize::MAX);
+        for item in 0..3 {
+            assert_eq!(mailbox.push(item, 1), Ok(()));
+        }
+        assert_eq!(mailbox.push(3, 0), Err(PushError::Full));
+        assert_eq!(taken(&mailbox), [0, 1, 2]);
+        assert_eq!(mailbox.push(4, 0), Ok(()));
+        assert_eq!(taken(&mailbox), [4]);
+    }
+
+    #[test]
+    fn as_many_bytes_wait_as_may_and_no_more() {
+        let mailbox = mailbox(usize::MAX, 10);
+        assert_eq!(mailbox.push('a', 11), Err(PushError::Full), "larger than the whole mailbox");
+        assert_eq!(mailbox.push('b', usize::MAX), Err(PushError::Full));
+        assert_eq!(mailbox.push('c', 9), Ok(()));
+        assert_eq!(mailbox.push('d', 2), Err(PushError::Full));
+        assert_eq!(mailbox.push('e', 1), Ok(()), "what was refused takes no room");
+        assert_eq!(mailbox.push('f', 1), Err(PushError::Full));
+        assert_eq!(mailbox.push('g', 0), Ok(()));
+        assert_eq!(taken(&mailbox), ['c', 'e', 'g']);
+        assert_eq!(mailbox.push('h', 10), Ok(()), "what was taken takes no room");
+    }
+
+    #[test]
+    fn the_reserved_item_goes_through_when_full_and_the_next_takes_its_place() {
+        let mailbox = mailbox(1, 1);
+        for batch in 0..2 {
+            assert_eq!(mailbox.push("item", 1), Ok(()));
+            assert_eq!(mailbox.push_reserved("reserved"), Ok(()));
+            assert_eq!(mailbox.push_reserved("in its place"), Ok(()));
+            assert_eq!(mailbox.push("refused", 0), Err(PushError::Full));
+            assert_eq!(taken(&mailbox), ["item", "in its place"], "batch {batch}");
+        }
+        assert_eq!(mailbox.push_reserved("alone"), Ok(()));
+        assert_eq!(mailbox.waker.wakes(), 3);
+    }
+
+    #[test]
+    fn a_closed_mailbox_gives_back_what_waited_and_accepts_nothing() {
+        let mailbox = mailbox(8, 8);
+        mailbox.push(1, 1).unwrap();
+        mailbox.push_reserved(2).unwrap();
+        mailbox.push(3, 1).unwrap();
+        assert_eq!(mailbox.close(), [1, 2, 3]);
+        assert_eq!(mailbox.push(4, 1), Err(PushError::Closed));
+        assert_eq!(mailbox.push_reserved(5), Err(PushError::Closed));
+        assert_eq!(taken(&mailbox), []);
+        assert_eq!(mailbox.close(), []);
+        assert_eq!(mailbox.waker.wakes(), 1);
+    }
+
+    #[test]
+    fn only_the_first_push_of_a_batch_wakes() {
+        let mailbox = mailbox(8, 8);
+        for batch in 1..4 {
+            for item in 0..3 {
+                mailbox.push(item, 1).unwrap();
+                assert_eq!(mailbox.waker.wakes(), batch);
+            }
+            assert_eq!(taken(&mailbox), [0, 1, 2]);
+            assert_eq!(taken(&mailbox), []);
+        }
+    }
+
+    #[test]
+    fn a_wake_that_failed_is_tried_once_more_and_then_by_the_next_push() {
+        let mailbox = Mailbox::new(Waker { failures: 3, ..Waker::default() }, 8, 8);
+        mailbox.push(1, 1).unwrap();
+        assert_eq!(mailbox.waker.wakes(), 2, "both failed");
+        mailbox.push(2, 1).unwrap();
+        assert_eq!(mailbox.waker.wakes(), 4, "one failed, one woke");
+        mailbox.push(3, 1).unwrap();
+        assert_eq!(mailbox.waker.wakes(), 4, "nothing is owed any more");
+        assert_eq!(taken(&mailbox), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_wake_is_no_longer_owed_for_what_was_taken() {
+        let mailbox = Mailbox::new(Waker { failures: 2, ..Waker::default() }, 8, 8);
+        mailbox.push(1, 1).unwrap();
+        assert_eq!(taken(&mailbox), [1]);
+        mailbox.push(2, 1).unwrap();
+        mailbox.push(3, 1).unwrap();
+        assert_eq!(mailbox.waker.wakes(), 3);
+    }
+
+    #[test]
+    fn a_thread_that_panicked_inside_spoils_nothing_for_the_others() {
+        let mailbox = mailbox(8, 8);
+        mailbox.push(1, 1).unwrap();
+        let panicked = thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let _guard = mailbox.lock();
+                panic!("a test of what a panic inside the lock does");
+            });
+            inside.join().is_err()
+        });
+        assert!(panicked && mailbox.queue.is_poisoned());
+        assert_eq!(mailbox.push(2, 1), Ok(()));
+        assert_eq!(taken(&mailbox), [1, 2]);
+        assert_eq!(mailbox.close(), []);
+    }
+
+    /// As a waker or an item: counts how often it is called or dropped, and how often that was
+    /// while the mailbox was locked.
+    #[derive(Clone, Debug, Default)]
+    struct Probe(Arc<OnceLock<Mailbox<Probe, Probe>>>, Arc<[AtomicUsize; 2]>);
+
+    impl Probe {
+        fn look(&self) {
+            let locked = self.0.get().is_some_and(|mailbox| mailbox.queue.try_lock().is_err());
+            self.1[usize::from(locked)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Wake for Probe {
+        fn wake(&self) -> io::Result<()> {
+            self.look();
+            Ok(())
+        }
+    }
+
+    impl Drop for Probe {
+        fn drop(&mut self) {
+            self.look();
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_callers_runs_under_the_lock() {
+        let probe = Probe::default();
+        let mailbox = probe.0.get_or_init(|| Mailbox::new(probe.clone(), 1, 1));
+        assert_eq!(mailbox.push(probe.clone(), 1), Ok(()));
+        assert_eq!(mailbox.push(probe.clone(), 1), Err(PushError::Full));
+        assert_eq!(mailbox.push_reserved(probe.clone()), Ok(()));
+        assert_eq!(mailbox.push_reserved(probe.clone()), Ok(()));
+        drop(mailbox.close());
+        assert_eq!(mailbox.push(probe.clone(), 1), Err(PushError::Closed));
+        assert_eq!(mailbox.push_reserved(probe.clone()), Err(PushError::Closed));
+        let seen = [0, 1].map(|locked| probe.1[locked].load(Ordering::Relaxed));
+        assert_eq!(seen, [7, 0], "one wake and six items, none of them under the lock");
     }
 }

@@ -105,15 +105,16 @@ impl Http {
 /// Whether the request may be a WebSocket (RFC 6455 §4.2), or what to answer instead.
 fn judge(request: &Request, config: &Config) -> Result<Option<Upgrade>, Response> {
     let upgrade = upgrade(request).map_err(Response::from)?;
-    if upgrade.is_some() {
-        let mut origins = request.header_all("origin");
-        let origin = origins.next();
-        let one = origins.next().is_none();
-        if !one || !origin_allowed(&config.origins, origin, request.host()) {
-            // §4.2.2(4), §10.2.
-            let text = "pages from this Origin may not connect here";
-            return Err(Response::text(403, text));
-        }
+    if upgrade.is_some() && !allows_origin(config, request) {
+        // §4.2.2(4), §10.2.
+        return Err(Response::text(403, "pages from this Origin may not connect here"));
     }
     Ok(upgrade)
+}
+
+/// Whether the page that a request comes from may use this server (RFC 6455 §10.2).
+pub(crate) fn allows_origin(config: &Config, request: &Request) -> bool {
+    let mut origins = request.header_all("origin");
+    let origin = origins.next();
+    origins.next().is_none() && origin_allowed(&config.origins, origin, request.host())
 }

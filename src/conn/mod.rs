@@ -15,7 +15,7 @@ mod timeout;
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 pub(crate) use commons::{Commons, TICK, Ticks};
-pub(crate) use http::Asked;
+pub(crate) use http::{Asked, allows_origin};
 use http::{Http, Progress};
 pub(crate) use outbox::{Drop, Log, Outbox, OutboxSlot, release_log};
 pub(crate) use reader::Partial;

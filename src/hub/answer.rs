@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::Hub;
 use crate::{
-    conn::State,
+    conn::{State, allows_origin},
     event::{Cause, ConnId},
-    wire::{Refusal, Response, check_header, subprotocols},
+    wire::{Refusal, Request, Response, check_header, subprotocols},
 };
 
 /// How a request is accepted: see [`Hub::accept`].
@@ -107,6 +107,13 @@ impl Hub {
             self.close_for(id, Cause::Shutdown);
         }
         Ok(())
+    }
+
+    /// Whether the page that a browser sent this request from may use this server, by
+    /// [`Config::origins`](crate::Config::origins). Handshakes are checked without being asked;
+    /// plain requests that change something should be.
+    pub fn allows_origin(&self, request: &Request) -> bool {
+        allows_origin(&self.commons.config, request)
     }
 
     /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless

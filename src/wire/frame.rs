@@ -125,8 +125,9 @@ fn check(first: u8, second: u8, expect: Expect) -> Result<OpCode, ProtocolError>
     };
     if first & 0x70 != 0 {
         // §5.2: a reserved bit MUST be 0 unless a negotiated extension defines it. RFC 7692 §6
-        // defines RSV1, on the first frame of a data message only.
-        let starts = matches!(opcode, OpCode::Text | OpCode::Binary) && !expect.message_open;
+        // defines RSV1, on the first frame of a data message only. (Where a message is open, a
+        // frame that would start another is refused below.)
+        let starts = matches!(opcode, OpCode::Text | OpCode::Binary);
         if first & 0x30 != 0 || !expect.rsv1 || !starts {
             return Err(ProtocolError::RsvSet);
         }

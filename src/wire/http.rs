@@ -103,6 +103,12 @@ impl Request {
         self.text(&self.host)
     }
 
+    /// Whether it asks for a WebSocket. A request that does so in a broken way (RFC 6455 §4.2.1)
+    /// never reaches the application.
+    pub fn is_websocket(&self) -> bool {
+        self.header("sec-websocket-key").is_some()
+    }
+
     /// The body: empty until it has arrived.
     pub fn body(&self) -> &[u8] {
         &self.body

@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+pub const USAGE: &str = "\
+Live notifications over WebSocket: a URL is a topic.
+
+Usage: pushloop [OPTIONS]
+
+Options:
+  --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
+  --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own;
+                         '*' for every page; may be repeated
+  --anyone-may-publish   allow listening beyond this machine, where whoever can reach
+                         the port can publish
+  --help, --version
+";
+
+/// Where to listen.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub listen: Vec<Listen>,
+    pub allow_origins: Vec<String>,
+    pub anyone_may_publish: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    Serve(Options),
+    Help,
+    Version,
+}
+
+/// Reads the arguments. The error is one line for whoever typed them.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
+    use lexopt::prelude::*;
+
+    let mut options = Options::default();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Long("listen") => {
+                let value = parser.value().and_then(|value| value.string());
+                options.listen.push(listen(&value.map_err(|error| error.to_string())?)?);
+            }
+            Long("allow-origin") => {
+                let value = parser.value().and_then(|value| value.string());
+                options.allow_origins.push(value.map_err(|error| error.to_string())?);
+            }
+            Long("anyone-may-publish") => options.anyone_may_publish = true,
+            Long("help") | Short('h') => return Ok(Asked::Help),
+            Long("version") | Short('V') => return Ok(Asked::Version),
+            _ => return Err(argument.unexpected().to_string()),
+        }
+    }
+    if options.listen.is_empty() {
+        options.listen.push(Listen::Tcp(([127, 0, 0, 1], 9001).into()));
+    }
+    let beyond = options.listen.iter().find_map(|listen| match listen {
+        Listen::Tcp(address) if !address.ip().is_loopback() => Some(address),
+        Listen::Tcp(_) | Listen::Unix(_) => None,
+    });
+    match beyond {
+        Some(address) if !options.anyone_may_publish => Err(format!(
+            "{address} can be reached from other machines, and anyone there could publish: \
+             add --anyone-may-publish if that is meant"
+        )),
+        _ => Ok(Asked::Serve(options)),
+    }
+}
+
+fn listen(value: &str) -> Result<Listen, String> {
+    if let Some(path) = value.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok(Listen::Unix(path.into()));
+    }
+    let value = value.replace("localhost:", "127.0.0.1:");
+    let address = value.parse().map_err(|_| {
+        format!("'{value}' is no address to listen on: it takes IP:PORT or unix:PATH")
+    })?;
+    Ok(Listen::Tcp(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Asked, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_default_is_this_machine_only() {
+        let listen = vec![Listen::Tcp(([127, 0, 0, 1], 9001).into())];
+        let options = Options { listen, ..Options::default() };
+        assert_eq!(parsed(""), Ok(Asked::Serve(options)));
+    }
+
+    #[test]
+    fn listening_beyond_this_machine_has_to_be_meant() {
+        for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
+            assert!(parsed(&format!("--listen {address}")).is_err());
+            assert!(parsed(&format!("--listen {address} --anyone-may-publish")).is_ok());
+        }
+        assert!(parsed("--listen [::1]:80 --listen localhost:81 --listen unix:/tmp/x").is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for line in ["--listen", "--listen 80", "--listen unix:", "--listne x", "extra", "-x"] {
+            let error = parsed(line).unwrap_err();
+            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win() {
+        assert_eq!(parsed("--help --listne"), Ok(Asked::Help));
+        assert_eq!(parsed("-V"), Ok(Asked::Version));
+    }
+}

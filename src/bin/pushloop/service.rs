@@ -1,0 +1,179 @@
+//! The notification service: a URL is a topic.
+
+use std::time::{Duration, Instant};
+
+use percent_encoding::percent_decode_str;
+use pushloop::{
+    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Response,
+};
+
+/// The live page: one file, with no outside resource.
+const PAGE: &str = include_str!("page.html");
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+     img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Where the server's own figures are published, once a second while someone listens. Topics that
+/// begin with `$` are the server's.
+const STATS: &str = "$stats";
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+const STATS_TIMER: u64 = 0;
+
+pub struct Service {
+    started: Instant,
+    /// The topic that each connection publishes to: the first of its URL.
+    topics: ConnMap<Box<str>>,
+    stats_timer_set: bool,
+}
+
+impl Service {
+    pub fn new(now: Instant) -> Self {
+        Self { started: now, topics: ConnMap::new(), stats_timer_set: false }
+    }
+
+    fn connect(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+        let names = match topics(request.path(), hub) {
+            Ok(names) => names,
+            Err((status, why)) => return refuse(hub, id, status, why),
+        };
+        if hub.accept(id, Accept::default()).is_err() {
+            // Answered with 426 already, or gone.
+            return;
+        }
+        for name in &names {
+            // It cannot fail: the names are within the limits, and the connection is new.
+            let _ = hub.subscribe(id, name);
+        }
+        if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
+            self.stats_timer_set = true;
+            hub.set_timer(hub.now(), STATS_TIMER);
+        }
+        if let Some(first) = names.into_iter().next() {
+            self.topics.insert(id, first.into());
+        }
+    }
+
+    fn publish(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+        if !hub.allows_origin(request) {
+            return refuse(hub, id, 403, "pages from this Origin may not publish here");
+        }
+        let name = match topics(request.path(), hub).map(|names| <[String; 1]>::try_from(names)) {
+            Ok(Ok([name])) => name,
+            Ok(Err(_)) => return refuse(hub, id, 400, "one topic at a time: no comma in the path"),
+            Err((status, why)) => return refuse(hub, id, status, why),
+        };
+        if name.starts_with('$') {
+            return refuse(hub, id, 403, "topics that begin with $ are the server's own");
+        }
+        let message = match str::from_utf8(request.body()) {
+            Ok(text) => Message::Text(text),
+            Err(_) => Message::Binary(request.body()),
+        };
+        match hub.publish(&name, message) {
+            Ok(delivered) => {
+                let response = Response::text(200, format!("{{\"delivered\":{delivered}}}"));
+                answer(hub, id, response, &[]);
+            }
+            Err(full) => refuse(hub, id, 503, &full.to_string()),
+        }
+    }
+
+    fn publish_stats(&self, hub: &mut Hub) {
+        let counters = hub.counters();
+        let stats = format!(
+            "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\"uptime_ms\":{}}}",
+            hub.connections(),
+            counters.deliveries,
+            counters.publications,
+            counters.messages_dropped_full + counters.messages_conflated,
+            (hub.now() - self.started).as_millis(),
+        );
+        // A refusal is counted, and the next second tries again.
+        let _ = hub.publish(STATS, &stats);
+    }
+}
+
+impl Handler for Service {
+    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+        if request.is_websocket() {
+            return self.connect(hub, id, request);
+        }
+        match (request.method(), request.path()) {
+            ("GET" | "HEAD", "/") => {
+                let page = Response::new(200).body(PAGE);
+                let html = ("Content-Type", "text/html; charset=utf-8");
+                answer(hub, id, page, &[html, ("Content-Security-Policy", PAGE_POLICY)]);
+            }
+            ("POST", path) if path != "/" => self.publish(hub, id, request),
+            (_, "/") => not_allowed(hub, id, "GET, HEAD"),
+            ("GET" | "HEAD", _) => {
+                // The answer is 426, and says what the address is for.
+                let _ = hub.accept(id, Accept::default());
+            }
+            _ => not_allowed(hub, id, "GET, POST"),
+        }
+    }
+
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        let Some(topic) = self.topics.get(id) else { return };
+        if topic.starts_with('$') {
+            return hub.close(id, CloseCode::POLICY, "topics that begin with $ are read-only");
+        }
+        // A refusal is counted; the sender sees that its own message does not come back.
+        let _ = hub.publish(topic, message);
+    }
+
+    fn on_close(&mut self, _: &mut Hub, id: ConnId, _: Reason<'_>) {
+        self.topics.remove(id);
+    }
+
+    fn on_timer(&mut self, hub: &mut Hub, _: u64) {
+        self.stats_timer_set = hub.subscribers(STATS) > 0;
+        if self.stats_timer_set {
+            self.publish_stats(hub);
+            hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
+        }
+    }
+}
+
+/// The topics that a path names: separated by commas, percent-encoded.
+fn topics(path: &str, hub: &Hub) -> Result<Vec<String>, (u16, &'static str)> {
+    let names = path.strip_prefix('/').unwrap_or_default();
+    if names.is_empty() {
+        return Err((404, "no topic here: the path names it, as in /scores"));
+    }
+    let mut topics: Vec<String> = Vec::new();
+    for name in names.split(',') {
+        let name = percent_decode_str(name).decode_utf8();
+        let name = name.map_err(|_| (400, "a topic's name is UTF-8, percent-encoded"))?;
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err((400, "a topic's name is not empty and has no control characters"));
+        }
+        if name.len() > hub.config().topic_name_bytes_max {
+            return Err((414, "a topic's name has at most topic_name_bytes_max = 255 bytes"));
+        }
+        if !topics.iter().any(|known| *known == name) {
+            topics.push(name.into_owned());
+        }
+    }
+    if topics.len() > hub.config().topics_per_connection_max {
+        return Err((400, "too many topics: topics_per_connection_max = 128"));
+    }
+    Ok(topics)
+}
+
+fn not_allowed(hub: &mut Hub, id: ConnId, allow: &str) {
+    let response = Response::text(405, format!("this address takes {allow}"));
+    answer(hub, id, response, &[("Allow", allow)]);
+}
+
+fn refuse(hub: &mut Hub, id: ConnId, status: u16, why: &str) {
+    answer(hub, id, Response::text(status, why), &[]);
+}
+
+fn answer(hub: &mut Hub, id: ConnId, mut response: Response, headers: &[(&str, &str)]) {
+    for (name, value) in headers.iter().chain(&[("X-Content-Type-Options", "nosniff")]) {
+        response = response.header(name, value).expect("our own header fields are well-formed");
+    }
+    // The peer may be gone by now, which needs no answer.
+    let _ = hub.respond(id, &response);
+}
