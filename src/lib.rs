@@ -55,6 +55,11 @@ mod server;
 mod sync;
 mod wire;
 
+/// The README's example is held to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use mio;
 
 pub use crate::{

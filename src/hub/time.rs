@@ -74,6 +74,10 @@ impl Hub {
         self.commons.now = Ticks(u32::try_from(ticks).unwrap_or(u32::MAX));
     }
 
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.is_empty()
+    }
+
     /// When the next timer is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let connections = self.wheel.next().map(|tick| self.epoch + TICK * tick.0);

@@ -163,7 +163,9 @@ impl<N: Net> Server<N> {
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        let now = self.hub.now();
+        // The application's timers are exact; for the connections', the time of the last turn will
+        // do, and a clock read is saved.
+        let now = if self.hub.has_timers() { self.net.now() } else { self.hub.now() };
         let due = [self.hub.next_timeout(), self.accept_paused].into_iter().flatten().min();
         let until_due = due.map(|due| due.saturating_duration_since(now));
         let may_accept = !self.acceptable.is_empty() && self.accept_paused.is_none();

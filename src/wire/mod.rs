@@ -17,10 +17,8 @@ pub mod mask;
 pub mod upgrade;
 pub mod utf8;
 
-pub use close::{CloseCode, ClosePayload, ProtocolError, close_payload, decode_close};
-pub use frame::{
-    Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encode_header, encoded_len, frame_len,
-};
+pub use close::{CloseCode, ProtocolError, close_payload, decode_close};
+pub use frame::{Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encoded_len, frame_len};
 pub(crate) use http::check_header;
 pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, parse_head};
 pub use mask::unmask;

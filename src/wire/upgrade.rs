@@ -27,15 +27,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// A valid opening handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upgrade {
+    /// The value of `Sec-WebSocket-Accept`.
     accept: [u8; 28],
 }
 
 impl Upgrade {
-    /// The value of `Sec-WebSocket-Accept` (§4.2.2(5.4)).
-    pub fn accept(&self) -> &str {
-        str::from_utf8(&self.accept).unwrap_or_default()
-    }
-
     /// §4.2.2(5.4): the base64 of the SHA-1 of the key, as it was sent, and the GUID.
     fn new(key: &[u8]) -> Upgrade {
         let mut sha1 = Sha1::new();
