@@ -32,16 +32,16 @@ fn main() -> io::Result<()> {
         for event in &events {
             // What is refused here is counted, and nobody waits to hear of it.
             match event {
-                Event::Request { id, .. } => drop(hub.accept(id, Accept::default())),
-                Event::Opened { id } => drop(hub.subscribe(id, "all")),
+                Event::Request { id, .. } => _ = hub.accept(id, Accept::default()),
+                Event::Opened { id } => _ = hub.subscribe(id, "all"),
                 Event::Source { .. } => {
                     while let Ok(len) = udp.recv(&mut datagram) {
-                        drop(hub.publish("all", &datagram[..len]));
+                        _ = hub.publish("all", &datagram[..len]);
                     }
                 }
                 Event::Timer { .. } => {
                     ticks += 1;
-                    drop(hub.publish("all", &format!("tick {ticks}")));
+                    _ = hub.publish("all", &format!("tick {ticks}"));
                     hub.set_timer(first_tick + Duration::from_secs(ticks), TICK);
                 }
                 Event::Message { id, message: Message::Text("bye") } => {

@@ -32,6 +32,7 @@ const SPARES_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
+#[expect(clippy::vec_box, reason = "boxes are taken from the pools and put back as they are")]
 pub(crate) struct Commons {
     pub(crate) config: Config,
     pub(crate) tally: Arc<Tally>,

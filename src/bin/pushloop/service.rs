@@ -56,7 +56,7 @@ impl Service {
         if !hub.allows_origin(request) {
             return refuse(hub, id, 403, "pages from this Origin may not publish here");
         }
-        let name = match topics(request.path(), hub).map(|names| <[String; 1]>::try_from(names)) {
+        let name = match topics(request.path(), hub).map(<[String; 1]>::try_from) {
             Ok(Ok([name])) => name,
             Ok(Err(_)) => return refuse(hub, id, 400, "one topic at a time: no comma in the path"),
             Err((status, why)) => return refuse(hub, id, status, why),
