@@ -12,37 +12,57 @@ use tungstenite::{Bytes, Message, WebSocket};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running echo server with one client; the server ends with the test.
-struct Echo {
-    server: Child,
-    client: WebSocket<TcpStream>,
+/// A running echo example; it ends with the test, also with one that fails.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; the test has said why.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Echo {
+impl Server {
     fn start() -> Self {
         let test = std::env::current_exe().expect("the test knows its own file");
         let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
         let example = profile.join("examples").join("echo");
-        let mut server = Command::new(&example)
+        let server = Command::new(&example)
             .arg("127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|problem| {
                 panic!("{}: {problem} (cargo build --example echo)", example.display())
             });
-        let lines = BufReader::new(server.stdout.as_mut().expect("standard output is a pipe"));
-        let url = lines
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.find("ws://").map(|start| line[start..].to_owned()))
-            .expect("the example prints the address it is bound to");
-        let url = url.split_whitespace().next().expect("the address ends with its line");
+        Self(server)
+    }
+
+    fn url(&mut self) -> String {
+        let lines = BufReader::new(self.0.stdout.as_mut().expect("standard output is a pipe"));
+        let line = lines.lines().map_while(Result::ok).find(|line| line.contains("ws://"));
+        let line = line.expect("the example prints the address it is bound to");
+        let url = &line[line.find("ws://").expect("the line was found by it")..];
+        url.split_whitespace().next().expect("the address ends with its line").to_owned()
+    }
+}
+
+/// One client of an echo server of its own.
+struct Echo {
+    client: WebSocket<TcpStream>,
+    _server: Server,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let mut server = Server::start();
+        let url = server.url();
         let address = url["ws://".len()..].trim_end_matches('/');
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         let (client, _) = tungstenite::client(url, stream).expect("the server upgrades");
-        Self { server, client }
+        Self { client, _server: server }
     }
 
     fn sends(&mut self, message: Message) {
@@ -58,14 +78,6 @@ impl Echo {
     fn echoes(&mut self, message: Message) {
         self.sends(message.clone());
         self.expects(&message);
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        // It may have ended already; the test has said why.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
 
