@@ -43,9 +43,8 @@ fn main() -> io::Result<()> {
     let handle = server.handle();
     let publisher = thread::spawn(move || publish_lines(&handle));
     server.run(&mut Lines)?;
-    match publisher.join() {
-        Ok(Err(error)) => eprintln!("{error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = publisher.join() {
+        eprintln!("{error}");
     }
     let counters = server.handle().counters();
     println!("{} lines, {} deliveries", counters.publications, counters.deliveries);

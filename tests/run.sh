@@ -116,7 +116,8 @@ suite "test, all features" 1200 cargo test --no-fail-fast --all-features
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
     cargo test --release --all-features --tests --no-fail-fast -- --ignored
-suite "model" 1800 cargo model
+# Flags from the environment would take the place of `--cfg loom`.
+suite "model" 1800 env -u RUSTFLAGS cargo model
 
 echo_server=("$target/release/examples/echo" 127.0.0.1:0)
 suite "client: Python websockets" 180 "$target/venv/bin/python" tests/clients/echo.py "${echo_server[@]}"

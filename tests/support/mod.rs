@@ -71,6 +71,13 @@ pub fn accept(hub: &mut Hub, event: Event<'_>) {
     }
 }
 
+/// The default limits but for what `change` does to them.
+pub fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
 type Job = Box<dyn FnOnce(&mut Hub) + Send>;
 /// What happened, and to whom; the address comes with a request.
 type Entry = (Option<ConnId>, Option<SocketAddr>, Seen);
@@ -157,6 +164,20 @@ impl TestServer {
         log.next(Some(id))
     }
 
+    /// Nothing more has happened to a peer's connection, up to the turn after the present one.
+    #[track_caller]
+    pub fn sees_no_more(&self, peer: &Peer) {
+        self.act(|_| ());
+        self.act(|_| ());
+        let mut log = self.log();
+        while let Ok(entry) = log.incoming.try_recv() {
+            log.sort(entry);
+        }
+        let id = log.id_of(peer.address());
+        let more = log.seen.remove(&Some(id)).unwrap_or_default();
+        assert!(more.is_empty(), "{:?}", more.iter().map(brief).collect::<Vec<_>>());
+    }
+
     /// The next timer of the hub that is due has this key.
     #[track_caller]
     pub fn sees_timer(&self, key: u64) {
@@ -185,6 +206,15 @@ impl TestServer {
             thread::sleep(pause);
         }
         panic!("what the test waits for does not come about");
+    }
+
+    /// Lets a peer send bytes, and waits until the server has read them all: what is sent next
+    /// comes in another read. No other peer may be sending.
+    #[track_caller]
+    pub fn takes_from(&self, peer: &mut Peer, bytes: &[u8]) {
+        let all = self.handle.counters().bytes_received + bytes.len() as u64;
+        peer.sends_bytes(bytes);
+        self.until(move |hub| hub.counters().bytes_received == all);
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, Log> {
@@ -303,11 +333,14 @@ impl Log {
     }
 
     fn take_one(&mut self) {
-        let (id, peer, seen) = match self.incoming.recv_timeout(PATIENCE) {
-            Ok(entry) => entry,
+        match self.incoming.recv_timeout(PATIENCE) {
+            Ok(entry) => self.sort(entry),
             Err(RecvTimeoutError::Timeout) => panic!("nothing happens"),
             Err(RecvTimeoutError::Disconnected) => panic!("the server has ended"),
-        };
+        }
+    }
+
+    fn sort(&mut self, (id, peer, seen): Entry) {
         if let (Some(id), Some(peer)) = (id, peer) {
             self.ids.insert(peer, id);
         }

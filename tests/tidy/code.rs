@@ -121,25 +121,29 @@ pub fn item_end(code: &[Token<'_>], start: usize) -> usize {
     code.len()
 }
 
-/// `code` without the items under a `#[cfg(..)]` that asks for `test`.
+/// `code` without the items under a `#[cfg(..)]` that holds for tests only.
 pub fn without_tests(code: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let mut kept = Vec::new();
     let mut at = 0;
     while at < code.len() {
-        let texts = |len: usize| code[at..].iter().take(len).map(|t| t.text);
-        if texts(4).eq(["#", "[", "cfg", "("]) {
-            let close =
-                code[at..].iter().position(|t| t.text == "]").map_or(code.len(), |i| at + i);
-            let condition = || code[at..close].iter().map(|t| t.text);
-            if condition().any(|t| t == "test") && !condition().any(|t| t == "not") {
-                at = item_end(&code, close + 1);
-                continue;
-            }
+        let rest = &code[at..];
+        let close = rest.iter().position(|t| t.text == "]").unwrap_or(rest.len());
+        if rest.iter().take(4).map(|t| t.text).eq(["#", "[", "cfg", "("])
+            && asks_for_tests(&rest[..close])
+        {
+            at = item_end(&code, at + close + 1);
+        } else {
+            kept.push(code[at]);
+            at += 1;
         }
-        kept.push(code[at]);
-        at += 1;
     }
     kept
+}
+
+/// Whether a condition names `test` where it is required: not under `not(..)` or `any(..)`.
+fn asks_for_tests(condition: &[Token<'_>]) -> bool {
+    let required = |t: &[Token<'_>]| t[2].text == "test" && t[0].text != "not";
+    condition.windows(3).any(required) && !condition.iter().any(|t| t.text == "any")
 }
 
 /// The first name of each path that starts at the root of the crate, in a file that is `depth`
