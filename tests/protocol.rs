@@ -2,9 +2,9 @@
 
 mod support;
 
-use pushloop::{Config, ProtocolError, Reason};
+use pushloop::{ProtocolError, Reason};
 use support::{
-    Seen, TestServer, binary, burst, close, continuation, echo, frame, handshake, ping, pong, text,
+    Seen, TestServer, binary, burst, close, continuation, frame, handshake, ping, pong, text,
 };
 
 /// What breaks a rule of §5 as soon as its last byte is there, and how.
@@ -316,7 +316,7 @@ fn single_bytes_give_the_same_events() {
 /// §4.1 has the client wait for the 101. One that does not loses nothing.
 #[test]
 fn frames_right_behind_the_handshake_are_served_wherever_they_are_cut() {
-    let server = TestServer::start(Config::default(), echo);
+    let server = TestServer::echo();
     let whole = [handshake("/", "").as_bytes(), &script()].concat();
     for at in 0..whole.len() {
         let mut peer = server.connects();
@@ -328,4 +328,17 @@ fn frames_right_behind_the_handshake_are_served_wherever_they_are_cut() {
         server.sees(&peer, Seen::Opened);
         script_is_served(&server, &mut peer);
     }
+}
+
+#[test]
+fn bytes_that_come_with_the_handshake_are_counted_once() {
+    let server = TestServer::echo();
+    let mut peer = server.connects();
+    let whole = [handshake("/", "").as_bytes(), &script()].concat();
+    peer.sends_bytes(&whole);
+    peer.expects_upgrade();
+    server.sees(&peer, Seen::Request("GET /".into()));
+    server.sees(&peer, Seen::Opened);
+    script_is_served(&server, &mut peer);
+    assert_eq!(server.handle().counters().bytes_received, whole.len() as u64);
 }

@@ -66,9 +66,10 @@ impl Hub {
         self.ending.clear();
     }
 
-    /// Whether the next turn has something to do before it may wait.
+    /// Whether this turn must not wait: there is something to do, or to tell.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.readable.is_empty()
+        self.is_finished()
+            || !self.readable.is_empty()
             || !self.dirty.is_empty()
             || !self.ending.is_empty()
             || !self.opened.is_empty()

@@ -16,7 +16,7 @@ use std::str;
 
 /// A request: its head as the peer sent it, and its body once that has arrived.
 ///
-/// It comes from [`parse_head`] only, so whatever it holds has been checked. No method panics.
+/// Whatever it holds has been checked against RFC 9112. No method panics.
 #[derive(Clone)]
 pub struct Request {
     head: Vec<u8>,

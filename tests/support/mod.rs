@@ -35,7 +35,7 @@ use pushloop::mio::{self, Interest};
 use pushloop::{Accept, Config, ConnId, Event, Events, Handle, Hub, Message, Reason, Server};
 
 pub use frame::{Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text};
-pub use peer::{Answer, Peer, handshake};
+pub use peer::{Answer, Peer, get, handshake};
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -189,10 +189,28 @@ impl TestServer {
     #[track_caller]
     pub fn act<R: Send + 'static>(&self, job: impl FnOnce(&mut Hub) -> R + Send + 'static) -> R {
         let (answer, answered) = mpsc::channel();
-        let job = move |hub: &mut Hub| answer.send(job(hub)).unwrap_or_default();
-        self.jobs.send(Box::new(job)).expect("the server runs");
-        (&self.bell).write_all(&[0]).expect("the server runs");
+        self.post(move |hub| answer.send(job(hub)).unwrap_or_default());
         answered.recv_timeout(PATIENCE).expect("the server runs")
+    }
+
+    /// Has the loop's thread do something with the hub, and then wait while `meanwhile` is done
+    /// here: the next turn finds both.
+    #[track_caller]
+    pub fn act_and_wait_for(
+        &self,
+        job: impl FnOnce(&mut Hub) + Send + 'static,
+        meanwhile: impl FnOnce(),
+    ) {
+        let (done, is_done) = mpsc::channel();
+        let (release, is_released) = mpsc::channel();
+        self.post(move |hub| {
+            job(hub);
+            done.send(()).expect("the test waits");
+            is_released.recv_timeout(PATIENCE).expect("the test goes on");
+        });
+        is_done.recv_timeout(PATIENCE).expect("the server runs");
+        meanwhile();
+        release.send(()).expect("the server waits");
     }
 
     /// Waits until the hub fulfils a condition; it is asked once in a turn.
@@ -214,18 +232,17 @@ impl TestServer {
     pub fn takes_from(&self, peer: &mut Peer, bytes: &[u8]) {
         let all = self.handle.counters().bytes_received + bytes.len() as u64;
         peer.sends_bytes(bytes);
-        self.until(move |hub| hub.counters().bytes_received == all);
+        self.until(move |hub| hub.counters().bytes_received >= all);
     }
 
-    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The server is shut down, and its loop comes to an end.
+    #[track_caller]
+    pub fn ends(mut self) {
+        self.join();
     }
-}
 
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        // It may be shutting down, or have ended, as part of the test.
-        let _ = self.handle.shutdown(Duration::ZERO);
+    #[track_caller]
+    fn join(&mut self) {
         let hangs = loop {
             match self.log().incoming.recv_timeout(PATIENCE) {
                 Ok(_) => {}
@@ -240,6 +257,24 @@ impl Drop for TestServer {
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
             resume_unwind(panic);
         }
+    }
+
+    #[track_caller]
+    fn post(&self, job: impl FnOnce(&mut Hub) + Send + 'static) {
+        self.jobs.send(Box::new(job)).expect("the server runs");
+        (&self.bell).write_all(&[0]).expect("the server runs");
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        // It may be shutting down, or have ended, as part of the test.
+        let _ = self.handle.shutdown(Duration::ZERO);
+        self.join();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::{Frame, PATIENCE, burst};
 
@@ -13,10 +14,17 @@ pub fn handshake(path: &str, more: &str) -> String {
     )
 }
 
+/// A plain request for `path`.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
 /// One end of a TCP connection. What it writes leaves at once (TCP_NODELAY), and no read or write
 /// waits for longer than [`PATIENCE`].
 pub struct Peer {
-    stream: BufReader<TcpStream>,
+    /// `None` once it is dropped by [`resets`](Peer::resets).
+    stream: Option<BufReader<TcpStream>>,
+    address: SocketAddr,
     /// What [`sends`](Peer::sends) masks with.
     pub mask: [u8; 4],
 }
@@ -48,12 +56,17 @@ impl Peer {
         stream.set_nodelay(true).expect("TCP has the option");
         stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        Peer { stream: BufReader::new(stream), mask: [0x37, 0xFA, 0x21, 0x3D] }
+        let address = stream.local_addr().expect("the socket is bound");
+        Peer { stream: Some(BufReader::new(stream)), address, mask: [0x37, 0xFA, 0x21, 0x3D] }
     }
 
     /// Its own address: the server knows it by this.
     pub fn address(&self) -> SocketAddr {
-        self.stream.get_ref().local_addr().expect("the socket is bound")
+        self.address
+    }
+
+    fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        self.stream.as_mut().expect("the test has not reset it")
     }
 
     // What it does.
@@ -73,27 +86,27 @@ impl Peer {
     /// Sends any bytes in one write.
     #[track_caller]
     pub fn sends_bytes(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).expect("the server takes the bytes");
+        self.stream().get_mut().write_all(bytes.as_ref()).expect("the server takes the bytes");
     }
 
     /// Sends bytes for as long as the server takes them: it may be about to hang up.
     pub fn pushes_bytes(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+        let _ = self.stream().get_mut().write_all(bytes.as_ref());
     }
 
     /// Sends FIN; it can still read.
     #[track_caller]
     pub fn finishes(&mut self) {
-        self.stream.get_ref().shutdown(Shutdown::Write).expect("the connection lives");
+        self.stream().get_ref().shutdown(Shutdown::Write).expect("the connection lives");
     }
 
     /// Sends RST. It is what the kernel does with a socket that is closed before all is read, so
     /// there must be something to read, or be on its way.
     #[track_caller]
-    pub fn resets(self) {
-        let waiting = self.stream.get_ref().peek(&mut [0]).expect("the server sends something");
+    pub fn resets(&mut self) {
+        let waiting = self.stream().get_ref().peek(&mut [0]).expect("the server sends something");
         assert_eq!(waiting, 1, "an end of the stream is nothing to read");
-        drop(self);
+        self.stream = None;
     }
 
     // What it gets.
@@ -101,7 +114,7 @@ impl Peer {
     /// The next frame.
     #[track_caller]
     pub fn reads(&mut self) -> Frame {
-        let frame = Frame::read(&mut self.stream).expect("the server sends a whole frame");
+        let frame = Frame::read(self.stream()).expect("the server sends a whole frame");
         frame.expect("the server sends another frame")
     }
 
@@ -109,7 +122,7 @@ impl Peer {
     #[track_caller]
     pub fn reads_to_eof(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
-        while let Some(frame) = Frame::read(&mut self.stream).expect("the server ends with FIN") {
+        while let Some(frame) = Frame::read(self.stream()).expect("the server ends with FIN") {
             frames.push(frame);
         }
         frames
@@ -135,16 +148,32 @@ impl Peer {
     #[track_caller]
     pub fn expects_eof(&mut self) {
         let mut rest = [0; 64];
-        let n = self.stream.read(&mut rest).expect("the server ends with FIN");
+        let n = self.stream().read(&mut rest).expect("the server ends with FIN");
         assert_eq!(n, 0, "expected the end, and got {}", rest[..n].escape_ascii());
     }
 
     /// The connection is gone, by FIN or by RST.
     #[track_caller]
     pub fn expects_end(&mut self) {
-        match self.stream.read(&mut [0; 64]) {
+        match self.stream().read(&mut [0; 64]) {
             Ok(n) => assert_eq!(n, 0, "expected the end"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+
+    /// Whether the server sends nothing for so long.
+    #[track_caller]
+    pub fn hears_nothing_for(&mut self, pause: Duration) -> bool {
+        let stream = self.stream().get_ref();
+        stream.set_read_timeout(Some(pause)).expect("the pause is not zero");
+        let heard = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+        match heard {
+            Ok(_) => false,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                true
+            }
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -156,8 +185,20 @@ impl Peer {
         let mut answer = self.expects_head(status);
         let len = answer.header("Content-Length").map_or(0, |len| len.parse().expect("a number"));
         let mut body = vec![0; len];
-        self.stream.read_exact(&mut body).expect("the server sends the body");
+        self.stream().read_exact(&mut body).expect("the server sends the body");
         answer.body = String::from_utf8(body).expect("the tests' bodies are text");
+        answer
+    }
+
+    /// The answer to a request after which the connection is over: it says so, another request
+    /// behind it is not answered, and the end comes.
+    #[track_caller]
+    pub fn expects_refusal(&mut self, status: u16) -> Answer {
+        let answer = self.expects_answer(status);
+        let connection = answer.header("Connection").unwrap_or_default();
+        assert!(connection.split(", ").any(|option| option == "close"), "{}", answer.head);
+        self.pushes_bytes(get("/after-the-end"));
+        self.expects_eof();
         answer
     }
 
@@ -167,7 +208,7 @@ impl Peer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte).expect("the server sends a head");
+            self.stream().read_exact(&mut byte).expect("the server sends a head");
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).expect("the head is ASCII");

@@ -1,0 +1,188 @@
+//! The server to run: a URL is a topic.
+#![cfg(feature = "server")]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+};
+
+use process::{Process, connect, read_close, read_text};
+use tungstenite::Message;
+
+const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
+
+fn serve(arguments: &[&str]) -> (Process, String) {
+    let mut all = vec!["--listen", "127.0.0.1:0"];
+    all.extend(arguments);
+    let mut server = Process::start(Path::new(PUSHLOOP), &all);
+    let address = server.address("http://");
+    (server, address)
+}
+
+/// Sends a request whose connection ends with the answer, and gives the whole answer.
+fn ask(mut stream: impl Read + Write, request_line: &str, fields: &str, body: &str) -> String {
+    let len = body.len();
+    let request = format!(
+        "{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len}\r\n\
+         {fields}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the server answers and closes");
+    answer
+}
+
+fn ask_tcp(address: &str, request_line: &str, fields: &str, body: &str) -> String {
+    ask(TcpStream::connect(address).expect("it accepts"), request_line, fields, body)
+}
+
+#[test]
+fn what_is_posted_reaches_the_subscribers_of_the_path() {
+    let (_server, address) = serve(&[]);
+    let mut scores = connect(&address, "/scores");
+    let mut both = connect(&address, "/news,scores");
+    let answer = ask_tcp(&address, "POST /scores", "", "Goal!");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"delivered\":2}"),
+        "{answer}"
+    );
+    assert_eq!(read_text(&mut scores), "Goal!");
+    assert_eq!(read_text(&mut both), "Goal!");
+    assert!(ask_tcp(&address, "POST /nobody", "", "x").ends_with("{\"delivered\":0}"));
+
+    let answer = ask_tcp(&address, "POST /sc%6Fres", "", "encoded");
+    assert!(answer.ends_with("{\"delivered\":2}"), "{answer}");
+    assert_eq!(read_text(&mut scores), "encoded");
+}
+
+#[test]
+fn what_a_client_sends_is_published_to_the_first_topic_of_its_path() {
+    let (_server, address) = serve(&[]);
+    let mut news = connect(&address, "/news");
+    let mut scores = connect(&address, "/scores");
+    let mut both = connect(&address, "/news,scores");
+    both.send(Message::text("first")).expect("it is sent");
+    assert_eq!(read_text(&mut news), "first");
+    assert_eq!(read_text(&mut both), "first");
+    scores.send(Message::text("second")).expect("it is sent");
+    // Had `scores` got the first one, it would come before.
+    assert_eq!(read_text(&mut scores), "second");
+    assert_eq!(read_text(&mut both), "second");
+}
+
+#[test]
+fn the_servers_own_figures_come_once_a_second_and_are_read_only() {
+    let (_server, address) = serve(&[]);
+    let mut stats = connect(&address, "/$stats");
+    let first: serde_json::Value = serde_json::from_str(&read_text(&mut stats)).expect("JSON");
+    let second: serde_json::Value = serde_json::from_str(&read_text(&mut stats)).expect("JSON");
+    assert_eq!(first["connections"], 1);
+    assert!(first["uptime_ms"].as_u64() < second["uptime_ms"].as_u64());
+    assert!(ask_tcp(&address, "POST /$stats", "", "x").starts_with("HTTP/1.1 403 "));
+    stats.send(Message::text("x")).expect("it is sent");
+    assert_eq!(read_close(&mut stats), 1008);
+}
+
+#[test]
+fn each_wrong_request_gets_the_status_that_says_so() {
+    let (_server, address) = serve(&[]);
+    let long = "x".repeat(256);
+    for (request_line, fields, status) in [
+        ("GET /", "", 200),
+        ("GET /scores", "", 426),
+        ("POST /", "", 405),
+        ("DELETE /scores", "", 405),
+        ("POST /a,b", "", 400),
+        ("POST /%ff", "", 400),
+        ("POST /%0a", "", 400),
+        (&format!("POST /{long}"), "", 414),
+        ("POST /scores", "Origin: http://elsewhere\r\n", 403),
+        ("POST /scores", "Origin: http://x\r\n", 200),
+        ("GET nowhere", "", 400),
+    ] {
+        let answer = ask_tcp(&address, request_line, fields, "");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request_line}: {answer}");
+    }
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let stream = TcpStream::connect(&address).expect("it accepts");
+    let mut request = String::from("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n");
+    request += upgrade;
+    request += "\r\n";
+    (&stream).write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/scores"), "{answer}");
+}
+
+#[test]
+fn pages_of_an_allowed_origin_may_publish() {
+    let (_server, address) = serve(&["--allow-origin", "http://friend:5173"]);
+    let allowed = ask_tcp(&address, "POST /scores", "Origin: http://friend:5173\r\n", "x");
+    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
+    let refused = ask_tcp(&address, "POST /scores", "Origin: http://friend\r\n", "x");
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+}
+
+#[test]
+fn the_page_allows_itself_no_outside_resource() {
+    let (_server, address) = serve(&[]);
+    let page = ask_tcp(&address, "GET /", "", "");
+    assert!(page.contains("Content-Security-Policy: default-src 'none'"), "{page}");
+    for outside in ["src=\"http", "href=\"http", "url(http", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn a_unix_socket_serves_the_same() {
+    let path = std::env::temp_dir().join(format!("pushloop-{}.sock", std::process::id()));
+    let listen = format!("unix:{}", path.display());
+    let (mut server, address) = serve(&["--listen", &listen]);
+    while !server.line().contains("unix:") {}
+    let mut scores = connect(&address, "/scores");
+    let stream = UnixStream::connect(&path).expect("it accepts");
+    assert!(ask(stream, "POST /scores", "", "Goal!").ends_with("{\"delivered\":1}"));
+    assert_eq!(read_text(&mut scores), "Goal!");
+    drop(server);
+    // Killed, not ended: the file stays, and the next server replaces it.
+    let (mut server, _) = serve(&["--listen", &listen]);
+    while !server.line().contains("unix:") {}
+    UnixStream::connect(&path).expect("it accepts");
+    std::fs::remove_file(&path).expect("the file is there");
+}
+
+#[test]
+fn sigterm_closes_every_connection_with_1001_and_ends_well() {
+    let (mut server, address) = serve(&[]);
+    let mut clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
+    server.signal("TERM");
+    for client in &mut clients {
+        assert_eq!(read_close(client), 1001);
+    }
+    drop(clients);
+    assert!(server.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_wrong_flag_ends_with_2_and_a_port_in_use_with_1_and_one_line_each() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!((error.lines().count(), output.stdout.len()), (1, 0), "{error}");
+        (output.status.code(), error)
+    };
+    let (code, error) = run(&["--listne"]);
+    assert!(code == Some(2) && error.contains("--listne"), "{code:?} {error}");
+    let (code, error) = run(&["--listen", "0.0.0.0:0"]);
+    assert!(code == Some(2) && error.contains("--anyone-may-publish"), "{code:?} {error}");
+    let (_server, address) = serve(&[]);
+    let (code, error) = run(&["--listen", &address]);
+    assert!(code == Some(1) && error.contains(&address), "{code:?} {error}");
+}

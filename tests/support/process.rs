@@ -1,0 +1,104 @@
+//! Programs of this package as processes, and tungstenite as their client.
+
+// Each test file is a crate of its own that needs a part of this.
+#![allow(dead_code)]
+
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpStream,
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use tungstenite::WebSocket;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running program; it ends with the test, also with one that fails.
+pub struct Process {
+    pub child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; the test has said why.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// An example of this package, which cargo builds before it runs a test.
+    pub fn example(name: &str) -> Self {
+        let test = std::env::current_exe().expect("the test knows its own file");
+        let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
+        Self::start(&profile.join("examples").join(name), &["127.0.0.1:0"])
+    }
+
+    pub fn start(program: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|problem| panic!("{}: {problem}", program.display()));
+        let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+        Self { child, output }
+    }
+
+    /// The next line that it prints; empty at the end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the output is text");
+        line
+    }
+
+    /// The address, `IP:PORT`, in the next line that has one behind `scheme`.
+    pub fn address(&mut self, scheme: &str) -> String {
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "no line with {scheme}");
+            if let Some((_, rest)) = line.split_once(scheme) {
+                let end = rest.find(|c: char| c == '/' || c == ',' || c.is_whitespace());
+                return rest[..end.unwrap_or(rest.len())].to_owned();
+            }
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(sent.success(), "{sent}");
+    }
+}
+
+/// Opens a WebSocket on `ws://address/path`.
+pub fn connect(address: &str, path: &str) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    let url = format!("ws://{address}{path}");
+    let (client, _) = tungstenite::client(url, stream).expect("the server upgrades");
+    client
+}
+
+/// The next text message.
+pub fn read_text(client: &mut WebSocket<TcpStream>) -> String {
+    loop {
+        let message = client.read().expect("a message comes");
+        if message.is_text() {
+            return message.into_text().expect("it is text").as_str().to_owned();
+        }
+    }
+}
+
+/// The code of the Close frame that comes next.
+pub fn read_close(client: &mut WebSocket<TcpStream>) -> u16 {
+    loop {
+        if let tungstenite::Message::Close(frame) = client.read().expect("a Close frame comes") {
+            client.flush().expect("the answer to it goes out");
+            return frame.map_or(1005, |frame| frame.code.into());
+        }
+    }
+}
