@@ -27,7 +27,7 @@ impl Handler for Lines {
 fn publish_lines(handle: &Handle) -> Result<(), HandleError> {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         // A full mailbox is a reason to read on more slowly, not to lose a line.
-        while handle.publish("lines", Message::Text(&line)) == Err(HandleError::Full) {
+        while handle.publish("lines", &line) == Err(HandleError::Full) {
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -80,7 +80,12 @@ impl Handle {
     /// # Errors
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
-    pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), HandleError> {
+    pub fn publish<'m>(
+        &self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), HandleError> {
+        let message = message.into();
         let bytes = topic.len().saturating_add(message.as_bytes().len());
         self.push(Command::Publish { topic: topic.into(), message: message.into() }, bytes)
     }
@@ -90,7 +95,12 @@ impl Handle {
     /// # Errors
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
-    pub fn send(&self, id: ConnId, message: Message<'_>) -> Result<(), HandleError> {
+    pub fn send<'m>(
+        &self,
+        id: ConnId,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), HandleError> {
+        let message = message.into();
         let bytes = message.as_bytes().len();
         self.push(Command::Send { id, message: message.into() }, bytes)
     }

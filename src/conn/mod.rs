@@ -465,7 +465,7 @@ impl Connection {
 /// half an interval early, spread by the id.
 fn first_ping_jitter(id: ConnId, interval: Option<Duration>) -> Duration {
     let spread = id.index.wrapping_mul(0x9E37_79B9) >> 16;
-    interval.unwrap_or_default() / 2 * spread / (1 << 16)
+    interval.unwrap_or_default() / (1 << 17) * spread
 }
 
 fn record_closed(id: ConnId, cause: Cause, text: Span, events: &mut Events, commons: &Commons) {
