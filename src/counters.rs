@@ -142,6 +142,8 @@ mod tests {
         for _ in 0..EVENTS {
             tally.publications.add(1);
         }
+        // First, so that a lost increment is a failure and not a reader that waits for good.
+        assert_eq!(tally.snapshot().publications, EVENTS);
         reader.join().unwrap();
     }
 }

@@ -95,11 +95,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
-    pub fn send<'m>(
-        &self,
-        id: ConnId,
-        message: impl Into<Message<'m>>,
-    ) -> Result<(), HandleError> {
+    pub fn send<'m>(&self, id: ConnId, message: impl Into<Message<'m>>) -> Result<(), HandleError> {
         let message = message.into();
         let bytes = message.as_bytes().len();
         self.push(Command::Send { id, message: message.into() }, bytes)
