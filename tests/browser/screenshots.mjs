@@ -21,8 +21,8 @@ function makeTraffic() {
     const wanted = 26 + 14 * Math.sin(beat / 70) + 4 * Math.sin(beat / 17);
     if (crowd.length < wanted) crowd.push(open("ticks"));
     else if (beat % 3 === 0) crowd.shift().close();
-    const ticks = 1.6 + 1.3 * Math.sin(beat / 45) + Math.random();
-    for (let i = 1; i < ticks; i++) publish("ticks", `tick ${beat}`);
+    const ticks = 1 + 0.8 * Math.sin(beat / 45) + Math.random();
+    for (let i = 1; i <= ticks; i++) publish("ticks", `tick ${beat}`);
     for (const [topic, every] of [["scores", 17], ["chat", 29], ["builds", 41]]) {
       if (beat % every === 0) publish(topic, script[topic][said[topic]++ % script[topic].length]);
     }
@@ -32,9 +32,10 @@ function makeTraffic() {
 
 /** Writes the two pictures to the files `desktop` and `phone`. */
 export async function takeScreenshots(browser, base, { desktop, phone }) {
-  const traffic = await browser.newPage();
-  await traffic.goto(base);
-  const page = await browser.newPage();
+  const traffic = await (await browser.createBrowserContext()).newPage();
+  // A plain answer of the same origin, so that this page has nothing of its own to draw.
+  await traffic.goto(`${base}ticks`);
+  const page = await (await browser.createBrowserContext()).newPage();
   page.setDefaultTimeout(2 * SAMPLES * 1000);
   await page.setViewport({ width: 1280, height: 800 });
   await page.goto(`${base}#${WATCHED}`);

@@ -17,7 +17,7 @@ import { parseArgs } from "node:util";
 import puppeteer from "puppeteer-core";
 import { takeScreenshots } from "./screenshots.mjs";
 
-const WAIT_MS = 20_000;
+const WAIT_MS = 30_000;
 const { values: options, positionals } = parseArgs({
   options: { server: { type: "string" }, screenshots: { type: "string" } },
   allowPositionals: true,
@@ -34,7 +34,7 @@ async function check(name, run) {
     console.log(`ok ${name}`);
   } catch (error) {
     failures += 1;
-    console.log(`FAIL ${name}: ${error.message.split("\n")[0]}`);
+    console.log(`FAIL ${name}: ${error.message.split("\n")[0].slice(0, 300)}`);
   }
 }
 
@@ -172,6 +172,10 @@ async function checkLivePage(browser, base) {
     await fetch(`${base}scores`, { method: "POST", body: "Goal!" });
     await rowAppears(one, "Goal!");
   });
+  await check("page-follows-its-address", async () => {
+    await one.evaluate(() => { location.hash = "lobby"; });
+    await one.waitForFunction(() => document.querySelectorAll("#topics li").length === 1);
+  });
   for (const id of ["connections-chart", "deliveries-chart"]) {
     await check(`page-${id}-moves`, async () => {
       await one.waitForFunction(() => document.querySelector("#stats").dataset.samples >= 3);
@@ -220,13 +224,13 @@ const browser = await puppeteer.launch({
     "--disable-background-timer-throttling", "--disable-renderer-backgrounding"],
 });
 try {
-  const live = await checkLivePage(browser, base);
-  const { page, log } = await checkSnippet(browser, base);
   if (options.screenshots) {
     mkdirSync(options.screenshots, { recursive: true });
     const file = (name) => join(options.screenshots, name);
     await takeScreenshots(browser, base, { desktop: file("page-desktop.png"), phone: file("page-phone.png") });
   }
+  const live = await checkLivePage(browser, base);
+  const { page, log } = await checkSnippet(browser, base);
   if (server) {
     const exited = once(server.child, "exit");
     await check("snippet-close", async () => {
