@@ -267,7 +267,7 @@ fn an_id_does_not_reach_the_connection_that_took_its_place() {
     });
     assert_eq!(sent, (Err(SendError::Gone), false, 0));
     server.handle().close(stale, CloseCode::POLICY, "").expect("the mailbox has room");
-    server.handle().send(stale, "x".into()).expect("the mailbox has room");
+    server.handle().send(stale, "x").expect("the mailbox has room");
     server.until(|hub| hub.counters().stale_commands == 2);
     new.sends(text("mine"));
     new.expects(text("mine"));

@@ -3,7 +3,7 @@
 
 mod support;
 
-use pushloop::{Accept, AcceptError, CloseCode, Event, Hub, Origins, SendError};
+use pushloop::{Accept, AcceptError, CloseCode, Event, Hub, Origins, Reason, Response, SendError};
 use support::{Peer, Seen, TestServer, accept, burst, close, config, echo, get, handshake, text};
 
 /// A server that answers nothing by itself.
@@ -240,5 +240,35 @@ fn a_connection_that_is_closed_as_it_is_accepted_is_opened_first() {
     peer.sends(close(1008, ""));
     peer.expects_eof();
     let code = CloseCode::POLICY;
-    server.sees(&peer, Seen::Closed(pushloop::Reason::Local { code }));
+    server.sees(&peer, Seen::Closed(Reason::Local { code }));
+}
+
+/// The application learns of the loss from the connection that it has opened, and only then.
+#[test]
+fn a_peer_that_is_gone_before_it_is_accepted_is_opened_and_lost() {
+    let server = silent();
+    for resets in [false, true] {
+        let mut peer = server.connects();
+        peer.sends_bytes([get("/"), handshake("/", "")].concat());
+        let id = server.id_of(&peer);
+        server.act(move |hub| hub.respond(id, &Response::text(200, "unread"))).expect("it waits");
+        server.sees(&peer, Seen::Request("GET /".into()));
+        server.sees(&peer, Seen::Request("GET /".into()));
+        if resets {
+            peer.resets();
+        } else {
+            peer.finishes();
+        }
+        server.sees_no_more(&peer);
+        assert_eq!(accepts(&server, &peer, Accept::default()), Ok(()));
+        if !resets {
+            peer.expects_answer(200);
+            peer.expects_upgrade();
+            peer.expects_eof();
+        }
+        server.sees(&peer, Seen::Opened);
+        server.sees(&peer, Seen::Closed(Reason::Lost));
+        server.until(|hub| hub.connections() == 0);
+        server.sees_no_more(&peer);
+    }
 }

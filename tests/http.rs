@@ -102,11 +102,13 @@ fn an_upgrade_may_follow_a_plain_request() {
         event => echo(hub, event),
     });
     let mut peer = server.connects();
-    peer.sends_bytes([get("/page"), handshake("/ws", "")].concat());
+    let requests = get("/page") + &handshake("/ws", "");
+    peer.sends_bytes([requests.as_bytes(), &text("at once").masked([1; 4])].concat());
     assert_eq!(peer.expects_answer(200).body, "GET /page []");
     peer.expects_upgrade();
-    peer.sends(text("x"));
-    peer.expects(text("x"));
+    peer.expects(text("at once"));
+    peer.sends(text("later"));
+    peer.expects(text("later"));
 }
 
 #[test]
@@ -144,6 +146,20 @@ fn a_peer_may_finish_before_it_is_answered() {
     server.until(|hub| hub.connections() == 0);
     // It was never open, and so it is not told as closed.
     server.sees_no_more(&peer);
+}
+
+#[test]
+fn requests_before_a_fin_are_all_answered() {
+    let server = TestServer::start(config(|_| ()), site);
+    for _ in 0..20 {
+        let mut peer = server.connects();
+        peer.sends_bytes([get("/one"), get("/two"), get("/three")[..20].to_owned()].concat());
+        peer.finishes();
+        assert_eq!(peer.expects_answer(200).body, "GET /one []");
+        assert_eq!(peer.expects_answer(200).body, "GET /two []");
+        peer.expects_eof();
+    }
+    server.until(|hub| hub.connections() == 0);
 }
 
 // Limits.
@@ -204,7 +220,7 @@ fn a_body_may_be_as_long_as_the_limit() {
 
 #[test]
 fn a_head_that_drips_is_refused_at_an_absolute_deadline() {
-    let timeout = Duration::from_millis(200);
+    let timeout = Duration::from_millis(500);
     let server = TestServer::start(config(|limits| limits.handshake_timeout = timeout), site);
     let mut peer = server.connects();
     peer.sends_bytes("GET / HTTP/1.1\r\nHost: localhost\r\nX: ");
@@ -214,13 +230,12 @@ fn a_head_that_drips_is_refused_at_an_absolute_deadline() {
         dripped += 1;
         assert!(dripped < 400, "each byte extends the deadline");
     }
-    assert!(dripped > 5, "it was refused after {dripped} drops");
     peer.expects_refusal(408);
 }
 
 #[test]
 fn a_body_that_does_not_come_is_refused_at_the_same_deadline() {
-    let timeout = Duration::from_millis(50);
+    let timeout = Duration::from_millis(500);
     let server = TestServer::start(config(|limits| limits.handshake_timeout = timeout), site);
     let mut peer = server.connects();
     peer.sends_bytes(&post("/", "body")[..post("/", "body").len() - 1]);
@@ -252,14 +267,14 @@ fn a_connection_that_waits_for_long_between_two_requests_ends_without_an_answer(
 /// `handshake_timeout` to come.
 #[test]
 fn a_request_that_has_begun_is_not_cut_off_by_the_pause_before_it() {
-    let timeout = Duration::from_millis(200);
+    let timeout = Duration::from_millis(500);
     let server = TestServer::start(config(|limits| limits.keep_alive_timeout = timeout), site);
     let mut peer = server.connects();
     stays(&mut peer);
     let second = get("/second");
     let (first, rest) = second.split_at(10);
     peer.sends_bytes(first);
-    server.act(move |hub| hub.set_timer(hub.now() + 3 * timeout, 1));
+    server.act(move |hub| hub.set_timer(hub.now() + 2 * timeout, 1));
     server.sees_timer(1);
     peer.sends_bytes(rest);
     peer.expects_answer(200);

@@ -331,6 +331,21 @@ fn frames_right_behind_the_handshake_are_served_wherever_they_are_cut() {
 }
 
 #[test]
+fn a_whole_life_in_one_segment_is_served() {
+    let server = TestServer::echo();
+    for _ in 0..20 {
+        let mut peer = server.connects();
+        peer.sends_bytes([handshake("/", "").as_bytes(), &script()].concat());
+        peer.finishes();
+        peer.expects_upgrade();
+        server.sees(&peer, Seen::Request("GET /".into()));
+        server.sees(&peer, Seen::Opened);
+        script_is_served(&server, &mut peer);
+    }
+    server.until(|hub| hub.connections() == 0);
+}
+
+#[test]
 fn bytes_that_come_with_the_handshake_are_counted_once() {
     let server = TestServer::echo();
     let mut peer = server.connects();

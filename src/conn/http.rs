@@ -18,6 +18,8 @@ pub(crate) struct Http {
     /// Input that no request has taken yet.
     pub(super) buffer: Vec<u8>,
     scanner: HeadScanner,
+    /// Between two requests: the next one has not begun.
+    pub(super) paused: bool,
     /// A request whose body has not all come.
     headed: Option<Request>,
 }
@@ -43,7 +45,13 @@ pub(super) enum Progress {
 
 impl Http {
     pub(super) fn new(peer: Option<SocketAddr>) -> Self {
-        Self { peer, buffer: Vec::new(), scanner: HeadScanner::default(), headed: None }
+        Self {
+            peer,
+            buffer: Vec::new(),
+            scanner: HeadScanner::default(),
+            paused: false,
+            headed: None,
+        }
     }
 
     /// Whether a request has begun.

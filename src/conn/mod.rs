@@ -153,8 +153,8 @@ impl Connection {
         commons: &mut Commons,
     ) -> Outcome {
         self.last_heard = commons.now;
-        self.pinged = None;
-        commons.tally.bytes_received.add(input.len() as u64);
+        // The timer is set for the answer, which may be later than the next Ping.
+        let unchanged = if self.pinged.take().is_some() { Outcome::Changed } else { Outcome::Same };
         let (partial, quiet) = match &mut self.state {
             State::Handshake { http, .. } => {
                 http.buffer.extend_from_slice(&events.buffer[input]);
@@ -183,7 +183,7 @@ impl Connection {
             self.last_message = commons.now;
         }
         match read {
-            Ok(()) => Outcome::Same,
+            Ok(()) => unchanged,
             Err(end) => self.end_reading(id, end, events, commons),
         }
     }
@@ -197,10 +197,10 @@ impl Connection {
     ) -> Outcome {
         let State::Handshake { http, deadline } = &mut self.state else { return Outcome::Same };
         match http.advance(commons) {
-            Progress::Incomplete if http.is_begun() => {
-                // The deadline is absolute: only the first byte after a pause can change it.
-                let from_here = commons.now.after(commons.config.handshake_timeout);
-                *deadline = from_here.min(*deadline);
+            Progress::Incomplete if http.paused && http.is_begun() => {
+                // The deadline is absolute: only the first byte after a pause changes it.
+                http.paused = false;
+                *deadline = commons.now.after(commons.config.handshake_timeout);
                 Outcome::Changed
             }
             Progress::Incomplete => Outcome::Same,
@@ -373,7 +373,8 @@ impl Connection {
     pub(crate) fn handle_flushed(&mut self, commons: &Commons) -> Flushed {
         match &mut self.state {
             State::Responding { keep_alive: true, .. } => {
-                let Some(http) = self.take_http() else { return Flushed::Idle };
+                let Some(mut http) = self.take_http() else { return Flushed::Idle };
+                http.paused = true;
                 let deadline = commons.now.after(commons.config.keep_alive_timeout);
                 self.state = State::Handshake { http, deadline };
                 Flushed::NextRequest

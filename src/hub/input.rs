@@ -119,7 +119,7 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 slot.replaying = false;
             }
-            self.handle_input(id, events, start..end);
+            self.take_input(id, events, start..end);
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 Self::mark_readable(slot, &mut self.readable, id);
             }
@@ -203,6 +203,11 @@ impl Hub {
 
     /// Bytes came: `events.buffer[input]`.
     pub(crate) fn handle_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
+        self.commons.tally.bytes_received.add(input.len() as u64);
+        self.take_input(id, events, input);
+    }
+
+    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
         if outcome == Outcome::Same {

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     net::{Shutdown, SocketAddr, ToSocketAddrs},
-    os::unix::net::UnixStream as StdUnixStream,
+    os::unix::{fs::FileTypeExt, net::UnixStream as StdUnixStream},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -165,13 +165,11 @@ impl Server<Mio> {
         let path = path.as_ref();
         let mut listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                match StdUnixStream::connect(path) {
-                    Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                        std::fs::remove_file(path)?;
-                        UnixListener::bind(path)?
-                    }
-                    _ => return Err(error),
+                if !is_left_behind(path) {
+                    return Err(error);
                 }
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)?
             }
             bound => bound?,
         };
@@ -214,6 +212,14 @@ impl Server<Mio> {
     pub fn deregister(&mut self, source: &mut impl Source) -> io::Result<()> {
         self.net.poll.registry().deregister(source)
     }
+}
+
+/// Whether the path is a socket that nobody listens on.
+fn is_left_behind(path: &Path) -> bool {
+    let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let refused = StdUnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    is_socket && refused
 }
 
 impl Wake for Arc<Waker> {

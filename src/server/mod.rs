@@ -169,8 +169,11 @@ impl<N: Net> Server<N> {
         let due = [self.hub.next_timeout(), self.accept_paused].into_iter().flatten().min();
         let until_due = due.map(|due| due.saturating_duration_since(now));
         let may_accept = !self.acceptable.is_empty() && self.accept_paused.is_none();
-        let busy =
-            self.hub.is_busy() || !self.commands.is_empty() || !events.is_empty() || may_accept;
+        let busy = self.hub.is_busy()
+            || self.woken
+            || !self.commands.is_empty()
+            || !events.is_empty()
+            || may_accept;
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {

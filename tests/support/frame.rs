@@ -54,8 +54,8 @@ pub fn close_empty() -> Frame {
 
 /// Frames one behind the other, masked with a key each that depends on its place.
 pub fn burst<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<u8> {
-    let key = |at: u8| [at, 0x5A ^ at, 0xC3, at.wrapping_mul(29)];
-    (1..).zip(frames).flat_map(|(at, frame)| frame.masked(key(at))).collect()
+    let key = |at: usize| [at as u8, 0x5A ^ at as u8, 0xC3, (at >> 8) as u8];
+    frames.into_iter().enumerate().flat_map(|(at, frame)| frame.masked(key(at))).collect()
 }
 
 impl Frame {

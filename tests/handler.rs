@@ -1,0 +1,107 @@
+//! [`Server::run`] calls a [`Handler`] for all that happens. The other tests own their loops.
+
+mod support;
+
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use pushloop::{CloseCode, ConnId, Handler, Hub, Message, Reason, Request, Server};
+use support::{PATIENCE, Peer, binary, close, get, handshake, text};
+
+/// Tells of each call; of requests it does not override the default.
+struct Told(Sender<String>);
+
+impl Told {
+    fn tell(&self, what: String) {
+        self.0.send(what).expect("the test listens");
+    }
+}
+
+impl Handler for Told {
+    fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
+        self.tell(format!("open {}", hub.is_open(id)));
+        hub.set_timer(hub.now(), 7);
+    }
+
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        self.tell(format!("message {message:?}"));
+        if message == Message::Text("more") {
+            hub.send(id, &vec![0; 16 << 20]).expect("there is room");
+        } else {
+            hub.close(id, CloseCode::NORMAL, "enough");
+        }
+    }
+
+    fn on_writable(&mut self, _: &mut Hub, _: ConnId) {
+        self.tell("writable".into());
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, _: ConnId, reason: Reason<'_>) {
+        self.tell(format!("close {}", reason.code()));
+        hub.shutdown(Duration::MAX);
+    }
+
+    fn on_timer(&mut self, _: &mut Hub, key: u64) {
+        self.tell(format!("timer {key}"));
+    }
+}
+
+#[test]
+fn a_handler_is_called_for_all_that_happens_until_the_shutdown() {
+    let config = support::config(|limits| limits.send_queue_bytes_max = 32 << 20);
+    let mut server = Server::bind_with("127.0.0.1:0", config).expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let (tell, told) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Told(tell)));
+    let expects = |what: &str| assert_eq!(told.recv_timeout(PATIENCE).as_deref(), Ok(what));
+
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(get("/"));
+    peer.expects_answer(426);
+    peer.sends_bytes(handshake("/", ""));
+    peer.expects_upgrade();
+    expects("open true");
+    expects("timer 7");
+    peer.sends(text("more"));
+    expects("message Text(\"more\")");
+    peer.expects(binary(vec![0; 16 << 20]));
+    expects("writable");
+    peer.sends(binary([1, 2]));
+    expects("message Binary([1, 2])");
+    peer.expects(close(1000, "enough"));
+    peer.sends(close(1000, ""));
+    expects("close 1000");
+    peer.expects_eof();
+    drop(peer);
+    // The handler is dropped with its thread: it was called for nothing else.
+    assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    loop_thread.join().expect("the loop ends").expect("the poll works");
+}
+
+/// Refuses whoever comes.
+struct Closed;
+
+impl Handler for Closed {
+    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+        let why = format!("no {}", request.path());
+        hub.refuse(id, 404, &why).expect("it waits");
+    }
+
+    fn on_message(&mut self, _: &mut Hub, _: ConnId, message: Message<'_>) {
+        panic!("{message:?} came over a connection that was refused");
+    }
+}
+
+#[test]
+fn a_handler_may_answer_requests_itself() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let handle = server.handle();
+    let loop_thread = thread::spawn(move || server.run(&mut Closed));
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(handshake("/chat", ""));
+    assert_eq!(peer.expects_refusal(404).body, "no /chat");
+    handle.shutdown(Duration::ZERO).expect("the server runs");
+    loop_thread.join().expect("the loop ends").expect("the poll works");
+}

@@ -1,0 +1,233 @@
+//! How much one turn of the loop does at most. These tests own the loop: what a peer has sent
+//! before a turn is there when it begins.
+
+mod support;
+
+use std::time::Duration;
+
+use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, HandleError, Message, Server};
+use support::{PATIENCE, Peer, binary, config, handshake, ping, pong, text};
+
+/// A server whose turns the test takes.
+struct Turns {
+    server: Server,
+    events: Events,
+}
+
+impl Turns {
+    fn with(config: Config) -> Self {
+        let server = Server::bind_with("127.0.0.1:0", config).expect("a port is free");
+        Self { server, events: Events::default() }
+    }
+
+    fn turn(&mut self) -> &Events {
+        let moment = Duration::from_millis(10);
+        self.server.poll(&mut self.events, Some(moment)).expect("the poll works");
+        &self.events
+    }
+
+    fn connects(&self) -> Peer {
+        Peer::connect(self.server.local_addr().expect("it listens on TCP"))
+    }
+
+    fn opens(&mut self) -> (Peer, ConnId) {
+        let mut peer = self.connects();
+        peer.sends_bytes(handshake("/", ""));
+        let id = loop {
+            let request = |event| match event {
+                Event::Request { id, .. } => Some(id),
+                _ => None,
+            };
+            if let Some(id) = self.turn().iter().find_map(request) {
+                break id;
+            }
+        };
+        self.server.hub().accept(id, Accept::default()).expect("it asks for a WebSocket");
+        while !self.turn().iter().any(|event| matches!(event, Event::Opened { .. })) {}
+        // With tiny budgets the 101 takes turns of its own.
+        while self.server.hub().queued_bytes_total() > 0 {
+            self.turn();
+        }
+        peer.expects_upgrade();
+        (peer, id)
+    }
+
+    /// Takes turns until a number has grown to `goal`. Gives by how much it grew in each turn in
+    /// which it did.
+    fn steps(&mut self, number: impl Fn(&mut Server) -> u64, goal: u64) -> Vec<u64> {
+        let mut steps = Vec::new();
+        let mut before = number(&mut self.server);
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            if before >= goal {
+                return steps;
+            }
+            self.turn();
+            let after = number(&mut self.server);
+            if after > before {
+                steps.push(after - before);
+            }
+            before = after;
+        }
+        panic!("it grows to {before} and not to {goal}");
+    }
+
+    /// The messages of the last turn.
+    fn messages(&self) -> Vec<(ConnId, usize)> {
+        let message = |event| match event {
+            Event::Message { id, message: Message::Binary(bytes) } => Some((id, bytes.len())),
+            _ => None,
+        };
+        self.events.iter().filter_map(message).collect()
+    }
+}
+
+fn received(server: &mut Server) -> u64 {
+    server.hub().counters().bytes_received
+}
+
+fn sent(server: &mut Server) -> u64 {
+    server.hub().counters().bytes_sent
+}
+
+#[test]
+fn a_turn_accepts_so_many_connections_and_the_next_goes_on() {
+    let mut turns = Turns::with(config(|limits| limits.accepts_per_turn = 2));
+    let _peers = [(); 5].map(|()| turns.connects());
+    let steps = turns.steps(|server| server.hub().connections() as u64, 5);
+    assert_eq!(steps.iter().max(), Some(&2), "{steps:?}");
+}
+
+#[test]
+fn a_turn_reads_so_many_bytes_of_a_connection_and_others_get_their_turn() {
+    let mut turns = Turns::with(config(|limits| limits.read_bytes_per_turn = 1000));
+    let ((mut loud, a), (mut quiet, b)) = (turns.opens(), turns.opens());
+    // Of 60,000 bytes and of 16, header and mask included.
+    loud.sends(binary(vec![1; 59_992]));
+    quiet.sends(binary([2; 10]));
+    let mut messages = Vec::new();
+    while messages.len() < 2 {
+        let before = received(&mut turns.server);
+        turns.turn();
+        messages.extend(turns.messages());
+        let step = received(&mut turns.server) - before;
+        assert!(step <= 1000 + 16, "{step} bytes in one turn");
+    }
+    assert_eq!(messages, [(b, 10), (a, 59_992)]);
+}
+
+#[test]
+fn a_turn_writes_so_many_bytes_to_a_connection_and_others_get_their_turn() {
+    let mut turns = Turns::with(config(|limits| limits.write_bytes_per_turn = 1000));
+    let ((mut loud, a), (mut quiet, b)) = (turns.opens(), turns.opens());
+    let before = sent(&mut turns.server);
+    // Of 2,500 bytes and of 12, header included.
+    turns.server.hub().send(a, &vec![1; 2496]).expect("it is open");
+    turns.server.hub().send(b, &vec![2; 10]).expect("it is open");
+    assert_eq!(turns.steps(sent, before + 2512), [1012, 1000, 500]);
+    loud.expects(binary([1; 2496]));
+    quiet.expects(binary([2; 10]));
+}
+
+#[test]
+fn a_turn_receives_no_more_than_the_batch_has_room_for() {
+    let mut turns = Turns::with(config(|limits| {
+        limits.read_bytes_per_turn = 1000;
+        limits.receive_buffer_bytes = 1000;
+    }));
+    let mut peers = [(); 3].map(|()| turns.opens().0);
+    for peer in &mut peers {
+        // Of 600 bytes, so that there is room for one and not for two.
+        peer.sends(binary([1; 592]));
+    }
+    let before = received(&mut turns.server);
+    assert_eq!(turns.steps(received, before + 1800), [600, 600, 600]);
+}
+
+#[test]
+fn a_batch_has_room_for_one_read_whatever_its_size() {
+    let mut turns = Turns::with(config(|limits| limits.receive_buffer_bytes = 1));
+    let (mut peer, id) = turns.opens();
+    // Of 1,000 bytes, in one segment.
+    peer.sends(binary([1; 992]));
+    let before = received(&mut turns.server);
+    assert_eq!(turns.steps(received, before + 1000), [1000]);
+    assert_eq!(turns.messages(), [(id, 992)]);
+}
+
+#[test]
+fn a_turn_takes_so_many_commands_and_the_next_goes_on() {
+    let mut turns = Turns::with(config(|limits| limits.commands_per_turn = 2));
+    let handle = turns.server.handle();
+    for _ in 0..5 {
+        handle.close(ConnId::from_bits(1 << 32), CloseCode::NORMAL, "").expect("there is room");
+    }
+    for taken in [2, 4, 5] {
+        turns.turn();
+        assert_eq!(handle.counters().stale_commands, taken);
+    }
+}
+
+#[test]
+fn a_turn_handles_so_many_timeouts_and_the_next_goes_on() {
+    let mut turns = Turns::with(config(|limits| {
+        limits.expiries_per_turn = 2;
+        limits.handshake_timeout = Duration::from_millis(200);
+    }));
+    let _peers = [(); 5].map(|()| turns.connects());
+    turns.steps(|server| server.hub().connections() as u64, 5);
+    let steps = turns.steps(|server| 5 - server.hub().connections() as u64, 5);
+    assert_eq!(steps.iter().max(), Some(&2), "{steps:?}");
+}
+
+#[test]
+fn so_many_commands_wait_and_a_shutdown_beside_them() {
+    let mut turns = Turns::with(config(|limits| limits.mailbox_commands_max = 3));
+    let handle = turns.server.handle();
+    let sends = || handle.publish("topic", "message");
+    assert_eq!([sends(), sends(), sends(), sends()], [Ok(()), Ok(()), Ok(()), FULL]);
+    turns.turn();
+    assert_eq!([sends(), sends(), sends(), sends()], [Ok(()), Ok(()), Ok(()), FULL]);
+    assert_eq!(handle.shutdown(PATIENCE), Ok(()));
+    turns.turn();
+    assert!(turns.server.hub().is_finished());
+    drop(turns);
+    assert_eq!((sends(), handle.shutdown(PATIENCE)), (GONE, GONE));
+}
+
+const FULL: Result<(), HandleError> = Err(HandleError::Full);
+const GONE: Result<(), HandleError> = Err(HandleError::Closed);
+
+#[test]
+fn so_many_bytes_of_commands_wait() {
+    let mut turns = Turns::with(config(|limits| limits.mailbox_bytes_max = 100));
+    let handle = turns.server.handle();
+    let id = ConnId::from_bits(1 << 32);
+    for _ in 0..2 {
+        assert_eq!(handle.publish("topic", "x".repeat(96).as_str()), FULL);
+        assert_eq!(handle.publish("topic", "x".repeat(45).as_str()), Ok(()));
+        assert_eq!(handle.send(id, &vec![0; 51]), FULL);
+        assert_eq!(handle.send(id, &vec![0; 40]), Ok(()));
+        assert_eq!(handle.close(id, CloseCode::NORMAL, "eleven byte"), FULL);
+        assert_eq!(handle.close(id, CloseCode::NORMAL, "ten bytes."), Ok(()));
+        assert_eq!(handle.publish("", ""), Ok(()));
+        turns.turn();
+    }
+}
+
+#[test]
+fn all_that_is_queued_for_a_connection_in_one_turn_is_one_write() {
+    let mut turns = Turns::with(config(|_| ()));
+    let (mut peer, id) = turns.opens();
+    peer.sends(ping("p"));
+    let before = received(&mut turns.server);
+    turns.steps(received, before + 7);
+    let before = sent(&mut turns.server);
+    for message in ["one", "two"] {
+        turns.server.hub().send(id, message).expect("it is open");
+    }
+    assert_eq!(sent(&mut turns.server), before);
+    assert_eq!(turns.steps(sent, before + 13), [13]);
+    peer.expects(pong("p"));
+    peer.expects(text("one"));
+    peer.expects(text("two"));
+}
