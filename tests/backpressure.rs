@@ -174,17 +174,18 @@ fn all_queues_together_hold_up_to_the_limit() {
         hub.subscribe(b, "news").expect("it is open");
         // 102 + 102, and 96 that are shared by two.
         let fit = [hub.send(a, &vec![b'x'; 100]), hub.send(b, &vec![b'x'; 100])];
+        let beyond = (hub.send(a, &vec![b'x'; 95]), hub.publish("news", &vec![b'y'; 95]));
         let shared = hub.publish("news", &vec![b'y'; 94]);
-        let waiting = hub.queued_bytes_total();
-        (fit, shared, waiting, hub.send(a, ""), hub.publish("news", ""), hub.publish("none", "x"))
+        let full = (hub.send(a, ""), hub.publish("news", ""), hub.publish("nobody's", ""));
+        (fit, beyond, shared, hub.queued_bytes_total(), full)
     });
-    let full = (Err(SendError::ProcessFull), Err(PublishError::ProcessFull), Ok(0));
-    assert_eq!(results, ([Ok(()); 2], Ok(2), 300, full.0, full.1, full.2));
+    let (send, publish) = (Err(SendError::ProcessFull), Err(PublishError::ProcessFull));
+    assert_eq!(results, ([Ok(()); 2], (send, publish), Ok(2), 300, (send, publish, Ok(0))));
     for peer in &mut peers {
         peer.expects(binary([b'x'; 100]));
         peer.expects(binary([b'y'; 94]));
     }
-    assert_eq!(server.handle().counters().messages_dropped_full, 2);
+    assert_eq!(server.handle().counters().messages_dropped_full, 4);
     server.until(|hub| hub.queued_bytes_total() == 0);
     server.act(move |hub| hub.send(a, "room again")).expect("there is room");
     peers[0].expects(text("room again"));

@@ -17,7 +17,7 @@ use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 pub(crate) use commons::{Commons, TICK, Ticks};
 pub(crate) use http::{Asked, allows_origin};
 use http::{Http, Progress};
-pub(crate) use outbox::{Drop, Log, Outbox, OutboxSlot, release_log};
+pub(crate) use outbox::{Drop, Finished, Log, Outbox, OutboxSlot, release_log};
 pub(crate) use reader::Partial;
 use reader::{End, Reader};
 
@@ -105,6 +105,8 @@ pub(crate) struct Connection {
     pub(crate) last_message: Ticks,
     /// The kernel refused bytes and has not said since that it takes more.
     pub(crate) kernel_full: bool,
+    /// Something waits that an earlier turn could not write.
+    pub(crate) backlog: bool,
     /// It was full since the outbox was empty.
     pub(crate) was_full: bool,
     /// When a Ping went out since which not a byte came.
@@ -120,6 +122,7 @@ impl Connection {
             last_heard: commons.now,
             last_message: commons.now,
             kernel_full: false,
+            backlog: false,
             was_full: false,
             pinged: None,
         }
@@ -175,9 +178,9 @@ impl Connection {
             | State::Closed => return Outcome::Same,
         };
         let outbox = &mut self.outbox;
-        let kernel_full = self.kernel_full;
+        let backlog = self.backlog;
         let before = events.records.len();
-        let mut reader = Reader { id, events, commons, outbox, kernel_full, quiet };
+        let mut reader = Reader { id, events, commons, outbox, backlog, quiet };
         let read = reader.read(partial, input.start, input.end);
         if events.records.len() > before {
             self.last_message = commons.now;

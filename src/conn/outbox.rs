@@ -1,9 +1,9 @@
 //! What waits to be written to one connection: whole frames, in order, counted in bytes.
 //!
-//! Two things may pass the queue's limit: the Close frame, and one Pong. While the kernel takes
-//! everything, a Pong stands in line like any frame; when the kernel is full, the latest Pong alone
-//! waits beside the line and goes out at the next frame boundary (RFC 6455 §5.5.3: only the most
-//! recent Ping needs an answer).
+//! Two things may pass the queue's limit: the Close frame, and one Pong. While each turn writes
+//! everything, a Pong stands in line like any frame; once something is left over, the latest Pong
+//! alone waits beside the line and goes out at the next frame boundary (RFC 6455 §5.5.3: only the
+//! most recent Ping needs an answer).
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -79,7 +79,9 @@ pub(crate) struct Outbox {
     segments: VecDeque<Segment>,
     /// Invariant: the sum of the segments' lengths but for the pending ones.
     bytes: usize,
-    /// The latest Pong that came while the kernel was full.
+    /// How many segments are pending.
+    pendings: u32,
+    /// The latest Pong that came while something was left over.
     late_pong: Vec<u8>,
 }
 
@@ -118,6 +120,7 @@ impl Outbox {
 
     /// Appends a range of the log that topic `topic` is still writing.
     pub(crate) fn push_pending(&mut self, topic: u32, start: usize, end: usize) {
+        self.pendings += 1;
         self.segments.push_back(Segment::Pending { topic, start, end });
     }
 
@@ -127,14 +130,29 @@ impl Outbox {
         self.segments.push_back(Segment::Shared { log: Arc::clone(log), start, end });
     }
 
-    /// Turns pending ranges into shared ones, now that the turn's logs are finished.
-    pub(crate) fn resolve<'a>(&mut self, log_of: impl Fn(u32) -> &'a Arc<Log>) {
-        for segment in &mut self.segments {
-            if let Segment::Pending { topic, start, end } = *segment {
-                self.bytes += end - start;
-                *segment = Segment::Shared { log: Arc::clone(log_of(topic)), start, end };
-            }
+    /// Turns pending ranges into shared ones, now that the turn's logs are finished. Gives how many
+    /// frames a later one of their topic replaced.
+    pub(crate) fn resolve<'a>(
+        &mut self,
+        commons: &mut Commons,
+        finish: impl Fn(u32, usize, usize) -> Finished<'a>,
+    ) -> u64 {
+        let mut replaced = 0;
+        if mem::take(&mut self.pendings) == 0 {
+            return replaced;
         }
+        for segment in mem::take(&mut self.segments) {
+            let Segment::Pending { topic, start, end } = segment else {
+                self.segments.push_back(segment);
+                continue;
+            };
+            let Finished { log, start, replaced: conflated } = finish(topic, start, end);
+            if let Some(conflated) = conflated {
+                replaced += conflated + self.drop_frames(Drop::Topic(log.topic), commons);
+            }
+            self.push_shared(log, start, end);
+        }
+        replaced
     }
 
     /// Sets the Pong that waits beside the line; true if it replaced another.
@@ -223,6 +241,7 @@ impl Outbox {
     /// log, or, from the newest on, as many as it takes for `keep_bytes`. Gives their number.
     pub(crate) fn drop_frames(&mut self, which: Drop, commons: &mut Commons) -> u64 {
         let mut dropped = 0;
+        let mut has_pong = false;
         for mut segment in mem::take(&mut self.segments).into_iter().rev() {
             let excess = match which {
                 Drop::Topic(topic) => match &segment {
@@ -231,7 +250,7 @@ impl Outbox {
                 },
                 Drop::Newest { keep_bytes } => self.bytes.saturating_sub(keep_bytes),
             };
-            dropped += self.cut(&mut segment, excess, commons);
+            dropped += self.cut(&mut segment, excess, &mut has_pong, commons);
             if segment.len() > 0 {
                 self.segments.push_front(segment);
             } else {
@@ -241,9 +260,16 @@ impl Outbox {
         dropped
     }
 
-    /// Cuts the fewest whole frames off the segment's end that hold `excess` bytes, or all that
-    /// have not begun to leave.
-    fn cut(&mut self, segment: &mut Segment, excess: usize, commons: &mut Commons) -> u64 {
+    /// Cuts the fewest whole data frames off the segment's end that hold `excess` bytes, or all
+    /// that have not begun to leave. Control frames are no messages, and stay; of Pongs the latest
+    /// does, unless a newer segment `has_pong` already.
+    fn cut(
+        &mut self,
+        segment: &mut Segment,
+        excess: usize,
+        has_pong: &mut bool,
+        commons: &mut Commons,
+    ) -> u64 {
         if excess == 0 || matches!(segment, Segment::Pending { .. }) {
             return 0;
         }
@@ -251,21 +277,34 @@ impl Outbox {
         let (rest, len) = (segment.rest(), segment.len());
         let keep = len.saturating_sub(excess).max(begun);
         let (mut boundary, mut cut_at, mut dropped) = (begun, begun, 0);
+        let (mut control, mut pong) = (Vec::new(), &[][..]);
         while boundary < len {
             let next = boundary + frame_len(&rest[boundary..]);
+            let frame = &rest[boundary..next];
             if next <= keep {
                 cut_at = next;
+            } else if frame[0] == PONG {
+                let coalesced = *has_pong || !pong.is_empty();
+                commons.tally.pongs_coalesced.add(coalesced.into());
+                pong = frame;
+            } else if is_control(frame[0]) {
+                control.extend_from_slice(frame);
             } else {
                 dropped += 1;
             }
             boundary = next;
         }
-        let removed = len - cut_at;
+        if !*has_pong && !pong.is_empty() {
+            control.extend_from_slice(pong);
+            *has_pong = true;
+        }
+        let removed = len - cut_at - control.len();
         self.bytes -= removed;
         match segment {
-            Segment::Own { bytes, .. } => {
+            Segment::Own { bytes, start, .. } => {
                 commons.queued_bytes -= removed;
-                bytes.truncate(bytes.len() - removed);
+                bytes.truncate(*start + cut_at);
+                bytes.extend_from_slice(&control);
             }
             Segment::Shared { end, .. } | Segment::Pending { end, .. } => *end -= removed,
         }
@@ -288,9 +327,25 @@ impl Outbox {
             }
             release(segment, commons);
         }
-        self.bytes = 0;
+        (self.bytes, self.pendings) = (0, 0);
         self.late_pong.clear();
     }
+}
+
+/// What became of a pending range.
+pub(crate) struct Finished<'a> {
+    pub(crate) log: &'a Arc<Log>,
+    pub(crate) start: usize,
+    /// If only the topic's latest frame is kept: how many of the range it replaced.
+    pub(crate) replaced: Option<u64>,
+}
+
+/// The first byte of a Pong of ours (RFC 6455 §5.2).
+const PONG: u8 = 0x8A;
+
+/// Whether a frame of ours with this first byte is a control frame (RFC 6455 §5.5).
+fn is_control(first: u8) -> bool {
+    first & 0x08 != 0
 }
 
 /// Which frames [`Outbox::drop_frames`] drops.
@@ -362,12 +417,12 @@ impl OutboxSlot {
     /// Queues the answer to a Ping (RFC 6455 §5.5.3).
     pub(crate) fn pong(
         &mut self,
-        kernel_full: bool,
+        backlog: bool,
         commons: &mut Commons,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         let outbox = self.or_spare(commons);
-        if !kernel_full {
+        if !backlog {
             outbox.push(true, commons, encode);
         } else if outbox.set_late_pong(encode) {
             commons.tally.pongs_coalesced.add(1);

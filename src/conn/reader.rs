@@ -104,8 +104,8 @@ pub(super) struct Reader<'a> {
     pub(super) events: &'a mut Events,
     pub(super) commons: &'a mut Commons,
     pub(super) outbox: &'a mut OutboxSlot,
-    /// The kernel takes nothing more for this connection at the moment.
-    pub(super) kernel_full: bool,
+    /// Something waits to be sent that an earlier turn could not write.
+    pub(super) backlog: bool,
     /// We sent Close (§5.5.1): frames are still checked, but neither delivered nor answered.
     pub(super) quiet: bool,
 }
@@ -323,7 +323,7 @@ impl Reader<'_> {
             Pinged::Received(start, end) => &self.events.buffer[start..end],
             Pinged::Held(payload) => payload,
         };
-        self.outbox.pong(self.kernel_full, self.commons, |out| {
+        self.outbox.pong(self.backlog, self.commons, |out| {
             encode_frame(out, OpCode::Pong, payload);
         });
     }

@@ -14,6 +14,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     on: bool,
+    /// Counts flushes, so that a connection is written to once in each.
+    turn: u32,
     /// In the lists of the sealed topics' subscribers.
     place: (usize, usize),
     /// Connections that were dirty when the flush began, and how many of them are done.
@@ -36,6 +38,7 @@ impl Hub {
     pub(crate) fn begin_flush(&mut self) {
         self.topics.seal();
         self.flush.on = true;
+        self.flush.turn = self.flush.turn.wrapping_add(1);
         (self.flush.place, self.flush.done) = ((0, 0), 0);
         std::mem::swap(&mut self.flush.dirty, &mut self.dirty);
     }
@@ -56,18 +59,20 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let news =
             slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
-        if !news && !slot.dirty {
+        if !news && (!slot.dirty || slot.flushed_in == self.flush.turn) {
             return false;
         }
         slot.dirty = false;
+        slot.flushed_in = self.flush.turn;
         let connection = &mut slot.connection;
+        let lags = connection.kernel_full;
         if let Some(outbox) = connection.outbox.get_mut() {
-            let topics = &self.topics;
-            outbox.resolve(|topic| topics.sealed_log(topic));
+            let finish = |topic, start, end| self.topics.finish(topic, start, end, lags);
+            let replaced = outbox.resolve(&mut self.commons, finish);
+            self.commons.tally.messages_conflated.add(replaced);
         }
         if news {
             connection.last_message = self.commons.now;
-            let lags = connection.kernel_full;
             for subscription in slot.topics.as_slice() {
                 let outbox = connection.outbox.or_spare(&mut self.commons);
                 self.topics.hand_over(*subscription, lags, outbox, &mut self.commons);
@@ -78,6 +83,14 @@ impl Hub {
             return false;
         }
         true
+    }
+
+    /// How many bytes may be written to the connection in this turn. What waits beyond its limit
+    /// does not wait for the next turn: only a kernel that is full makes a peer too slow.
+    pub(crate) fn write_budget(&self, id: ConnId) -> usize {
+        let config = &self.commons.config;
+        let excess = self.queued_bytes(id).saturating_sub(config.send_queue_bytes_max);
+        config.write_bytes_per_turn.max(excess)
     }
 
     /// What to write next, at most `max` bytes; empty if nothing waits.
@@ -109,7 +122,9 @@ impl Hub {
     /// The connection had its writes of this turn. True if its writing side is to be shut down.
     pub(crate) fn handle_flushed(&mut self, id: ConnId, events: &mut Events) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        if slot.connection.outbox.get().is_some_and(|outbox| !outbox.is_empty()) {
+        let connection = &mut slot.connection;
+        connection.backlog = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
+        if connection.backlog {
             if !slot.connection.kernel_full {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }

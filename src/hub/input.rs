@@ -24,6 +24,7 @@ impl Hub {
             connection: Connection::new(peer, &self.commons),
             topics: Subscriptions::default(),
             dirty: false,
+            flushed_in: 0,
             listed: false,
             readable: false,
             read_closed: false,

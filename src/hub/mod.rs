@@ -46,6 +46,8 @@ struct Slot {
     topics: Subscriptions,
     /// It is in `Hub::dirty`.
     dirty: bool,
+    /// The flush in which it was last written to.
+    flushed_in: u32,
     /// It is in `Hub::readable`.
     listed: bool,
     /// The kernel may hold input, or news of the connection's end.

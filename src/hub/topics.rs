@@ -10,7 +10,7 @@ use slab::Slab;
 
 use crate::{
     config::Overflow,
-    conn::{Commons, Drop, Log, Outbox, release_log},
+    conn::{Commons, Drop, Finished, Log, Outbox, release_log},
 };
 
 /// Frame ends for which a topic keeps room from turn to turn.
@@ -150,8 +150,10 @@ impl Topics {
         self.by_name.get(name).copied()
     }
 
+    /// How many topics have subscribers.
     pub(super) fn len(&self) -> usize {
-        self.topics.len()
+        let is_over = |topic: &&u32| self.topics[**topic as usize].subscribers.is_empty();
+        self.topics.len() - self.dirty.iter().filter(is_over).count()
     }
 
     pub(super) fn name(&self, topic: u32) -> &str {
@@ -326,8 +328,17 @@ impl Topics {
         None
     }
 
-    pub(super) fn sealed_log(&self, topic: u32) -> &Arc<Log> {
-        self.topics[topic as usize].sealed.as_ref().expect("a pending range has a sealed log")
+    /// What a range that was taken of the log in this turn comes to, now that it is sealed.
+    pub(super) fn finish(&self, topic: u32, start: usize, end: usize, lags: bool) -> Finished<'_> {
+        let entry = &self.topics[topic as usize];
+        let log = entry.sealed.as_ref().expect("a pending range has a sealed log");
+        if !lags || entry.overflow != Overflow::KeepLatest {
+            return Finished { log, start, replaced: None };
+        }
+        let frames_to = |bytes: usize| entry.ends.partition_point(|end| *end as usize <= bytes);
+        let (before, latest) = (frames_to(start), frames_to(end) - 1);
+        let start = latest.checked_sub(1).map_or(0, |at| entry.ends[at] as usize);
+        Finished { log, start, replaced: Some((latest - before) as u64) }
     }
 
     /// Hands the connection the rest of the topic's sealed log. A subscriber that lags keeps only

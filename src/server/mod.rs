@@ -30,6 +30,8 @@ use crate::{
 
 /// How long accepting pauses when there is no room for a further connection and no reserve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes given to one write: what is gathered for it is copied.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// Less room than this in the batch ends a turn's reading.
 const READ_BYTES_MIN: usize = 16 * 1024;
 
@@ -138,9 +140,9 @@ impl<N: Net> Server<N> {
     /// Writes to one connection until nothing waits, the kernel is full, or its turn is over.
     fn write(&mut self, id: ConnId, events: &mut Events) {
         let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
-        let mut budget = self.hub.config().write_bytes_per_turn;
+        let mut budget = self.hub.write_budget(id);
         while budget > 0 {
-            let output = self.hub.output(id, budget);
+            let output = self.hub.output(id, budget.min(WRITE_BYTES_MAX));
             if output.is_empty() {
                 break;
             }

@@ -1,0 +1,188 @@
+//! What a message costs in system calls, to the call: counted by a network in memory, and by
+//! strace over the `echo` example.
+
+mod support;
+
+#[path = "support/echo.rs"]
+mod echo;
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use echo::Echo;
+use net::{Calls, Sim, Told, Wire};
+use pushloop::{Config, ConnId, Hub};
+use support::{Frame, burst, continuation, frame, ping, pong, text};
+
+/// An application that sends every message back, as text.
+fn echo(hub: &mut Hub, told: &Told) {
+    if let Told::Message(id, payload) = told {
+        hub.send(*id, str::from_utf8(payload).expect("the tests send text")).unwrap();
+    }
+}
+
+fn sim() -> Sim {
+    let mut config = Config::default();
+    config.ping_interval = None;
+    Sim::new(config)
+}
+
+/// A WebSocket on a server that has nothing left to do.
+fn opened(sim: &mut Sim) -> (ConnId, Wire) {
+    let opened = sim.opens();
+    sim.rests();
+    opened
+}
+
+/// What was called since `before`.
+fn since(sim: &mut Sim, before: Calls) -> Calls {
+    let Calls { waits, reads, writes } = sim.server.net().calls;
+    let (waits, reads, writes) =
+        (waits - before.waits, reads - before.reads, writes - before.writes);
+    Calls { waits, reads, writes }
+}
+
+#[test]
+fn an_echo_costs_one_wait_one_read_and_one_write() {
+    let mut sim = sim();
+    let (_, wire) = opened(&mut sim);
+    let before = sim.server.net().calls;
+    for at in 0..1000 {
+        let message = text(format!("message {at}"));
+        wire.sends(message.clone());
+        // The echo of the one before leaves first.
+        sim.turn_with(None, echo);
+        assert_eq!(wire.reads().len(), usize::from(at > 0));
+    }
+    let echoes = Calls { waits: 1000, reads: 1000, writes: 999 };
+    assert_eq!(since(&mut sim, before), echoes);
+    sim.rests();
+    assert_eq!(wire.reads(), [text("message 999")]);
+}
+
+#[test]
+fn sixteen_in_one_segment_cost_what_one_costs() {
+    let mut sim = sim();
+    let (_, wire) = opened(&mut sim);
+    let messages: Vec<Frame> = (0..16).map(|at| text(format!("message {at}"))).collect();
+    for _ in 0..100 {
+        let before = sim.server.net().calls;
+        wire.sends_bytes(burst(&messages));
+        sim.turn_with(None, echo);
+        sim.turn();
+        assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 1, writes: 1 });
+        assert_eq!(wire.reads(), messages);
+    }
+}
+
+#[test]
+fn fragments_and_pings_of_one_segment_cost_no_more() {
+    let mut sim = sim();
+    let (_, wire) = opened(&mut sim);
+    let frames = [text("a").open(), ping("p"), frame(0, "b"), continuation("c"), text("d")];
+    let before = sim.server.net().calls;
+    wire.sends_bytes(burst(&frames));
+    sim.turn_with(None, echo);
+    sim.turn();
+    assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 1, writes: 1 });
+    assert_eq!(wire.reads(), [pong("p"), text("abc"), text("d")]);
+    // In two segments it is one read more.
+    let before = sim.server.net().calls;
+    let bytes = text("in two").masked([1; 4]);
+    for half in bytes.chunks(8) {
+        wire.sends_bytes(half);
+        sim.turn_with(None, echo);
+    }
+    sim.turn();
+    assert_eq!(since(&mut sim, before), Calls { waits: 3, reads: 2, writes: 1 });
+    assert_eq!(wire.reads(), [text("in two")]);
+}
+
+#[test]
+fn sixty_four_publications_to_ten_subscribers_are_ten_writes() {
+    // All to one topic; to many; and with direct messages between them.
+    for (topics, direct) in [(1, false), (8, false), (8, true)] {
+        let mut sim = sim();
+        let peers: Vec<_> = (0..10).map(|_| opened(&mut sim)).collect();
+        for (id, _) in &peers {
+            (0..topics).for_each(|topic| sim.hub().subscribe(*id, &topic.to_string()).unwrap());
+        }
+        let before = sim.server.net().calls;
+        for at in 0..64 {
+            sim.hub().publish(&(at % topics).to_string(), "0123456789").unwrap();
+            if direct {
+                peers.iter().for_each(|(id, _)| sim.hub().send(*id, "direct").unwrap());
+            }
+        }
+        sim.turn();
+        sim.turn();
+        assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 0, writes: 10 });
+        let frames = if direct { 128 } else { 64 };
+        assert!(peers.iter().all(|(_, wire)| wire.reads().len() == frames));
+    }
+}
+
+#[test]
+fn a_full_kernel_is_asked_once_and_not_before_it_has_room_again() {
+    let mut sim = sim();
+    let (id, wire) = opened(&mut sim);
+    wire.holds(0);
+    let before = sim.server.net().calls;
+    for _ in 0..100 {
+        sim.hub().send(id, "x").unwrap();
+        sim.turn();
+    }
+    assert_eq!(since(&mut sim, before).writes, 1);
+    wire.holds(usize::MAX);
+    wire.reads_bytes();
+    sim.rests();
+    assert_eq!(since(&mut sim, before).writes, 2);
+    assert_eq!(wire.reads().len(), 100);
+}
+
+#[test]
+fn a_thousand_idle_connections_are_slept_over_until_the_first_ping() {
+    let mut sim = Sim::new(Config::default());
+    let wires: Vec<_> = (0..1000).map(|_| opened(&mut sim).1).collect();
+    let interval = sim.hub().config().ping_interval.unwrap();
+    let before = sim.server.net().calls;
+    // Deadlines of the handshakes are none any more.
+    sim.turn_within(Some(interval / 2));
+    assert_eq!(since(&mut sim, before), Calls { waits: 1, reads: 0, writes: 0 });
+    assert_eq!(sim.hub().counters().pings_sent, 0);
+    // From here to the whole interval each gets one Ping, at no more than one wake for each step
+    // of the wheel.
+    let mut elapsed = interval / 2;
+    while elapsed < interval + Duration::from_millis(200) {
+        let slept = sim.server.net().slept;
+        sim.turn_within(Some(Duration::from_millis(200)));
+        elapsed += sim.server.net().slept - slept;
+    }
+    assert!(wires.iter().all(|wire| wire.reads() == [ping("")]));
+    let calls = since(&mut sim, before);
+    assert_eq!((calls.reads, calls.writes), (0, 1000));
+    assert!(calls.waits <= 2 * 200, "{} waits", calls.waits);
+}
+
+#[test]
+fn the_kernel_counts_the_same() {
+    let (process, trace) = Echo::traced("network,read,write,readv,writev");
+    let mut peer = process.opens();
+    for at in 0..500 {
+        let message = text(format!("message {at}"));
+        peer.sends(message.clone());
+        peer.expects(message);
+    }
+    let messages: Vec<Frame> = (0..16).map(|at| text(format!("message {at}"))).collect();
+    for _ in 0..100 {
+        peer.sends_burst(&messages);
+        messages.iter().for_each(|message| peer.expects(message.clone()));
+    }
+    process.kills();
+    // And one of each for the handshake.
+    assert_eq!((trace.count("recvfrom"), trace.count("sendto")), (601, 601));
+    for other in ["recvmsg", "sendmsg", "readv", "writev"] {
+        assert_eq!(trace.count(other), 0, "{other}");
+    }
+}

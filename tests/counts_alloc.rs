@@ -1,0 +1,265 @@
+//! What connections and messages cost in memory: counted by an allocator around the system's, on
+//! the loop's thread alone.
+
+mod support;
+
+use std::env;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use allocation_counter::{AllocationInfo, measure};
+use pushloop::{Config, Event, Events, Hub, Server};
+use support::{
+    Frame, PATIENCE, Peer, binary, burst, close_empty, continuation, handshake, ping, pong, text,
+};
+
+/// A server whose loop is the test.
+struct Loop {
+    server: Server,
+    events: Events,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let mut config = Config::default();
+        config.ping_interval = None;
+        Self {
+            server: Server::bind_with("127.0.0.1:0", config).unwrap(),
+            events: Events::default(),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.local_addr().unwrap()
+    }
+
+    /// Turns until `done`, with an application that gets every event.
+    #[track_caller]
+    fn turns(&mut self, mut app: impl FnMut(&mut Hub, Event<'_>), done: impl Fn(&Hub) -> bool) {
+        while !done(self.server.hub()) {
+            let before = self.server.hub().now();
+            self.server.poll(&mut self.events, Some(PATIENCE)).unwrap();
+            let waited = self.server.hub().now() - before;
+            assert!(waited < PATIENCE, "what the test waits for does not come about");
+            for event in &self.events {
+                app(self.server.hub(), event);
+            }
+        }
+    }
+
+    /// Writes what is queued.
+    fn flushes(&mut self) {
+        self.server.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(self.server.hub().queued_bytes_total(), 0);
+    }
+
+    /// Echoes until so many messages have come since the server began.
+    fn echoes(&mut self, messages: u64) {
+        self.turns(support::echo, |hub| hub.counters().messages_received == messages);
+    }
+}
+
+/// What a peer sends at once, and what it waits for before it goes on.
+type Burst = (Vec<u8>, Vec<Frame>);
+
+/// A peer in a thread of its own, which sends `bursts` so many times.
+fn peer(address: SocketAddr, times: usize, bursts: Vec<Burst>) -> JoinHandle<Peer> {
+    thread::spawn(move || {
+        let mut peer = Peer::connect(address);
+        peer.sends_bytes(handshake("/", ""));
+        peer.expects_upgrade();
+        for (bytes, frames) in bursts.iter().cycle().take(times * bursts.len()) {
+            peer.sends_bytes(bytes);
+            frames.iter().for_each(|frame| peer.expects(frame.clone()));
+        }
+        peer
+    })
+}
+
+fn plain(frame: Frame) -> Burst {
+    (frame.masked([5, 6, 7, 8]), vec![frame])
+}
+
+/// Messages that come in two reads for certain: the second half follows the answer to a Ping.
+fn halves(frame: Frame) -> [Burst; 2] {
+    let bytes = frame.masked([5, 6, 7, 8]);
+    let (early, late) = bytes.split_at(bytes.len() / 2);
+    [([burst([&ping("p")]), early.into()].concat(), vec![pong("p")]), (late.into(), vec![frame])]
+}
+
+#[test]
+fn a_thousand_echoes_allocate_nothing() {
+    let mut server = Loop::new();
+    let long = text("y".repeat(10_000));
+    let mut bursts = vec![plain(text("x")), plain(binary([7; 125])), plain(long.clone())];
+    bursts.extend(halves(long));
+    let peer = peer(server.address(), 275, bursts);
+    // What is made once, and what is kept to be used again.
+    server.echoes(100);
+    let info = measure(|| server.echoes(1100));
+    assert_eq!(info.count_total, 0, "{info:?}");
+    server.flushes();
+    drop(peer.join().unwrap());
+}
+
+#[test]
+fn pipelined_and_fragmented_messages_allocate_nothing_either() {
+    let mut server = Loop::new();
+    let sixteen: Vec<Frame> = (0..16).map(|at| text(format!("message {at}"))).collect();
+    let fragments = [text("a").open(), ping("p"), continuation("b").open(), continuation("c")];
+    let bursts =
+        vec![(burst(&sixteen), sixteen), (burst(&fragments), vec![pong("p"), text("abc")])];
+    let peer = peer(server.address(), 550, bursts);
+    server.echoes(50 * 17);
+    let info = measure(|| server.echoes(550 * 17));
+    assert_eq!(info.count_total, 0, "{info:?}");
+    server.flushes();
+    drop(peer.join().unwrap());
+}
+
+/// Allocations of a hundred turns that publish to so many subscribers, after as many to warm up.
+fn publishing_to(subscribers: usize) -> AllocationInfo {
+    let mut server = Loop::new();
+    let hears = (Vec::new(), vec![text("0123456789")]);
+    let peers: Vec<_> =
+        (0..subscribers).map(|_| peer(server.address(), 200, vec![hears.clone()])).collect();
+    let subscribe = |hub: &mut Hub, event: Event<'_>| match event {
+        Event::Opened { id } => hub.subscribe(id, "t").unwrap(),
+        event => support::accept(hub, event),
+    };
+    server.turns(subscribe, |hub| hub.subscribers("t") == subscribers);
+    let mut publish = |turns: u64| {
+        for _ in 0..turns {
+            server.server.hub().publish("t", "0123456789").unwrap();
+            server.server.poll(&mut server.events, Some(Duration::ZERO)).unwrap();
+        }
+    };
+    publish(100);
+    let info = measure(|| publish(100));
+    peers.into_iter().for_each(|peer| drop(peer.join().unwrap()));
+    info
+}
+
+#[test]
+fn a_publication_allocates_as_much_for_a_hundred_subscribers_as_for_one() {
+    let (one, hundred) = (publishing_to(1), publishing_to(100));
+    // The log that the turn's subscribers share.
+    assert_eq!((one.count_total, hundred.count_total), (100, 100));
+    assert_eq!((one.bytes_current, hundred.bytes_current), (0, 0));
+}
+
+#[test]
+fn connections_that_come_and_go_leave_nothing() {
+    let mut server = Loop::new();
+    let address = server.address();
+    let mut served = 0;
+    let mut churn = |server: &mut Loop, count: u64| {
+        let peers = thread::spawn(move || {
+            for at in 0..count {
+                let mut peer = Peer::connect(address);
+                peer.sends_bytes(handshake("/", ""));
+                peer.expects_upgrade();
+                let message = text("x".repeat(at as usize % 3000));
+                let bytes = message.masked([1; 4]);
+                peer.sends_bytes(&bytes[..3]);
+                peer.sends_bytes(&bytes[3..]);
+                peer.expects(message);
+                if at % 2 == 0 {
+                    peer.sends(close_empty());
+                    peer.expects(close_empty());
+                    peer.expects_eof();
+                }
+            }
+        });
+        let app = |hub: &mut Hub, event: Event<'_>| {
+            if let Event::Opened { id } = event {
+                // A name that nobody had before.
+                hub.subscribe(id, &format!("topic {}", id.to_bits())).unwrap();
+            } else if let Event::Message { id, message } = event {
+                hub.publish(&format!("topic {}", id.to_bits()), message).unwrap();
+            } else {
+                support::accept(hub, event);
+            }
+        };
+        served += count;
+        server.turns(app, |hub| hub.counters().upgrades == served && hub.connections() == 0);
+        peers.join().unwrap();
+        assert_eq!(server.server.hub().topics(), 0);
+    };
+    churn(&mut server, 300);
+    let info = measure(|| churn(&mut server, 1000));
+    assert!(info.bytes_current < 10_000, "{info:?}");
+}
+
+// Ten thousand connections: a server in one process and its clients in another, because there may
+// not be descriptors enough for both ends in one.
+
+const IDLE: u64 = 10_000;
+const ROLE: &str = "PUSHLOOP_TEST_ROLE";
+const ADDRESS: &str = "PUSHLOOP_TEST_ADDRESS";
+
+/// This test file again, as another process with a role of its own and enough descriptors.
+fn cast(role: &str, address: &str) -> Child {
+    let limit = format!("ulimit -n {} && exec \"$0\" \"$@\"", IDLE + 100);
+    Command::new("bash")
+        .args(["-c", &limit])
+        .arg(env::current_exe().expect("the test knows its own file"))
+        .args(["--exact", "an_idle_connection_owns_at_most_256_bytes", "--nocapture"])
+        .envs([(ROLE, role), (ADDRESS, address)])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash is there")
+}
+
+/// Opens all connections, has a message echoed on each, and holds them until it is killed.
+fn clients() {
+    let address = env::var(ADDRESS).expect("the server says where it is");
+    let message = text("x".repeat(300));
+    let opens = |_| {
+        let mut stream = TcpStream::connect(&address).expect("the server accepts");
+        stream.write_all(handshake("/", "").as_bytes()).expect("the server reads");
+        let mut head = [0; 129];
+        stream.read_exact(&mut head).expect("the server upgrades");
+        assert!(head.starts_with(b"HTTP/1.1 101 ") && head.ends_with(b"\r\n\r\n"));
+        stream.write_all(&message.masked([1; 4])).expect("the server reads");
+        assert_eq!(Frame::read(&mut stream).expect("the server echoes"), Some(message.clone()));
+        stream
+    };
+    let streams: Vec<TcpStream> = (0..IDLE).map(opens).collect();
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("the server ends");
+    drop(streams);
+}
+
+/// Tells how much memory all connections take.
+fn server() {
+    let mut server = Loop::new();
+    // The batch's own buffer is made once.
+    server.flushes();
+    let mut clients = cast("clients", &server.address().to_string());
+    let info = measure(|| {
+        server.echoes(IDLE);
+        server.flushes();
+    });
+    assert_eq!(server.server.hub().counters().connections_open, IDLE);
+    println!("\nbytes {}", info.bytes_current);
+    clients.kill().expect("it is ours");
+    clients.wait().expect("it is ours");
+}
+
+#[test]
+fn an_idle_connection_owns_at_most_256_bytes() {
+    match env::var(ROLE).as_deref() {
+        Ok("clients") => return clients(),
+        Ok(_) => return server(),
+        Err(_) => {}
+    }
+    let child = cast("server", "").wait_with_output().expect("it is ours");
+    let output = String::from_utf8(child.stdout).expect("the harness writes text");
+    let bytes = output.lines().find_map(|line| line.strip_prefix("bytes ")?.parse::<u64>().ok());
+    let bytes = bytes.unwrap_or_else(|| panic!("the server does not say how much it is: {output}"));
+    assert!(bytes <= 256 * IDLE, "{} bytes for each of {IDLE}", bytes.div_ceil(IDLE));
+}

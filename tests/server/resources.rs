@@ -1,0 +1,131 @@
+//! What the system and the limits have no room for: connections are refused, and the server goes
+//! on.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::config;
+use super::net::{Sim, Told, Wire};
+use super::support::{handshake, text};
+
+fn connects(sim: &mut Sim, count: usize) -> Vec<Wire> {
+    let connect = |_| {
+        let wire = sim.server.net().connects();
+        wire.sends_bytes(handshake("/", ""));
+        wire
+    };
+    (0..count).map(connect).collect()
+}
+
+#[track_caller]
+fn opened(sim: &mut Sim) -> usize {
+    let told = sim.takes();
+    assert!(told.iter().all(|told| matches!(told, Told::Opened(_))), "{told:?}");
+    told.len()
+}
+
+#[test]
+fn one_turn_accepts_no_more_than_its_budget_and_the_next_goes_on() {
+    let mut sim = Sim::new(config(|config| config.accepts_per_turn = 64));
+    let _wires = connects(&mut sim, 150);
+    let mut accepted = Vec::new();
+    for _ in 0..4 {
+        // No edge tells of those that are left, and the loop does not sleep over them.
+        sim.turn_within(Some(Duration::from_secs(1)));
+        accepted.push(sim.hub().counters().connections_accepted);
+    }
+    assert_eq!(accepted, [64, 128, 150, 150]);
+    assert_eq!(sim.server.net().slept, Duration::ZERO);
+    sim.rests();
+    assert_eq!(opened(&mut sim), 150);
+}
+
+#[test]
+fn a_connection_over_the_limit_is_dropped_and_one_that_leaves_makes_room() {
+    let mut sim = Sim::new(config(|config| config.connections_max = 3));
+    let wires = connects(&mut sim, 5);
+    sim.rests();
+    assert_eq!(opened(&mut sim), 3);
+    assert!(wires[3].is_dropped() && wires[4].is_dropped());
+    assert_eq!(sim.hub().counters().connections_refused, 2);
+    wires[0].resets();
+    sim.rests();
+    sim.takes();
+    let _wire = connects(&mut sim, 2);
+    sim.rests();
+    assert_eq!((opened(&mut sim), sim.hub().connections()), (1, 3));
+    assert_eq!(sim.hub().counters().connections_refused, 3);
+}
+
+#[test]
+fn without_a_descriptor_connections_are_dropped_and_counted() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (id, wire) = sim.opens();
+    sim.server.net().exhausted = true;
+    let wires = connects(&mut sim, 200);
+    sim.rests();
+    assert!(wires.iter().all(Wire::is_dropped), "some hang");
+    assert_eq!(sim.hub().counters().connections_refused, 200);
+    // Those who are here notice nothing.
+    wire.sends(text("x"));
+    sim.rests();
+    assert_eq!(sim.takes(), [Told::Message(id, b"x".into())]);
+    sim.server.net().exhausted = false;
+    sim.opens();
+}
+
+#[test]
+fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
+    let mut sim = Sim::new(config(|_| {}));
+    let net = sim.server.net();
+    (net.exhausted, net.has_reserve) = (true, false);
+    let wires = connects(&mut sim, 3);
+    let before = sim.server.net().calls.waits;
+    let slept = sim.server.net().slept;
+    while sim.server.net().slept - slept < Duration::from_secs(2) {
+        sim.turn_within(None);
+    }
+    // It looks again ten times a second, and does not spin.
+    let waits = sim.server.net().calls.waits - before;
+    assert!((15..=25).contains(&waits), "{waits} waits in 2 s");
+    assert_eq!(sim.hub().connections(), 0);
+    // No further connection comes that would tell of the room.
+    sim.server.net().exhausted = false;
+    let slept = sim.server.net().slept;
+    sim.turn_within(None);
+    sim.rests();
+    assert!(sim.server.net().slept - slept <= Duration::from_millis(101));
+    assert_eq!((opened(&mut sim), sim.hub().counters().connections_refused), (3, 0));
+    drop(wires);
+}
+
+#[test]
+fn a_failed_accept_is_one_connections_and_not_the_servers() {
+    let mut sim = Sim::new(config(|_| {}));
+    let errors = [
+        ErrorKind::ConnectionAborted,
+        ErrorKind::PermissionDenied,
+        ErrorKind::HostUnreachable,
+        ErrorKind::Interrupted,
+    ];
+    sim.server.net().accept_errors.extend(errors);
+    let wires = connects(&mut sim, 7);
+    sim.rests();
+    assert_eq!(opened(&mut sim), 3);
+    assert_eq!(sim.hub().counters().connections_accepted, 3);
+    drop(wires);
+}
+
+#[test]
+fn a_connection_that_cannot_be_registered_is_dropped() {
+    let mut sim = Sim::new(config(|_| {}));
+    sim.server.net().out_of_watches = true;
+    let wires = connects(&mut sim, 3);
+    sim.rests();
+    assert!(wires.iter().all(Wire::is_dropped));
+    let counters = sim.hub().counters();
+    assert_eq!((counters.connections_refused, counters.connections_open), (3, 0));
+    assert_eq!(sim.hub().connections(), 0);
+    sim.server.net().out_of_watches = false;
+    sim.opens();
+}
