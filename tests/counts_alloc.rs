@@ -261,5 +261,6 @@ fn an_idle_connection_owns_at_most_256_bytes() {
     let output = String::from_utf8(child.stdout).expect("the harness writes text");
     let bytes = output.lines().find_map(|line| line.strip_prefix("bytes ")?.parse::<u64>().ok());
     let bytes = bytes.unwrap_or_else(|| panic!("the server does not say how much it is: {output}"));
+    println!("an idle connection owns {} bytes of heap and slab", bytes.div_ceil(IDLE));
     assert!(bytes <= 256 * IDLE, "{} bytes for each of {IDLE}", bytes.div_ceil(IDLE));
 }
