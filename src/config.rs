@@ -76,7 +76,8 @@ pub struct Config {
     /// Bytes discarded while lingering. Default 4 MiB.
     pub linger_bytes_max: usize,
 
-    /// Connections accepted from one listener in one turn. Default 64.
+    /// Connections accepted from one listener in one turn. Default 64. Of this and the other budgets
+    /// of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
     /// Bytes read from one connection in one turn. Default 64 KiB.
     pub read_bytes_per_turn: usize,
@@ -94,6 +95,21 @@ pub struct Config {
     pub mailbox_commands_max: usize,
     /// Bytes of those commands. Default 16 MiB.
     pub mailbox_bytes_max: usize,
+}
+
+impl Config {
+    /// A budget of nothing would be a loop that never ends.
+    pub(crate) fn let_every_turn_do_something(&mut self) {
+        for budget in [
+            &mut self.accepts_per_turn,
+            &mut self.read_bytes_per_turn,
+            &mut self.write_bytes_per_turn,
+            &mut self.commands_per_turn,
+            &mut self.expiries_per_turn,
+        ] {
+            *budget = (*budget).max(1);
+        }
+    }
 }
 
 impl Default for Config {

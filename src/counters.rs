@@ -95,7 +95,8 @@ counters! {
     messages_dropped_full,
     /// Messages that gave way to a newer one of the same topic before they were sent.
     messages_conflated,
-    /// Messages sent to a connection that had begun to close, and so not queued.
+    /// Messages that came after the application had closed their connection, and so were not
+    /// delivered.
     messages_after_close,
     /// Connections closed because too much was waiting to be sent to them.
     closed_overflow,

@@ -150,7 +150,7 @@ pub enum Reason<'a> {
     Protocol(ProtocolError),
     /// The connection ended without a Close frame.
     Lost,
-    /// The peer stayed silent after a Ping, or did not answer our Close.
+    /// The peer stayed silent after a Ping.
     TimedOut,
     /// No message in either direction for `idle_timeout`.
     Idle,

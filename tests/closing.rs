@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use pushloop::{Accept, CloseCode, ProtocolError, Reason, Response, SendError};
+use pushloop::{Accept, CloseCode, Event, ProtocolError, Reason, Response, SendError};
 use support::{
     PATIENCE, Peer, Seen, TestServer, accept, burst, close, close_empty, config, continuation,
     frame, handshake, ping, pong, text,
@@ -148,9 +148,11 @@ fn the_servers_close_is_over_when_it_is_answered() {
 #[test]
 fn a_long_reason_is_cut_between_two_characters() {
     let server = TestServer::echo();
-    let mut peer = server.opens();
-    closes(&server, &peer, CloseCode::NORMAL, "€".repeat(100).leak());
-    assert_eq!(peer.expects_close(1000), "€".repeat(41));
+    for (character, fit) in [("x", 123), ("é", 61), ("€", 41), ("🦀", 30)] {
+        let mut peer = server.opens();
+        closes(&server, &peer, CloseCode::NORMAL, character.repeat(200).leak());
+        assert_eq!(peer.expects_close(1000), character.repeat(fit));
+    }
 }
 
 #[test]
@@ -216,6 +218,21 @@ fn closes_that_cross_are_one_each() {
     peer.expects(close(1000, "ours"));
     peer.expects_eof();
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
+    server.sees_no_more(&peer);
+}
+
+#[test]
+fn a_close_that_is_in_the_batch_already_comes_first() {
+    let server = TestServer::start(config(|_| ()), |hub, event| match event {
+        Event::Message { id, .. } => hub.close(id, CloseCode::POLICY, "too late"),
+        event => accept(hub, event),
+    });
+    let mut peer = server.opens();
+    peer.sends_burst(&[text("last words"), close(4000, "bye")]);
+    peer.expects(close(4000, ""));
+    peer.expects_eof();
+    server.sees(&peer, Seen::Text("last words".into()));
+    server.sees(&peer, peer_closed(4000, "bye"));
     server.sees_no_more(&peer);
 }
 
@@ -350,6 +367,34 @@ fn a_peer_that_has_a_mebibyte_in_flight_still_reads_the_close() {
         peer.sends_bytes([&bytes[..], &mebibyte].concat());
         peer.expects_close(*code);
         peer.expects_eof();
+        // A reset would have come by now, and this would fail.
+        server.act(|_| ());
+        server.act(|_| ());
+        peer.sends_bytes("more");
+    }
+}
+
+#[test]
+fn a_connection_is_gone_as_soon_as_both_sides_have_finished() {
+    let limits = config(|limits| {
+        limits.linger_timeout = 10 * PATIENCE;
+        limits.close_timeout = 10 * PATIENCE;
+    });
+    let server = TestServer::start(limits, accept);
+    for finishes_first in [false, true] {
+        let mut peer = server.opens();
+        peer.sends(close_empty());
+        if finishes_first {
+            peer.finishes();
+        }
+        peer.expects(close_empty());
+        peer.expects_eof();
+        if !finishes_first {
+            server.act(|_| ());
+            assert_eq!(server.act(|hub| hub.connections()), 1);
+            peer.finishes();
+        }
+        server.until(|hub| hub.connections() == 0);
     }
 }
 

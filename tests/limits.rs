@@ -37,8 +37,12 @@ fn a_message_may_be_as_long_as_the_limit() {
             peer.sends(message.clone());
             peer.expects(message.clone());
             server.next_of(&peer);
+            let one_more = frame(message.first, vec![b't'; max + 1]);
+            peer.sends(one_more.clone());
+            too_big(&server, &mut peer);
             // Its payload does not come, and need not.
-            peer.sends_bytes(header(&frame(message.first, vec![b't'; max + 1])));
+            let mut peer = server.opens();
+            peer.sends_bytes(header(&one_more));
             too_big(&server, &mut peer);
         }
     }

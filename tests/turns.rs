@@ -167,6 +167,23 @@ fn a_turn_takes_so_many_commands_and_the_next_goes_on() {
     }
 }
 
+/// The wake for them came while others waited, and there is no second one.
+#[test]
+fn commands_that_come_while_others_wait_are_taken_without_another_wake() {
+    let mut turns = Turns::with(config(|limits| limits.commands_per_turn = 1));
+    let handle = turns.server.handle();
+    let sends = || handle.close(ConnId::from_bits(1 << 32), CloseCode::NORMAL, "");
+    assert_eq!([sends(), sends()], [Ok(()); 2]);
+    turns.turn();
+    assert_eq!(sends(), Ok(()));
+    let hub = turns.server.hub();
+    hub.set_timer(hub.now() + PATIENCE / 5, 0);
+    while handle.counters().stale_commands < 3 {
+        turns.server.poll(&mut turns.events, None).expect("the poll works");
+        assert!(turns.events.is_empty(), "the loop waits for something else: {:?}", turns.events);
+    }
+}
+
 #[test]
 fn a_turn_handles_so_many_timeouts_and_the_next_goes_on() {
     let mut turns = Turns::with(config(|limits| {

@@ -9,7 +9,9 @@
 mod commons;
 mod http;
 mod outbox;
+mod overflow;
 mod reader;
+mod segment;
 mod timeout;
 
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
@@ -17,9 +19,10 @@ use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 pub(crate) use commons::{Commons, TICK, Ticks};
 pub(crate) use http::{Asked, allows_origin};
 use http::{Http, Progress};
-pub(crate) use outbox::{Drop, Finished, Log, Outbox, OutboxSlot, release_log};
+pub(crate) use outbox::{Finished, Outbox, OutboxSlot};
 pub(crate) use reader::Partial;
 use reader::{End, Reader};
+pub(crate) use segment::{Log, release_log};
 
 use crate::{
     event::{Cause, ConnId, Events, Message, Record, Span},

@@ -7,78 +7,24 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
-use super::commons::Commons;
-use crate::{config::Overflow, wire::frame_len};
-
-/// The frames that one topic published in one turn, shared by all its subscribers.
-#[derive(Debug)]
-pub(crate) struct Log {
-    pub(crate) frames: Vec<u8>,
-    /// Which topic: never reused.
-    pub(crate) topic: u64,
-    pub(crate) overflow: Overflow,
-}
+use super::{
+    commons::Commons,
+    segment::{Log, Segment, release},
+};
+use crate::config::Overflow;
 
 /// A segment that has grown to this is followed by another, so that what was sent of a queue that
 /// never runs empty is given back.
 const OWN_BYTES: usize = 32 * 1024;
-
-#[derive(Debug)]
-enum Segment {
-    /// Bytes of this connection's own. `framed` is false for HTTP, which has no frame boundaries.
-    Own { bytes: Vec<u8>, start: usize, framed: bool },
-    /// A range of a topic's log.
-    Shared { log: Arc<Log>, start: usize, end: usize },
-    /// A range of the log that a topic is still writing in this turn (by the topic's index).
-    Pending { topic: u32, start: usize, end: usize },
-}
-
-impl Segment {
-    fn len(&self) -> usize {
-        match self {
-            Segment::Own { bytes, start, .. } => bytes.len() - start,
-            Segment::Shared { start, end, .. } | Segment::Pending { start, end, .. } => end - start,
-        }
-    }
-
-    fn rest(&self) -> &[u8] {
-        match self {
-            Segment::Own { bytes, start, .. } => &bytes[*start..],
-            Segment::Shared { log, start, end } => &log.frames[*start..*end],
-            Segment::Pending { .. } => unreachable!("resolved before anything is written"),
-        }
-    }
-
-    fn skip(&mut self, n: usize) {
-        match self {
-            Segment::Own { start, .. }
-            | Segment::Shared { start, .. }
-            | Segment::Pending { start, .. } => *start += n,
-        }
-    }
-
-    /// How many bytes of a frame that has begun to leave are still here.
-    fn begun(&self) -> usize {
-        let (frames, start) = match self {
-            Segment::Own { framed: false, .. } => return self.len(),
-            Segment::Own { bytes, start, .. } => (&bytes[..], *start),
-            Segment::Shared { log, start, .. } => (&log.frames[..], *start),
-            Segment::Pending { .. } => return 0,
-        };
-        // Every buffer of frames begins at a frame's first byte.
-        let mut boundary = 0;
-        while boundary < start {
-            boundary += frame_len(&frames[boundary..]);
-        }
-        boundary - start
-    }
-}
+/// For a peer that lags, a shared range up to this is copied: a list of short ranges would take
+/// more memory than what it lists, and no limit would see it.
+const COPY_BYTES: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    segments: VecDeque<Segment>,
+    pub(super) segments: VecDeque<Segment>,
     /// Invariant: the sum of the segments' lengths but for the pending ones.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// How many segments are pending.
     pendings: u32,
     /// The latest Pong that came while something was left over.
@@ -102,12 +48,24 @@ impl Outbox {
         commons: &mut Commons,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
+        let lossy = commons.config.overflow != Overflow::Close;
+        self.push_own(framed, lossy, commons, encode);
+    }
+
+    fn push_own(
+        &mut self,
+        is_framed: bool,
+        is_lossy: bool,
+        commons: &mut Commons,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         match self.segments.back() {
-            Some(Segment::Own { framed: same, bytes, .. })
-                if *same == framed && bytes.len() < OWN_BYTES => {}
+            Some(Segment::Own { framed, lossy, bytes, .. })
+                if (*framed, *lossy) == (is_framed, is_lossy) && bytes.len() < OWN_BYTES => {}
             _ => {
                 let bytes = commons.spare_buffer();
-                self.segments.push_back(Segment::Own { bytes, start: 0, framed });
+                let (framed, lossy) = (is_framed, is_lossy);
+                self.segments.push_back(Segment::Own { bytes, start: 0, framed, lossy });
             }
         }
         let Some(Segment::Own { bytes, .. }) = self.segments.back_mut() else { return };
@@ -124,8 +82,20 @@ impl Outbox {
         self.segments.push_back(Segment::Pending { topic, start, end });
     }
 
-    /// Appends a range of a finished log.
-    pub(crate) fn push_shared(&mut self, log: &Arc<Log>, start: usize, end: usize) {
+    /// Appends a range of a finished log, for a peer that `lags` or not.
+    pub(crate) fn push_shared(
+        &mut self,
+        log: &Arc<Log>,
+        start: usize,
+        end: usize,
+        lags: bool,
+        commons: &mut Commons,
+    ) {
+        if lags && end - start <= COPY_BYTES && log.overflow != Overflow::KeepLatest {
+            let lossy = log.overflow != Overflow::Close;
+            let frames = &log.frames[start..end];
+            return self.push_own(true, lossy, commons, |out| out.extend_from_slice(frames));
+        }
         self.bytes += end - start;
         self.segments.push_back(Segment::Shared { log: Arc::clone(log), start, end });
     }
@@ -134,6 +104,7 @@ impl Outbox {
     /// frames a later one of their topic replaced.
     pub(crate) fn resolve<'a>(
         &mut self,
+        lags: bool,
         commons: &mut Commons,
         finish: impl Fn(u32, usize, usize) -> Finished<'a>,
     ) -> u64 {
@@ -141,16 +112,19 @@ impl Outbox {
         if mem::take(&mut self.pendings) == 0 {
             return replaced;
         }
-        for segment in mem::take(&mut self.segments) {
+        // What was there before this turn may be long, and need not be gone through.
+        let is_pending = |segment: &Segment| matches!(segment, Segment::Pending { .. });
+        let first = self.segments.iter().position(is_pending).unwrap_or(self.segments.len());
+        for segment in self.segments.split_off(first) {
             let Segment::Pending { topic, start, end } = segment else {
                 self.segments.push_back(segment);
                 continue;
             };
             let Finished { log, start, replaced: conflated } = finish(topic, start, end);
             if let Some(conflated) = conflated {
-                replaced += conflated + self.drop_frames(Drop::Topic(log.topic), commons);
+                replaced += conflated + self.drop_topic(log.topic, commons);
             }
-            self.push_shared(log, start, end);
+            self.push_shared(log, start, end, lags, commons);
         }
         replaced
     }
@@ -211,7 +185,8 @@ impl Outbox {
                 let waits = pong.len() - n;
                 self.bytes += waits;
                 commons.queued_bytes += waits;
-                self.segments.push_front(Segment::Own { bytes: pong, start: n, framed: true });
+                let (start, framed, lossy) = (n, true, false);
+                self.segments.push_front(Segment::Own { bytes: pong, start, framed, lossy });
                 return;
             }
             n -= pong.len();
@@ -237,88 +212,6 @@ impl Outbox {
         }
     }
 
-    /// Drops whole frames that have not begun to leave: those that `unwanted` says of a topic's
-    /// log, or, from the newest on, as many as it takes for `keep_bytes`. Gives their number.
-    pub(crate) fn drop_frames(&mut self, which: Drop, commons: &mut Commons) -> u64 {
-        let mut dropped = 0;
-        let mut has_pong = false;
-        for mut segment in mem::take(&mut self.segments).into_iter().rev() {
-            let excess = match which {
-                Drop::Topic(topic) => match &segment {
-                    Segment::Shared { log, .. } if log.topic == topic => usize::MAX,
-                    _ => 0,
-                },
-                Drop::Newest { keep_bytes } => self.bytes.saturating_sub(keep_bytes),
-            };
-            dropped += self.cut(&mut segment, excess, &mut has_pong, commons);
-            if segment.len() > 0 {
-                self.segments.push_front(segment);
-            } else {
-                release(segment, commons);
-            }
-        }
-        dropped
-    }
-
-    /// Cuts the fewest whole data frames off the segment's end that hold `excess` bytes, or all
-    /// that have not begun to leave. Control frames are no messages, and stay; of Pongs the latest
-    /// does, unless a newer segment `has_pong` already.
-    fn cut(
-        &mut self,
-        segment: &mut Segment,
-        excess: usize,
-        has_pong: &mut bool,
-        commons: &mut Commons,
-    ) -> u64 {
-        if excess == 0 || matches!(segment, Segment::Pending { .. }) {
-            return 0;
-        }
-        let begun = segment.begun();
-        let (rest, len) = (segment.rest(), segment.len());
-        let keep = len.saturating_sub(excess).max(begun);
-        let (mut boundary, mut cut_at, mut dropped) = (begun, begun, 0);
-        let (mut control, mut pong) = (Vec::new(), &[][..]);
-        while boundary < len {
-            let next = boundary + frame_len(&rest[boundary..]);
-            let frame = &rest[boundary..next];
-            if next <= keep {
-                cut_at = next;
-            } else if frame[0] == PONG {
-                let coalesced = *has_pong || !pong.is_empty();
-                commons.tally.pongs_coalesced.add(coalesced.into());
-                pong = frame;
-            } else if is_control(frame[0]) {
-                control.extend_from_slice(frame);
-            } else {
-                dropped += 1;
-            }
-            boundary = next;
-        }
-        if !*has_pong && !pong.is_empty() {
-            control.extend_from_slice(pong);
-            *has_pong = true;
-        }
-        let removed = len - cut_at - control.len();
-        self.bytes -= removed;
-        match segment {
-            Segment::Own { bytes, start, .. } => {
-                commons.queued_bytes -= removed;
-                bytes.truncate(*start + cut_at);
-                bytes.extend_from_slice(&control);
-            }
-            Segment::Shared { end, .. } | Segment::Pending { end, .. } => *end -= removed,
-        }
-        dropped
-    }
-
-    /// The policy of what was queued last; `own` for what is no topic's.
-    pub(crate) fn newest_overflow(&self, own: Overflow) -> Overflow {
-        match self.segments.back() {
-            Some(Segment::Shared { log, .. }) => log.overflow,
-            _ => own,
-        }
-    }
-
     /// Forgets everything, as a connection that is gone must.
     pub(crate) fn clear(&mut self, commons: &mut Commons) {
         for segment in self.segments.drain(..) {
@@ -340,42 +233,9 @@ pub(crate) struct Finished<'a> {
     pub(crate) replaced: Option<u64>,
 }
 
-/// The first byte of a Pong of ours (RFC 6455 §5.2).
-const PONG: u8 = 0x8A;
-
-/// Whether a frame of ours with this first byte is a control frame (RFC 6455 §5.5).
-fn is_control(first: u8) -> bool {
-    first & 0x08 != 0
-}
-
-/// Which frames [`Outbox::drop_frames`] drops.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Drop {
-    /// All of this topic.
-    Topic(u64),
-    /// The newest, until no more than this waits.
-    Newest { keep_bytes: usize },
-}
-
 fn gather(scratch: &mut Vec<u8>, bytes: &[u8], max: usize) {
     let room = max - scratch.len();
     scratch.extend_from_slice(&bytes[..bytes.len().min(room)]);
-}
-
-fn release(segment: Segment, commons: &mut Commons) {
-    match segment {
-        Segment::Own { bytes, .. } => commons.recycle_buffer(bytes),
-        Segment::Shared { log, .. } => release_log(log, commons),
-        Segment::Pending { .. } => {}
-    }
-}
-
-/// Gives up one share of a log; the last one takes its bytes off the process's count.
-pub(crate) fn release_log(log: Arc<Log>, commons: &mut Commons) {
-    if let Some(log) = Arc::into_inner(log) {
-        commons.queued_bytes -= log.frames.len();
-        commons.recycle_buffer(log.frames);
-    }
 }
 
 /// The outbox of a connection, which exists only while something waits.

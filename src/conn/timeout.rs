@@ -40,10 +40,12 @@ impl Connection {
         }
         match &self.state {
             State::Handshake { http, .. } if http.is_begun() => {
-                self.time_out_request(408, "the request did not come whole in time", commons)
+                self.time_out_request(408, "the request did not come whole in time", false, commons)
             }
-            State::Deciding { .. } => {
-                self.time_out_request(503, "the application did not answer in time", commons)
+            State::Deciding { asked, .. } => {
+                let head_only = asked.request.method() == "HEAD";
+                let text = "the application did not answer in time";
+                self.time_out_request(503, text, head_only, commons)
             }
             State::Open { .. } => self.time_out_open(id, events, commons),
             State::Handshake { .. }
@@ -55,8 +57,14 @@ impl Connection {
         }
     }
 
-    fn time_out_request(&mut self, status: u16, text: &str, commons: &mut Commons) -> Outcome {
-        self.write_response(&Response::text(status, text), false, false, commons);
+    fn time_out_request(
+        &mut self,
+        status: u16,
+        text: &str,
+        head_only: bool,
+        commons: &mut Commons,
+    ) -> Outcome {
+        self.write_response(&Response::text(status, text), head_only, false, commons);
         Outcome::Changed
     }
 

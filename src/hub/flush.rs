@@ -3,10 +3,9 @@
 //! Topics come first: each finishes its log of this turn, and each of its subscribers takes its
 //! range and is written to at once, so that however many subscribe, only one outbox is in use.
 
-use super::{Hub, Slot};
+use super::Hub;
 use crate::{
-    config::Overflow,
-    conn::{Drop, Flushed, Outbox, State},
+    conn::{Flushed, State},
     event::{Cause, ConnId, Events, Record},
 };
 
@@ -36,9 +35,14 @@ const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 impl Hub {
     pub(crate) fn begin_flush(&mut self) {
-        self.topics.seal();
+        self.topics.seal(&mut self.commons);
         self.flush.on = true;
         self.flush.turn = self.flush.turn.wrapping_add(1);
+        if self.flush.turn == 0 {
+            // Once in four thousand million turns, lest an old mark look new.
+            self.slots.iter_mut().for_each(|(_, slot)| slot.flushed_in = 0);
+            self.flush.turn = 1;
+        }
         (self.flush.place, self.flush.done) = ((0, 0), 0);
         std::mem::swap(&mut self.flush.dirty, &mut self.dirty);
     }
@@ -68,7 +72,7 @@ impl Hub {
         let lags = connection.kernel_full;
         if let Some(outbox) = connection.outbox.get_mut() {
             let finish = |topic, start, end| self.topics.finish(topic, start, end, lags);
-            let replaced = outbox.resolve(&mut self.commons, finish);
+            let replaced = outbox.resolve(lags, &mut self.commons, finish);
             self.commons.tally.messages_conflated.add(replaced);
         }
         if news {
@@ -114,8 +118,11 @@ impl Hub {
 
     /// The kernel takes nothing more for now.
     pub(crate) fn handle_kernel_full(&mut self, id: ConnId) {
-        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            slot.connection.kernel_full = true;
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.kernel_full = true;
+        if let Some(outbox) = slot.connection.outbox.get_mut() {
+            let dropped = outbox.keep_latest(&mut self.commons);
+            self.commons.tally.messages_conflated.add(dropped);
         }
     }
 
@@ -157,23 +164,20 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         let config = &self.commons.config;
         let keep_bytes = config.send_queue_bytes_max;
-        let own = config.overflow;
         if slot.connection.outbox.bytes() <= keep_bytes
             || !matches!(slot.connection.state, State::Open { .. })
         {
             return;
         }
         let Some(outbox) = slot.connection.outbox.get_mut() else { return };
-        match outbox.newest_overflow(own) {
-            Overflow::Close => self.close_for(id, Cause::Overflow),
-            Overflow::DropNewest | Overflow::KeepLatest => {
-                let dropped = outbox.drop_frames(Drop::Newest { keep_bytes }, &mut self.commons);
-                self.commons.tally.messages_dropped_full.add(dropped);
-            }
+        let dropped = outbox.drop_newest(keep_bytes, &mut self.commons);
+        self.commons.tally.messages_dropped_full.add(dropped);
+        if outbox.bytes() > keep_bytes {
+            self.close_for(id, Cause::Overflow);
         }
     }
 
-    pub(crate) fn end_flush(&mut self) {
+    pub(crate) fn end_flush(&mut self, events: &mut Events) {
         self.flush.on = false;
         self.flush.dirty.clear();
         self.flush.scratch.shrink_to(SCRATCH_BYTES_MAX);
@@ -183,32 +187,40 @@ impl Hub {
         }
         let max = self.commons.config.send_queues_bytes_max;
         if self.commons.queued_bytes > max / 5 * 4 {
-            self.shed(max / 5 * 4);
+            self.shed(max / 5 * 4, events);
         }
     }
 
-    /// Closes the connections that lag most, until no more than `keep_bytes` wait in the process.
-    fn shed(&mut self, keep_bytes: usize) {
-        let lag = |slot: &Slot| slot.connection.outbox.get().map_or(0, Outbox::bytes);
-        let mut lagging: Vec<(usize, u32)> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.connection.state, State::Open { .. }))
-            .map(|(index, slot)| (lag(slot), index as u32))
-            .filter(|(bytes, _)| *bytes > 0)
-            .collect();
+    /// Frees memory until no more than `keep_bytes` wait in the process: first what a short end
+    /// keeps of a long log, then the connections that lag most.
+    fn shed(&mut self, keep_bytes: usize, events: &mut Events) {
+        let mut lagging = Vec::new();
+        for (index, slot) in &mut self.slots {
+            if let Some(outbox) = slot.connection.outbox.get_mut() {
+                outbox.unpin(&mut self.commons);
+                lagging.push((outbox.bytes(), index as u32));
+            }
+        }
         lagging.sort_unstable_by(|a, b| b.cmp(a));
         for (_, index) in lagging {
             if self.commons.queued_bytes <= keep_bytes {
                 break;
             }
-            let id = self.id_at(index);
-            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
-            if let Some(outbox) = slot.connection.outbox.get_mut() {
-                let dropped = outbox.drop_frames(Drop::Newest { keep_bytes: 0 }, &mut self.commons);
-                self.commons.tally.messages_dropped_full.add(dropped);
-            }
-            self.close_for(id, Cause::Overflow);
+            self.shed_connection(self.id_at(index), events);
         }
+    }
+
+    fn shed_connection(&mut self, id: ConnId, events: &mut Events) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if !matches!(slot.connection.state, State::Open { .. } | State::Closing { .. }) {
+            // An answer that its asker does not read.
+            return self.handle_lost(id, events);
+        }
+        if let Some(outbox) = slot.connection.outbox.get_mut() {
+            let dropped = outbox.drop_all(&mut self.commons);
+            outbox.unpin(&mut self.commons);
+            self.commons.tally.messages_dropped_full.add(dropped);
+        }
+        self.close_for(id, Cause::Overflow);
     }
 }

@@ -252,7 +252,8 @@ impl Hub {
 
     /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued: a Close frame
     /// with this code and reason, of which at most 123 bytes are sent. No further message is
-    /// delivered; [`Event::Closed`](crate::Event::Closed) comes with the peer's answer, or after
+    /// delivered, but for those that the batch at hand holds already (and
+    /// [`run`](crate::Server::run) passes over these, too); [`Event::Closed`](crate::Event::Closed) comes with the peer's answer, or after
     /// [`close_timeout`](crate::Config::close_timeout).
     ///
     /// A request that still waits for its answer is refused with 503. A connection that is gone
@@ -261,6 +262,14 @@ impl Hub {
         if self.refuse(id, 503, "the server closed this connection").is_err() {
             self.close_open(id, code, reason, Cause::Local { code });
         }
+    }
+
+    /// Whether a message of this batch is not to be delivered, because its connection was closed
+    /// since; it is counted.
+    pub(crate) fn passes_over(&mut self, id: ConnId) -> bool {
+        let open = self.is_open(id);
+        self.commons.tally.messages_after_close.add((!open).into());
+        !open
     }
 
     /// Closes an open connection for a reason of the hub's own.

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use crate::{
     config::Overflow,
-    conn::{Commons, Drop, Finished, Log, Outbox, release_log},
+    conn::{Commons, Finished, Log, Outbox, release_log},
 };
 
 /// Frame ends for which a topic keeps room from turn to turn.
@@ -307,10 +307,15 @@ impl Topics {
     // The flush.
 
     /// Finishes the logs of this turn.
-    pub(super) fn seal(&mut self) {
+    pub(super) fn seal(&mut self, commons: &mut Commons) {
         for &topic in &self.dirty {
             let entry = &mut self.topics[topic as usize];
-            let frames = mem::take(&mut entry.frames);
+            let mut frames = mem::take(&mut entry.frames);
+            if frames.capacity() > 2 * frames.len() + 64 {
+                // Whoever lags keeps the log: it must not be larger than it says.
+                let exact = frames.as_slice().to_vec();
+                commons.recycle_buffer(mem::replace(&mut frames, exact));
+            }
             let log = Log { frames, topic: entry.serial, overflow: entry.overflow };
             entry.sealed = Some(Arc::new(log));
         }
@@ -359,12 +364,12 @@ impl Topics {
             return;
         }
         if lags && entry.overflow == Overflow::KeepLatest {
-            let before = outbox.drop_frames(Drop::Topic(entry.serial), commons);
+            let before = outbox.drop_topic(entry.serial, commons);
             commons.tally.messages_conflated.add(before + frames - 1);
             start = entry.ends.len().checked_sub(2).map_or(0, |at| entry.ends[at] as usize);
             frames = 1;
         }
-        outbox.push_shared(log, start, end);
+        outbox.push_shared(log, start, end, lags, commons);
         commons.tally.deliveries.add(frames);
     }
 

@@ -61,6 +61,8 @@ impl<N: Net> Server<N> {
                 match event {
                     Event::Request { id, request } => handler.on_request(hub, id, request),
                     Event::Opened { id } => handler.on_open(hub, id),
+                    // The handler may have closed it since this batch was filled.
+                    Event::Message { id, .. } if hub.passes_over(id) => {}
                     Event::Message { id, message } => handler.on_message(hub, id, message),
                     Event::Writable { id } => handler.on_writable(hub, id),
                     Event::Closed { id, reason } => handler.on_close(hub, id, reason),

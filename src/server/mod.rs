@@ -57,7 +57,8 @@ pub struct Server<N: Net = Mio> {
 
 impl<N: Net> Server<N> {
     /// A server over a network of the caller's own: a simulated one, say.
-    pub fn with_net(net: N, config: Config) -> Self {
+    pub fn with_net(net: N, mut config: Config) -> Self {
+        config.let_every_turn_do_something();
         let tally = std::sync::Arc::new(Tally::default());
         let handle = Handle::new(
             net.waker(),
@@ -134,7 +135,7 @@ impl<N: Net> Server<N> {
                 self.write(id, events);
             }
         }
-        self.hub.end_flush();
+        self.hub.end_flush(events);
     }
 
     /// Writes to one connection until nothing waits, the kernel is full, or its turn is over.
@@ -147,7 +148,7 @@ impl<N: Net> Server<N> {
                 break;
             }
             match self.net.write(stream, output) {
-                Ok(n) => {
+                Ok(n @ 1..) => {
                     budget -= n;
                     self.hub.handle_written(id, n);
                 }
@@ -156,7 +157,7 @@ impl<N: Net> Server<N> {
                     self.hub.handle_kernel_full(id);
                     break;
                 }
-                Err(_) => return self.hub.handle_lost(id, events),
+                Ok(0) | Err(_) => return self.hub.handle_lost(id, events),
             }
         }
         if self.hub.handle_flushed(id, events) && self.net.shut_down(stream).is_err() {
@@ -237,9 +238,11 @@ impl<N: Net> Server<N> {
 
     /// Accepts from one listener, up to its turn's budget. True if it has no more.
     fn accept_from(&mut self, listener: u32) -> bool {
+        let mut any = false;
         for _ in 0..self.hub.config().accepts_per_turn {
             match self.net.accept(listener) {
                 Ok((stream, peer)) => {
+                    any = true;
                     if let Some(id) = self.hub.handle_accepted(peer) {
                         self.admit(id, stream);
                     }
@@ -247,18 +250,21 @@ impl<N: Net> Server<N> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if self.net.is_out_of_resources(&error) => {
                     match self.net.refuse(listener) {
-                        Ok(()) => self.hub.handle_refused(),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                        Err(_) => {
-                            // No edge will tell of the connections that wait: ask again later.
-                            self.accept_paused = Some(self.hub.now() + ACCEPT_PAUSE);
-                            return false;
+                        Ok(()) => {
+                            any = true;
+                            self.hub.handle_refused();
                         }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                        Err(_) => break,
                     }
                 }
                 // An error of the one connection that was to be accepted (accept(2)).
                 Err(_) => {}
             }
+        }
+        if !any {
+            // No edge will tell of the connections that wait: ask again later.
+            self.accept_paused = Some(self.hub.now() + ACCEPT_PAUSE);
         }
         false
     }

@@ -151,12 +151,13 @@ fn topics(path: &str, hub: &Hub) -> Result<Vec<String>, (u16, &'static str)> {
         if name.len() > hub.config().topic_name_bytes_max {
             return Err((414, "a topic's name has at most topic_name_bytes_max = 255 bytes"));
         }
-        if !topics.iter().any(|known| *known == name) {
-            topics.push(name.into_owned());
+        if topics.iter().any(|known| *known == name) {
+            continue;
         }
-    }
-    if topics.len() > hub.config().topics_per_connection_max {
-        return Err((400, "too many topics: topics_per_connection_max = 128"));
+        if topics.len() == hub.config().topics_per_connection_max {
+            return Err((400, "too many topics: topics_per_connection_max = 128"));
+        }
+        topics.push(name.into_owned());
     }
     Ok(topics)
 }

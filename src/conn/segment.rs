@@ -1,0 +1,121 @@
+//! Pieces of an outbox: a connection's own bytes, or ranges of a topic's log.
+
+use std::sync::Arc;
+
+use super::commons::Commons;
+use crate::{config::Overflow, wire::frame_len};
+
+/// The frames that one topic published in one turn, shared by all its subscribers.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) frames: Vec<u8>,
+    /// Which topic: never reused.
+    pub(crate) topic: u64,
+    pub(crate) overflow: Overflow,
+}
+
+#[derive(Debug)]
+pub(super) enum Segment {
+    /// Bytes of this connection's own. `framed` is false for HTTP, which has no frame boundaries;
+    /// `lossy` says that the policy is to drop messages.
+    Own { bytes: Vec<u8>, start: usize, framed: bool, lossy: bool },
+    /// A range of a topic's log.
+    Shared { log: Arc<Log>, start: usize, end: usize },
+    /// A range of the log that a topic is still writing in this turn (by the topic's index).
+    Pending { topic: u32, start: usize, end: usize },
+}
+
+impl Segment {
+    pub(super) const NONE: Segment = Segment::Pending { topic: 0, start: 0, end: 0 };
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Segment::Own { bytes, start, .. } => bytes.len() - start,
+            Segment::Shared { start, end, .. } | Segment::Pending { start, end, .. } => end - start,
+        }
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        match self {
+            Segment::Own { bytes, start, .. } => &bytes[*start..],
+            Segment::Shared { log, start, end } => &log.frames[*start..*end],
+            Segment::Pending { .. } => unreachable!("resolved before anything is written"),
+        }
+    }
+
+    pub(super) fn skip(&mut self, n: usize) {
+        match self {
+            Segment::Own { start, .. }
+            | Segment::Shared { start, .. }
+            | Segment::Pending { start, .. } => *start += n,
+        }
+    }
+
+    pub(super) fn is_lossy(&self) -> bool {
+        match self {
+            Segment::Own { lossy, .. } => *lossy,
+            Segment::Shared { log, .. } => log.overflow != Overflow::Close,
+            Segment::Pending { .. } => false,
+        }
+    }
+
+    /// The topic whose latest message alone is to be kept for who lags.
+    pub(super) fn latest_of(&self) -> Option<u64> {
+        match self {
+            Segment::Shared { log, .. } if log.overflow == Overflow::KeepLatest => Some(log.topic),
+            Segment::Own { .. } | Segment::Shared { .. } | Segment::Pending { .. } => None,
+        }
+    }
+
+    /// How many bytes of a frame that has begun to leave are still here.
+    pub(super) fn begun(&self) -> usize {
+        match self {
+            Segment::Own { framed: false, .. } => self.len(),
+            Segment::Own { bytes, start, .. } => boundaries(bytes, *start).1 - start,
+            Segment::Shared { log, start, .. } => boundaries(&log.frames, *start).1 - start,
+            Segment::Pending { .. } => 0,
+        }
+    }
+
+    /// Copies a short end of a long log, which would keep all of it in memory.
+    pub(super) fn unpin(&mut self, commons: &mut Commons) {
+        let Segment::Shared { log, start, end } = self else { return };
+        if (*end - *start) * 2 > log.frames.len() {
+            return;
+        }
+        let first = boundaries(&log.frames, *start).0;
+        let mut bytes = commons.spare_buffer();
+        bytes.extend_from_slice(&log.frames[first..*end]);
+        let lossy = log.overflow != Overflow::Close;
+        let own = Segment::Own { bytes, start: *start - first, framed: true, lossy };
+        commons.queued_bytes += own.len();
+        release(std::mem::replace(self, own), commons);
+    }
+}
+
+/// The frame boundaries around `at`: the last one that is not after it, and the first that is not
+/// before it. Every buffer of frames begins at a frame's first byte.
+fn boundaries(frames: &[u8], at: usize) -> (usize, usize) {
+    let (mut before, mut after) = (0, 0);
+    while after < at {
+        before = after;
+        after += frame_len(&frames[after..]);
+    }
+    if after == at { (at, at) } else { (before, after) }
+}
+
+pub(super) fn release(segment: Segment, commons: &mut Commons) {
+    match segment {
+        Segment::Own { bytes, .. } => commons.recycle_buffer(bytes),
+        Segment::Shared { log, .. } => release_log(log, commons),
+        Segment::Pending { .. } => {}
+    }
+}
+
+/// Gives up one share of a log; the last one takes its bytes off the process's count.
+pub(crate) fn release_log(log: Arc<Log>, commons: &mut Commons) {
+    if let Some(log) = Arc::into_inner(log) {
+        commons.queued_bytes -= log.frames.len();
+        commons.recycle_buffer(log.frames);
+    }
+}
