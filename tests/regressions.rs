@@ -1,0 +1,171 @@
+//! Bugs that were, each by its symptom.
+
+mod support;
+
+#[path = "support/net.rs"]
+mod net;
+
+use std::time::Duration;
+
+use net::{Sim, Told, Wire, frames};
+use pushloop::{Config, ConnId, Overflow, Response};
+use support::{Frame, get, text};
+
+fn sim(set: impl FnOnce(&mut Config)) -> Sim {
+    let mut config = Config::default();
+    config.ping_interval = None;
+    set(&mut config);
+    Sim::new(config)
+}
+
+fn subscriber(sim: &mut Sim, topics: &[&str]) -> (ConnId, Wire) {
+    let (id, wire) = sim.opens();
+    for topic in topics {
+        sim.hub().subscribe(id, topic).unwrap();
+    }
+    (id, wire)
+}
+
+/// The peer reads until nothing more comes.
+fn reads_all(sim: &mut Sim, wire: &Wire) -> Vec<Frame> {
+    wire.holds(usize::MAX);
+    let mut bytes = Vec::new();
+    for _ in 0..10 {
+        sim.turn();
+        bytes.extend(wire.reads_bytes());
+    }
+    frames(&bytes)
+}
+
+#[test]
+fn the_latest_value_was_lost_when_the_kernel_filled_within_the_turn() {
+    let mut sim = sim(|config| config.send_queue_bytes_max = 200);
+    sim.hub().set_topic_overflow("t", Overflow::KeepLatest);
+    let (_, wire) = subscriber(&mut sim, &["t"]);
+    wire.holds(150);
+    let messages: Vec<String> = (10..40).map(|at| format!("{at}{}", "x".repeat(60))).collect();
+    for message in &messages {
+        sim.hub().publish("t", message).unwrap();
+    }
+    sim.turn();
+    let mut expected: Vec<Frame> = messages[..3].iter().map(text).collect();
+    expected.push(text(&messages[29]));
+    assert_eq!(reads_all(&mut sim, &wire), expected);
+    assert_eq!(sim.hub().counters().messages_conflated, 26);
+}
+
+#[test]
+fn one_topics_policy_dropped_the_messages_of_another() {
+    let mut sim = sim(|config| config.send_queue_bytes_max = 2000);
+    sim.hub().set_topic_overflow("lossy", Overflow::DropNewest);
+    let (id, wire) = subscriber(&mut sim, &["strict", "lossy"]);
+    wire.holds(0);
+    // More than a short range, which would be copied.
+    let padding = "x".repeat(1100);
+    sim.hub().publish("strict", &padding).unwrap();
+    sim.turn();
+    for at in 0..5 {
+        sim.hub().publish("lossy", &format!("{at}{padding}")).unwrap();
+        sim.turn();
+    }
+    assert!(sim.hub().is_open(id), "what may be dropped is dropped first");
+    assert_eq!(sim.hub().counters().messages_dropped_full, 5);
+    sim.hub().publish("strict", &padding).unwrap();
+    sim.turn();
+    assert!(!sim.hub().is_open(id), "an unbroken sequence, or a Close");
+    let got = reads_all(&mut sim, &wire);
+    assert_eq!(got[..2], [text(&padding), text(&padding)]);
+    assert_eq!((got[2].first, &got[2].payload[..2]), (0x88, &1013u16.to_be_bytes()[..]));
+}
+
+#[test]
+fn a_small_log_held_a_large_recycled_buffer() {
+    let mut sim = sim(|_| {});
+    let (_, slow) = subscriber(&mut sim, &["small"]);
+    let (_, fast) = subscriber(&mut sim, &["large"]);
+    sim.hub().set_topic_overflow("small", Overflow::KeepLatest);
+    slow.holds(0);
+    let large = "x".repeat(60_000);
+    let mut round = |sim: &mut Sim| {
+        sim.hub().publish("large", &large).unwrap();
+        sim.hub().publish("small", "a short one").unwrap();
+        sim.turn();
+        fast.reads_bytes();
+    };
+    (0..10).for_each(|_| round(&mut sim));
+    let info = allocation_counter::measure(|| (0..100).for_each(|_| round(&mut sim)));
+    assert!(info.bytes_current < 200_000, "{info:?}");
+}
+
+#[test]
+fn a_lagging_subscriber_held_a_list_of_short_ranges_that_no_limit_saw() {
+    let mut sim = sim(|_| {});
+    let (id, slow) = subscriber(&mut sim, &["t"]);
+    slow.holds(0);
+    let mut round = |sim: &mut Sim| {
+        sim.hub().publish("t", "").unwrap();
+        sim.turn();
+    };
+    (0..10).for_each(|_| round(&mut sim));
+    let info = allocation_counter::measure(|| (0..10_000).for_each(|_| round(&mut sim)));
+    let counted = sim.hub().queued_bytes(id) as i64;
+    assert!(counted > 20_000 && info.bytes_current < 4 * counted, "{counted} counted, {info:?}");
+}
+
+#[test]
+fn a_short_end_of_a_long_log_held_all_of_it_and_others_were_closed_for_it() {
+    const MAX: usize = 1_000_000;
+    let mut sim = sim(|config| config.send_queues_bytes_max = MAX);
+    let slow: Vec<_> = (0..20).map(|_| subscriber(&mut sim, &["t"])).collect();
+    let (honest, honest_wire) = subscriber(&mut sim, &[]);
+    let message = "x".repeat(10_000);
+    sim.hub().set_topic_overflow("t", Overflow::KeepLatest);
+    for (_, wire) in &slow {
+        // Each stalls in the first frame of a log of its own.
+        wire.holds(500);
+        for _ in 0..10 {
+            sim.hub().publish("t", &message).unwrap();
+        }
+        sim.turn();
+    }
+    honest_wire.holds(0);
+    sim.hub().send(honest, "hello").unwrap();
+    (0..3).for_each(|_| sim.turn());
+    assert!(sim.hub().is_open(honest));
+    assert!(sim.hub().queued_bytes_total() <= MAX / 5 * 4);
+}
+
+#[test]
+fn answers_that_nobody_read_filled_the_process() {
+    let mut sim = sim(|config| config.send_queues_bytes_max = 1_000_000);
+    let (id, _wire) = subscriber(&mut sim, &["t"]);
+    sim.accepts = false;
+    let askers: Vec<Wire> = (0..20).map(|_| sim.server.net().connects()).collect();
+    let page = Response::new(200).body("x".repeat(100_000));
+    for wire in &askers {
+        wire.holds(0);
+        wire.sends_bytes(get("/"));
+    }
+    for _ in 0..5 {
+        sim.turn_with(Some(Duration::ZERO), |hub, told| {
+            if let Told::Request(asker) = told {
+                hub.respond(*asker, &page).unwrap();
+            }
+        });
+    }
+    assert!(sim.hub().queued_bytes_total() <= 800_000);
+    assert!(sim.hub().is_open(id));
+    assert_eq!(sim.hub().publish("t", "still possible"), Ok(1));
+}
+
+#[test]
+fn an_accept_that_always_failed_kept_the_loop_busy() {
+    let mut sim = sim(|_| {});
+    let net = sim.server.net();
+    net.accept_errors = vec![std::io::ErrorKind::InvalidInput; 10_000].into();
+    let _wire = net.connects();
+    for _ in 0..10 {
+        sim.turn_within(Some(Duration::from_secs(1)));
+    }
+    assert!(sim.server.net().slept >= Duration::from_millis(800), "{:?}", sim.server.net().slept);
+}
