@@ -69,7 +69,8 @@ counters! {
     connections_open,
     /// Connections turned away unheard: over the limit, or no descriptor was left for them.
     connections_refused,
-    /// Opening handshakes that were answered with an HTTP error (RFC 6455 §4.2.2).
+    /// Requests that the server itself answered with an HTTP error, and opening handshakes that the
+    /// application refused (RFC 6455 §4.2.2).
     handshakes_refused,
     /// Complete HTTP requests, upgrades among them.
     requests,
@@ -102,7 +103,8 @@ counters! {
     closed_overflow,
     /// Connections closed because the peer broke the protocol (§7.1.7).
     closed_protocol,
-    /// Connections closed because a deadline passed: handshake, pong or closing handshake.
+    /// Open connections closed because the peer stayed silent after a Ping, or because they were
+    /// idle for `idle_timeout`.
     closed_timeout,
     /// Commands of a handle for a connection that was gone when the loop came to them.
     stale_commands,

@@ -70,7 +70,9 @@ fn one_topics_policy_dropped_the_messages_of_another() {
     }
     assert!(sim.hub().is_open(id), "what may be dropped is dropped first");
     assert_eq!(sim.hub().counters().messages_dropped_full, 5);
+    // What came last is another's, and may be dropped.
     sim.hub().publish("strict", &padding).unwrap();
+    sim.hub().publish("lossy", "last").unwrap();
     sim.turn();
     assert!(!sim.hub().is_open(id), "an unbroken sequence, or a Close");
     let got = reads_all(&mut sim, &wire);
@@ -83,18 +85,17 @@ fn a_small_log_held_a_large_recycled_buffer() {
     let mut sim = sim(|_| {});
     let (_, slow) = subscriber(&mut sim, &["small"]);
     let (_, fast) = subscriber(&mut sim, &["large"]);
-    sim.hub().set_topic_overflow("small", Overflow::KeepLatest);
     slow.holds(0);
-    let large = "x".repeat(60_000);
-    let mut round = |sim: &mut Sim| {
+    let (large, small) = ("x".repeat(60_000), "x".repeat(1100));
+    let round = |sim: &mut Sim| {
+        sim.hub().publish("small", &small).unwrap();
         sim.hub().publish("large", &large).unwrap();
-        sim.hub().publish("small", "a short one").unwrap();
         sim.turn();
         fast.reads_bytes();
     };
     (0..10).for_each(|_| round(&mut sim));
     let info = allocation_counter::measure(|| (0..100).for_each(|_| round(&mut sim)));
-    assert!(info.bytes_current < 200_000, "{info:?}");
+    assert!(info.bytes_current < 300_000, "{info:?}");
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn a_lagging_subscriber_held_a_list_of_short_ranges_that_no_limit_saw() {
     let mut sim = sim(|_| {});
     let (id, slow) = subscriber(&mut sim, &["t"]);
     slow.holds(0);
-    let mut round = |sim: &mut Sim| {
+    let round = |sim: &mut Sim| {
         sim.hub().publish("t", "").unwrap();
         sim.turn();
     };
@@ -114,19 +115,21 @@ fn a_lagging_subscriber_held_a_list_of_short_ranges_that_no_limit_saw() {
 
 #[test]
 fn a_short_end_of_a_long_log_held_all_of_it_and_others_were_closed_for_it() {
-    const MAX: usize = 1_000_000;
+    const MAX: usize = 10 << 20;
     let mut sim = sim(|config| config.send_queues_bytes_max = MAX);
-    let slow: Vec<_> = (0..20).map(|_| subscriber(&mut sim, &["t"])).collect();
+    let slow: Vec<_> = (0..100).map(|_| subscriber(&mut sim, &["t"])).collect();
     let (honest, honest_wire) = subscriber(&mut sim, &[]);
     let message = "x".repeat(10_000);
     sim.hub().set_topic_overflow("t", Overflow::KeepLatest);
     for (_, wire) in &slow {
         // Each stalls in the first frame of a log of its own.
+        wire.reads_bytes();
         wire.holds(500);
         for _ in 0..10 {
-            sim.hub().publish("t", &message).unwrap();
+            // The process may be full of what earlier ones hold.
+            let _ = sim.hub().publish("t", &message);
         }
-        sim.turn();
+        (0..2).for_each(|_| sim.turn());
     }
     honest_wire.holds(0);
     sim.hub().send(honest, "hello").unwrap();
@@ -162,10 +165,13 @@ fn answers_that_nobody_read_filled_the_process() {
 fn an_accept_that_always_failed_kept_the_loop_busy() {
     let mut sim = sim(|_| {});
     let net = sim.server.net();
-    net.accept_errors = vec![std::io::ErrorKind::InvalidInput; 10_000].into();
-    let _wire = net.connects();
+    net.accept_errors = vec![std::io::ErrorKind::InvalidInput; 1000].into();
+    let _wires: Vec<Wire> = (0..1000).map(|_| net.connects()).collect();
+    sim.turn_within(Some(Duration::ZERO));
+    let before = sim.server.net().slept;
     for _ in 0..10 {
         sim.turn_within(Some(Duration::from_secs(1)));
     }
-    assert!(sim.server.net().slept >= Duration::from_millis(800), "{:?}", sim.server.net().slept);
+    let slept = sim.server.net().slept - before;
+    assert!(slept >= Duration::from_millis(800), "{slept:?}");
 }

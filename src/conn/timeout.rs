@@ -64,6 +64,7 @@ impl Connection {
         head_only: bool,
         commons: &mut Commons,
     ) -> Outcome {
+        commons.tally.handshakes_refused.add(1);
         self.write_response(&Response::text(status, text), head_only, false, commons);
         Outcome::Changed
     }

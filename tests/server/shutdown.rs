@@ -57,26 +57,33 @@ fn greeting(at: usize) -> String {
     format!("{at:04000}")
 }
 
-fn greeted(server: &Server) -> Vec<Peer> {
+/// A server of peers that have got the first of their messages, and so have all in their queues.
+fn greeted() -> (Running, Vec<Peer>) {
+    let server = Server::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();
+    let running = Running::start(server, Greets);
     let opens = |_| {
         let mut peer = Peer::connect(address);
         peer.sends_bytes(handshake("/", ""));
+        peer.expects_upgrade();
+        peer.expects(text(greeting(0)));
         peer
     };
-    (0..20).map(opens).collect()
+    (running, (0..20).map(opens).collect())
+}
+
+/// Reads the other messages, and the Close behind them.
+fn reads_to_the_close(peer: &mut Peer) {
+    (1..50).for_each(|at| peer.expects(text(greeting(at))));
+    assert_eq!(peer.expects_close(1001), FAREWELL);
 }
 
 #[test]
 fn everybody_gets_what_is_queued_and_1001_and_run_returns() {
-    let server = Server::bind("127.0.0.1:0").unwrap();
-    let mut peers = greeted(&server);
-    let running = Running::start(server, Greets);
-    peers.iter_mut().for_each(|peer| drop(peer.expects_upgrade()));
+    let (running, mut peers) = greeted();
     running.handle.shutdown(MINUTE).unwrap();
     for peer in &mut peers {
-        (0..50).for_each(|at| peer.expects(text(greeting(at))));
-        assert_eq!(peer.expects_close(1001), FAREWELL);
+        reads_to_the_close(peer);
         peer.sends(close(1001, ""));
         peer.expects_eof();
     }
@@ -89,30 +96,20 @@ fn everybody_gets_what_is_queued_and_1001_and_run_returns() {
 
 #[test]
 fn a_handler_may_shut_the_server_down() {
-    let server = Server::bind("127.0.0.1:0").unwrap();
-    let mut peers = greeted(&server);
-    let running = Running::start(server, Greets);
+    let (running, mut peers) = greeted();
     peers[7].sends(text("enough"));
-    for peer in &mut peers {
-        peer.expects_upgrade();
-        (0..50).for_each(|at| peer.expects(text(greeting(at))));
-        peer.expects_close(1001);
-    }
+    peers.iter_mut().for_each(reads_to_the_close);
     drop(peers);
     running.ends();
 }
 
 #[test]
 fn run_returns_at_the_deadline_whoever_does_not_answer() {
-    let server = Server::bind("127.0.0.1:0").unwrap();
-    let mut peers = greeted(&server);
-    let running = Running::start(server, Greets);
-    peers.iter_mut().for_each(|peer| drop(peer.expects_upgrade()));
+    let (running, mut peers) = greeted();
     running.handle.shutdown(Duration::from_millis(200)).unwrap();
     running.ends();
     for peer in &mut peers {
-        (0..50).for_each(|at| peer.expects(text(greeting(at))));
-        peer.expects_close(1001);
+        reads_to_the_close(peer);
         peer.expects_end();
     }
 }

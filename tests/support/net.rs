@@ -48,6 +48,8 @@ pub struct MemNet {
     pub out_of_watches: bool,
 }
 
+/// A test that waits more often waits for what does not come about.
+const WAITS_MAX: usize = 100_000;
 /// The error of an exhausted network.
 const EXHAUSTED: ErrorKind = ErrorKind::QuotaExceeded;
 
@@ -215,6 +217,7 @@ impl Net for MemNet {
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
         self.calls.waits += 1;
+        assert!(self.calls.waits < WAITS_MAX, "the loop spins, or the test is stuck");
         if self.woken.swap(false, Ordering::SeqCst) {
             ready.push(Ready::Mailbox);
         }
