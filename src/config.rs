@@ -4,12 +4,16 @@ use std::time::Duration;
 
 /// The limits and policies of a [`Server`](crate::Server).
 ///
-/// Every field has a default that is safe for a server that strangers can reach; change what you
-/// need:
+/// Every field has a default that is safe for a server that strangers can reach. There is no struct
+/// literal, so that a field can be added: start from the default and assign what you need.
 ///
 /// ```
+/// # fn main() -> std::io::Result<()> {
 /// let mut config = pushloop::Config::default();
 /// config.message_bytes_max = 1 << 20;
+/// let server = pushloop::Server::bind_with("127.0.0.1:0", config)?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -161,7 +165,8 @@ pub enum Origins {
     #[default]
     SameOrigin,
     /// Those, and pages from these origins, each like `https://example.org` or
-    /// `http://localhost:5173`.
+    /// `http://localhost:5173`: no path and no slash at the end ([`is_origin`](crate::is_origin)
+    /// tells). What is no origin matches no page.
     List(Vec<String>),
     /// Every page. Right for public data only.
     Any,

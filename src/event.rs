@@ -35,7 +35,8 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// A whole message (RFC 6455 §5.6): received, or to be sent.
+/// A whole message (RFC 6455 §5.6): received, or to be sent. What takes one takes `&str`, `&String`,
+/// `&[u8]` or `&Vec<u8>` as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text.
@@ -45,6 +46,14 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The text, if it is text.
+    pub fn as_text(self) -> Option<&'a str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
     /// The payload's bytes, whichever kind it is.
     pub fn as_bytes(self) -> &'a [u8] {
         match self {
@@ -72,6 +81,12 @@ impl<'a> From<&'a [u8]> for Message<'a> {
     }
 }
 
+impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
 impl<'a> From<&'a Vec<u8>> for Message<'a> {
     fn from(bytes: &'a Vec<u8>) -> Self {
         Message::Binary(bytes)
@@ -83,7 +98,9 @@ impl<'a> From<&'a Vec<u8>> for Message<'a> {
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A whole HTTP request came; it waits for [`accept`](crate::Hub::accept),
-    /// [`respond`](crate::Hub::respond) or [`refuse`](crate::Hub::refuse).
+    /// [`respond`](crate::Hub::respond) or [`refuse`](crate::Hub::refuse). Answer each, plain HTTP
+    /// too: `accept` answers 426 to what asks for no WebSocket. Without an answer it gets 503 after
+    /// [`answer_timeout`](crate::Config::answer_timeout).
     Request {
         /// The connection.
         id: ConnId,

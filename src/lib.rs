@@ -71,5 +71,5 @@ pub use crate::{
         Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,
     },
     server::{Handler, Mio, Net, Ready, Server, Stream, Wake},
-    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response},
+    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_origin},
 };

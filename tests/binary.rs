@@ -49,15 +49,15 @@ fn what_is_posted_reaches_the_subscribers_of_the_path() {
     let mut both = connect(&address, "/news,scores");
     let answer = ask_tcp(&address, "POST /scores", "", "Goal!");
     assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"delivered\":2}"),
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"delivered\":2}\n"),
         "{answer}"
     );
     assert_eq!(read_text(&mut scores), "Goal!");
     assert_eq!(read_text(&mut both), "Goal!");
-    assert!(ask_tcp(&address, "POST /nobody", "", "x").ends_with("{\"delivered\":0}"));
+    assert!(ask_tcp(&address, "POST /nobody", "", "x").ends_with("{\"delivered\":0}\n"));
 
     let answer = ask_tcp(&address, "POST /sc%6Fres", "", "encoded");
-    assert!(answer.ends_with("{\"delivered\":2}"), "{answer}");
+    assert!(answer.ends_with("{\"delivered\":2}\n"), "{answer}");
     assert_eq!(read_text(&mut scores), "encoded");
 }
 
@@ -148,7 +148,7 @@ fn a_unix_socket_serves_the_same() {
     while !server.line().contains("unix:") {}
     let mut scores = connect(&address, "/scores");
     let stream = UnixStream::connect(&path).expect("it accepts");
-    assert!(ask(stream, "POST /scores", "", "Goal!").ends_with("{\"delivered\":1}"));
+    assert!(ask(stream, "POST /scores", "", "Goal!").ends_with("{\"delivered\":1}\n"));
     assert_eq!(read_text(&mut scores), "Goal!");
     drop(server);
     // Killed, not ended: the file stays, and the next server replaces it.

@@ -67,7 +67,7 @@ fn publish_from_thread_publishes_each_line_and_ends_with_the_input() {
     // The connection has to be subscribed: a line that comes back says so.
     let mut input = lines.child.stdin.take().expect("standard input is a pipe");
     let mut sent = 0;
-    client.get_ref().set_nonblocking(true).expect("it can be");
+    client.get_ref().0.set_nonblocking(true).expect("it can be");
     let first = loop {
         writeln!(input, "line {sent}").expect("the example reads");
         sent += 1;
@@ -79,7 +79,7 @@ fn publish_from_thread_publishes_each_line_and_ends_with_the_input() {
             Err(error) => panic!("{error}"),
         }
     };
-    client.get_ref().set_nonblocking(false).expect("it can be");
+    client.get_ref().0.set_nonblocking(false).expect("it can be");
     let first: u32 = first.trim_start_matches("line ").parse().expect("it is one of the lines");
     for n in first + 1..sent {
         assert_eq!(read_text(&mut client), format!("line {n}"));

@@ -4,6 +4,8 @@ use crate::event::ConnId;
 
 /// A map from [`ConnId`] to data of the application's own: O(1), by the id's index, with the
 /// generation checked, so that what was stored for a connection is never found for a later one.
+/// Fill it when a connection is accepted, and remove from it when it is over: a value that is not
+/// removed stays until its place is used again.
 ///
 /// ```
 /// # fn on_open(id: pushloop::ConnId) {
@@ -80,6 +82,14 @@ impl<T> ConnMap<T> {
         self.len == 0
     }
 
+    /// Goes over all values, to change, in no particular order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut T)> {
+        self.entries.iter_mut().enumerate().filter_map(|(at, entry)| {
+            let (generation, value) = entry.as_mut()?;
+            Some((ConnId { index: at as u32, generation: *generation }, value))
+        })
+    }
+
     /// Goes over all values, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         self.entries.iter().enumerate().filter_map(|(at, entry)| {
@@ -104,7 +114,8 @@ mod tests {
         assert_eq!((map.get(old), map.get(new), map.len()), (None, Some(&"new"), 1));
         assert_eq!(map.insert(new, "newer"), Some("new"));
         assert_eq!(map.iter().collect::<Vec<_>>(), [(new, &"newer")]);
-        assert_eq!(map.remove(new), Some("newer"));
+        map.iter_mut().for_each(|(_, value)| *value = "newest");
+        assert_eq!(map.remove(new), Some("newest"));
         assert!(map.is_empty());
     }
 }

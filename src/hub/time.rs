@@ -10,7 +10,8 @@ use crate::{
 
 impl Hub {
     /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
-    /// if it has passed. It comes once; the same key may be set for several moments.
+    /// if it has passed. It comes once; the same key may be set for several moments. A clock that
+    /// does not drift sets each tick from the one before, not from [`now`](Self::now).
     pub fn set_timer(&mut self, at: Instant, key: u64) {
         self.timers.insert((at, key));
     }

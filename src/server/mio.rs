@@ -2,6 +2,7 @@
 //! clock.
 
 use std::{
+    fmt,
     fs::File,
     io,
     net::{Shutdown, SocketAddr, ToSocketAddrs},
@@ -130,7 +131,7 @@ impl Server<Mio> {
         for address in address.to_socket_addrs()? {
             match TcpListener::bind(address) {
                 Ok(listener) => return self.add(listener),
-                Err(error) => failed = error,
+                Err(error) => failed = named(error, &address),
             }
         }
         Err(failed)
@@ -166,12 +167,12 @@ impl Server<Mio> {
         let mut listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if !is_left_behind(path) {
-                    return Err(error);
+                    return Err(named(error, &path.display()));
                 }
                 std::fs::remove_file(path)?;
                 UnixListener::bind(path)?
             }
-            bound => bound?,
+            bound => bound.map_err(|error| named(error, &path.display()))?,
         };
         let net = &mut self.net;
         let token = net.next_listener();
@@ -212,6 +213,10 @@ impl Server<Mio> {
     pub fn deregister(&mut self, source: &mut impl Source) -> io::Result<()> {
         self.net.poll.registry().deregister(source)
     }
+}
+
+fn named(error: io::Error, address: &dyn fmt::Display) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }
 
 /// Whether the path is a socket that nobody listens on.

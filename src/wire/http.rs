@@ -109,6 +109,12 @@ impl Request {
         self.header("sec-websocket-key").is_some()
     }
 
+    /// The subprotocols that a WebSocket client offers, the one that it prefers first (RFC 6455
+    /// §4.1(10)). Upper and lower case differ.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        super::upgrade::subprotocols(self)
+    }
+
     /// The body: empty until it has arrived.
     pub fn body(&self) -> &[u8] {
         &self.body
@@ -154,10 +160,10 @@ impl Request {
     }
 }
 
-/// Shows the request line only: field values may be secrets.
+/// Shows method and path only: the query and field values may be secrets.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {} HTTP/1.{})", self.method(), self.target(), self.version_minor)
+        write!(f, "Request({} {})", self.method(), self.path())
     }
 }
 

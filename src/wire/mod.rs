@@ -22,5 +22,7 @@ pub use frame::{Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encoded_le
 pub(crate) use http::check_header;
 pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, parse_head};
 pub use mask::unmask;
-pub use upgrade::{Refusal, Upgrade, encode_accept, origin_allowed, subprotocols, upgrade};
+pub use upgrade::{
+    Refusal, Upgrade, encode_accept, is_origin, origin_allowed, subprotocols, upgrade,
+};
 pub use utf8::Utf8;

@@ -260,6 +260,11 @@ pub fn origin_allowed(policy: &Origins, origin: Option<&[u8]>, host: &str) -> bo
     origin.is_of(host) || list.iter().filter_map(|it| Origin::parse(it)).any(|it| it.same(&origin))
 }
 
+/// Whether the text is an origin as [`Origins::List`] takes it: `scheme://host[:port]`, with no path.
+pub fn is_origin(text: &str) -> bool {
+    Origin::parse(text).is_some()
+}
+
 /// An origin: `scheme://host[:port]` (RFC 6454 §6.2).
 struct Origin<'a> {
     scheme: &'a str,

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
@@ -74,17 +74,41 @@ impl Process {
     }
 }
 
+/// A stream that goes on after a signal: a read with a timeout is not taken up again by the kernel.
+pub struct Stream(pub TcpStream);
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(into) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.0.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Opens a WebSocket on `ws://address/path`.
-pub fn connect(address: &str, path: &str) -> WebSocket<TcpStream> {
+pub fn connect(address: &str, path: &str) -> WebSocket<Stream> {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
     let url = format!("ws://{address}{path}");
-    let (client, _) = tungstenite::client(url, stream).expect("the server upgrades");
+    let (client, _) = tungstenite::client(url, Stream(stream)).expect("the server upgrades");
     client
 }
 
 /// The next text message.
-pub fn read_text(client: &mut WebSocket<TcpStream>) -> String {
+pub fn read_text(client: &mut WebSocket<Stream>) -> String {
     loop {
         let message = client.read().expect("a message comes");
         if message.is_text() {
@@ -94,7 +118,7 @@ pub fn read_text(client: &mut WebSocket<TcpStream>) -> String {
 }
 
 /// The code of the Close frame that comes next.
-pub fn read_close(client: &mut WebSocket<TcpStream>) -> u16 {
+pub fn read_close(client: &mut WebSocket<Stream>) -> u16 {
     loop {
         if let tungstenite::Message::Close(frame) = client.read().expect("a Close frame comes") {
             client.flush().expect("the answer to it goes out");

@@ -52,7 +52,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             }
             Long("allow-origin") => {
                 let value = parser.value().and_then(|value| value.string());
-                options.allow_origins.push(value.map_err(|error| error.to_string())?);
+                options.allow_origins.push(origin(&value.map_err(|error| error.to_string())?)?);
             }
             Long("anyone-may-publish") => options.anyone_may_publish = true,
             Long("help") | Short('h') => return Ok(Asked::Help),
@@ -82,9 +82,19 @@ fn listen(value: &str) -> Result<Listen, String> {
     }
     let value = value.replace("localhost:", "127.0.0.1:");
     let address = value.parse().map_err(|_| {
-        format!("'{value}' is no address to listen on: it takes IP:PORT or unix:PATH")
+        format!("'{value}' is no address to listen on: IP:PORT as in 127.0.0.1:9001, or unix:PATH")
     })?;
     Ok(Listen::Tcp(address))
+}
+
+fn origin(value: &str) -> Result<String, String> {
+    let origin = value.strip_suffix('/').unwrap_or(value);
+    if origin == "*" || pushloop::is_origin(origin) {
+        return Ok(origin.to_owned());
+    }
+    Err(format!(
+        "'{value}' is no origin: SCHEME://HOST[:PORT] without a path, as in https://example.org, or '*'"
+    ))
 }
 
 #[cfg(test)]
@@ -113,6 +123,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
+        for line in
+            ["--allow-origin example.org", "--allow-origin null", "--allow-origin http://a/b"]
+        {
+            let error = parsed(line).unwrap_err();
+            assert!(error.contains("is no origin") && !error.contains('\n'), "{line}: {error}");
+        }
+        assert!(parsed("--allow-origin https://example.org/ --allow-origin *").is_ok());
         for line in ["--listen", "--listen 80", "--listen unix:", "--listne x", "extra", "-x"] {
             let error = parsed(line).unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");

@@ -20,7 +20,7 @@ const STATS_TIMER: u64 = 0;
 
 pub struct Service {
     started: Instant,
-    /// The topic that each connection publishes to: the first of its URL.
+    /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
     stats_timer_set: bool,
 }
@@ -70,8 +70,8 @@ impl Service {
         };
         match hub.publish(&name, message) {
             Ok(delivered) => {
-                let response = Response::text(200, format!("{{\"delivered\":{delivered}}}"));
-                answer(hub, id, response, &[]);
+                let response = Response::new(200).body(format!("{{\"delivered\":{delivered}}}\n"));
+                answer(hub, id, response, &[("Content-Type", "application/json")]);
             }
             Err(full) => refuse(hub, id, 503, &full.to_string()),
         }
@@ -81,7 +81,7 @@ impl Service {
         let counters = hub.counters();
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\"uptime_ms\":{}}}",
-            hub.connections(),
+            self.topics.len(),
             counters.deliveries,
             counters.publications,
             counters.messages_dropped_full + counters.messages_conflated,
@@ -106,8 +106,14 @@ impl Handler for Service {
             ("POST", path) if path != "/" => self.publish(hub, id, request),
             (_, "/") => not_allowed(hub, id, "GET, HEAD"),
             ("GET" | "HEAD", _) => {
-                // The answer is 426, and says what the address is for.
-                let _ = hub.accept(id, Accept::default());
+                let text = format!(
+                    "This is a topic. Subscribe: new WebSocket(\"ws://{host}{path}\")\n\
+                     Publish: curl -d 'Goal!' http://{host}{path}\nSee it: http://{host}/\n",
+                    host = request.host(),
+                    path = request.path(),
+                );
+                let version = ("Sec-WebSocket-Version", "13");
+                answer(hub, id, Response::text(426, text), &[("Upgrade", "websocket"), version]);
             }
             _ => not_allowed(hub, id, "GET, POST"),
         }

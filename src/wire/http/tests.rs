@@ -39,7 +39,7 @@ fn the_parts_of_a_request() {
     request.set_peer(Some(([127, 0, 0, 1], 9).into()));
     assert_eq!(request.body(), b"payload");
     assert_eq!(request.peer().map(|peer| peer.port()), Some(9));
-    assert_eq!(format!("{request:?}"), "Request(POST /a%20b?x=1?y HTTP/1.1)");
+    assert_eq!(format!("{request:?}"), "Request(POST /a%20b)");
 }
 
 #[test]
