@@ -1,67 +1,24 @@
 //! The echo example against a client that we did not write: tungstenite. The same checks run
 //! with Python's `websockets` and with Node's `ws`; see `tests/clients/`.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+#[path = "support/process.rs"]
+mod process;
 
+use process::{Process, Stream, connect};
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, frame::Frame};
 use tungstenite::{Bytes, Message, WebSocket};
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A running echo example; it ends with the test, also with one that fails.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already; the test has said why.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let test = std::env::current_exe().expect("the test knows its own file");
-        let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
-        let example = profile.join("examples").join("echo");
-        let server = Command::new(&example)
-            .arg("127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|problem| {
-                panic!("{}: {problem} (cargo build --example echo)", example.display())
-            });
-        Self(server)
-    }
-
-    fn url(&mut self) -> String {
-        let lines = BufReader::new(self.0.stdout.as_mut().expect("standard output is a pipe"));
-        let line = lines.lines().map_while(Result::ok).find(|line| line.contains("ws://"));
-        let line = line.expect("the example prints the address it is bound to");
-        let url = &line[line.find("ws://").expect("the line was found by it")..];
-        url.split_whitespace().next().expect("the address ends with its line").to_owned()
-    }
-}
-
 /// One client of an echo server of its own.
 struct Echo {
-    client: WebSocket<TcpStream>,
-    _server: Server,
+    client: WebSocket<Stream>,
+    _server: Process,
 }
 
 impl Echo {
     fn start() -> Self {
-        let mut server = Server::start();
-        let url = server.url();
-        let address = url["ws://".len()..].trim_end_matches('/');
-        let stream = TcpStream::connect(address).expect("the server accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        stream.set_write_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        let (client, _) = tungstenite::client(url, stream).expect("the server upgrades");
+        let mut server = Process::example("echo");
+        let client = connect(&server.address("ws://"), "/");
         Self { client, _server: server }
     }
 
