@@ -35,6 +35,22 @@ impl Outbox {
         self.drop_from_newest(0, |segment| segment.latest_of() == Some(topic), commons)
     }
 
+    /// Bytes of control frames, which have room of their own. Goes through every frame of this
+    /// connection's own: for when the limit is passed.
+    pub(crate) fn control_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for segment in &self.segments {
+            let Segment::Own { framed: true, .. } = segment else { continue };
+            let (mut at, rest) = (segment.begun(), segment.rest());
+            while at < rest.len() {
+                let len = frame_len(&rest[at..]);
+                bytes += if is_control(rest[at]) { len } else { 0 };
+                at += len;
+            }
+        }
+        bytes
+    }
+
     fn drop_from_newest(
         &mut self,
         keep_bytes: usize,

@@ -172,7 +172,7 @@ impl Hub {
         let Some(outbox) = slot.connection.outbox.get_mut() else { return };
         let dropped = outbox.drop_newest(keep_bytes, &mut self.commons);
         self.commons.tally.messages_dropped_full.add(dropped);
-        if outbox.bytes() > keep_bytes {
+        if outbox.bytes() - outbox.control_bytes() > keep_bytes {
             self.close_for(id, Cause::Overflow);
         }
     }

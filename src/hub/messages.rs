@@ -5,6 +5,7 @@ use std::fmt;
 use super::Hub;
 use crate::{
     config::Overflow,
+    conn::State,
     event::{Cause, ConnId, Message},
     wire::{CloseCode, OpCode, encode_frame, encoded_len},
 };
@@ -267,9 +268,11 @@ impl Hub {
     /// Whether a message of this batch is not to be delivered, because its connection was closed
     /// since; it is counted.
     pub(crate) fn passes_over(&mut self, id: ConnId) -> bool {
-        let open = self.is_open(id);
-        self.commons.tally.messages_after_close.add((!open).into());
-        !open
+        let closing = self
+            .slot(id)
+            .is_some_and(|slot| matches!(slot.connection.state, State::Closing { .. }));
+        self.commons.tally.messages_after_close.add(closing.into());
+        closing
     }
 
     /// Closes an open connection for a reason of the hub's own.

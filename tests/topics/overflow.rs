@@ -5,12 +5,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use pushloop::{ConnId, Overflow, PublishError, SendError};
+use pushloop::{ConnId, Message, Overflow, PublishError, SendError};
 
 use super::net::{Sim, Told, Wire};
 use super::support::{Frame, close, ping, pong, text};
 use super::{config, subscribers};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const TOO_SLOW: &str = "too slow: send_queue_bytes_max";
 
 fn number(number: usize) -> String {
@@ -180,6 +181,45 @@ fn a_pong_is_no_message_to_drop() {
     wire.holds(usize::MAX);
     assert!(reads_all(&mut sim, &wire).contains(&pong("12345678")));
     assert!(sim.hub().counters().messages_dropped_full <= 1);
+}
+
+#[test]
+fn a_control_frame_at_the_limit_neither_goes_nor_closes() {
+    let mut sim = Sim::new(config(|config| {
+        (config.ping_interval, config.pong_timeout) = (Some(Duration::from_secs(1)), MINUTE);
+        (config.send_queue_bytes_max, config.overflow) = (40, Overflow::DropNewest);
+    }));
+    // One is pinged while its queue is at the limit, the other pings as it gets there.
+    let peers = subscribers(&mut sim, 2, "t");
+    let handle = sim.server.handle();
+    for (id, wire) in &peers {
+        wire.holds(0);
+        for at in 1..=4 {
+            handle.send(*id, Message::Text(&number(at))).unwrap();
+        }
+    }
+    peers[1].1.sends(ping("12345678"));
+    (0..3).for_each(|_| sim.turn());
+    let all_open = |sim: &mut Sim| peers.iter().all(|(id, _)| sim.hub().is_open(*id));
+    while sim.hub().counters().pings_sent < 2 {
+        assert!(all_open(&mut sim), "closed for a control frame");
+        sim.turn_within(None);
+    }
+    publish(&mut sim, 5..=7);
+    assert!(all_open(&mut sim), "closed for a control frame");
+    for (_, wire) in &peers {
+        wire.holds(usize::MAX);
+        assert_eq!(wire.reads_bytes(), []);
+    }
+    (0..2).for_each(|_| sim.turn());
+    let got: Vec<_> = peers.iter().map(|(_, wire)| reads_all(&mut sim, wire)).collect();
+    assert!(got.iter().all(|got| got.contains(&ping(""))), "{got:?}");
+    assert!(got[1].contains(&pong("12345678")), "{got:?}");
+    let is_message = |frame: &&Frame| frame.first == 0x81;
+    for got in &got {
+        let kept: Vec<_> = got.iter().filter(is_message).cloned().collect();
+        assert!(numbers(1..=4).starts_with(&kept) && kept.len() >= 3, "{got:?}");
+    }
 }
 
 #[test]
@@ -372,6 +412,25 @@ fn above_four_fifths_those_that_lag_most_are_closed() {
     for ((_, wire), lag) in peers.iter().zip(lags) {
         let kept = if lag < 13 { numbers(0..=lag - 1) } else { vec![close(1013, TOO_SLOW)] };
         assert_eq!(wire.reads(), kept);
+    }
+    assert_eq!(sim.hub().queued_bytes_total(), 0);
+}
+
+#[test]
+fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
+    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 1000));
+    // Each has half a frame left of another log of 450: together more than four fifths.
+    let mut peers = Vec::new();
+    for topic in ["one", "other"] {
+        peers.extend(subscribers(&mut sim, 1, topic));
+        peers.last().unwrap().1.holds(445);
+        (1..=45).for_each(|at| assert_eq!(sim.hub().publish(topic, &number(at)), Ok(1)));
+        sim.turn();
+    }
+    assert_eq!(sim.hub().queued_bytes_total(), 5 + 5);
+    for (id, wire) in &peers {
+        assert!(sim.hub().is_open(*id));
+        assert_eq!(reads_all(&mut sim, wire), numbers(1..=45));
     }
     assert_eq!(sim.hub().queued_bytes_total(), 0);
 }
