@@ -111,14 +111,19 @@ fn each_wrong_request_gets_the_status_that_says_so() {
     }
     let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let stream = TcpStream::connect(&address).expect("it accepts");
-    let mut request = String::from("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n");
-    request += upgrade;
-    request += "\r\n";
-    (&stream).write_all(request.as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    (&stream).read_to_string(&mut answer).expect("the server answers and closes");
-    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/scores"), "{answer}");
+    let many: Vec<String> = (0..129).map(|at| format!("t{at}")).collect();
+    for (path, status, why) in
+        [("/", 404, "/scores"), (&format!("/{}", many.join(",")), 400, "topics_per_connection_max")]
+    {
+        let stream = TcpStream::connect(&address).expect("it accepts");
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n{upgrade}\r\n");
+        (&stream).write_all(head.as_bytes()).expect("the server reads");
+        let mut answer = String::new();
+        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains(why), "{answer}");
+    }
 }
 
 #[test]

@@ -121,3 +121,38 @@ fn a_handler_may_answer_requests_itself() {
     handle.shutdown(Duration::ZERO).expect("the server runs");
     loop_thread.join().expect("the loop ends").expect("the poll works");
 }
+
+/// Closes at the first message.
+struct Once(Sender<Vec<u8>>);
+
+impl Handler for Once {
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        self.0.send(message.as_bytes().into()).expect("the test listens");
+        hub.close(id, CloseCode::NORMAL, "enough");
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, _: ConnId, _: Reason<'_>) {
+        hub.shutdown(Duration::MAX);
+    }
+}
+
+#[test]
+fn nothing_of_the_same_batch_follows_a_close() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let handle = server.handle();
+    let (tell, told) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Once(tell)));
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(handshake("/", ""));
+    peer.expects_upgrade();
+    // One segment, and so one batch.
+    peer.sends_bytes(support::burst(&[text("first"), text("second")]));
+    peer.expects(close(1000, "enough"));
+    peer.sends(close(1000, ""));
+    peer.expects_eof();
+    drop(peer);
+    loop_thread.join().expect("the loop ends").expect("the poll works");
+    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
+    assert_eq!(handle.counters().messages_after_close, 1);
+}

@@ -297,6 +297,16 @@ fn a_request_that_is_never_answered_gets_503() {
 }
 
 #[test]
+fn a_head_request_that_is_never_answered_gets_no_body_either() {
+    let timeout = Duration::from_millis(50);
+    let server = TestServer::start(config(|limits| limits.answer_timeout = timeout), |_, _| ());
+    let mut peer = server.connects();
+    peer.sends_bytes(get("/").replace("GET", "HEAD"));
+    peer.expects_head(503);
+    peer.expects_eof();
+}
+
+#[test]
 fn an_answer_that_is_not_read_is_given_up() {
     let timeout = Duration::from_millis(200);
     let limits = config(|limits| limits.answer_timeout = timeout);

@@ -153,7 +153,7 @@ fn machine_paths(_: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     for (at, line) in (1..).zip(text.lines()) {
         for needle in ["work", "root", "home"].map(|top| format!("/{top}/")) {
-            // `docs/work/` and `example.org/home/` are not absolute paths of a machine.
+            // Behind a word it is part of a relative path or of a URL.
             let is_path = |c: char| is_word(c) || matches!(c, '.' | '-' | '~' | '}' | ')');
             if line.match_indices(&needle).any(|(start, _)| !line[..start].ends_with(is_path)) {
                 complaints.push(format!("line {at}: {needle}"));

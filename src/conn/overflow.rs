@@ -10,9 +10,6 @@ use super::{
 };
 use crate::wire::frame_len;
 
-/// The first byte of a Pong of ours (RFC 6455 §5.2).
-const PONG: u8 = 0x8A;
-
 /// Whether a frame of ours with this first byte is a control frame (RFC 6455 §5.5).
 fn is_control(first: u8) -> bool {
     first & 0x08 != 0
@@ -58,7 +55,6 @@ impl Outbox {
         commons: &mut Commons,
     ) -> u64 {
         let mut dropped = 0;
-        let mut has_pong = false;
         for at in (0..self.segments.len()).rev() {
             if self.bytes <= keep_bytes {
                 break;
@@ -68,7 +64,7 @@ impl Outbox {
             }
             let mut segment = mem::replace(&mut self.segments[at], Segment::NONE);
             let excess = self.bytes - keep_bytes;
-            dropped += self.cut(&mut segment, excess, &mut has_pong, commons);
+            dropped += self.cut(&mut segment, excess, commons);
             if segment.len() > 0 {
                 self.segments[at] = segment;
             } else {
@@ -80,39 +76,24 @@ impl Outbox {
     }
 
     /// Cuts the fewest whole data frames off the segment's end that hold `excess` bytes, or all
-    /// that have not begun to leave. Of Pongs the latest stays, unless a newer segment `has_pong`
-    /// already.
-    fn cut(
-        &mut self,
-        segment: &mut Segment,
-        excess: usize,
-        has_pong: &mut bool,
-        commons: &mut Commons,
-    ) -> u64 {
+    /// that have not begun to leave.
+    fn cut(&mut self, segment: &mut Segment, excess: usize, commons: &mut Commons) -> u64 {
         let begun = segment.begun();
         let (rest, len) = (segment.rest(), segment.len());
         let keep = len.saturating_sub(excess).max(begun);
         let (mut boundary, mut cut_at, mut dropped) = (begun, begun, 0);
-        let (mut control, mut pong) = (Vec::new(), &[][..]);
+        let mut control = Vec::new();
         while boundary < len {
             let next = boundary + frame_len(&rest[boundary..]);
             let frame = &rest[boundary..next];
             if next <= keep {
                 cut_at = next;
-            } else if frame[0] == PONG {
-                let coalesced = *has_pong || !pong.is_empty();
-                commons.tally.pongs_coalesced.add(coalesced.into());
-                pong = frame;
             } else if is_control(frame[0]) {
                 control.extend_from_slice(frame);
             } else {
                 dropped += 1;
             }
             boundary = next;
-        }
-        if !*has_pong && !pong.is_empty() {
-            control.extend_from_slice(pong);
-            *has_pong = true;
         }
         let removed = len - cut_at - control.len();
         self.bytes -= removed;
@@ -136,7 +117,7 @@ impl Outbox {
             let Some(topic) = self.segments[at].latest_of() else { continue };
             if seen.contains(&topic) {
                 let mut segment = mem::replace(&mut self.segments[at], Segment::NONE);
-                dropped += self.cut(&mut segment, usize::MAX, &mut true, commons);
+                dropped += self.cut(&mut segment, usize::MAX, commons);
                 self.segments[at] = segment;
             } else {
                 seen.push(topic);
