@@ -41,11 +41,26 @@ pub struct Config {
     /// How long a plain HTTP connection may wait between two requests. Default 15 s.
     pub keep_alive_timeout: Duration,
 
-    /// Bytes of a message's payload, all its frames together. Default 64 KiB. More closes the
-    /// connection with 1009, decided from the frame's header.
+    /// Bytes of a message's payload, all its frames together, inflated if it is compressed. Default
+    /// 64 KiB. More closes the connection with 1009: decided from the frame's header, and while
+    /// inflating at the first byte beyond.
     pub message_bytes_max: usize,
     /// Frames of one message, empty ones counted. Default 1,024. More closes with 1008.
     pub message_frames_max: u32,
+
+    /// Whether compression (permessage-deflate, RFC 7692) is agreed on with clients that offer it.
+    /// Default `true`.
+    #[cfg(feature = "deflate")]
+    pub deflate: bool,
+    /// Whether messages may refer back to earlier ones of their connection, where the client does
+    /// not forbid it. Default `false`: every message is compressed on its own, so that an idle
+    /// connection keeps nothing, and a publication is compressed once for all. With `true`, each
+    /// connection keeps up to 40 KiB, and compressing a short message takes several times as long.
+    #[cfg(feature = "deflate")]
+    pub deflate_context_takeover: bool,
+    /// A message of fewer bytes is sent as it is. Default 64: what is shorter hardly shrinks.
+    #[cfg(feature = "deflate")]
+    pub deflate_bytes_min: usize,
 
     /// Bytes that may wait to be sent to one connection, the message being added included.
     /// Default 256 KiB: the answers to one turn's input and one longest message always fit, so
@@ -131,6 +146,12 @@ impl Default for Config {
             keep_alive_timeout: Duration::from_secs(15),
             message_bytes_max: 64 * KIB,
             message_frames_max: 1024,
+            #[cfg(feature = "deflate")]
+            deflate: true,
+            #[cfg(feature = "deflate")]
+            deflate_context_takeover: false,
+            #[cfg(feature = "deflate")]
+            deflate_bytes_min: 64,
             send_queue_bytes_max: 256 * KIB,
             send_queues_bytes_max: 256 * MIB,
             connections_max: 1_000_000,

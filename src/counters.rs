@@ -78,6 +78,11 @@ counters! {
     upgrades,
     /// Text and binary messages received whole, however many frames each came in.
     messages_received,
+    /// Messages that came compressed (RFC 7692) and were inflated.
+    messages_inflated,
+    /// Messages that were compressed before they were sent (RFC 7692); a publication once, however
+    /// many subscribers take it so.
+    messages_deflated,
     /// Bytes read from connections: heads, frame headers and payloads.
     bytes_received,
     /// Messages queued for one connection by a direct send.

@@ -241,6 +241,8 @@ pub struct Events {
     pub(crate) filled: usize,
     /// Messages that came in more than one read, and so were assembled apart.
     pub(crate) assembled: Vec<Vec<u8>>,
+    /// Bytes of those messages.
+    assembled_bytes: usize,
 }
 
 impl Events {
@@ -263,18 +265,21 @@ impl Events {
     pub(crate) fn begin(&mut self, bytes: usize, recycle: impl FnMut(Vec<u8>)) {
         self.records.clear();
         self.assembled.drain(..).for_each(recycle);
-        self.filled = 0;
+        (self.filled, self.assembled_bytes) = (0, 0);
         if self.buffer.len() != bytes {
             self.buffer = vec![0; bytes].into();
         }
     }
 
+    /// Bytes that may still be received. Nothing once as much was assembled as the buffer holds:
+    /// a batch has to stay small, also where little input becomes long messages.
     pub(crate) fn room(&self) -> usize {
-        self.buffer.len() - self.filled
+        if self.assembled_bytes < self.buffer.len() { self.buffer.len() - self.filled } else { 0 }
     }
 
     /// Keeps an assembled payload for the length of this batch.
     pub(crate) fn keep(&mut self, payload: Vec<u8>) -> Span {
+        self.assembled_bytes += payload.len();
         self.assembled.push(payload);
         Span::Assembled((self.assembled.len() - 1) as u32)
     }

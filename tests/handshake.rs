@@ -114,7 +114,7 @@ fn pages_of_other_origins_are_refused() {
 fn the_101_has_what_was_agreed_on_and_nothing_else() {
     let server = TestServer::echo();
     let mut peer = server.connects();
-    let offers = "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
+    let offers = "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: x-unknown\r\n";
     peer.sends_bytes(handshake("/", offers));
     let head = peer.expects_upgrade().head;
     let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "deflate")]
+use super::deflate::Codec;
 use super::{outbox::Outbox, reader::Partial};
 use crate::{config::Config, counters::Tally};
 
@@ -39,6 +41,8 @@ pub(crate) struct Commons {
     pub(crate) now: Ticks,
     /// Bytes that wait to be sent in the whole process, a shared log counted once.
     pub(crate) queued_bytes: usize,
+    #[cfg(feature = "deflate")]
+    pub(super) codec: Codec,
     partials: Vec<Box<Partial>>,
     outboxes: Vec<Box<Outbox>>,
     buffers: Vec<Vec<u8>>,
@@ -51,6 +55,8 @@ impl Commons {
             tally,
             now: Ticks(0),
             queued_bytes: 0,
+            #[cfg(feature = "deflate")]
+            codec: Codec::default(),
             partials: Vec::new(),
             outboxes: Vec::new(),
             buffers: Vec::new(),

@@ -7,101 +7,40 @@
 //! `send`, `close`, `finish`; *outputs* are its outbox and what the inputs return.
 
 mod commons;
+#[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
+mod deflate;
 mod http;
 mod outbox;
 mod overflow;
 mod reader;
 mod segment;
+mod state;
 mod timeout;
 
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 pub(crate) use commons::{Commons, TICK, Ticks};
-pub(crate) use http::{Asked, allows_origin};
+pub(crate) use deflate::{Deflation, deflate_frames};
+pub(crate) use http::allows_origin;
 use http::{Http, Progress};
-pub(crate) use outbox::{Finished, Outbox, OutboxSlot};
-pub(crate) use reader::Partial;
+pub(crate) use outbox::{Finished, OutboxSlot};
 use reader::{End, Reader};
 pub(crate) use segment::{Log, release_log};
+pub(crate) use state::{Flushed, LastWords, Outcome, State};
 
 use crate::{
     event::{Cause, ConnId, Events, Message, Record, Span},
-    wire::{CloseCode, OpCode, Response, close_payload, encode_accept, encode_frame},
+    wire::{
+        CloseCode, OpCode, Response, close_payload, encode_accept, encode_frame, encode_message,
+    },
 };
-
-/// Where a connection is in its life.
-///
-/// ```text
-///            request            accept               close                    peer's Close
-/// Handshake ────────▶ Deciding ────────▶ Open ─────────────────▶ Closing ─────────────┐
-///   ▲   │ malformed       │ respond        │ peer's Close, failure, EOF               │
-///   │   ▼                 ▼                ▼                                          ▼
-///   └─ Responding ◀───────┘              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
-///  keep-alive  │                                                                      ▲
-///              └──────────────────────────(no keep-alive)─────────────────────────────┘
-/// ```
-///
-/// A reset, a deadline or a stuck peer leads from any state to `Closed`.
-#[derive(Debug)]
-pub(crate) enum State {
-    /// Collecting an HTTP request (RFC 6455 §4.2.1).
-    Handshake { http: Box<Http>, deadline: Ticks },
-    /// The application has the request and has not answered yet (§4.2.2).
-    Deciding { http: Box<Http>, asked: Box<Asked>, deadline: Ticks },
-    /// A plain HTTP answer is being written.
-    Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
-    /// Upgraded; frames flow both ways (§5).
-    Open { partial: Option<Box<Partial>> },
-    /// No further frame is read, but the application may be answering earlier ones of this batch:
-    /// our last words follow at the start of the next turn (§7.1.7).
-    Ending { last: LastWords },
-    /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2).
-    Closing { partial: Option<Box<Partial>>, cause: Cause, deadline: Ticks },
-    /// Flush, FIN, discard input for a bounded while (§7.1.1).
-    Draining { fin_sent: bool, discarded: usize, deadline: Ticks },
-    /// Terminal. The slot is freed at the start of the next turn.
-    Closed,
-}
-
-/// What is still to be said when no further frame is read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum LastWords {
-    /// §5.5.1: the peer's code echoed, or an empty Close for an empty one.
-    Echo(Option<u16>),
-    /// §7.1.7: the code of what it did wrong.
-    Fail(crate::wire::ProtocolError),
-    /// The peer is not listening any more.
-    Nothing,
-}
-
-/// What an input led to, for the hub to act on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The state is as before.
-    Same,
-    /// The state changed, and with it the deadline.
-    Changed,
-    /// The connection will deliver nothing more; its `Closed` event, if it was open, is recorded.
-    Over,
-    /// It is open and was idle for too long.
-    Idle,
-}
-
-/// What a finished write led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flushed {
-    /// Nothing further.
-    Idle,
-    /// The answer is out, and the next request may be read.
-    NextRequest,
-    /// Our last byte is out: shut down the writing side.
-    SendFin,
-}
 
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) state: State,
     pub(crate) outbox: OutboxSlot,
+    /// What was agreed on about compression.
+    pub(crate) deflation: Deflation,
     /// When its last byte came.
     pub(crate) last_heard: Ticks,
     /// When its last message came or went.
@@ -122,6 +61,7 @@ impl Connection {
         Self {
             state: State::Handshake { http: Box::new(Http::new(peer)), deadline },
             outbox: OutboxSlot::default(),
+            deflation: Deflation::default(),
             last_heard: commons.now,
             last_message: commons.now,
             kernel_full: false,
@@ -180,16 +120,24 @@ impl Connection {
             | State::Ending { .. }
             | State::Closed => return Outcome::Same,
         };
-        let outbox = &mut self.outbox;
-        let backlog = self.backlog;
         let before = events.records.len();
-        let mut reader = Reader { id, events, commons, outbox, backlog, quiet };
+        let mut reader = Reader {
+            id,
+            events,
+            commons,
+            outbox: &mut self.outbox,
+            deflation: &mut self.deflation,
+            backlog: self.backlog,
+            quiet,
+            inflated: 0,
+        };
         let read = reader.read(partial, input.start, input.end);
         if events.records.len() > before {
             self.last_message = commons.now;
         }
         match read {
-            Ok(()) => unchanged,
+            Ok(at) if at < input.end => Outcome::Unread { at },
+            Ok(_) => unchanged,
             Err(end) => self.end_reading(id, end, events, commons),
         }
     }
@@ -288,8 +236,13 @@ impl Connection {
         let State::Deciding { http, asked, .. } = &mut self.state else { return Vec::new() };
         let rest = mem::take(&mut http.buffer);
         if let Some(upgrade) = &asked.upgrade {
+            let (deflation, extension) = Deflation::negotiate(&asked.request, &commons.config);
+            self.deflation = deflation;
+            let subprotocol = subprotocol.unwrap_or_default();
             let outbox = self.outbox.or_spare(commons);
-            outbox.push(false, commons, |out| encode_accept(out, upgrade, subprotocol, headers));
+            outbox.push(false, commons, |out| {
+                encode_accept(out, upgrade, subprotocol, &extension, headers);
+            });
         }
         commons.tally.upgrades.add(1);
         self.last_message = commons.now;
@@ -321,15 +274,22 @@ impl Connection {
         self.state = State::Responding { http, keep_alive, deadline };
     }
 
-    /// Queues a message; the caller has checked that it may.
-    pub(crate) fn send(&mut self, message: Message<'_>, commons: &mut Commons) {
+    /// Queues a message, compressed if it `may_deflate` and that was agreed on; the caller has
+    /// checked that there is room.
+    pub(crate) fn send(&mut self, message: Message<'_>, may_deflate: bool, commons: &mut Commons) {
         let opcode = match message {
             Message::Text(_) => OpCode::Text,
             Message::Binary(_) => OpCode::Binary,
         };
         self.last_message = commons.now;
         let outbox = self.outbox.or_spare(commons);
-        outbox.push(true, commons, |out| encode_frame(out, opcode, message.as_bytes()));
+        let payload = message.as_bytes();
+        if may_deflate && let Some(deflated) = self.deflation.compress(payload, commons) {
+            outbox.push(true, commons, |out| encode_message(out, opcode, true, &deflated));
+            commons.recycle_buffer(deflated);
+        } else {
+            outbox.push(true, commons, |out| encode_message(out, opcode, false, payload));
+        }
     }
 
     /// Sends Close behind what is queued, if the connection is open (§7.1.2).

@@ -5,7 +5,7 @@
 //! alone waits beside the line and goes out at the next frame boundary (RFC 6455 §5.5.3: only the
 //! most recent Ping needs an answer).
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
 use super::{
     commons::Commons,
@@ -77,9 +77,9 @@ impl Outbox {
     }
 
     /// Appends a range of the log that topic `topic` is still writing.
-    pub(crate) fn push_pending(&mut self, topic: u32, start: usize, end: usize) {
+    pub(crate) fn push_pending(&mut self, topic: u32, frames: Range<u32>) {
         self.pendings += 1;
-        self.segments.push_back(Segment::Pending { topic, start, end });
+        self.segments.push_back(Segment::Pending { topic, frames });
     }
 
     /// Appends a range of a finished log, for a peer that `lags` or not.
@@ -106,7 +106,7 @@ impl Outbox {
         &mut self,
         lags: bool,
         commons: &mut Commons,
-        finish: impl Fn(u32, usize, usize) -> Finished<'a>,
+        finish: impl Fn(u32, Range<usize>) -> Finished<'a>,
     ) -> u64 {
         let mut replaced = 0;
         if mem::take(&mut self.pendings) == 0 {
@@ -116,11 +116,12 @@ impl Outbox {
         let is_pending = |segment: &Segment| matches!(segment, Segment::Pending { .. });
         let first = self.segments.iter().position(is_pending).unwrap_or(self.segments.len());
         for segment in self.segments.split_off(first) {
-            let Segment::Pending { topic, start, end } = segment else {
+            let Segment::Pending { topic, frames } = segment else {
                 self.segments.push_back(segment);
                 continue;
             };
-            let Finished { log, start, replaced: conflated } = finish(topic, start, end);
+            let frames = frames.start as usize..frames.end as usize;
+            let Finished { log, start, end, replaced: conflated } = finish(topic, frames);
             if let Some(conflated) = conflated {
                 replaced += conflated + self.drop_topic(log.topic, commons);
             }
@@ -229,6 +230,7 @@ impl Outbox {
 pub(crate) struct Finished<'a> {
     pub(crate) log: &'a Arc<Log>,
     pub(crate) start: usize,
+    pub(crate) end: usize,
     /// If only the topic's latest frame is kept: how many of the range it replaced.
     pub(crate) replaced: Option<u64>,
 }

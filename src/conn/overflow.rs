@@ -103,7 +103,8 @@ impl Outbox {
                 bytes.truncate(*start + cut_at);
                 bytes.extend_from_slice(&control);
             }
-            Segment::Shared { end, .. } | Segment::Pending { end, .. } => *end -= removed,
+            Segment::Shared { end, .. } => *end -= removed,
+            Segment::Pending { .. } => {}
         }
         dropped
     }

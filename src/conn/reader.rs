@@ -3,7 +3,7 @@
 
 use std::{mem, str};
 
-use super::{commons::Commons, outbox::OutboxSlot};
+use super::{commons::Commons, deflate::Deflation, outbox::OutboxSlot};
 use crate::{
     event::{ConnId, Events, Record, Span},
     wire::{
@@ -23,6 +23,8 @@ pub(crate) struct Partial {
     held_len: u8,
     frame: Option<Frame>,
     message: Option<Kind>,
+    /// The message is compressed: it is inflated and checked once it is whole.
+    deflated: bool,
     utf8: Utf8,
     frames: u32,
     assembly: Vec<u8>,
@@ -37,6 +39,7 @@ impl Default for Partial {
             held_len: 0,
             frame: None,
             message: None,
+            deflated: false,
             utf8: Utf8::default(),
             frames: 0,
             assembly: Vec::new(),
@@ -104,24 +107,29 @@ pub(super) struct Reader<'a> {
     pub(super) events: &'a mut Events,
     pub(super) commons: &'a mut Commons,
     pub(super) outbox: &'a mut OutboxSlot,
+    pub(super) deflation: &'a mut Deflation,
     /// Something waits to be sent that an earlier turn could not write.
     pub(super) backlog: bool,
     /// We sent Close (§5.5.1): frames are still checked, but neither delivered nor answered.
     pub(super) quiet: bool,
+    /// Bytes that were inflated so far.
+    pub(super) inflated: usize,
 }
 
 impl Reader<'_> {
     /// Reads `events.buffer[at..end]` to its last byte, or to the end of the connection's input.
+    /// Gives where it stopped, which is before `end` only if enough was inflated for one turn: a
+    /// kilobyte can become a megabyte.
     pub(super) fn read(
         &mut self,
         partial: &mut Option<Box<Partial>>,
         mut at: usize,
         end: usize,
-    ) -> Result<(), End> {
-        while at < end {
+    ) -> Result<usize, End> {
+        while at < end && !self.has_inflated_enough() {
             if partial.is_none() {
                 at = self.read_whole_frames(at, end)?;
-                if at == end {
+                if at == end || self.has_inflated_enough() {
                     break;
                 }
                 *partial = Some(self.commons.spare_partial());
@@ -138,18 +146,22 @@ impl Reader<'_> {
                 self.commons.recycle_partial(rested);
             }
         }
-        Ok(())
+        Ok(at)
+    }
+
+    fn has_inflated_enough(&self) -> bool {
+        self.inflated >= self.commons.config.read_bytes_per_turn
     }
 
     /// The usual case, with nothing held: reads frames that are messages or control frames of
     /// their own and lie whole in the buffer. Gives where the first other one begins.
     fn read_whole_frames(&mut self, mut at: usize, end: usize) -> Result<usize, End> {
-        let expect = Expect { message_open: false, rsv1: false };
-        while at < end {
+        let expect = Expect { message_open: false, rsv1: self.deflation.is_on() };
+        while at < end && !self.has_inflated_enough() {
             let Some((header, len)) = Header::decode(&self.events.buffer[at..end], expect)? else {
                 break;
             };
-            self.check_size(&header, 0)?;
+            self.check_size(&header, 0, header.rsv1)?;
             let start = at + len;
             let payload_len = header.payload_len as usize;
             if !header.fin || payload_len > end - start {
@@ -157,6 +169,13 @@ impl Reader<'_> {
             }
             at = start + payload_len;
             unmask(&mut self.events.buffer[start..at], header.mask, 0);
+            if header.rsv1 {
+                let mut message = self.commons.spare_buffer();
+                message.extend_from_slice(&self.events.buffer[start..at]);
+                let kind = if header.opcode == OpCode::Text { Kind::Text } else { Kind::Binary };
+                self.inflate(kind, message)?;
+                continue;
+            }
             let span = Span::Received { start: start as u32, end: at as u32 };
             match header.opcode {
                 OpCode::Text => {
@@ -185,7 +204,8 @@ impl Reader<'_> {
         let held = partial.held_len as usize;
         let taken = (HEADER_LEN_MAX - held).min(end - at);
         partial.held[held..held + taken].copy_from_slice(&self.events.buffer[at..at + taken]);
-        let expect = Expect { message_open: partial.message.is_some(), rsv1: false };
+        let expect =
+            Expect { message_open: partial.message.is_some(), rsv1: self.deflation.is_on() };
         let Some((header, len)) = Header::decode(&partial.held[..held + taken], expect)? else {
             partial.held_len = (held + taken) as u8;
             return Ok(at + taken);
@@ -215,6 +235,7 @@ impl Reader<'_> {
         if header.opcode != OpCode::Continuation {
             partial.utf8 = Utf8::default();
             partial.frames = 0;
+            partial.deflated = header.rsv1;
             if partial.assembly.capacity() == 0 {
                 partial.assembly = self.commons.spare_buffer();
             }
@@ -223,13 +244,15 @@ impl Reader<'_> {
         if partial.frames > self.commons.config.message_frames_max {
             return Err(ProtocolError::TooManyFrames.into());
         }
-        self.check_size(header, partial.assembly.len())
+        self.check_size(header, partial.assembly.len(), partial.deflated)
     }
 
     /// Decided from the header, before a byte of the payload is kept.
     #[inline]
-    fn check_size(&self, header: &Header, assembled: usize) -> Result<(), End> {
-        let room = self.commons.config.message_bytes_max.saturating_sub(assembled);
+    fn check_size(&self, header: &Header, assembled: usize, deflated: bool) -> Result<(), End> {
+        let max = self.commons.config.message_bytes_max;
+        let max = if deflated { Deflation::bytes_max(max) } else { max };
+        let room = max.saturating_sub(assembled);
         if header.payload_len > room as u64 && !header.opcode.is_control() {
             return Err(ProtocolError::MessageTooBig.into());
         }
@@ -252,7 +275,7 @@ impl Reader<'_> {
             partial.control_len += taken as u8;
         } else {
             partial.assembly.extend_from_slice(chunk);
-            if partial.message == Some(Kind::Text) {
+            if partial.message == Some(Kind::Text) && !partial.deflated {
                 // §8.1: at the first byte that no text can have, even inside a frame.
                 partial.utf8.push(chunk)?;
             }
@@ -284,6 +307,9 @@ impl Reader<'_> {
             OpCode::Text | OpCode::Binary | OpCode::Continuation if !frame.fin => {}
             OpCode::Text | OpCode::Binary | OpCode::Continuation => {
                 let Some(kind) = partial.message.take() else { return Ok(()) };
+                if partial.deflated {
+                    return self.inflate(kind, mem::take(&mut partial.assembly));
+                }
                 if kind == Kind::Text {
                     partial.utf8.finish()?;
                 }
@@ -297,6 +323,24 @@ impl Reader<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Inflates a message (RFC 7692 §7.2.2) and delivers it.
+    fn inflate(&mut self, kind: Kind, mut message: Vec<u8>) -> Result<(), End> {
+        if self.quiet {
+            self.commons.recycle_buffer(message);
+            self.deliver(kind, Span::Empty);
+            return Ok(());
+        }
+        let payload = self.deflation.inflate(&mut message, self.commons)?;
+        self.commons.recycle_buffer(message);
+        if kind == Kind::Text && str::from_utf8(&payload).is_err() {
+            return Err(ProtocolError::InvalidUtf8.into());
+        }
+        self.inflated += payload.len();
+        let span = self.events.keep(payload);
+        self.deliver(kind, span);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Pieces of an outbox: a connection's own bytes, or ranges of a topic's log.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::commons::Commons;
 use crate::{config::Overflow, wire::frame_len};
@@ -21,17 +21,18 @@ pub(super) enum Segment {
     Own { bytes: Vec<u8>, start: usize, framed: bool, lossy: bool },
     /// A range of a topic's log.
     Shared { log: Arc<Log>, start: usize, end: usize },
-    /// A range of the log that a topic is still writing in this turn (by the topic's index).
-    Pending { topic: u32, start: usize, end: usize },
+    /// Frames of the log that a topic is still writing in this turn (by the topic's index).
+    Pending { topic: u32, frames: Range<u32> },
 }
 
 impl Segment {
-    pub(super) const NONE: Segment = Segment::Pending { topic: 0, start: 0, end: 0 };
+    pub(super) const NONE: Segment = Segment::Pending { topic: 0, frames: 0..0 };
 
     pub(super) fn len(&self) -> usize {
         match self {
             Segment::Own { bytes, start, .. } => bytes.len() - start,
-            Segment::Shared { start, end, .. } | Segment::Pending { start, end, .. } => end - start,
+            Segment::Shared { start, end, .. } => end - start,
+            Segment::Pending { .. } => 0,
         }
     }
 
@@ -45,9 +46,8 @@ impl Segment {
 
     pub(super) fn skip(&mut self, n: usize) {
         match self {
-            Segment::Own { start, .. }
-            | Segment::Shared { start, .. }
-            | Segment::Pending { start, .. } => *start += n,
+            Segment::Own { start, .. } | Segment::Shared { start, .. } => *start += n,
+            Segment::Pending { .. } => {}
         }
     }
 

@@ -70,16 +70,16 @@ impl Hub {
         slot.flushed_in = self.flush.turn;
         let connection = &mut slot.connection;
         let lags = connection.kernel_full;
+        let deflated = connection.deflation.takes_shared();
         if let Some(outbox) = connection.outbox.get_mut() {
-            let finish = |topic, start, end| self.topics.finish(topic, start, end, lags);
+            let finish = |topic, frames| self.topics.finish(topic, frames, lags, deflated);
             let replaced = outbox.resolve(lags, &mut self.commons, finish);
             self.commons.tally.messages_conflated.add(replaced);
         }
         if news {
             connection.last_message = self.commons.now;
             for subscription in slot.topics.as_slice() {
-                let outbox = connection.outbox.or_spare(&mut self.commons);
-                self.topics.hand_over(*subscription, lags, outbox, &mut self.commons);
+                self.topics.hand_over(*subscription, connection, &mut self.commons);
             }
         }
         if connection.kernel_full {
@@ -171,6 +171,9 @@ impl Hub {
         }
         let Some(outbox) = slot.connection.outbox.get_mut() else { return };
         let dropped = outbox.drop_newest(keep_bytes, &mut self.commons);
+        if dropped > 0 {
+            slot.connection.deflation.forget_sent();
+        }
         self.commons.tally.messages_dropped_full.add(dropped);
         if outbox.bytes() - outbox.control_bytes() > keep_bytes {
             self.close_for(id, Cause::Overflow);

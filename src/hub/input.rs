@@ -110,7 +110,11 @@ impl Hub {
             self.act_on(id, outcome);
         }
         self.resumed.clear();
-        while self.replays.front().is_some_and(|(_, input)| input.len() <= events.room()) {
+        // What is set aside anew is for the next turn.
+        for _ in 0..self.replays.len() {
+            if self.replays.front().is_none_or(|(_, input)| input.len() > events.room()) {
+                break;
+            }
             let Some((id, input)) = self.replays.pop_front() else { break };
             let start = events.filled;
             let end = start + input.len();
@@ -210,7 +214,14 @@ impl Hub {
 
     fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let end = input.end;
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
+        if let Outcome::Unread { at } = outcome {
+            let mut unread = self.commons.spare_buffer();
+            unread.extend_from_slice(&events.buffer[at..end]);
+            slot.replaying = true;
+            self.replays.push_back((id, unread));
+        }
         if outcome == Outcome::Same {
             // A Pong may have been queued.
             if slot.connection.outbox.get().is_some() && !slot.connection.kernel_full {
@@ -240,7 +251,7 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         match outcome {
             Outcome::Same => {}
-            Outcome::Changed => {
+            Outcome::Changed | Outcome::Unread { .. } => {
                 Self::mark_dirty(slot, &mut self.dirty, id);
                 self.arm(id);
             }

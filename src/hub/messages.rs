@@ -94,7 +94,30 @@ impl Hub {
         id: ConnId,
         message: impl Into<Message<'m>>,
     ) -> Result<(), SendError> {
-        let message = message.into();
+        self.send_message(id, message.into(), true)
+    }
+
+    /// Queues a message as [`send`](Self::send) does, and never compressed: for secrets, whose
+    /// length must not tell what they have in common with what the peer chose (RFC 7692 §8).
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed<'m>(
+        &mut self,
+        id: ConnId,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), SendError> {
+        self.send_message(id, message.into(), false)
+    }
+
+    fn send_message(
+        &mut self,
+        id: ConnId,
+        message: Message<'_>,
+        may_deflate: bool,
+    ) -> Result<(), SendError> {
         let slot = Self::slot_mut(&mut self.slots, id).ok_or(SendError::Gone)?;
         let connection = &mut slot.connection;
         if !connection.is_open() {
@@ -115,12 +138,9 @@ impl Hub {
             return Err(SendError::ProcessFull);
         }
         for subscription in slot.topics.as_slice() {
-            if self.topics.has_news(*subscription) {
-                let outbox = connection.outbox.or_spare(&mut self.commons);
-                self.topics.take_so_far(*subscription, outbox, &self.commons);
-            }
+            self.topics.take_so_far(*subscription, connection, &mut self.commons);
         }
-        connection.send(message, &mut self.commons);
+        connection.send(message, may_deflate, &mut self.commons);
         self.commons.tally.messages_sent.add(1);
         Self::mark_dirty(slot, &mut self.dirty, id);
         Ok(())
@@ -172,8 +192,7 @@ impl Hub {
         };
         let subscription = slot.topics.as_slice()[at];
         if self.topics.has_news(subscription) {
-            let outbox = slot.connection.outbox.or_spare(&mut self.commons);
-            self.topics.take_so_far(subscription, outbox, &self.commons);
+            self.topics.take_so_far(subscription, &mut slot.connection, &mut self.commons);
             Self::mark_dirty(slot, &mut self.dirty, except);
         }
         let reached = self.publish_to(topic, message)?;
@@ -222,7 +241,8 @@ impl Hub {
         if slot.topics.as_slice().len() >= config.topics_per_connection_max {
             return Err(SubscribeError::TooManyTopics);
         }
-        self.topics.subscribe(topic, id.index, &mut slot.topics, config.overflow);
+        let deflates = slot.connection.deflation.takes_shared();
+        self.topics.subscribe(topic, id.index, &mut slot.topics, deflates, config.overflow);
         Ok(())
     }
 
@@ -233,11 +253,11 @@ impl Hub {
         let Some(at) = slot.topics.position_of(topic) else { return false };
         let subscription = slot.topics.as_slice()[at];
         if self.topics.has_news(subscription) {
-            let outbox = slot.connection.outbox.or_spare(&mut self.commons);
-            self.topics.take_so_far(subscription, outbox, &self.commons);
+            self.topics.take_so_far(subscription, &mut slot.connection, &mut self.commons);
             Self::mark_dirty(slot, &mut self.dirty, id);
         }
-        if let Some(moved) = self.topics.unsubscribe(&mut slot.topics, at)
+        let deflates = slot.connection.deflation.takes_shared();
+        if let Some(moved) = self.topics.unsubscribe(&mut slot.topics, at, deflates)
             && let Some(other) = self.slots.get_mut(moved.connection as usize)
         {
             moved.apply(&mut other.topics);
@@ -249,6 +269,16 @@ impl Hub {
     /// [`overflow`](crate::Config::overflow). Remembered for as long as the server lives, subscribers or not.
     pub fn set_topic_overflow(&mut self, topic: &str, overflow: Overflow) {
         self.topics.set_overflow(topic, overflow);
+    }
+
+    /// Sets whether a topic's messages may be sent compressed; they may if nothing is said.
+    /// Remembered for as long as the server lives, subscribers or not.
+    ///
+    /// Do not compress what holds a secret beside text that a stranger chose: the length would tell
+    /// of what they have in common (RFC 7692 §8).
+    #[cfg(feature = "deflate")]
+    pub fn set_topic_deflate(&mut self, topic: &str, may_deflate: bool) {
+        self.topics.set_deflate(topic, may_deflate);
     }
 
     /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued: a Close frame

@@ -15,6 +15,7 @@ mod input;
 mod messages;
 mod time;
 mod topics;
+mod turn_log;
 mod wheel;
 
 use std::{
@@ -215,16 +216,14 @@ impl Hub {
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         let mut subscriptions = std::mem::take(&mut slot.topics);
+        let deflates = slot.connection.deflation.takes_shared();
         if take {
             for subscription in subscriptions.as_slice() {
-                if self.topics.has_news(*subscription) {
-                    let outbox = slot.connection.outbox.or_spare(&mut self.commons);
-                    self.topics.take_so_far(*subscription, outbox, &self.commons);
-                }
+                self.topics.take_so_far(*subscription, &mut slot.connection, &mut self.commons);
             }
         }
         while let Some(last) = subscriptions.as_slice().len().checked_sub(1) {
-            if let Some(moved) = self.topics.unsubscribe(&mut subscriptions, last)
+            if let Some(moved) = self.topics.unsubscribe(&mut subscriptions, last, deflates)
                 && let Some(other) = self.slots.get_mut(moved.connection as usize)
             {
                 moved.apply(&mut other.topics);

@@ -4,17 +4,20 @@
 //! subscriber takes one shared range of the log, from its cursor to the end. Subscriber lists and
 //! the connections' own lists point at each other, so that leaving is O(1).
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    ops::Range,
+    sync::Arc,
+};
 
 use slab::Slab;
 
+use super::turn_log::TurnLog;
 use crate::{
     config::Overflow,
-    conn::{Commons, Finished, Log, Outbox, release_log},
+    conn::{Commons, Connection, Finished},
 };
-
-/// Frame ends for which a topic keeps room from turn to turn.
-const SPARE_ENDS: usize = 1024;
 
 /// One subscription, seen from its connection.
 #[derive(Clone, Copy, Debug)]
@@ -102,26 +105,23 @@ pub(super) struct Topic {
     serial: u64,
     overflow: Overflow,
     subscribers: Vec<Subscriber>,
+    /// How many of them take its messages compressed.
+    deflating: u32,
+    /// Its messages may be sent compressed.
+    may_deflate: bool,
     /// The number of the log's first frame.
     base: u64,
-    /// Where each frame of the log ends.
-    ends: Vec<u32>,
-    frames: Vec<u8>,
-    /// The log of this turn, while it is handed out.
-    sealed: Option<Arc<Log>>,
+    log: TurnLog,
 }
 
 impl Topic {
     fn next_number(&self) -> u64 {
-        self.base + self.ends.len() as u64
+        self.base + self.log.len() as u64
     }
 
-    /// The range of the log from a frame's number to the end: bytes, and how many frames.
-    fn range_from(&self, cursor: u64) -> (usize, usize, u64) {
-        let skip = cursor.saturating_sub(self.base) as usize;
-        let start = if skip == 0 { 0 } else { self.ends[skip - 1] as usize };
-        let end = self.ends.last().map_or(0, |end| *end as usize);
-        (start, end, (self.ends.len() - skip) as u64)
+    /// What of the log is from a frame's number on.
+    fn range_from(&self, cursor: u64) -> Range<usize> {
+        cursor.saturating_sub(self.base) as usize..self.log.len()
     }
 }
 
@@ -132,6 +132,8 @@ pub(super) struct Topics {
     /// Topics with a log in this turn.
     dirty: Vec<u32>,
     overflows: HashMap<Box<str>, Overflow>,
+    /// Topics that are not to be compressed.
+    plain: HashSet<Box<str>>,
     next_serial: u64,
 }
 
@@ -142,6 +144,7 @@ impl Topics {
             topics: Slab::new(),
             dirty: Vec::new(),
             overflows: HashMap::new(),
+            plain: HashSet::new(),
             next_serial: 0,
         }
     }
@@ -171,6 +174,18 @@ impl Topics {
         }
     }
 
+    #[cfg(feature = "deflate")]
+    pub(super) fn set_deflate(&mut self, name: &str, may_deflate: bool) {
+        if may_deflate {
+            self.plain.remove(name);
+        } else {
+            self.plain.insert(name.into());
+        }
+        if let Some(topic) = self.find(name) {
+            self.topics[topic as usize].may_deflate = may_deflate;
+        }
+    }
+
     /// Adds a subscription that the connection does not have yet; what was published before is
     /// not for it.
     pub(super) fn subscribe(
@@ -178,6 +193,7 @@ impl Topics {
         name: &str,
         connection: u32,
         subscriptions: &mut Subscriptions,
+        deflates: bool,
         default: Overflow,
     ) {
         let topic = self.find(name).unwrap_or_else(|| self.create(name, default));
@@ -186,21 +202,23 @@ impl Topics {
         subscriptions.push(Subscription { topic, position: entry.subscribers.len() as u32 });
         let cursor = entry.next_number();
         entry.subscribers.push(Subscriber { connection, position, cursor });
+        entry.deflating += u32::from(deflates);
     }
 
     fn create(&mut self, name: &str, default: Overflow) -> u32 {
         let name: Arc<str> = name.into();
         let overflow = self.overflows.get(&*name).copied().unwrap_or(default);
+        let may_deflate = !self.plain.contains(&*name);
         self.next_serial += 1;
         let topic = self.topics.insert(Topic {
             name: Arc::clone(&name),
             serial: self.next_serial,
             overflow,
             subscribers: Vec::new(),
+            deflating: 0,
+            may_deflate,
             base: 0,
-            ends: Vec::new(),
-            frames: Vec::new(),
-            sealed: None,
+            log: TurnLog::default(),
         }) as u32;
         self.by_name.insert(name, topic);
         topic
@@ -212,6 +230,7 @@ impl Topics {
         &mut self,
         subscriptions: &mut Subscriptions,
         at: usize,
+        deflates: bool,
     ) -> Option<Moved> {
         let Subscription { topic, position } = subscriptions.as_slice()[at];
         subscriptions.swap_remove(at);
@@ -222,12 +241,13 @@ impl Topics {
         }
         let entry = &mut self.topics[topic as usize];
         entry.subscribers.swap_remove(position as usize);
+        entry.deflating -= u32::from(deflates);
         let moved = entry.subscribers.get(position as usize).map(|subscriber| Moved {
             connection: subscriber.connection,
             at: subscriber.position as usize,
             position,
         });
-        if entry.subscribers.is_empty() && entry.ends.is_empty() {
+        if entry.subscribers.is_empty() && entry.log.is_empty() {
             self.remove(topic);
         } else if entry.subscribers.capacity() > 4 * entry.subscribers.len().max(4) {
             entry.subscribers.shrink_to(2 * entry.subscribers.len());
@@ -252,23 +272,13 @@ impl Topics {
         commons: &mut Commons,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let entry = &mut self.topics[topic as usize];
-        let max = commons.config.send_queues_bytes_max;
-        if commons.queued_bytes.saturating_add(len) > max
-            || entry.frames.len() + len > u32::MAX as usize
-        {
-            return false;
-        }
-        if entry.ends.is_empty() {
+        let log = &mut self.topics[topic as usize].log;
+        let first = log.is_empty();
+        let taken = log.push(len, commons, encode);
+        if first && taken {
             self.dirty.push(topic);
-            if entry.frames.capacity() == 0 {
-                entry.frames = commons.spare_buffer();
-            }
         }
-        encode(&mut entry.frames);
-        entry.ends.push(entry.frames.len() as u32);
-        commons.queued_bytes += len;
-        true
+        taken
     }
 
     /// Hands the connection what the topic's log has for it so far, so that what is queued next
@@ -276,25 +286,26 @@ impl Topics {
     pub(super) fn take_so_far(
         &mut self,
         subscription: Subscription,
-        outbox: &mut Outbox,
-        commons: &Commons,
+        connection: &mut Connection,
+        commons: &mut Commons,
     ) {
         let entry = &mut self.topics[subscription.topic as usize];
-        let next = entry.next_number();
         let cursor = entry.subscribers[subscription.position as usize].cursor;
-        if cursor < next && !entry.ends.is_empty() {
-            let (start, end, frames) = entry.range_from(cursor);
-            outbox.push_pending(subscription.topic, start, end);
-            commons.tally.deliveries.add(frames);
+        let frames = entry.range_from(cursor);
+        if !frames.is_empty() {
+            commons.tally.deliveries.add(frames.len() as u64);
+            let frames = frames.start as u32..frames.end as u32;
+            connection.outbox.or_spare(commons).push_pending(subscription.topic, frames);
+            connection.deflation.forget_sent();
         }
-        entry.subscribers[subscription.position as usize].cursor = next;
+        entry.subscribers[subscription.position as usize].cursor = entry.next_number();
     }
 
     /// Whether the topic's log holds something that this subscriber has not taken.
     pub(super) fn has_news(&self, subscription: Subscription) -> bool {
         let entry = &self.topics[subscription.topic as usize];
         let subscriber = &entry.subscribers[subscription.position as usize];
-        !entry.ends.is_empty() && subscriber.cursor < entry.next_number()
+        !entry.log.is_empty() && subscriber.cursor < entry.next_number()
     }
 
     /// Leaves the newest frame out for this subscriber, who has taken everything before it.
@@ -310,14 +321,8 @@ impl Topics {
     pub(super) fn seal(&mut self, commons: &mut Commons) {
         for &topic in &self.dirty {
             let entry = &mut self.topics[topic as usize];
-            let mut frames = mem::take(&mut entry.frames);
-            if frames.capacity() > 2 * frames.len() + 64 {
-                // Whoever lags keeps the log: it must not be larger than it says.
-                let exact = frames.as_slice().to_vec();
-                commons.recycle_buffer(mem::replace(&mut frames, exact));
-            }
-            let log = Log { frames, topic: entry.serial, overflow: entry.overflow };
-            entry.sealed = Some(Arc::new(log));
+            let deflate = entry.may_deflate && entry.deflating > 0;
+            entry.log.seal(entry.serial, entry.overflow, deflate, commons);
         }
     }
 
@@ -334,16 +339,21 @@ impl Topics {
     }
 
     /// What a range that was taken of the log in this turn comes to, now that it is sealed.
-    pub(super) fn finish(&self, topic: u32, start: usize, end: usize, lags: bool) -> Finished<'_> {
+    pub(super) fn finish(
+        &self,
+        topic: u32,
+        mut frames: Range<usize>,
+        lags: bool,
+        deflated: bool,
+    ) -> Finished<'_> {
         let entry = &self.topics[topic as usize];
-        let log = entry.sealed.as_ref().expect("a pending range has a sealed log");
-        if !lags || entry.overflow != Overflow::KeepLatest {
-            return Finished { log, start, replaced: None };
+        let mut replaced = None;
+        if lags && entry.overflow == Overflow::KeepLatest {
+            replaced = Some(frames.len() as u64 - 1);
+            frames.start = frames.end - 1;
         }
-        let frames_to = |bytes: usize| entry.ends.partition_point(|end| *end as usize <= bytes);
-        let (before, latest) = (frames_to(start), frames_to(end) - 1);
-        let start = latest.checked_sub(1).map_or(0, |at| entry.ends[at] as usize);
-        Finished { log, start, replaced: Some((latest - before) as u64) }
+        let (log, start, end) = entry.log.bytes(frames, deflated);
+        Finished { log, start, end, replaced }
     }
 
     /// Hands the connection the rest of the topic's sealed log. A subscriber that lags keeps only
@@ -351,26 +361,27 @@ impl Topics {
     pub(super) fn hand_over(
         &mut self,
         subscription: Subscription,
-        lags: bool,
-        outbox: &mut Outbox,
+        connection: &mut Connection,
         commons: &mut Commons,
     ) {
         let entry = &mut self.topics[subscription.topic as usize];
-        let Some(log) = &entry.sealed else { return };
-        let cursor = entry.subscribers[subscription.position as usize].cursor;
-        let (mut start, end, mut frames) = entry.range_from(cursor);
+        let subscriber = &entry.subscribers[subscription.position as usize];
+        let mut frames = entry.range_from(subscriber.cursor);
         entry.subscribers[subscription.position as usize].cursor = entry.next_number();
-        if frames == 0 {
+        if frames.is_empty() || !entry.log.is_sealed() {
             return;
         }
+        let lags = connection.kernel_full;
+        let outbox = connection.outbox.or_spare(commons);
         if lags && entry.overflow == Overflow::KeepLatest {
             let before = outbox.drop_topic(entry.serial, commons);
-            commons.tally.messages_conflated.add(before + frames - 1);
-            start = entry.ends.len().checked_sub(2).map_or(0, |at| entry.ends[at] as usize);
-            frames = 1;
+            commons.tally.messages_conflated.add(before + frames.len() as u64 - 1);
+            frames.start = frames.end - 1;
         }
+        commons.tally.deliveries.add(frames.len() as u64);
+        let (log, start, end) = entry.log.bytes(frames, connection.deflation.takes_shared());
         outbox.push_shared(log, start, end, lags, commons);
-        commons.tally.deliveries.add(frames);
+        connection.deflation.forget_sent();
     }
 
     /// Gives up the logs of this turn; they live on where they wait to be sent.
@@ -379,11 +390,7 @@ impl Topics {
         for topic in dirty.drain(..) {
             let entry = &mut self.topics[topic as usize];
             entry.base = entry.next_number();
-            entry.ends.clear();
-            entry.ends.shrink_to(SPARE_ENDS);
-            if let Some(log) = entry.sealed.take() {
-                release_log(log, commons);
-            }
+            entry.log.clear(commons);
             if entry.subscribers.is_empty() {
                 self.remove(topic);
             }

@@ -81,7 +81,9 @@ pub enum ProtocolError {
     CloseCodeInvalid(u16),
     /// Text, or a close reason, that is not UTF-8 (§8.1).
     InvalidUtf8,
-    /// The message is longer than `message_bytes_max` (§10.4).
+    /// A compressed message that cannot be inflated (RFC 7692 §7.2.2).
+    InvalidDeflate,
+    /// The message is longer than `message_bytes_max` (§10.4), inflated if it is compressed.
     MessageTooBig,
     /// The message has more frames than `message_frames_max` (§10.4).
     TooManyFrames,
@@ -102,7 +104,7 @@ impl ProtocolError {
             | ProtocolError::ContinuationExpected
             | ProtocolError::ClosePayloadOneByte
             | ProtocolError::CloseCodeInvalid(_) => CloseCode::PROTOCOL_ERROR,
-            ProtocolError::InvalidUtf8 => CloseCode::INVALID_DATA,
+            ProtocolError::InvalidUtf8 | ProtocolError::InvalidDeflate => CloseCode::INVALID_DATA,
             ProtocolError::MessageTooBig => CloseCode::TOO_BIG,
             ProtocolError::TooManyFrames => CloseCode::POLICY,
         }
@@ -134,6 +136,7 @@ impl fmt::Display for ProtocolError {
                 return write!(f, "close code {code} must not be sent (RFC 6455 §7.4)");
             }
             ProtocolError::InvalidUtf8 => "text is not valid UTF-8 (RFC 6455 §8.1)",
+            ProtocolError::InvalidDeflate => "message cannot be inflated (RFC 7692 §7.2.2)",
             ProtocolError::MessageTooBig => "message is longer than message_bytes_max",
             ProtocolError::TooManyFrames => "message has more frames than message_frames_max",
         })
@@ -303,6 +306,7 @@ mod tests {
             (ClosePayloadOneByte, 1002, "§5.5.1"),
             (CloseCodeInvalid(1005), 1002, "close code 1005 "),
             (InvalidUtf8, 1007, "§8.1"),
+            (InvalidDeflate, 1007, "RFC 7692 §7.2.2"),
             (MessageTooBig, 1009, "message_bytes_max"),
             (TooManyFrames, 1008, "message_frames_max"),
         ] {

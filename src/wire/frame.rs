@@ -173,8 +173,15 @@ pub fn encode_header(out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, p
 /// Appends a whole frame to a client: final, without RSV1.
 #[inline]
 pub fn encode_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    encode_message(out, opcode, false, payload);
+}
+
+/// Appends a whole frame to a client: final, and with RSV1 if its payload is compressed (RFC 7692
+/// §6.1).
+#[inline]
+pub fn encode_message(out: &mut Vec<u8>, opcode: OpCode, deflated: bool, payload: &[u8]) {
     out.reserve(encoded_len(payload.len()));
-    encode_header(out, opcode, true, false, payload.len());
+    encode_header(out, opcode, true, deflated, payload.len());
     out.extend_from_slice(payload);
 }
 
@@ -205,6 +212,17 @@ pub fn frame_len(bytes: &[u8]) -> usize {
         _ => return bytes.len(),
     };
     encoded_len(len)
+}
+
+/// What a whole frame to a client is, and what it carries; `None` if it is none.
+#[cfg(feature = "deflate")]
+pub fn open_frame(frame: &[u8]) -> Option<(OpCode, &[u8])> {
+    let header_len = match frame.get(1)? {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    Some((OpCode::from_bits(frame[0] & 0x0F)?, frame.get(header_len..)?))
 }
 
 #[cfg(test)]

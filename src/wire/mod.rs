@@ -11,6 +11,9 @@
 
 mod authority;
 pub mod close;
+#[cfg(feature = "deflate")]
+pub mod deflate;
+pub mod extensions;
 pub mod frame;
 pub mod http;
 pub mod mask;
@@ -18,7 +21,15 @@ pub mod upgrade;
 pub mod utf8;
 
 pub use close::{CloseCode, ProtocolError, close_payload, decode_close};
-pub use frame::{Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encoded_len, frame_len};
+#[cfg(feature = "deflate")]
+pub use deflate::{Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BYTES_MAX, negotiate};
+#[cfg(feature = "deflate")]
+pub use extensions::parse_extensions;
+#[cfg(feature = "deflate")]
+pub use frame::open_frame;
+pub use frame::{
+    Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encode_message, encoded_len, frame_len,
+};
 pub(crate) use http::check_header;
 pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, parse_head};
 pub use mask::unmask;

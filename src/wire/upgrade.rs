@@ -2,6 +2,7 @@
 //! to why it is refused.
 
 use super::authority::Authority;
+use super::extensions::parse_extensions;
 use super::http::{self, Request};
 use crate::config::Origins;
 use base64::Engine;
@@ -64,6 +65,8 @@ pub enum Refusal {
     KeyInvalid,
     /// 400: `Sec-WebSocket-Protocol` is no list of different tokens (§4.1(10), §11.3.4).
     SubprotocolInvalid,
+    /// 400: `Sec-WebSocket-Extensions` is no list of extensions (§9.1).
+    ExtensionsInvalid,
     /// 400: the request has a body, which would be taken for frames.
     BodyPresent,
 }
@@ -78,6 +81,7 @@ impl Refusal {
             | Refusal::ConnectionMissing
             | Refusal::KeyInvalid
             | Refusal::SubprotocolInvalid
+            | Refusal::ExtensionsInvalid
             | Refusal::BodyPresent => 400,
         }
     }
@@ -95,6 +99,7 @@ impl Refusal {
             | Refusal::ConnectionMissing
             | Refusal::KeyInvalid
             | Refusal::SubprotocolInvalid
+            | Refusal::ExtensionsInvalid
             | Refusal::BodyPresent => &[],
         }
     }
@@ -112,6 +117,9 @@ impl fmt::Display for Refusal {
             Refusal::SubprotocolInvalid => {
                 "Sec-WebSocket-Protocol must be a list of different tokens."
             }
+            Refusal::ExtensionsInvalid => {
+                "Sec-WebSocket-Extensions must be a list of extensions (RFC 6455, section 9.1)."
+            }
             Refusal::BodyPresent => "A WebSocket handshake must not have a body.",
         })
     }
@@ -122,8 +130,8 @@ impl Error for Refusal {}
 /// Reads a request as an opening handshake; `Ok(None)` if it does not ask for one.
 ///
 /// It asks for one if `Upgrade` lists `websocket`, in any version, or if there is a
-/// `Sec-WebSocket-Key` or a `Sec-WebSocket-Version`. Extensions are ignored, as a server may
-/// (§9.1), and the origin is for [`origin_allowed`].
+/// `Sec-WebSocket-Key` or a `Sec-WebSocket-Version`. What the offered extensions mean is for
+/// whoever knows them, and the origin is for [`origin_allowed`].
 ///
 /// # Errors
 ///
@@ -153,6 +161,9 @@ pub fn upgrade(request: &Request) -> Result<Option<Upgrade>, Refusal> {
         return Err(Refusal::KeyInvalid);
     }
     check_subprotocols(request)?;
+    if parse_extensions(request.header_all("sec-websocket-extensions")).is_err() {
+        return Err(Refusal::ExtensionsInvalid);
+    }
     if request.content_length() > 0 {
         return Err(Refusal::BodyPresent);
     }
@@ -205,14 +216,15 @@ pub fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
 
 /// Appends the 101 that completes the handshake (§4.2.2(5)).
 ///
-/// `subprotocol` has to be one that the client offered. `extra` are more header fields; those that
+/// `subprotocol` and `extension` have to be what the client offered, or empty. `extra` are more header fields; those that
 /// the handshake sets itself and those that [`Response::header`](super::Response::header) would
 /// refuse are left out, and so is a subprotocol that is not a token: nothing that is passed here can
 /// break the response apart.
 pub fn encode_accept(
     out: &mut Vec<u8>,
     upgrade: &Upgrade,
-    subprotocol: Option<&str>,
+    subprotocol: &str,
+    extension: &str,
     extra: &[(&str, &str)],
 ) {
     out.extend_from_slice(
@@ -228,8 +240,11 @@ pub fn encode_accept(
             out.extend_from_slice(part.as_bytes());
         }
     };
-    if let Some(name) = subprotocol.filter(|name| http::is_token(name.as_bytes())) {
-        field("Sec-WebSocket-Protocol", name);
+    if http::is_token(subprotocol.as_bytes()) {
+        field("Sec-WebSocket-Protocol", subprotocol);
+    }
+    if !extension.is_empty() {
+        field("Sec-WebSocket-Extensions", extension);
     }
     for (name, value) in extra {
         let ours = name.eq_ignore_ascii_case("upgrade")

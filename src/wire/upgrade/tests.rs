@@ -338,11 +338,15 @@ fn subprotocols_must_be_different_tokens() {
     }
 }
 
-/// H10: extensions are not negotiated, so nothing in the field matters.
+/// §9.1: what the grammar does not produce fails the handshake; what it means does not matter here.
 #[test]
-fn extensions_are_ignored() {
-    for value in ["", "x", "permessage-deflate; a=\"b\\\"\"", ";;;=", "\"", "\u{e9}"] {
-        assert_eq!(field("Sec-WebSocket-Extensions", &[value, value]), ACCEPTED, "{value}");
+fn extensions_have_to_be_a_list() {
+    for values in [&["x"][..], &["permessage-deflate; a=\"b\""], &["a", ",, b;c=d"]] {
+        assert_eq!(field("Sec-WebSocket-Extensions", values), ACCEPTED, "{values:?}");
+    }
+    let refused = Outcome::Refused(Refusal::ExtensionsInvalid);
+    for values in [&[""][..], &[";;;="], &["\""], &["\u{e9}"], &["a", "b;"], &["a;b=\"c d\""]] {
+        assert_eq!(field("Sec-WebSocket-Extensions", values), refused, "{values:?}");
     }
 }
 

@@ -14,7 +14,13 @@ fn accept(key: &str) -> Upgrade {
 
 fn encode(subprotocol: Option<&str>, extra: &[(&str, &str)]) -> String {
     let mut out = Vec::new();
-    encode_accept(&mut out, &accept("dGhlIHNhbXBsZSBub25jZQ=="), subprotocol, extra);
+    encode_accept(
+        &mut out,
+        &accept("dGhlIHNhbXBsZSBub25jZQ=="),
+        subprotocol.unwrap_or_default(),
+        "",
+        extra,
+    );
     String::from_utf8(out).unwrap()
 }
 

@@ -1,0 +1,185 @@
+//! permessage-deflate on one connection (RFC 7692). By default no connection has a compressor or a
+//! window: each message stands alone, and all connections share one compressor and one inflater.
+
+use super::commons::Commons;
+use crate::{
+    config::Config,
+    wire::{
+        Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, WINDOW_BYTES_MAX,
+        encode_message, frame_len, negotiate, open_frame, parse_extensions,
+    },
+};
+
+/// How far back our messages refer with context takeover. The compressor has to read it before each
+/// message: a longer history costs more time than it saves bytes.
+const HISTORY_BYTES: usize = 8 * 1024;
+
+/// What all connections share.
+#[derive(Debug, Default)]
+pub(super) struct Codec {
+    deflater: Deflater,
+    inflater: Inflater,
+}
+
+/// What one connection agreed on.
+#[derive(Debug, Default)]
+pub(crate) enum Deflation {
+    #[default]
+    Off,
+    /// Each message is compressed on its own, in both directions.
+    Alone {
+        window_bits: u8,
+    },
+    Takeover(Box<Takeover>),
+}
+
+/// For context takeover: the ends of what went before.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    window_bits: u8,
+    /// The end of what we sent compressed; `None` if each message is to stand alone.
+    sent: Option<Vec<u8>>,
+    /// The end of what came compressed; `None` if each message stands alone.
+    received: Option<Vec<u8>>,
+}
+
+impl Deflation {
+    /// Chooses among what the request offers. Gives the extension as it is to be answered, too.
+    pub(super) fn negotiate(request: &Request, config: &Config) -> (Deflation, String) {
+        let offers = parse_extensions(request.header_all("sec-websocket-extensions"));
+        let agreement = config
+            .deflate
+            .then(|| offers.ok())
+            .flatten()
+            .and_then(|offers| negotiate(&offers, config.deflate_context_takeover));
+        let Some(agreement) = agreement else { return (Deflation::Off, String::new()) };
+        let window_bits = agreement.server_window_bits();
+        let sent = (!agreement.server_no_context_takeover).then(Vec::new);
+        let received = (!agreement.client_no_context_takeover).then(Vec::new);
+        let deflation = if sent.is_none() && received.is_none() {
+            Deflation::Alone { window_bits }
+        } else {
+            Deflation::Takeover(Box::new(Takeover { window_bits, sent, received }))
+        };
+        (deflation, agreement.to_string())
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self, Deflation::Off)
+    }
+
+    /// Bytes that a compressed message may have on the wire, if it may have `bytes_max` inflated:
+    /// what compresses badly gets longer by an eighth, and by some bytes for each flush.
+    pub(crate) fn bytes_max(bytes_max: usize) -> usize {
+        bytes_max.saturating_add(bytes_max / 8).saturating_add(8 * 1024)
+    }
+
+    fn window_bits(&self) -> Option<u8> {
+        match self {
+            Deflation::Off => None,
+            Deflation::Alone { window_bits } => Some(*window_bits),
+            Deflation::Takeover(takeover) => Some(takeover.window_bits),
+        }
+    }
+
+    /// Whether it takes what a topic compressed for all: with the largest window.
+    pub(crate) fn takes_shared(&self) -> bool {
+        self.window_bits() == Some(WINDOW_BITS_MAX)
+    }
+
+    /// The message compressed, if that makes it shorter.
+    pub(super) fn compress(&mut self, payload: &[u8], commons: &mut Commons) -> Option<Vec<u8>> {
+        let window_bits = self.window_bits()?;
+        if payload.len() < commons.config.deflate_bytes_min {
+            return None;
+        }
+        let mut deflated = commons.spare_buffer();
+        let sent = match self {
+            Deflation::Takeover(takeover) => takeover.sent.as_mut(),
+            Deflation::Off | Deflation::Alone { .. } => None,
+        };
+        let history = sent.as_deref().map_or(&[][..], |sent| &sent[..]);
+        let deflater = &mut commons.codec.deflater;
+        if !deflater.compress(payload, history, window_bits, &mut deflated) {
+            commons.recycle_buffer(deflated);
+            return None;
+        }
+        if let Some(sent) = sent {
+            keep_end(sent, payload, HISTORY_BYTES.min(1 << window_bits));
+        }
+        commons.tally.messages_deflated.add(1);
+        Some(deflated)
+    }
+
+    /// Our next message must not refer to an earlier one: something else was sent between, or an
+    /// earlier one will not be sent.
+    pub(crate) fn forget_sent(&mut self) {
+        if let Deflation::Takeover(takeover) = self
+            && let Some(sent) = &mut takeover.sent
+        {
+            sent.clear();
+        }
+    }
+
+    /// Inflates a whole message; `message` is scratch afterwards.
+    pub(super) fn inflate(
+        &mut self,
+        message: &mut Vec<u8>,
+        commons: &mut Commons,
+    ) -> Result<Vec<u8>, ProtocolError> {
+        let received = match self {
+            Deflation::Takeover(takeover) => takeover.received.as_mut(),
+            Deflation::Off | Deflation::Alone { .. } => None,
+        };
+        let history = received.as_deref().map_or(&[][..], |received| &received[..]);
+        let config = &commons.config;
+        let mut payload = Vec::new();
+        commons.codec.inflater.inflate(
+            message,
+            history,
+            config.message_bytes_max,
+            config.message_frames_max,
+            &mut payload,
+        )?;
+        if let Some(received) = received {
+            keep_end(received, &payload, WINDOW_BYTES_MAX);
+        }
+        commons.tally.messages_inflated.add(1);
+        Ok(payload)
+    }
+}
+
+/// Keeps the last `max` bytes of what was there and what is new.
+fn keep_end(history: &mut Vec<u8>, new: &[u8], max: usize) {
+    let new = &new[new.len().saturating_sub(max)..];
+    let excess = (history.len() + new.len()).saturating_sub(max);
+    history.drain(..excess);
+    history.extend_from_slice(new);
+}
+
+/// Compresses each of the messages that a topic published, once for all who take them so; one that
+/// gets no shorter stays as it is. Gives the frames and where each ends.
+pub(crate) fn deflate_frames(frames: &[u8], commons: &mut Commons) -> (Vec<u8>, Vec<u32>) {
+    let (mut out, mut ends) = (Vec::new(), Vec::new());
+    let mut deflated = commons.spare_buffer();
+    let mut at = 0;
+    while at < frames.len() {
+        let frame = &frames[at..at + frame_len(&frames[at..])];
+        at += frame.len();
+        deflated.clear();
+        let deflater = &mut commons.codec.deflater;
+        if let Some((opcode, payload)) = open_frame(frame)
+            && payload.len() >= commons.config.deflate_bytes_min
+            && deflater.compress(payload, &[], WINDOW_BITS_MAX, &mut deflated)
+        {
+            commons.tally.messages_deflated.add(1);
+            encode_message(&mut out, opcode, true, &deflated);
+        } else {
+            out.extend_from_slice(frame);
+        }
+        ends.push(out.len() as u32);
+    }
+    commons.recycle_buffer(deflated);
+    (out, ends)
+}

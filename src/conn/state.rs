@@ -1,0 +1,79 @@
+//! The states of a connection, and what leads from one to the next.
+
+use super::{
+    commons::Ticks,
+    http::{Asked, Http},
+    reader::Partial,
+};
+use crate::{event::Cause, wire::ProtocolError};
+
+/// Where a connection is in its life.
+///
+/// ```text
+///            request            accept               close                    peer's Close
+/// Handshake ────────▶ Deciding ────────▶ Open ─────────────────▶ Closing ─────────────┐
+///   ▲   │ malformed       │ respond        │ peer's Close, failure, EOF               │
+///   │   ▼                 ▼                ▼                                          ▼
+///   └─ Responding ◀───────┘              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
+///  keep-alive  │                                                                      ▲
+///              └──────────────────────────(no keep-alive)─────────────────────────────┘
+/// ```
+///
+/// A reset, a deadline or a stuck peer leads from any state to `Closed`.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Collecting an HTTP request (RFC 6455 §4.2.1).
+    Handshake { http: Box<Http>, deadline: Ticks },
+    /// The application has the request and has not answered yet (§4.2.2).
+    Deciding { http: Box<Http>, asked: Box<Asked>, deadline: Ticks },
+    /// A plain HTTP answer is being written.
+    Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
+    /// Upgraded; frames flow both ways (§5).
+    Open { partial: Option<Box<Partial>> },
+    /// No further frame is read, but the application may be answering earlier ones of this batch:
+    /// our last words follow at the start of the next turn (§7.1.7).
+    Ending { last: LastWords },
+    /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2).
+    Closing { partial: Option<Box<Partial>>, cause: Cause, deadline: Ticks },
+    /// Flush, FIN, discard input for a bounded while (§7.1.1).
+    Draining { fin_sent: bool, discarded: usize, deadline: Ticks },
+    /// Terminal. The slot is freed at the start of the next turn.
+    Closed,
+}
+
+/// What is still to be said when no further frame is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LastWords {
+    /// §5.5.1: the peer's code echoed, or an empty Close for an empty one.
+    Echo(Option<u16>),
+    /// §7.1.7: the code of what it did wrong.
+    Fail(ProtocolError),
+    /// The peer is not listening any more.
+    Nothing,
+}
+
+/// What an input led to, for the hub to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The state is as before.
+    Same,
+    /// The state changed, and with it the deadline.
+    Changed,
+    /// The connection will deliver nothing more; its `Closed` event, if it was open, is recorded.
+    Over,
+    /// It is open and was idle for too long.
+    Idle,
+    /// The input from here on is for a later turn: enough was inflated in this one.
+    Unread { at: usize },
+}
+
+/// What a finished write led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Nothing further.
+    Idle,
+    /// The answer is out, and the next request may be read.
+    NextRequest,
+    /// Our last byte is out: shut down the writing side.
+    SendFin,
+}
