@@ -42,7 +42,9 @@
 //!
 //! # Features
 //!
-//! None is needed to embed a server. `server` builds the `pushloop` binary.
+//! None is needed to embed a server. `deflate` adds compressed messages (permessage-deflate, RFC 7692)
+//! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `server` builds
+//! the `pushloop` binary.
 
 mod config;
 mod conn;
