@@ -20,6 +20,9 @@ use std::time::Duration;
 pub struct Config {
     /// Which web pages may open a WebSocket here. Default: [`Origins::SameOrigin`].
     pub origins: Origins,
+    /// Which names this server answers to; a request for another gets 421. Default:
+    /// [`Hosts::Automatic`].
+    pub hosts: Hosts,
     /// What happens to a connection whose peer reads too slowly. Default: [`Overflow::Close`].
     /// [`Hub::set_topic_overflow`](crate::Hub::set_topic_overflow) sets it for one topic.
     pub overflow: Overflow,
@@ -137,6 +140,7 @@ impl Default for Config {
         const MIB: usize = 1024 * KIB;
         Self {
             origins: Origins::SameOrigin,
+            hosts: Hosts::Automatic,
             overflow: Overflow::Close,
             head_bytes_max: 8 * KIB,
             headers_max: 64,
@@ -190,6 +194,29 @@ pub enum Origins {
     /// tells). What is no origin matches no page.
     List(Vec<String>),
     /// Every page. Right for public data only.
+    Any,
+}
+
+/// Which hosts a request may be for (RFC 9110 §7.2), WebSocket or not.
+///
+/// A page can have its own name resolve to any address, this machine's too (DNS rebinding); its
+/// browser then takes it for a page of this server, and `Origin` and `Host` agree. That needs a name:
+/// IP addresses, `localhost` and what ends in `.localhost` are always answered, and so is HTTP/1.0
+/// without a `Host`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hosts {
+    /// No further name while every TCP listener is bound to a loopback address, where only programs
+    /// on this machine and the pages in its browsers come from. Any name otherwise, and over a
+    /// Unix-domain socket or a [`Net`](crate::Net) other than [`Mio`](crate::Mio): which names lead
+    /// there is not known.
+    #[default]
+    Automatic,
+    /// These names too, wherever it listens: `example.org` on any port, `example.org:8443` on one,
+    /// `*.example.org` for its subdomains ([`is_host`](crate::is_host) tells). A server behind a
+    /// reverse proxy lists the names that the proxy passes on.
+    List(Vec<String>),
+    /// Every name. Right if all who can reach the server may use it.
     Any,
 }
 

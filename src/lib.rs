@@ -65,7 +65,7 @@ struct Readme;
 pub use mio;
 
 pub use crate::{
-    config::{Config, Origins, Overflow},
+    config::{Config, Hosts, Origins, Overflow},
     counters::Counters,
     event::{ConnId, Event, Events, Iter, Message, Reason},
     handle::{Handle, HandleError},
@@ -73,5 +73,5 @@ pub use crate::{
         Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,
     },
     server::{Handler, Mio, Net, Ready, Server, Stream, Wake},
-    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_origin},
+    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},
 };

@@ -29,7 +29,7 @@ fn serve(arguments: &[&str]) -> (Process, String) {
 fn ask(mut stream: impl Read + Write, request_line: &str, fields: &str, body: &str) -> String {
     let len = body.len();
     let request = format!(
-        "{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len}\r\n\
+        "{request_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len}\r\n\
          {fields}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("the server reads");
@@ -103,7 +103,7 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         ("POST /%0a", "", 400),
         (&format!("POST /{long}"), "", 414),
         ("POST /scores", "Origin: http://elsewhere\r\n", 403),
-        ("POST /scores", "Origin: http://x\r\n", 200),
+        ("POST /scores", "Origin: http://localhost\r\n", 200),
         ("GET nowhere", "", 400),
     ] {
         let answer = ask_tcp(&address, request_line, fields, "");
@@ -116,8 +116,9 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         [("/", 404, "/scores"), (&format!("/{}", many.join(",")), 400, "topics_per_connection_max")]
     {
         let stream = TcpStream::connect(&address).expect("it accepts");
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n{upgrade}\r\n");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{upgrade}\r\n"
+        );
         (&stream).write_all(head.as_bytes()).expect("the server reads");
         let mut answer = String::new();
         (&stream).read_to_string(&mut answer).expect("the server answers and closes");
@@ -133,6 +134,40 @@ fn pages_of_an_allowed_origin_may_publish() {
     assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
     let refused = ask_tcp(&address, "POST /scores", "Origin: http://friend\r\n", "x");
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+}
+
+/// W9: a name leads to this machine that is not its own: a page's, or a proxy's.
+#[test]
+fn names_that_a_proxy_passes_on_have_to_be_allowed() {
+    let status = |address: &str, host: &str, request_line: &str| {
+        let stream = TcpStream::connect(address).expect("it accepts");
+        let head = format!("{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        (&stream).write_all(head.as_bytes()).expect("the server reads");
+        let mut answer = String::new();
+        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        let explained = !answer.starts_with("HTTP/1.1 421 ") || answer.contains("--allow-host");
+        assert!(explained, "{answer}");
+        answer[9..12].to_owned()
+    };
+    for (arguments, statuses) in [
+        (&[][..], ["200", "421", "421"]),
+        (&["--allow-host", "example.org"], ["200", "200", "421"]),
+        (&["--allow-host", "*.com", "--allow-host", "example.org"], ["200", "200", "421"]),
+        (&["--allow-host", "*"], ["200"; 3]),
+        (&["--listen", "0.0.0.0:0", "--anyone-may-publish"], ["200"; 3]),
+        (
+            &["--listen", "0.0.0.0:0", "--anyone-may-publish", "--allow-host", "example.org"],
+            ["200", "200", "421"],
+        ),
+    ] {
+        let (_server, address) = serve(arguments);
+        for (host, expected) in [&*address, "example.org", "evil.example"].iter().zip(statuses) {
+            assert_eq!(status(&address, host, "GET /"), expected, "{host} {arguments:?}");
+        }
+        assert_eq!(status(&address, "localhost", "POST /scores"), "200");
+        let publishes = if statuses[2] == "421" { "421" } else { "200" };
+        assert_eq!(status(&address, "evil.example", "POST /scores"), publishes);
+    }
 }
 
 #[test]

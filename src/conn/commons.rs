@@ -39,6 +39,8 @@ pub(crate) struct Commons {
     pub(crate) config: Config,
     pub(crate) tally: Arc<Tally>,
     pub(crate) now: Ticks,
+    /// All TCP listeners are bound to loopback addresses.
+    pub(crate) on_loopback: bool,
     /// Bytes that wait to be sent in the whole process, a shared log counted once.
     pub(crate) queued_bytes: usize,
     #[cfg(feature = "deflate")]
@@ -54,6 +56,7 @@ impl Commons {
             config,
             tally,
             now: Ticks(0),
+            on_loopback: false,
             queued_bytes: 0,
             #[cfg(feature = "deflate")]
             codec: Codec::default(),

@@ -7,7 +7,8 @@ use super::commons::Commons;
 use crate::{
     config::Config,
     wire::{
-        HeadScanner, HttpError, Request, Response, Upgrade, origin_allowed, parse_head, upgrade,
+        HeadScanner, HttpError, Request, Response, Upgrade, host_allowed, origin_allowed,
+        parse_head, upgrade,
     },
 };
 
@@ -31,6 +32,10 @@ pub(crate) struct Asked {
     /// Present if it asks for a WebSocket, and may have one.
     pub(crate) upgrade: Option<Upgrade>,
 }
+
+/// Whoever reads it has a proxy in front, or a name in /etc/hosts, and wants to know what to set.
+const HOST_REFUSED: &str = "this server does not answer to that Host: beside localhost and IP \
+     addresses, it answers to the names in Config::hosts (pushloop --allow-host NAME)\n";
 
 /// What the input so far amounts to.
 pub(super) enum Progress {
@@ -70,7 +75,7 @@ impl Http {
             }
         };
         commons.tally.requests.add(1);
-        match judge(&request, &commons.config) {
+        match judge(&request, commons) {
             Ok(upgrade) => {
                 let request = Arc::new(request);
                 Progress::Asked(Box::new(Asked { request, upgrade }))
@@ -110,8 +115,16 @@ impl Http {
     }
 }
 
-/// Whether the request may be a WebSocket (RFC 6455 §4.2), or what to answer instead.
-fn judge(request: &Request, config: &Config) -> Result<Option<Upgrade>, Response> {
+/// Whether the request is for this server, and may be a WebSocket (RFC 6455 §4.2), or what to answer
+/// instead.
+fn judge(request: &Request, commons: &Commons) -> Result<Option<Upgrade>, Response> {
+    let config = &commons.config;
+    // Over a Unix-domain socket comes a proxy, whatever listens beside it; it has no address.
+    let on_loopback = commons.on_loopback && request.peer().is_some();
+    if !host_allowed(&config.hosts, on_loopback, request.host()) {
+        // RFC 9110 §15.5.20.
+        return Err(Response::text(421, HOST_REFUSED));
+    }
     let upgrade = upgrade(request).map_err(Response::from)?;
     if upgrade.is_some() && !allows_origin(config, request) {
         // §4.2.2(4), §10.2.

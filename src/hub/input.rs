@@ -37,6 +37,11 @@ impl Hub {
         Some(id)
     }
 
+    /// Where the server listens: whether all its TCP listeners are bound to loopback addresses.
+    pub(crate) fn handle_listening(&mut self, on_loopback: bool) {
+        self.commons.on_loopback = on_loopback;
+    }
+
     /// The connection's slot is needed no more; `None` when there is no further one.
     pub(crate) fn next_closed(&mut self) -> Option<ConnId> {
         let id = self.closed.pop()?;

@@ -85,6 +85,16 @@ impl Mio {
         Token(self.listeners.len())
     }
 
+    /// Whether all TCP listeners are bound to loopback addresses.
+    fn is_on_loopback(&self) -> bool {
+        self.listeners.iter().all(|listener| match listener {
+            Listener::Tcp(listener) => {
+                listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            Listener::Unix(..) => true,
+        })
+    }
+
     fn listener(&self, listener: u32) -> io::Result<&Listener> {
         self.listeners.get(listener as usize).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
@@ -153,6 +163,7 @@ impl Server<Mio> {
         let token = self.net.next_listener();
         self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
         self.net.listeners.push(Listener::Tcp(listener));
+        self.hub.handle_listening(self.net.is_on_loopback());
         Ok(bound)
     }
 

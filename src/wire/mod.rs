@@ -15,6 +15,7 @@ pub mod close;
 pub mod deflate;
 pub mod extensions;
 pub mod frame;
+pub mod host;
 pub mod http;
 pub mod mask;
 pub mod upgrade;
@@ -30,6 +31,7 @@ pub use frame::open_frame;
 pub use frame::{
     Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encode_message, encoded_len, frame_len,
 };
+pub use host::{host_allowed, is_host};
 pub(crate) use http::check_header;
 pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, parse_head};
 pub use mask::unmask;

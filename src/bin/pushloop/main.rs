@@ -7,7 +7,7 @@ mod service;
 use std::{env, io, process::ExitCode, thread, time::Duration};
 
 use options::{Asked, Options};
-use pushloop::{Config, Handle, Origins, Server};
+use pushloop::{Config, Handle, Hosts, Origins, Server};
 use service::Service;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -49,6 +49,11 @@ fn serve(options: &Options) -> io::Result<()> {
         config.origins = Origins::Any;
     } else if !options.allow_origins.is_empty() {
         config.origins = Origins::List(options.allow_origins.clone());
+    }
+    if options.allow_hosts.iter().any(|host| host == "*") {
+        config.hosts = Hosts::Any;
+    } else if !options.allow_hosts.is_empty() {
+        config.hosts = Hosts::List(options.allow_hosts.clone());
     }
     let mut server = Server::new(config)?;
     // Nothing is said to be open before all is.

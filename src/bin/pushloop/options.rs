@@ -11,6 +11,10 @@ Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
   --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own;
                          '*' for every page; may be repeated
+  --allow-host NAME      answer requests for this name, besides localhost and IP addresses: the
+                         name that a proxy passes on, or '*.example.org'; '*' for every
+                         name; may be repeated [every name once listening beyond this
+                         machine]
   --anyone-may-publish   allow listening beyond this machine, where whoever can reach
                          the port can publish
   --help, --version
@@ -28,6 +32,7 @@ pub enum Listen {
 pub struct Options {
     pub listen: Vec<Listen>,
     pub allow_origins: Vec<String>,
+    pub allow_hosts: Vec<String>,
     pub anyone_may_publish: bool,
 }
 
@@ -53,6 +58,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             Long("allow-origin") => {
                 let value = parser.value().and_then(|value| value.string());
                 options.allow_origins.push(origin(&value.map_err(|error| error.to_string())?)?);
+            }
+            Long("allow-host") => {
+                let value = parser.value().and_then(|value| value.string());
+                options.allow_hosts.push(host(&value.map_err(|error| error.to_string())?)?);
             }
             Long("anyone-may-publish") => options.anyone_may_publish = true,
             Long("help") | Short('h') => return Ok(Asked::Help),
@@ -97,6 +106,15 @@ fn origin(value: &str) -> Result<String, String> {
     ))
 }
 
+fn host(value: &str) -> Result<String, String> {
+    if value == "*" || pushloop::is_host(value) {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "'{value}' is no host: NAME[:PORT] without a scheme, as in example.org, or '*.example.org', or '*'"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +148,11 @@ mod tests {
             assert!(error.contains("is no origin") && !error.contains('\n'), "{line}: {error}");
         }
         assert!(parsed("--allow-origin https://example.org/ --allow-origin *").is_ok());
+        for line in ["--allow-host http://a", "--allow-host a/b", "--allow-host a.*.b"] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.contains("is no host") && !error.contains('\n'), "{line}: {error}");
+        }
+        assert!(parsed("--allow-host a:80 --allow-host *.b --allow-host *").is_ok());
         for line in ["--listen", "--listen 80", "--listen unix:", "--listne x", "extra", "-x"] {
             let error = parsed(line).unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
