@@ -299,11 +299,21 @@ fn a_request_that_is_never_answered_gets_503() {
 #[test]
 fn a_head_request_that_is_never_answered_gets_no_body_either() {
     let timeout = Duration::from_millis(50);
-    let server = TestServer::start(config(|limits| limits.answer_timeout = timeout), |_, _| ());
-    let mut peer = server.connects();
-    peer.sends_bytes(get("/").replace("GET", "HEAD"));
-    peer.expects_head(503);
-    peer.expects_eof();
+    let limits = config(|limits| {
+        limits.handshake_timeout = timeout;
+        limits.answer_timeout = timeout;
+    });
+    let server = TestServer::start(limits, |_, _| ());
+    for (request, status) in [
+        (get("/"), 503),
+        (get("/")[..20].to_owned(), 408),
+        (post("/", "body")[..post("/", "body").len() - 1].replace("POST", "GET"), 408),
+    ] {
+        let mut peer = server.connects();
+        peer.sends_bytes(request.replace("GET", "HEAD"));
+        peer.expects_head(status);
+        peer.expects_eof();
+    }
 }
 
 #[test]

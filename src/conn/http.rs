@@ -64,6 +64,19 @@ impl Http {
         !self.buffer.is_empty() || self.headed.is_some()
     }
 
+    /// Whether the request that has begun is for a head only. RFC 9110 §9.3.2: whoever sent it takes
+    /// a body for the next answer, whatever is wrong with the rest of it.
+    pub(super) fn is_head(&self) -> bool {
+        if let Some(request) = &self.headed {
+            return request.method() == "HEAD";
+        }
+        let mut begun = &self.buffer[..];
+        while let [b'\r', b'\n', rest @ ..] = begun {
+            begun = rest;
+        }
+        begun.starts_with(b"HEAD ")
+    }
+
     /// Looks for the end of the request in what is buffered; each byte is looked at once.
     pub(super) fn advance(&mut self, commons: &mut Commons) -> Progress {
         let request = match self.next_request(&commons.config) {
@@ -71,7 +84,7 @@ impl Http {
             Ok(None) => return Progress::Incomplete,
             Err(error) => {
                 commons.tally.handshakes_refused.add(1);
-                return Progress::Refused { response: error.into(), head_only: false };
+                return Progress::Refused { response: error.into(), head_only: self.is_head() };
             }
         };
         commons.tally.requests.add(1);

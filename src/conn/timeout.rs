@@ -40,7 +40,9 @@ impl Connection {
         }
         match &self.state {
             State::Handshake { http, .. } if http.is_begun() => {
-                self.time_out_request(408, "the request did not come whole in time", false, commons)
+                let head_only = http.is_head();
+                let text = "the request did not come whole in time";
+                self.time_out_request(408, text, head_only, commons)
             }
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
