@@ -10,7 +10,7 @@ const CLOSES: &[u16] = &[400, 405, 413, 417, 431, 501, 505];
 
 /// Says what it was asked, and takes no name amiss.
 fn site() -> TestServer {
-    TestServer::start(config(|limits| limits.hosts = Hosts::Any), |hub, event| found(hub, event))
+    TestServer::start(config(|limits| limits.hosts = Hosts::Any), found)
 }
 
 fn found(hub: &mut Hub, event: Event<'_>) {
