@@ -161,6 +161,12 @@ impl Peer {
         }
     }
 
+    /// Reads so many bytes, whatever they are.
+    #[track_caller]
+    pub fn skips(&mut self, len: usize) {
+        self.stream().read_exact(&mut vec![0; len]).expect("the server sends them");
+    }
+
     /// Whether the server sends nothing for so long.
     #[track_caller]
     pub fn hears_nothing_for(&mut self, pause: Duration) -> bool {
@@ -219,8 +225,9 @@ impl Peer {
         answer.status
     }
 
+    /// The head of the next answer, whatever it is.
     #[track_caller]
-    fn reads_head(&mut self) -> Answer {
+    pub fn reads_head(&mut self) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
