@@ -2,11 +2,21 @@
 # The one command that a change must pass: installs the tools that are missing, runs every step,
 # goes on after one that fails, and ends with the line `N passed, N failed`.
 #
+#   tests/run.sh            what each change must pass
+#   tests/run.sh --full     and the long campaigns; FULL=1 in the environment says the same
+#
 # It needs the Rust toolchain and the network; the rest comes from apt-get (as root, or with a
 # sudo that asks nothing), npm and PyPI. What it builds and fetches is under target/, where the
 # whole output of each step is kept as well (target/run/).
 
 set -u
+full=${FULL:-}
+for argument; do
+    case $argument in
+    --full) full=1 ;;
+    *) echo "usage: tests/run.sh [--full]" >&2 && exit 2 ;;
+    esac
+done
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
 export target=${CARGO_TARGET_DIR:-target}
@@ -51,6 +61,15 @@ step() {
 suite() {
     local least=1
     step "$@"
+}
+
+# A suite that takes too long for each change: it is run with --full, and else named as left out.
+campaign() {
+    if [[ $full ]]; then
+        suite "$@"
+    else
+        printf '%-6s         %s\n' - "$1 (left out: tests/run.sh --full)"
+    fi
 }
 
 # need COMMAND PACKAGE [PACKAGE]...: the command is there, or apt-get brings it.
@@ -123,6 +142,9 @@ echo_server=("$target/release/examples/echo" 127.0.0.1:0)
 suite "client: Python websockets" 180 "$target/venv/bin/python" tests/clients/echo.py "${echo_server[@]}"
 suite "client: npm ws" 180 node tests/clients/echo.mjs "${echo_server[@]}"
 suite "browser: snippet" 300 node tests/browser/snippet.mjs --server "$target/release/pushloop"
+
+suite "autobahn: core" 600 tests/autobahn.sh core
+campaign "autobahn: all" 3600 tests/autobahn.sh all
 
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -1,0 +1,41 @@
+//! Sends every message back, under limits wide enough for the longest cases of the Autobahn
+//! testsuite (`tests/autobahn.sh`): messages of 16 MiB, and one of 4 MiB in 65,536 frames.
+//!
+//! `cargo run --release --all-features --example autobahn_server -- 127.0.0.1:9001`
+
+use std::{env, io};
+
+use pushloop::{Config, ConnId, Handler, Hub, Message, SendError, Server};
+
+const MIB: usize = 1 << 20;
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        match hub.send(id, message) {
+            Ok(()) | Err(SendError::Gone) => {}
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.message_bytes_max = 16 * MIB;
+    config.message_frames_max = 65_536 + 1;
+    // Several of the longest messages: a client may send the next before it reads an answer.
+    config.send_queue_bytes_max = 64 * MIB;
+    // A Ping of ours would be one more frame in the transcript of a case that waits.
+    config.ping_interval = None;
+    config
+}
+
+fn main() -> io::Result<()> {
+    let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
+    let mut server = Server::bind_with(address, config())?;
+    if let Some(bound) = server.local_addr() {
+        println!("autobahn_server: ws://{bound}");
+    }
+    server.run(&mut Echo)
+}
