@@ -157,7 +157,7 @@ fn refused(peer: &mut Peer, request: &str) -> u16 {
     // The sentence, but for HEAD, and the end.
     let len = answer.header("Content-Length").map_or(0, |len| len.parse().expect("a number"));
     let bodiless = request.starts_with("HEAD ");
-    peer.skips(if bodiless { 0 } else { len });
+    peer.reads_bytes(if bodiless { 0 } else { len });
     peer.pushes_bytes(handshake("/after-the-end", ""));
     peer.expects_eof();
     answer.status
@@ -356,7 +356,7 @@ fn a_subprotocol_is_one_that_was_offered_to_the_letter_or_none() {
 #[test]
 fn a_handshake_and_its_first_frames_may_be_cut_anywhere() {
     let server = TestServer::echo();
-    let frames = [text("first"), text(&"x".repeat(1_000)), text("")];
+    let frames = [text("first"), text("x".repeat(1_000)), text("")];
     let bytes = [with(&[]).into_bytes(), burst(&frames)].concat();
     assert!(bytes.len() > 1_000);
     for at in 1..bytes.len() {

@@ -160,12 +160,21 @@ impl Request {
     }
 }
 
-/// Shows method and path only: the query and field values may be secrets.
+/// Shows method and path only: the query and field values may be secrets. Both are printable ASCII,
+/// and what is long is cut: it may end up in a log.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {})", self.method(), self.path())
+        let cut = |text| match str::get(text, ..SHOWN_BYTES_MAX) {
+            Some(start) if start.len() < text.len() => (start, "…"),
+            Some(_) | None => (text, ""),
+        };
+        let ((method, more), (path, rest)) = (cut(self.method()), cut(self.path()));
+        write!(f, "Request({method}{more} {path}{rest})")
     }
 }
+
+/// Bytes of a method or a path that are shown.
+const SHOWN_BYTES_MAX: usize = 256;
 
 /// Why a request head is refused. The answer to it closes the connection: where the next request
 /// would start is not known (RFC 9112 §2.2).

@@ -161,10 +161,12 @@ impl Peer {
         }
     }
 
-    /// Reads so many bytes, whatever they are.
+    /// The next bytes, so many of them.
     #[track_caller]
-    pub fn skips(&mut self, len: usize) {
-        self.stream().read_exact(&mut vec![0; len]).expect("the server sends them");
+    pub fn reads_bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.stream().read_exact(&mut bytes).expect("the server sends them");
+        bytes
     }
 
     /// Whether the server sends nothing for so long.

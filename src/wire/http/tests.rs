@@ -42,6 +42,19 @@ fn the_parts_of_a_request() {
     assert_eq!(format!("{request:?}"), "Request(POST /a%20b)");
 }
 
+/// W11: it may be logged.
+#[test]
+fn what_is_shown_of_a_request_is_short() {
+    let shown = |method: &str, path: &str| {
+        format!("{:?}", parse(&format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap())
+    };
+    let long = |len: usize| format!("/{}", "x".repeat(len - 1));
+    assert_eq!(shown("GET", &long(256)), format!("Request(GET {})", long(256)));
+    assert_eq!(shown("GET", &long(257)), format!("Request(GET {}…)", long(256)));
+    assert_eq!(shown(&"G".repeat(7_000), "/"), format!("Request({}… /)", "G".repeat(256)));
+    assert_eq!(shown("GET", "/a?password=b"), "Request(GET /a)");
+}
+
 #[test]
 fn targets_in_each_form() {
     // Method, target, then path, query and host; None where it is refused.
