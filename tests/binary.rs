@@ -105,9 +105,20 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         ("POST /scores", "Origin: http://elsewhere\r\n", 403),
         ("POST /scores", "Origin: http://localhost\r\n", 200),
         ("GET nowhere", "", 400),
+        ("HEAD /", "", 200),
+        ("HEAD /scores", "", 426),
+        ("OPTIONS /", "", 405),
+        ("OPTIONS *", "", 405),
+        ("OPTIONS /scores", "Access-Control-Request-Method: POST\r\n", 405),
+        ("TRACE /scores", "", 405),
+        ("POST /scores", "Expect: 100-continue\r\n", 417),
+        ("POST /scores", "Transfer-Encoding: chunked\r\n", 501),
     ] {
         let answer = ask_tcp(&address, request_line, fields, "");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request_line}: {answer}");
+        assert_eq!(answer.contains("\r\nAllow: "), status == 405, "{request_line}: {answer}");
+        let bodiless = request_line.starts_with("HEAD ");
+        assert_eq!(answer.ends_with("\r\n\r\n"), bodiless, "{request_line}: {answer}");
     }
     let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -33,7 +33,9 @@ impl Logged {
         let shell = ["-c", "exec \"$@\" 2>\"$0\"", paths[0], paths[1]];
         let mut process = Process::start(Path::new("bash"), &[&shell, arguments].concat());
         let said = process.line();
-        let (_, rest) = said.split_once("://").expect("the first line has a URL");
+        let Some((_, rest)) = said.split_once("://") else {
+            panic!("{} does not run, or names no URL: {said:?}", program.display());
+        };
         let end = rest.find(|c: char| !c.is_ascii_digit() && !".:".contains(c));
         let address = rest[..end.unwrap_or(rest.len())].to_owned();
         Self { process, address, said, errors }
