@@ -1,0 +1,190 @@
+// Runs in a page of the peer (tests/clients/peer.rs): what a page sees of its WebSockets. Each
+// case resolves, or rejects with what is wrong.
+
+const MIB = 1 << 20;
+const peer = `ws://${location.host}/`;
+
+function assert(condition, why) {
+  if (!condition) throw new Error(why);
+}
+
+function equal(actual, expected) {
+  assert(actual === expected, `${actual} and not ${expected}`);
+}
+
+/** The next such event; rejects if the end comes before. */
+function next(socket, name) {
+  return new Promise((resolve, reject) => {
+    socket.onclose = ({ code, reason }) => reject(new Error(`closed with ${code} ${reason}`));
+    socket[`on${name}`] = resolve;
+  });
+}
+
+async function open(protocols = []) {
+  const socket = new WebSocket(peer, protocols);
+  socket.binaryType = "arraybuffer";
+  await next(socket, "open");
+  equal(socket.extensions, "permessage-deflate");
+  return socket;
+}
+
+/** Closes in an orderly way, so that the peer has one client at a time. */
+async function finish(socket) {
+  const end = next(socket, "close");
+  socket.close();
+  return await end;
+}
+
+async function ask(socket, message) {
+  const answer = next(socket, "message");
+  socket.send(message);
+  return (await answer).data;
+}
+
+/** What the peer says to a text of a connection of its own. */
+async function once(text) {
+  const socket = await open();
+  const answer = await ask(socket, text);
+  await finish(socket);
+  return answer;
+}
+
+function same(one, other) {
+  if (typeof one === "string" || typeof other === "string") return one === other;
+  const [a, b] = [one, other].map((it) => new Uint8Array(it));
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
+async function echoes(socket, message) {
+  assert(same(await ask(socket, message), message), `${message.length ?? message.byteLength} came back changed`);
+}
+
+const echo = (...messages) => async () => {
+  const socket = await open();
+  for (const message of messages) await echoes(socket, message);
+  await finish(socket);
+};
+
+const length = (bytes) => echo("x".repeat(bytes), new Uint8Array(bytes).fill(0xa5).buffer);
+
+/** Bytes that nothing compresses. */
+function noise(bytes) {
+  const chunks = Array.from({ length: bytes / 65_536 }, () => crypto.getRandomValues(new Uint8Array(65_536)));
+  return new Blob(chunks).arrayBuffer();
+}
+
+/** Each answer lets the next message out, while the answers to `window - 1` others are under way. */
+const pipelined = (makeMessages, window) => async () => {
+  const messages = await Promise.all(makeMessages());
+  const socket = await open();
+  const complete = new Promise((resolve, reject) => {
+    let answers = 0;
+    socket.onmessage = ({ data }) => {
+      if (!same(data, messages[answers++])) reject(new Error(`answer ${answers} is another`));
+      else if (answers === messages.length) resolve();
+      else if (answers + window <= messages.length) socket.send(messages[answers + window - 1]);
+    };
+    socket.onclose = ({ code }) => reject(new Error(`closed with ${code}`));
+  });
+  for (const message of messages.slice(0, window)) socket.send(message);
+  await complete;
+  await finish(socket);
+};
+
+const closeByClient = (code, reason) => async () => {
+  const socket = await open();
+  const end = next(socket, "close");
+  if (code) socket.close(code, reason);
+  else socket.close();
+  const { code: answered, wasClean } = await end;
+  equal(answered, code ?? 1005);
+  assert(wasClean, "the end is not clean");
+  equal(await once("last close"), `${code ?? 1005} ${reason ?? ""}`);
+};
+
+/** Both events of a connection that fails, in their order (WHATWG WebSockets, "fail the connection"). */
+async function fails(socket) {
+  const events = [];
+  await new Promise((resolve) => {
+    socket.onopen = () => { events.push("open"); socket.close(); };
+    socket.onerror = () => events.push("error");
+    socket.onclose = ({ code, wasClean }) => resolve(events.push(`close ${code} ${wasClean}`));
+  });
+  equal(events.join(), "error,close 1006 false");
+}
+
+const cases = {
+  text: echo("κόσμε 🦀"),
+  binary: echo(Uint8Array.from({ length: 256 }, (_, byte) => byte).buffer),
+  async blob() {
+    const socket = await open();
+    socket.binaryType = "blob";
+    const answer = await ask(socket, new Blob(["blo", "b"]));
+    assert(answer instanceof Blob, `${answer} is no Blob`);
+    equal(await answer.text(), "blob");
+    await finish(socket);
+  },
+  ...Object.fromEntries([0, 125, 126, 65_535, 65_536, MIB].map((bytes) => [`length-${bytes}`, length(bytes)])),
+  async "too-long"() {
+    const socket = await open();
+    const end = next(socket, "close");
+    socket.send(await noise(MIB).then((mib) => new Blob([mib, "!"])));
+    equal((await end).code, 1009);
+  },
+  async "server-pings"() { equal(await once("pings"), "pings"); },
+  pipelined: pipelined(() => Array.from({ length: 200 }, (_, number) => `message ${number}`), 200),
+  duplex: pipelined(() => Array.from({ length: 16 }, () => noise(MIB)), 4),
+  async "buffered-amount"() {
+    const socket = await open();
+    const answer = next(socket, "message");
+    const mib = await noise(MIB);
+    equal(socket.bufferedAmount, 0);
+    socket.send(mib);
+    equal(socket.bufferedAmount, MIB);
+    socket.send("κόσμε");
+    equal(socket.bufferedAmount, MIB + 10);
+    await answer;
+    // The last answer may be there before the page hears that all is sent; whoever runs this gives up.
+    while (socket.bufferedAmount > 0) await new Promise((resolve) => setTimeout(resolve));
+    await finish(socket);
+  },
+  "close-by-client-1000": closeByClient(1000, "done"),
+  "close-by-client-4001": closeByClient(4001, "κόσμε"),
+  "close-without-code": closeByClient(),
+  async "close-by-server"() {
+    const socket = await open();
+    const end = next(socket, "close");
+    socket.send("close 4001 bye");
+    const { code, reason, wasClean } = await end;
+    equal(`${code} ${reason} ${wasClean}`, "4001 bye true");
+    equal(await once("last close"), "4001 ");
+  },
+  async "subprotocol-none"() {
+    const socket = await open();
+    equal(socket.protocol, "");
+    await finish(socket);
+  },
+  async "subprotocol-chosen"() {
+    const socket = await open(["chat.v1", "chat.v2"]);
+    equal(socket.protocol, "chat.v2");
+    await finish(socket);
+  },
+  async "subprotocol-refused"() {
+    if (!navigator.userAgent.includes("Firefox")) return fails(new WebSocket(peer, ["chat.v1"]));
+    // Firefox does not fail the connection, as it should, but goes on with none.
+    const socket = await open(["chat.v1"]);
+    equal(socket.protocol, "");
+    await finish(socket);
+  },
+  async traffic() {
+    const socket = await open();
+    const before = (await ask(socket, "traffic")).split(" ");
+    await echoes(socket, "0123456789abcdef".repeat(MIB / 16));
+    const after = (await ask(socket, "traffic")).split(" ");
+    for (const way of [0, 1]) {
+      const bytes = after[way] - before[way];
+      assert(bytes < MIB / 10, `${bytes} bytes for a message of ${MIB}`);
+    }
+    await finish(socket);
+  },
+};
