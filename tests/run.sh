@@ -118,6 +118,8 @@ step "tool: node" 600 need node nodejs npm
 step "tool: npm" 600 need npm npm
 step "tool: python" 600 need python3 python3 python3-venv
 step "tool: chromium" 900 need chromium chromium
+step "tool: firefox" 900 need firefox-esr firefox-esr
+step "tool: java" 900 need javac default-jdk-headless
 step "tool: strace" 300 need strace strace
 step "tool: curl" 300 need curl curl
 step "packages: npm" 300 node_modules
@@ -138,10 +140,21 @@ least=$ignored step "test, exhaustive" 1800 \
 # Flags from the environment would take the place of `--cfg loom`.
 suite "model" 1800 env -u RUSTFLAGS cargo model
 
-echo_server=("$target/release/examples/echo" 127.0.0.1:0)
-suite "client: Python websockets" 180 "$target/venv/bin/python" tests/clients/echo.py "${echo_server[@]}"
-suite "client: npm ws" 180 node tests/clients/echo.mjs "${echo_server[@]}"
-suite "browser: snippet" 300 node tests/browser/snippet.mjs --server "$target/release/pushloop"
+peer=("$target/release/examples/client_peer" 127.0.0.1:0)
+python=$target/venv/bin/python
+# With context takeover, compressed messages refer back to earlier ones.
+for mode in "" takeover; do
+    suite "client: npm ws${mode:+, $mode}" 180 node tests/clients/ws.mjs "${peer[@]}" $mode
+    suite "client: Python websockets${mode:+, $mode}" 180 "$python" tests/clients/clients.py websockets "${peer[@]}" $mode
+    suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
+    suite "browser: Chromium${mode:+, $mode}" 180 node tests/browser/websocket.mjs chromium "${peer[@]}" $mode
+    suite "browser: Firefox${mode:+, $mode}" 180 node tests/browser/websocket.mjs firefox "${peer[@]}" $mode
+done
+suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
+for browser in chromium firefox; do
+    suite "browser: snippet, $browser" 300 \
+        node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$browser"
+done
 
 suite "autobahn: core" 600 tests/autobahn.sh core
 campaign "autobahn: all" 3600 tests/autobahn.sh all
