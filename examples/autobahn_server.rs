@@ -26,6 +26,12 @@ fn config() -> Config {
     config.message_frames_max = 65_536 + 1;
     // Several of the longest messages: a client may send the next before it reads an answer.
     config.send_queue_bytes_max = 64 * MIB;
+    #[cfg(feature = "deflate")]
+    {
+        config.deflate_context_takeover = true;
+        // Messages of 16 bytes too are to go through the compressor.
+        config.deflate_bytes_min = 0;
+    }
     // A Ping of ours would be one more frame in the transcript of a case that waits.
     config.ping_interval = None;
     config

@@ -111,7 +111,11 @@ python_packages() {
         "$target/venv/bin/python" -m pip install -q -r tests/clients/requirements.txt
 }
 
-export -f need install_packages rust_components node_modules python_packages
+compiler_and_zlib() {
+    command -v g++ && [[ -e /usr/include/zlib.h ]] || install_packages g++ zlib1g-dev
+}
+
+export -f compiler_and_zlib need install_packages rust_components node_modules python_packages
 
 step "tool: rustfmt, clippy" 300 rust_components
 step "tool: node" 600 need node nodejs npm
@@ -122,6 +126,7 @@ step "tool: firefox" 900 need firefox-esr firefox-esr
 step "tool: java" 900 need javac default-jdk-headless
 step "tool: strace" 300 need strace strace
 step "tool: curl" 300 need curl curl
+[[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
 step "packages: npm" 300 node_modules
 step "packages: PyPI" 300 python_packages
 
@@ -156,7 +161,9 @@ for browser in chromium firefox; do
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$browser"
 done
 
-suite "autobahn: core" 600 tests/autobahn.sh core
+suite "strictness" 300 tests/strictness.sh
+suite "autobahn" 900 tests/autobahn.sh core subset
+campaign "strictness: peers" 1800 tests/strictness.sh --peers
 campaign "autobahn: all" 3600 tests/autobahn.sh all
 
 echo "$passed passed, $failed failed"

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# How strict a server is, row by row (tests/strictness/): examples/echo.rs with its defaults.
+#
+#   tests/strictness.sh            pushloop alone: every row has to pass
+#   tests/strictness.sh --peers    and the servers of benches/peers/, each built and installed first
+#   tests/strictness.sh --write    and puts the table of all into docs/CONFORMANCE.md
+#
+# `ok` and `FAIL` lines. First the probe itself is tried on a server that is wrong in every row
+# (tests/strictness/lax.py): a row that it passes cannot fail, and so proves nothing.
+# What each server did is in $CARGO_TARGET_DIR/strictness/.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+results=$target/strictness
+export PYTHONDONTWRITEBYTECODE=1
+status=0
+
+server=
+stop_server() {
+    [[ -z $server ]] || kill "$server"
+    server=
+}
+trap stop_server EXIT
+
+# probe NAME COMMAND...: starts a server and leaves what the probe says in $results/NAME.
+probe() {
+    local name=$1 address=
+    "${@:2}" 127.0.0.1:0 >"$results/$name.out" 2>"$results/$name.err" &
+    server=$!
+    for _ in {1..100}; do
+        ! address=$(grep -om1 '127\.0\.0\.1:[0-9]*' "$results/$name.out") || break
+        sleep 0.1
+    done
+    [[ $address ]] || { echo "strictness.sh: $name does not start" >&2 && exit 2; }
+    # Its status is not 0 when a row failed: that is judged by the lines.
+    python3 tests/strictness/probe.py --pid "$server" "$address" >"$results/$name" || true
+    stop_server
+    # A probe that broke off has fewer lines.
+    (($(wc -l <"$results/$name") == $(wc -l <"$results/titles"))) ||
+        { echo "strictness.sh: the probe of $name broke off" >&2 && exit 2; }
+}
+
+# lines NAME VERDICT PREFIX: an `ok` line for each row with that verdict, a `FAIL` line for others.
+lines() {
+    awk -v wanted="$2" -v prefix="$3" '{
+        verdict = $1; $1 = ""
+        print (verdict == wanted ? "ok " : "FAIL ") prefix substr($0, 2) (verdict == wanted ? "" : " (" verdict ")")
+    }' "$results/$1"
+    ! grep -qv "^$2 " "$results/$1" || status=1
+}
+
+peers() {
+    local name versions=() columns=("pushloop=$results/pushloop")
+    benches/peers/peers.sh install
+    for name in $(benches/peers/peers.sh names); do
+        probe "$name" benches/peers/peers.sh run "$name"
+        versions+=("$(benches/peers/peers.sh version "$name")")
+        columns+=("$name=$results/$name")
+        echo "ok strictness-peer $name: $(grep -c '^pass' "$results/$name") pass," \
+            "$(grep -c '^FAIL' "$results/$name") fail"
+    done
+    local subtitle
+    printf -v subtitle '%s, ' "${versions[@]}"
+    subtitle="\`tests/strictness.sh --write\`, $(date -u +%F), pushloop at $(git describe --always --dirty), ${subtitle%, }."
+    python3 tests/strictness/table.py "$results/titles" "$subtitle" "${columns[@]}" >"$results/table.md"
+}
+
+case ${1:-} in
+'' | --peers | --write) ;;
+*) sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+esac
+mkdir -p "$results"
+python3 tests/strictness/probe.py --titles >"$results/titles"
+probe lax python3 tests/strictness/lax.py
+lines lax FAIL "strictness-can-fail "
+cargo build -q --release --all-features --example echo
+probe pushloop "$target/release/examples/echo"
+lines pushloop pass "strictness "
+if [[ ${1:-} ]]; then
+    peers
+    [[ $1 != --write ]] || python3 tests/strictness/table.py --into docs/CONFORMANCE.md "$results/table.md"
+fi
+exit "$status"
