@@ -133,8 +133,8 @@ impl Deflation {
             Deflation::Off | Deflation::Alone { .. } => None,
         };
         let history = received.as_deref().map_or(&[][..], |received| &received[..]);
+        let mut payload = commons.spare_buffer();
         let config = &commons.config;
-        let mut payload = Vec::new();
         commons.codec.inflater.inflate(
             message,
             history,
@@ -142,6 +142,10 @@ impl Deflation {
             config.message_frames_max,
             &mut payload,
         )?;
+        if payload.capacity() > 2 * payload.len() + 64 {
+            // The batch keeps it: thousands of short messages must not take a long buffer each.
+            payload.shrink_to_fit();
+        }
         if let Some(received) = received {
             keep_end(received, &payload, WINDOW_BYTES_MAX);
         }
@@ -155,6 +159,12 @@ fn keep_end(history: &mut Vec<u8>, new: &[u8], max: usize) {
     let new = &new[new.len().saturating_sub(max)..];
     let excess = (history.len() + new.len()).saturating_sub(max);
     history.drain(..excess);
+    let len = history.len() + new.len();
+    if len > history.capacity() {
+        // By doubling, as a vector grows by itself, but never to more than may be kept.
+        let capacity = len.max(2 * history.capacity()).min(max);
+        history.reserve_exact(capacity - history.len());
+    }
     history.extend_from_slice(new);
 }
 
