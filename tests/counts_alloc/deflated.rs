@@ -86,6 +86,23 @@ fn a_message_takes_no_more_than_it_says() {
     assert!(info.bytes_max < (256 << 10) + 9000 * 3 * (32 + 24), "{info:?}");
 }
 
+/// Each stream of a message may refer back to 32 KiB, which are not to be copied to the heap first.
+#[test]
+fn a_message_of_a_thousand_streams_allocates_next_to_nothing() {
+    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = true));
+    let (_, wire) = opens(&mut sim);
+    // A final block with nothing in it, a thousand times.
+    let streams = frame(0xC2, [[0x03, 0x00].repeat(1000), vec![0]].concat());
+    for message in [frame(0xC2, deflate(&[b'x'; 40_000])), streams.clone()] {
+        wire.sends(message);
+        sim.rests();
+    }
+    wire.sends(streams);
+    let info = measure(|| sim.turn());
+    assert_eq!(sim.hub().counters().messages_inflated, 3);
+    assert!(info.count_total < 10 && info.bytes_total < 20_000, "{info:?}");
+}
+
 /// Traffic in both directions, of every size.
 fn chats(sim: &mut Sim, id: ConnId, wire: &Wire) {
     let mut stream = Compress::new(Compression::default(), false);

@@ -130,19 +130,22 @@ impl Inflater {
 
     fn begin(&mut self, history: &[u8]) -> Result<(), ProtocolError> {
         self.inflate.reset(false);
-        if !history.is_empty() {
-            self.inflate.set_dictionary(history).map_err(|_| ProtocolError::InvalidDeflate)?;
-        }
-        Ok(())
+        self.remember(history)
     }
 
     /// Begins the next stream of the same message, which may refer back to all before it.
     fn begin_after(&mut self, history: &[u8], out: &[u8]) -> Result<(), ProtocolError> {
-        if let Some(window) = out.len().checked_sub(WINDOW_BYTES_MAX) {
-            return self.begin(&out[window..]);
-        }
+        let out = &out[out.len().saturating_sub(WINDOW_BYTES_MAX)..];
         let kept = history.len().min(WINDOW_BYTES_MAX - out.len());
-        let before = [&history[history.len() - kept..], out].concat();
-        self.begin(&before)
+        self.begin(&history[history.len() - kept..])?;
+        self.remember(out)
+    }
+
+    /// Lets the stream, which has not begun, refer back to this, too.
+    fn remember(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        if !bytes.is_empty() {
+            self.inflate.set_dictionary(bytes).map_err(|_| ProtocolError::InvalidDeflate)?;
+        }
+        Ok(())
     }
 }
