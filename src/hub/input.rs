@@ -1,6 +1,6 @@
 //! What the server brings: connections, readiness, bytes, ends.
 
-use std::{net::SocketAddr, ops::Range};
+use std::{mem, net::SocketAddr, ops::Range};
 
 use super::{Hub, SendError, Slot, Subscriptions};
 use crate::{
@@ -105,7 +105,9 @@ impl Hub {
         }
     }
 
-    /// Input that was set aside and is due before any new one, if the batch has room for it.
+    /// Input that was set aside and is due before any new one, if the batch has room for it. What
+    /// little input inflates to can fill every batch, so that where others wait to be read, each
+    /// has every second turn.
     pub(crate) fn handle_set_aside(&mut self, events: &mut Events) {
         for at in 0..self.resumed.len() {
             let id = self.resumed[at];
@@ -115,6 +117,10 @@ impl Hub {
             self.act_on(id, outcome);
         }
         self.resumed.clear();
+        if mem::take(&mut self.set_aside_had_its_turn) && !self.readable.is_empty() {
+            return;
+        }
+        self.set_aside_had_its_turn = !self.replays.is_empty();
         // What is set aside anew is for the next turn.
         for _ in 0..self.replays.len() {
             if self.replays.front().is_none_or(|(_, input)| input.len() > events.room()) {

@@ -81,6 +81,8 @@ pub struct Hub {
     opened: Vec<ConnId>,
     /// Input that came with the handshake.
     replays: VecDeque<(ConnId, Vec<u8>)>,
+    /// The last turn took of it.
+    set_aside_had_its_turn: bool,
     /// Keep-alive connections whose next request may be buffered already.
     resumed: Vec<ConnId>,
     /// Connections that ended during a flush, and leave their topics after it.
@@ -107,6 +109,7 @@ impl Hub {
             ending: Vec::new(),
             opened: Vec::new(),
             replays: VecDeque::new(),
+            set_aside_had_its_turn: false,
             resumed: Vec::new(),
             leaving: Vec::new(),
             closed: Vec::new(),

@@ -84,8 +84,8 @@ fn a_turn_inflates_a_bounded_amount_and_all_of_it_arrives_in_order() {
     }
 }
 
-/// Beside any number of flooders, a peer waits for its turn no longer than beside as many who send
-/// as much uncompressed: until each of them was read once.
+/// Beside any number of flooders, a peer waits for its turn until each of them was read once, and
+/// every second turn is for what is set aside.
 fn innocent(flooders: usize, len: usize) {
     let mut sim = Sim::new(config(|config| config.message_bytes_max = len));
     let flood = flood(0..100, len);
@@ -105,7 +105,7 @@ fn innocent(flooders: usize, len: usize) {
         while !sim.takes().contains(&Told::Message(id, said.clone().into())) {
             sim.turn();
             waited += 1;
-            assert!(waited <= flooders + 2, "{waited} turns, beside {flooders} flooders");
+            assert!(waited <= 2 * flooders + 4, "{waited} turns, beside {flooders} flooders");
         }
     }
     drop(wires);
@@ -114,6 +114,17 @@ fn innocent(flooders: usize, len: usize) {
 #[test]
 fn others_are_served_beside_one_flooder() {
     innocent(1, LONG);
+}
+
+#[test]
+fn others_are_served_beside_many_flooders() {
+    innocent(20, LONG);
+}
+
+/// One message fills a batch.
+#[test]
+fn others_are_served_beside_a_flooder_with_long_messages() {
+    innocent(1, 1 << 20);
 }
 
 /// What may happen to a flooder while its input is set aside.
