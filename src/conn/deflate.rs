@@ -14,6 +14,9 @@ use crate::{
 /// message: a longer history costs more time than it saves bytes.
 const HISTORY_BYTES: usize = 8 * 1024;
 
+/// What beginning a DEFLATE stream costs, in bytes that might be inflated meanwhile.
+const STREAM_COST: usize = 512;
+
 /// What all connections share.
 #[derive(Debug, Default)]
 pub(super) struct Codec {
@@ -122,12 +125,13 @@ impl Deflation {
         }
     }
 
-    /// Inflates a whole message; `message` is scratch afterwards.
+    /// Inflates a whole message; `message` is scratch afterwards. Gives the payload, and what it cost
+    /// in bytes: a message of a thousand streams may come to nothing, and yet not for nothing.
     pub(super) fn inflate(
         &mut self,
         message: &mut Vec<u8>,
         commons: &mut Commons,
-    ) -> Result<Vec<u8>, ProtocolError> {
+    ) -> Result<(Vec<u8>, usize), ProtocolError> {
         let received = match self {
             Deflation::Takeover(takeover) => takeover.received.as_mut(),
             Deflation::Off | Deflation::Alone { .. } => None,
@@ -135,7 +139,7 @@ impl Deflation {
         let history = received.as_deref().map_or(&[][..], |received| &received[..]);
         let mut payload = commons.spare_buffer();
         let config = &commons.config;
-        commons.codec.inflater.inflate(
+        let streams = commons.codec.inflater.inflate(
             message,
             history,
             config.message_bytes_max,
@@ -150,7 +154,8 @@ impl Deflation {
             keep_end(received, &payload, WINDOW_BYTES_MAX);
         }
         commons.tally.messages_inflated.add(1);
-        Ok(payload)
+        let cost = payload.len().saturating_add(streams as usize * STREAM_COST);
+        Ok((payload, cost))
     }
 }
 

@@ -40,7 +40,7 @@ impl Deflation {
         &mut self,
         _: &mut Vec<u8>,
         _: &mut Commons,
-    ) -> Result<Vec<u8>, ProtocolError> {
+    ) -> Result<(Vec<u8>, usize), ProtocolError> {
         Err(ProtocolError::RsvSet)
     }
 }

@@ -112,7 +112,7 @@ pub(super) struct Reader<'a> {
     pub(super) backlog: bool,
     /// We sent Close (§5.5.1): frames are still checked, but neither delivered nor answered.
     pub(super) quiet: bool,
-    /// Bytes that were inflated so far.
+    /// Bytes that were inflated so far, and what costs as much.
     pub(super) inflated: usize,
 }
 
@@ -333,12 +333,12 @@ impl Reader<'_> {
             self.deliver(kind, Span::Empty);
             return Ok(());
         }
-        let payload = self.deflation.inflate(&mut message, self.commons)?;
+        let (payload, cost) = self.deflation.inflate(&mut message, self.commons)?;
         self.commons.recycle_buffer(message);
         if kind == Kind::Text && str::from_utf8(&payload).is_err() {
             return Err(ProtocolError::InvalidUtf8.into());
         }
-        self.inflated += payload.len();
+        self.inflated = self.inflated.saturating_add(cost);
         let span = self.events.keep(payload);
         self.deliver(kind, span);
         Ok(())

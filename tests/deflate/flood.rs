@@ -295,6 +295,25 @@ fn a_flood_behind_the_handshake_is_bounded_too() {
     }
 }
 
+/// What costs time and inflates to nothing uses up a turn's budget, too.
+#[test]
+fn a_turn_inflates_so_many_messages_of_nothing() {
+    let streams = binary_deflated(finals(vec![&b""[..]; 1000]));
+    for (frame, count, most) in [(binary_deflated([0]), 2000, 128), (streams, 20, 1)] {
+        let mut sim = Sim::new(config(|_| {}));
+        let (id, wire) = opens(&mut sim, OFFER, ALONE);
+        wire.sends_bytes(burst(&vec![frame; count]));
+        let mut arrived = 0;
+        while arrived < count {
+            sim.turn();
+            let told = sim.takes();
+            assert!(told.len() <= most && told.iter().all(|it| *it == Told::Message(id, vec![])));
+            arrived += told.len();
+            assert!(sim.server.net().calls.waits < 200);
+        }
+    }
+}
+
 /// Messages of nothing take no more memory than their frames deserve: see `counts_alloc.rs`; here,
 /// that they all arrive.
 #[test]

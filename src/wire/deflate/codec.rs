@@ -78,7 +78,7 @@ impl Default for Inflater {
 impl Inflater {
     /// Inflates a whole message (§7.2.2) into `out`, which is empty: at most `bytes_max` bytes,
     /// from at most `streams_max` DEFLATE streams (§7.2.3.4 lets a message have several).
-    /// `message` is needed for scratch.
+    /// `message` is needed for scratch. Gives how many streams there were.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Inflater {
         bytes_max: usize,
         streams_max: u32,
         out: &mut Vec<u8>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<u32, ProtocolError> {
         message.extend_from_slice(&END);
         let mut input = &message[..];
         self.begin(history)?;
@@ -115,7 +115,7 @@ impl Inflater {
             }
             if status == Status::StreamEnd {
                 if input.is_empty() {
-                    return Ok(());
+                    return Ok(streams);
                 }
                 streams += 1;
                 if streams > streams_max {
