@@ -33,22 +33,43 @@ mod tests {
         assert_eq!(&payload, b"Hello");
     }
 
-    #[test]
-    fn every_length_offset_and_phase_is_as_byte_by_byte() {
-        let input: Vec<u8> = (0..320_u32).map(|i| (i * 167 + 13) as u8).collect();
-        for len in 0..=300 {
-            for offset in 0..8 {
-                for phase in 0..8 {
-                    let mut bytes = input.clone();
-                    unmask(&mut bytes[offset..offset + len], MASK, phase);
-                    for (i, byte) in bytes.iter().enumerate() {
-                        let inside = (offset..offset + len).contains(&i);
-                        let key = if inside { MASK[(phase + i - offset) & 3] } else { 0 };
-                        assert!(*byte == input[i] ^ key, "{len} bytes at {offset}, phase {phase}");
-                    }
+    /// Every length up to a bound at every alignment and phase, each with some keys.
+    fn every_length(len_max: usize, keys: usize) -> usize {
+        let input: Vec<u8> =
+            (0..len_max as u32 + 24).map(|i| (i * 167 + i / 256 + 13) as u8).collect();
+        let mut bytes = input.clone();
+        // Where the bytes lie in memory is not ours to choose: take the first aligned place.
+        let aligned = bytes.as_ptr().align_offset(8);
+        let mut cases = 0;
+        for len in 0..=len_max {
+            for (offset, phase, key) in (0..8 * 4 * keys).map(|i| (i / 4 % 8, i % 4, i / 32)) {
+                let mask = (MASK_BITS.wrapping_mul(2 * key as u32 + 1)).to_be_bytes();
+                let (start, end) = (aligned + offset, aligned + offset + len);
+                unmask(&mut bytes[start..end], mask, phase);
+                for (i, byte) in bytes[start..end].iter_mut().enumerate() {
+                    *byte ^= mask[(phase + i) % 4];
                 }
+                assert!(bytes == input, "{len} bytes at {offset}, phase {phase}, key {mask:02X?}");
+                cases += 1;
             }
         }
+        cases
+    }
+
+    const MASK_BITS: u32 = u32::from_be_bytes(MASK);
+
+    #[test]
+    fn every_length_alignment_and_phase_is_as_byte_by_byte() {
+        assert_eq!(every_length(300, 1), 301 * 8 * 4);
+    }
+
+    /// F5.
+    #[test]
+    #[ignore = "exhaustive: run in release mode"]
+    fn every_length_up_to_a_page_with_sixteen_keys() {
+        let cases = every_length(4096, 16);
+        assert_eq!(cases, 131_104 * 16);
+        println!("F5: {cases} unmaskings");
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Utf8 {
 #[cfg(test)]
 mod tests {
     use super::Utf8;
+    use std::{str, thread};
 
     /// What a decoder may be in the middle of, after the Unicode Standard's table 3-7: the ranges of
     /// the bytes that may come next. Shares nothing with `str::from_utf8`.
@@ -172,6 +173,75 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A prefix is feasible if it is text, or could become text.
+    fn is_feasible(bytes: &[u8]) -> bool {
+        str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
+    }
+
+    /// Holds one string, cut in each way, against both oracles: the chunk that fails is the one
+    /// that ends the shortest infeasible prefix, or has it inside.
+    fn check_every_split(bytes: &[u8]) {
+        let culprit = (0..bytes.len()).find(|at| !is_feasible(&bytes[..=*at]));
+        let mut oracle = Some(Oracle::Between);
+        let refused = bytes.iter().position(|byte| {
+            oracle = oracle.and_then(|oracle| oracle.next(*byte));
+            oracle.is_none()
+        });
+        assert_eq!(culprit, refused, "the oracles differ on {bytes:02X?}");
+        for cuts in 0..1_u32 << (bytes.len() - 1) {
+            let (mut utf8, mut from) = (Utf8::default(), 0);
+            for to in 1..=bytes.len() {
+                if to < bytes.len() && cuts >> (to - 1) & 1 == 0 {
+                    continue;
+                }
+                let fails = culprit.is_some_and(|at| at < to);
+                let failed = utf8.push(&bytes[from..to]).is_err();
+                assert_eq!(failed, fails, "{bytes:02X?} cut {cuts:b}, chunk to {to}");
+                if failed {
+                    break;
+                }
+                from = to;
+            }
+            if culprit.is_none() {
+                let whole = str::from_utf8(bytes).is_ok();
+                assert_eq!(utf8.finish().is_ok(), whole, "{bytes:02X?} cut {cuts:b}");
+            }
+        }
+    }
+
+    /// X-UTF8: all strings of up to three bytes, by brute force.
+    #[test]
+    #[ignore = "exhaustive: run in release mode"]
+    fn every_string_of_up_to_three_bytes_under_every_split() {
+        let mut cases = 0;
+        for len in 1..=3 {
+            for string in 0..1_u32 << (8 * len) {
+                check_every_split(&string.to_be_bytes()[4 - len..]);
+                cases += 1;
+            }
+        }
+        assert_eq!(cases, 16_843_008);
+        println!("X-UTF8: {cases} strings of up to 3 bytes");
+    }
+
+    /// X-UTF8: all strings of four bytes that begin as a character of four does, or nearly so.
+    #[test]
+    #[ignore = "exhaustive: run in release mode"]
+    fn every_string_of_four_bytes_under_every_split() {
+        let cases: u64 = thread::scope(|scope| {
+            let lead = |lead: u8| {
+                let strings = u32::from(lead) << 24..=u32::from(lead) << 24 | 0xFF_FFFF;
+                let run =
+                    move || strings.map(|string| check_every_split(&string.to_be_bytes())).count();
+                scope.spawn(run)
+            };
+            let threads: Vec<_> = (0xF0..=0xF4).map(lead).collect();
+            threads.into_iter().map(|it| it.join().expect("no string fails") as u64).sum()
+        });
+        assert_eq!(cases, 83_886_080);
+        println!("X-UTF8: {cases} strings of 4 bytes");
     }
 
     #[test]

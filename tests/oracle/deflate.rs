@@ -1,5 +1,7 @@
 //! Offers of permessage-deflate (RFC 6455 §9.1, RFC 7692 §5, §7.1).
 
+use std::mem;
+
 use super::handshake::is_token;
 
 /// The parameters of an accepted offer, as they are answered.
@@ -8,6 +10,36 @@ pub struct Answer {
     pub server_no_context_takeover: bool,
     pub client_no_context_takeover: bool,
     pub server_max_window_bits: Option<u8>,
+}
+
+impl Answer {
+    /// Reads an answer as strictly as a client may; a value is no quoted-string.
+    pub fn read(text: &str) -> Option<Answer> {
+        let mut answer = Answer::default();
+        let mut parts = text.split("; ");
+        if parts.next() != Some("permessage-deflate") {
+            return None;
+        }
+        for part in parts {
+            let repeated = match part.split_once('=') {
+                None if part == "server_no_context_takeover" => {
+                    mem::replace(&mut answer.server_no_context_takeover, true)
+                }
+                None if part == "client_no_context_takeover" => {
+                    mem::replace(&mut answer.client_no_context_takeover, true)
+                }
+                Some(("server_max_window_bits", bits)) => {
+                    let bits = (8..=15).find(|it: &u8| it.to_string() == bits)?;
+                    answer.server_max_window_bits.replace(bits).is_some()
+                }
+                _ => return None,
+            };
+            if repeated {
+                return None;
+            }
+        }
+        Some(answer)
+    }
 }
 
 /// A header that §9.1 of RFC 6455 has no grammar for.

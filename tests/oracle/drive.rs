@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 use pushloop::{Accept, Config, ConnId, Event, Events, Message, Net, Ready, Reason, Server, Wake};
 
-use super::close;
+use self::stream::{End, Heard};
+use super::deflate::Answer;
 use super::frames::sent;
-use super::stream::{End, Heard};
+use super::handshake::Verdict;
+use super::response::{Response, parse};
+use super::{close, stream};
 
 /// What the kernel answers to the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -346,5 +349,72 @@ impl Drive {
             (end, close) => panic!("expected {end:?}, and the server sent {close:?}"),
         }
         assert_eq!(self.net().ended, *end != End::Open, "FIN behind a Close, and only there");
+    }
+}
+
+/// Asserts that an answer to a request is one that the verdict allows, and has exactly the fields
+/// that it must have; `extra` are those that the application set.
+#[track_caller]
+pub fn check_answer(
+    answer: &Response,
+    request: &[u8],
+    verdict: &Verdict,
+    extra: &[(String, String)],
+) {
+    match verdict {
+        Verdict::Incomplete => panic!("nothing is to be answered yet: {answer:?}"),
+        Verdict::Refuse(statuses) => {
+            assert!(statuses.contains(&answer.status), "{statuses:?}: {answer:?}");
+            if answer.status == 405 {
+                assert_eq!(answer.all("allow").len(), 1, "RFC 9110 §15.5.6: {answer:?}");
+            }
+            if answer.status == 426 {
+                assert_eq!(answer.all("upgrade"), ["websocket"], "RFC 9110 §15.5.22");
+                assert_eq!(answer.all("sec-websocket-version"), ["13"], "RFC 6455 §4.4");
+                assert!(answer.lists("connection", "Upgrade"), "RFC 9110 §7.8");
+            }
+            // RFC 9110 §9.3.2: an answer to HEAD says how long a body would be, and has none.
+            if !(answer.rest.is_empty() && request.trim_ascii_start().starts_with(b"HEAD ")) {
+                assert_eq!(answer.all("content-length"), [answer.rest.len().to_string()]);
+            }
+        }
+        Verdict::Accept { accept, protocols, deflate, .. } => {
+            assert_eq!(answer.status, 101, "{answer:?}");
+            let mut fields = answer.fields.clone();
+            let mut take = |name: &str| {
+                let at = fields.iter().position(|(other, _)| other == name)?;
+                Some(fields.remove(at).1)
+            };
+            assert_eq!(take("upgrade").as_deref(), Some("websocket"));
+            assert_eq!(take("connection").as_deref(), Some("Upgrade"));
+            assert_eq!(take("sec-websocket-accept").as_ref(), Some(accept));
+            if let Some(protocol) = take("sec-websocket-protocol") {
+                assert!(protocols.contains(&protocol), "{protocol} was not offered");
+            }
+            let extensions = take("sec-websocket-extensions");
+            assert_eq!(extensions.as_deref().map(Answer::read), deflate.map(Some), "{answer:?}");
+            let extra =
+                extra.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+            assert!(fields.iter().cloned().eq(extra), "{fields:?}");
+        }
+    }
+}
+
+impl Drive {
+    /// Asserts that the present connection, at rest, got the answer that its request deserves.
+    #[track_caller]
+    pub fn expects_answer(&mut self, request: &[u8], verdict: &Verdict) {
+        let output = self.net().output.clone();
+        if *verdict == Verdict::Incomplete {
+            assert!(output.is_empty(), "{}", output.escape_ascii());
+            return;
+        }
+        assert!(!output.is_empty(), "no answer: {verdict:?}");
+        let answer = parse(&output);
+        check_answer(&answer, request, verdict, &self.headers);
+        // A refusal is the end, but for one that only the application made, of a plain request.
+        if let Verdict::Refuse(_) = verdict {
+            assert_eq!(answer.lists("connection", "close"), self.net().ended, "{answer:?}");
+        }
     }
 }
