@@ -115,10 +115,12 @@ trap stop_server EXIT
 # Sets $url.
 start_server() {
     cargo build -q --release --all-features --example autobahn_server
+    # What an earlier run left would name a port of that run.
+    rm -f "$results/server.out"
     "$target/release/examples/autobahn_server" 127.0.0.1:0 >"$results/server.out" &
     server=$!
     for _ in {1..100}; do
-        url=$(grep -o 'ws://.*' "$results/server.out") && return
+        url=$(grep -so 'ws://.*' "$results/server.out") && return
         kill -0 "$server" || break
         sleep 0.1
     done

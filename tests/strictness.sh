@@ -26,17 +26,21 @@ trap stop_server EXIT
 # probe NAME COMMAND...: starts a server and leaves what the probe says in $results/NAME.
 probe() {
     local name=$1 address=
+    # What an earlier run left would name a port of that run.
+    rm -f "$results/$name.out"
     "${@:2}" 127.0.0.1:0 >"$results/$name.out" 2>"$results/$name.err" &
     server=$!
     for _ in {1..100}; do
-        ! address=$(grep -om1 '127\.0\.0\.1:[0-9]*' "$results/$name.out") || break
+        ! address=$(grep -som1 '127\.0\.0\.1:[0-9]*' "$results/$name.out") || break
         sleep 0.1
     done
     [[ $address ]] || { echo "strictness.sh: $name does not start" >&2 && exit 2; }
-    # Its status is not 0 when a row failed: that is judged by the lines.
-    python3 tests/strictness/probe.py --pid "$server" "$address" >"$results/$name" || true
+    # Its status is 1 when a row failed, which is judged by the lines; a probe that breaks off has
+    # fewer lines.
+    python3 tests/strictness/probe.py --pid "$server" "$address" >"$results/$name" || (($? == 1)) ||
+        { echo "strictness.sh: $name cannot be probed" >&2 && exit 2; }
+    kill -0 "$server" || { echo "strictness.sh: $name ended" >&2 && exit 2; }
     stop_server
-    # A probe that broke off has fewer lines.
     (($(wc -l <"$results/$name") == $(wc -l <"$results/titles"))) ||
         { echo "strictness.sh: the probe of $name broke off" >&2 && exit 2; }
 }

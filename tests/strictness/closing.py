@@ -118,5 +118,5 @@ def close_code_on_failure(target):
 
 
 def register_last():
-    row("close-on-failure", "each failure above was told with a Close frame (7.1.7)")(close_frame_on_failure)
-    row("code-on-failure", "and with the code for it: 1002, 1007, 1008 or 1009 (7.4.1)")(close_code_on_failure)
+    row("close-on-failure", "each of the failures above was told with a Close frame (7.1.7)")(close_frame_on_failure)
+    row("code-on-failure", "the Close frames of those failures had the right code: 1002, 1007, 1008 or 1009 (7.4.1)")(close_code_on_failure)

@@ -55,7 +55,7 @@ def deflate_duplicate(target):
         yield declines(target, f"{parameter}; {parameter}")
 
 
-@row("deflate-fallback", "and the next acceptable offer is taken, in one line or two (5.1)")
+@row("deflate-fallback", "the offer after one that is declined is taken, in one line or two (5.1)")
 def deflate_fallback(target):
     target.needs_deflate()
     for variant, offers in {

@@ -4,6 +4,7 @@ from rows import row
 from wire import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, frame, text
 
 PROTOCOL, INVALID, TOO_BIG = {1002}, {1007}, {1009}
+CONTROL = {"ping": PING, "pong": PONG, "close": CLOSE}
 OFFER = ["Sec-WebSocket-Extensions: permessage-deflate"]
 
 
@@ -43,35 +44,35 @@ def rsv(target):
 
 @row("rsv1-continuation", "RSV1 on a continuation is refused, with compression agreed on too (7692 §6.1)")
 def rsv1_continuation(target):
-    for name, extra in {"plain": [], "compression": OFFER}.items():
+    for name, extra in {"without compression": [], "with compression": OFFER}.items():
         data = frame(TEXT, b"a") + frame(FIN | RSV1 | CONTINUATION, b"b")
         yield target.fails(name, data, PROTOCOL, extra=extra)
 
 
 @row("rsv1-control", "RSV1 on a control frame is refused, with compression agreed on too (7692 §6.1)")
 def rsv1_control(target):
-    for name, extra in {"plain": [], "compression": OFFER}.items():
-        for opcode in [PING, PONG, CLOSE]:
+    for name, extra in {"without compression": [], "with compression": OFFER}.items():
+        for control, opcode in CONTROL.items():
             data = frame(FIN | RSV1 | opcode)
-            yield target.fails(f"{name} {opcode:x}", data, PROTOCOL, extra=extra)
+            yield target.fails(f"{control}, {name}", data, PROTOCOL, extra=extra)
 
 
 @row("opcodes", "reserved opcodes are refused (5.2)")
 def opcodes(target):
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]:
-        yield target.fails(f"{opcode:x}", frame(FIN | opcode, b"hello"), PROTOCOL)
+        yield target.fails(f"opcode {opcode:x}", frame(FIN | opcode, b"hello"), PROTOCOL)
 
 
 @row("control-fragmented", "a control frame in fragments is refused (5.5)")
 def control_fragmented(target):
-    for opcode in [PING, PONG, CLOSE]:
-        yield target.fails(f"{opcode:x}", frame(opcode), PROTOCOL)
+    for name, opcode in CONTROL.items():
+        yield target.fails(name, frame(opcode), PROTOCOL)
 
 
 @row("control-126", "a control frame of more than 125 bytes is refused (5.5)")
 def control_126(target):
-    for opcode in [PING, PONG, CLOSE]:
-        yield target.fails(f"{opcode:x}", frame(FIN | opcode, b"\x03\xe8" + b"x" * 124), PROTOCOL)
+    for name, opcode in CONTROL.items():
+        yield target.fails(name, frame(FIN | opcode, b"\x03\xe8" + b"x" * 124), PROTOCOL)
 
 
 @row("fragments", "a continuation of nothing, or a new message within a message, is refused (5.4)")
@@ -96,7 +97,7 @@ def utf8(target):
         yield target.fails(payload.hex(), text(payload), INVALID)
 
 
-@row("utf8-fragment", "and in the fragment that made it so, not at the end of the message")
+@row("utf8-fragment", "text that is not UTF-8 is refused at the fragment that made it so, not at the message's end")
 def utf8_fragment(target):
     for payload in [b"ok \xff", b"\xf4\x90", b"\xed\xa0"]:
         yield target.fails(payload.hex(), frame(TEXT, payload), INVALID)
@@ -104,7 +105,7 @@ def utf8_fragment(target):
     yield target.fails("f4|90", split, INVALID)
 
 
-@row("utf8-byte", "and at the first impossible byte, in a frame whose rest has not come yet")
+@row("utf8-byte", "text that is not UTF-8 is refused at its first impossible byte, in a frame that is not complete")
 def utf8_byte(target):
     for payload in [b"ok \xff", b"\xf4\x90", b"\xed\xa0", b"\xc1"]:
         yield target.fails(payload.hex(), frame(FIN | TEXT, payload, length=100), INVALID)

@@ -24,7 +24,7 @@ def version(target):
         yield target.refuses(f"{value}", head(version=value))
 
 
-@row("version-426", "and answered with 426 and `Sec-WebSocket-Version: 13` (6455 §4.2.2, §4.4)")
+@row("version-426", "another version is answered with 426 and `Sec-WebSocket-Version: 13` (6455 §4.2.2, §4.4)")
 def version_426(target):
     for value in ["8", "14"]:
         response = target.response(head(version=value))
@@ -143,6 +143,8 @@ def head_in_pieces(target):
     with target.connect() as connection:
         for byte in head("GET /pieces HTTP/1.1"):
             connection.send(bytes([byte]))
+            # A server that is slower than this gets larger pieces, which are easier.
+            time.sleep(0.002)
         response = connection.response()
         yield "1 byte", response.status == 101, str(response)
 

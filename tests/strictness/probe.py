@@ -6,7 +6,8 @@
 
 One line for each row, `pass NAME what was observed`, or FAIL, or `n/a` where the server has not got
 what the row is about. With the process id of a server on this machine its memory is watched. The
-exit status is 0 when no row failed. `--titles` prints the names and what they stand for.
+exit status is 0 when no row failed, 1 when one did, 2 when a plain handshake fails: then the rows
+would say nothing. `--titles` prints the names and what they stand for.
 """
 
 import argparse
@@ -54,6 +55,11 @@ def main():
         return 0
     host, port = options.address.removeprefix("ws://").rstrip("/").rsplit(":", 1)
     target = Target((host, int(port)), options.pid)
+    try:
+        target.websocket().socket.close()
+    except OSError as error:
+        print(f"probe.py: {options.address}: {error}", file=sys.stderr)
+        return 2
     only = set(filter(None, options.only.split(",")))
     failed = False
     for row in ROWS:

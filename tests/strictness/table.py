@@ -12,6 +12,11 @@ import re
 import sys
 
 HEADING = "## Strictness, beside the peers"
+NOTES = """\
+Each server is its library's plain echo server with the library's defaults, and with compression
+where it has any. A *no* is not always a breach: the others leave `Origin` to the application, where
+a title says that the RFC would also let a thing pass it does, and what has no clause is what we ask
+of ourselves. A dash is for what a server has not got."""
 CELLS = {"pass": "yes", "FAIL": "**no**", "n/a": "–"}
 
 
@@ -26,7 +31,7 @@ def results(path):
 def table(titles, subtitle, servers):
     titles = [line.split(" ", 1) for line in pathlib.Path(titles).read_text().splitlines()]
     servers = {name: results(path) for name, path in servers}
-    lines = [HEADING, "", subtitle, ""]
+    lines = [HEADING, "", subtitle, "", NOTES, ""]
     lines += ["| | " + " | ".join(servers) + " |", "|---" * (len(servers) + 1) + "|"]
     for name, title in titles:
         cells = [CELLS[found[name][0]] for found in servers.values()]
