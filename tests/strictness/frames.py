@@ -54,7 +54,8 @@ def rsv1_control(target):
     for name, extra in {"without compression": [], "with compression": OFFER}.items():
         for control, opcode in CONTROL.items():
             data = frame(FIN | RSV1 | opcode)
-            yield target.fails(f"{control}, {name}", data, PROTOCOL, extra=extra)
+            closes = opcode == CLOSE
+            yield target.fails(f"{control}, {name}", data, PROTOCOL, closes, extra=extra)
 
 
 @row("opcodes", "reserved opcodes are refused (5.2)")
@@ -66,13 +67,14 @@ def opcodes(target):
 @row("control-fragmented", "a control frame in fragments is refused (5.5)")
 def control_fragmented(target):
     for name, opcode in CONTROL.items():
-        yield target.fails(name, frame(opcode), PROTOCOL)
+        yield target.fails(name, frame(opcode), PROTOCOL, opcode == CLOSE)
 
 
 @row("control-126", "a control frame of more than 125 bytes is refused (5.5)")
 def control_126(target):
     for name, opcode in CONTROL.items():
-        yield target.fails(name, frame(FIN | opcode, b"\x03\xe8" + b"x" * 124), PROTOCOL)
+        data = frame(FIN | opcode, b"\x03\xe8" + b"x" * 124)
+        yield target.fails(name, data, PROTOCOL, opcode == CLOSE)
 
 
 @row("fragments", "a continuation of nothing, or a new message within a message, is refused (5.4)")
