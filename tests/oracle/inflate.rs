@@ -8,19 +8,50 @@ const TOO_BIG: Code = 1009;
 const TOO_MANY: Code = 1008;
 
 /// §7.2.2: what the sender left out, and a last block to end it. The message may hold several
-/// streams (§7.2.3.4), but no more than `streams_max`.
-pub fn message(bytes: &[u8], bytes_max: usize, streams_max: u32) -> Result<Vec<u8>, Code> {
+/// streams (§7.2.3.4), but no more than `streams_max`, and refers back to `history`, too. Gives the
+/// message and the greatest distance that it refers back.
+pub fn message(
+    bytes: &[u8],
+    history: &[u8],
+    bytes_max: usize,
+    streams_max: u32,
+) -> Result<(Vec<u8>, usize), Code> {
     let whole = [bytes, &[0, 0, 0xFF, 0xFF], &[1, 0, 0, 0xFF, 0xFF]].concat();
     let mut bits = Bits { bytes: &whole, at: 0 };
-    let mut out = Vec::new();
+    let end = history.len().saturating_add(bytes_max);
+    let mut out = Out { bytes: history.to_vec(), end, farthest: 0 };
     for _ in 0..streams_max {
-        while !block(&mut bits, &mut out, bytes_max)? {}
+        while !block(&mut bits, &mut out)? {}
         bits.at = bits.at.next_multiple_of(8);
         if bits.at == whole.len() * 8 {
-            return Ok(out);
+            return Ok((out.bytes.split_off(history.len()), out.farthest));
         }
     }
     Err(TOO_MANY)
+}
+
+/// What was inflated, with what went before it.
+struct Out {
+    bytes: Vec<u8>,
+    /// How long it may get.
+    end: usize,
+    farthest: usize,
+}
+
+impl Out {
+    fn push(&mut self, byte: u8) -> Result<(), Code> {
+        if self.bytes.len() == self.end {
+            return Err(TOO_BIG);
+        }
+        self.bytes.push(byte);
+        Ok(())
+    }
+
+    fn copy(&mut self, distance: usize, length: usize) -> Result<(), Code> {
+        let from = self.bytes.len().checked_sub(distance).ok_or(INVALID)?;
+        self.farthest = self.farthest.max(distance);
+        (from..from + length).try_for_each(|i| self.push(self.bytes[i]))
+    }
 }
 
 /// §3.1.1: a number's bits come from the least significant one on, in bytes alike.
@@ -42,7 +73,7 @@ impl Bits<'_> {
 }
 
 /// §3.2.3: one block; true if it was the last.
-fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, bytes_max: usize) -> Result<bool, Code> {
+fn block(bits: &mut Bits<'_>, out: &mut Out) -> Result<bool, Code> {
     let last = bits.take(1)? == 1;
     match bits.take(2)? {
         0 => {
@@ -52,29 +83,21 @@ fn block(bits: &mut Bits<'_>, out: &mut Vec<u8>, bytes_max: usize) -> Result<boo
                 return Err(INVALID);
             }
             for _ in 0..len {
-                push(out, bits.take(8)? as u8, bytes_max)?;
+                out.push(bits.take(8)? as u8)?;
             }
         }
         1 => {
             // §3.2.6.
             let lengths = [[8; 144].as_slice(), &[9; 112], &[7; 24], &[8; 8]].concat();
-            symbols(bits, &Huffman::new(&lengths), &Huffman::new(&[5; 30]), out, bytes_max)?;
+            symbols(bits, &Huffman::new(&lengths), &Huffman::new(&[5; 30]), out)?;
         }
         2 => {
             let (literals, distances) = tables(bits)?;
-            symbols(bits, &literals, &distances, out, bytes_max)?;
+            symbols(bits, &literals, &distances, out)?;
         }
         _ => return Err(INVALID),
     }
     Ok(last)
-}
-
-fn push(out: &mut Vec<u8>, byte: u8, bytes_max: usize) -> Result<(), Code> {
-    if out.len() == bytes_max {
-        return Err(TOO_BIG);
-    }
-    out.push(byte);
-    Ok(())
 }
 
 /// §3.2.2: codes of one length are consecutive, in the order of their symbols.
@@ -152,14 +175,13 @@ fn symbols(
     bits: &mut Bits<'_>,
     literals: &Huffman,
     distances: &Huffman,
-    out: &mut Vec<u8>,
-    bytes_max: usize,
+    out: &mut Out,
 ) -> Result<(), Code> {
     loop {
         let length = match literals.next(bits)? {
             256 => return Ok(()),
             literal @ 0..256 => {
-                push(out, literal as u8, bytes_max)?;
+                out.push(literal as u8)?;
                 continue;
             }
             symbol @ 257..265 => symbol - 254,
@@ -178,9 +200,6 @@ fn symbols(
             }
             _ => return Err(INVALID),
         };
-        let from = out.len().checked_sub(distance).ok_or(INVALID)?;
-        for i in from..from + length {
-            push(out, out[i], bytes_max)?;
-        }
+        out.copy(distance, length)?;
     }
 }

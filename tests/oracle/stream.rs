@@ -105,8 +105,8 @@ pub fn hear(bytes: &[u8], limits: Limits) -> (Vec<Heard>, End) {
             _ => {
                 if open == Some(Open::Compressed) {
                     let max = usize::try_from(limits.message_bytes).unwrap_or(usize::MAX);
-                    message = match inflate::message(&message, max, limits.message_frames) {
-                        Ok(message) => message,
+                    message = match inflate::message(&message, &[], max, limits.message_frames) {
+                        Ok((message, _)) => message,
                         Err(code) => return (heard, End::Fail(code)),
                     };
                 }
