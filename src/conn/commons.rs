@@ -8,11 +8,13 @@ use super::deflate::Codec;
 use super::{outbox::Outbox, reader::Partial};
 use crate::{config::Config, counters::Tally};
 
-/// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 8 years.
+/// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticks(pub(crate) u32);
 
-pub(crate) const TICK: Duration = Duration::from_millis(64);
+/// Some 67 ms: a power of two of nanoseconds, by which every turn divides.
+const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
+pub(crate) const TICK_BITS: u32 = 26;
 
 impl Ticks {
     /// The first tick that is certainly no earlier than `delay` after any moment of this one.
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_never_early_and_never_two_ticks_late() {
-        for (millis, ticks) in [(0, 1), (1, 2), (64, 2), (65, 3), (5_000, 80)] {
+        for (millis, ticks) in [(0, 1), (1, 2), (67, 2), (68, 3), (5_000, 76)] {
             assert_eq!(Ticks(10).after(Duration::from_millis(millis)), Ticks(10 + ticks));
         }
         assert_eq!(Ticks(10).after(Duration::MAX), Ticks(u32::MAX));

@@ -19,7 +19,7 @@ mod timeout;
 
 use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
-pub(crate) use commons::{Commons, TICK, Ticks};
+pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use deflate::{Deflation, deflate_frames};
 pub(crate) use http::allows_origin;
 use http::{Http, Progress};

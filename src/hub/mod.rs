@@ -92,6 +92,8 @@ pub struct Hub {
     flush: flush::Progress,
     now: Instant,
     epoch: Instant,
+    /// From the epoch to now.
+    nanos: u64,
     shutdown: Option<Instant>,
 }
 
@@ -116,6 +118,7 @@ impl Hub {
             flush: flush::Progress::default(),
             now,
             epoch: now,
+            nanos: 0,
             shutdown: None,
         }
     }

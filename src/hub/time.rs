@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::Hub;
 use crate::{
-    conn::{Outcome, State, TICK, Ticks},
+    conn::{Outcome, State, TICK_BITS, Ticks},
     event::{Cause, ConnId, Events, Record},
 };
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 impl Hub {
     /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
@@ -70,20 +72,27 @@ impl Hub {
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {
-        self.now = now.max(self.now);
-        let ticks = (self.now - self.epoch).as_nanos() / TICK.as_nanos();
-        self.commons.now = Ticks(u32::try_from(ticks).unwrap_or(u32::MAX));
+        // The clock of a `Net` may stand still, and no time goes back.
+        if now > self.now {
+            self.now = now;
+            let passed = now - self.epoch;
+            self.nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
+            self.commons.now = Ticks(u32::try_from(self.nanos >> TICK_BITS).unwrap_or(u32::MAX));
+        }
     }
 
-    pub(crate) fn has_timers(&self) -> bool {
-        !self.timers.is_empty()
-    }
-
-    /// When the next timer is due.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let connections = self.wheel.next().map(|tick| self.epoch + TICK * tick.0);
-        let own = self.timers.first().map(|(at, _)| *at);
-        [connections, own, self.shutdown].into_iter().flatten().min()
+    /// How long the server may sleep before something is due. `clock` is read only if the time of
+    /// this turn will not do: the application's timers are exact.
+    pub(crate) fn time_left(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
+        let nanos = |due: Ticks| (u64::from(due.0) << TICK_BITS).saturating_sub(self.nanos);
+        let connections = self.wheel.next().map(|due| Duration::from_nanos(nanos(due)));
+        if self.timers.is_empty() && self.shutdown.is_none() {
+            return connections;
+        }
+        let now = clock();
+        let left = |at: Instant| at.saturating_duration_since(now);
+        let own = self.timers.first().map(|(at, _)| left(*at));
+        [connections, own, self.shutdown.map(left)].into_iter().flatten().min()
     }
 
     /// Does what is due at this turn's time.

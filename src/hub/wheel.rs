@@ -28,7 +28,11 @@ pub(super) struct Wheel {
     links: Vec<Link>,
     /// The first tick whose slot has not been emptied; one after `now` at the most.
     hand: Ticks,
+    /// No timer is found before this tick: so that most turns need not look.
+    soonest: Ticks,
 }
+
+const NEVER: Ticks = Ticks(u32::MAX);
 
 impl Wheel {
     pub(super) fn new() -> Self {
@@ -37,6 +41,7 @@ impl Wheel {
             occupied: [0; SLOTS / 64],
             links: Vec::new(),
             hand: Ticks(0),
+            soonest: NEVER,
         }
     }
 
@@ -50,6 +55,7 @@ impl Wheel {
         self.clear(index);
         let due = due.max(self.hand);
         self.links[at].due = due;
+        self.soonest = self.soonest.min(due);
         self.link(index, due.0 % SLOTS as u32);
     }
 
@@ -74,7 +80,17 @@ impl Wheel {
     }
 
     /// Takes one timer that is due at `now`, if there is one.
+    #[inline]
     pub(super) fn pop(&mut self, now: Ticks) -> Option<u32> {
+        if now < self.soonest {
+            // All slots up to now are empty, but for what belongs to later rotations.
+            self.hand = Ticks(now.0 + 1);
+            return None;
+        }
+        self.search(now)
+    }
+
+    fn search(&mut self, now: Ticks) -> Option<u32> {
         loop {
             let index = self.heads[DUE as usize];
             if index != NIL {
@@ -88,6 +104,7 @@ impl Wheel {
                 continue;
             }
             if self.hand > now {
+                self.soonest = self.first_occupied().unwrap_or(NEVER);
                 return None;
             }
             match self.first_occupied() {
@@ -102,11 +119,9 @@ impl Wheel {
     }
 
     /// When [`pop`](Self::pop) should be called at the latest.
+    #[inline]
     pub(super) fn next(&self) -> Option<Ticks> {
-        if self.heads[DUE as usize] != NIL {
-            return Some(Ticks(0));
-        }
-        self.first_occupied()
+        (self.soonest != NEVER).then_some(self.soonest)
     }
 
     /// The first tick from the hand on whose slot holds anything.
@@ -210,9 +225,10 @@ mod tests {
         wheel.set(4, Ticks(900));
         assert_eq!(wheel.pop(Ticks(5)), None);
         assert_eq!(wheel.next(), Some(Ticks(900)));
-        assert_eq!(wheel.pop(Ticks(900)), Some(4));
+        assert_eq!((wheel.pop(Ticks(900)), wheel.pop(Ticks(900))), (Some(4), None));
         assert_eq!(wheel.next(), Some(Ticks(5 + SLOTS as u32)));
-        assert_eq!(wheel.pop(Ticks(5 + SLOTS as u32)), Some(3));
+        let due = Ticks(5 + SLOTS as u32);
+        assert_eq!((wheel.pop(due), wheel.pop(due)), (Some(3), None));
         assert_eq!((wheel.pop(Ticks(9000)), wheel.next()), (None, None));
     }
 
@@ -232,7 +248,7 @@ mod tests {
             wheel.set(index, Ticks(4));
         }
         assert!(wheel.pop(Ticks(4)).is_some());
-        assert_eq!(wheel.next(), Some(Ticks(0)));
+        assert_eq!(wheel.next(), Some(Ticks(4)));
         assert!(wheel.pop(Ticks(4)).is_some() && wheel.pop(Ticks(4)).is_some());
         assert_eq!(wheel.pop(Ticks(4)), None);
     }

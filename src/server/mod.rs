@@ -166,11 +166,6 @@ impl<N: Net> Server<N> {
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        // The application's timers are exact; for the connections', the time of the last turn will
-        // do, and a clock read is saved.
-        let now = if self.hub.has_timers() { self.net.now() } else { self.hub.now() };
-        let due = [self.hub.next_timeout(), self.accept_paused].into_iter().flatten().min();
-        let until_due = due.map(|due| due.saturating_duration_since(now));
         let may_accept = !self.acceptable.is_empty() && self.accept_paused.is_none();
         let busy = self.hub.is_busy()
             || self.woken
@@ -180,7 +175,10 @@ impl<N: Net> Server<N> {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            [timeout, until_due].into_iter().flatten().min()
+            let due = self.hub.time_left(|| self.net.now());
+            let accepts =
+                self.accept_paused.map(|until| until.saturating_duration_since(self.hub.now()));
+            [timeout, due, accepts].into_iter().flatten().min()
         };
         self.ready.clear();
         self.net.wait(&mut self.ready, timeout)?;

@@ -10,7 +10,7 @@ use super::support::{PATIENCE, Peer, close, handshake, text};
 use super::{Running, config};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Deadlines of connections are kept in steps of 64 ms, and are never early.
+/// Deadlines of connections are kept in steps of 67 ms, and are never early.
 const TICKS: Duration = Duration::from_millis(2 * 64);
 const FAREWELL: &str = "the server is shutting down";
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
