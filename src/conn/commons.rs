@@ -84,8 +84,9 @@ impl Commons {
         self.outboxes.pop().unwrap_or_default()
     }
 
-    pub(super) fn recycle_outbox(&mut self, outbox: Box<Outbox>) {
+    pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
+        self.recycle_buffer(outbox.take_large_buffer());
         if self.outboxes.len() < SPARES_MAX {
             self.outboxes.push(outbox);
         }

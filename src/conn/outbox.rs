@@ -9,7 +9,7 @@ use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
 use super::{
     commons::Commons,
-    segment::{Log, Segment, release},
+    segment::{Log, Own, Segment, release},
 };
 use crate::config::Overflow;
 
@@ -20,10 +20,15 @@ const OWN_BYTES: usize = 32 * 1024;
 /// more memory than what it lists, and no limit would see it.
 const COPY_BYTES: usize = 1024;
 
+/// What an outbox at rest may keep of its buffer, in bytes.
+const REST_BYTES: usize = 4 * 1024;
+
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(super) segments: VecDeque<Segment>,
-    /// Invariant: the sum of the segments' lengths but for the pending ones.
+    /// What comes behind them: most of the time, all that there is.
+    tail: Own,
+    /// Invariant: the sum of the lengths of the tail and the segments, but for the pending ones.
     pub(super) bytes: usize,
     /// How many segments are pending.
     pendings: u32,
@@ -32,8 +37,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.late_pong.is_empty()
+        self.tail.len() == 0 && self.segments.is_empty() && self.late_pong.is_empty()
     }
 
     /// Bytes that wait, without what a topic is still writing in this turn.
@@ -59,16 +65,15 @@ impl Outbox {
         commons: &mut Commons,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        match self.segments.back() {
-            Some(Segment::Own { framed, lossy, bytes, .. })
-                if (*framed, *lossy) == (is_framed, is_lossy) && bytes.len() < OWN_BYTES => {}
-            _ => {
-                let bytes = commons.spare_buffer();
-                let (framed, lossy) = (is_framed, is_lossy);
-                self.segments.push_back(Segment::Own { bytes, start: 0, framed, lossy });
-            }
+        let tail = &self.tail;
+        if (tail.framed, tail.lossy) != (is_framed, is_lossy) || tail.bytes.len() >= OWN_BYTES {
+            self.settle();
+            (self.tail.framed, self.tail.lossy) = (is_framed, is_lossy);
         }
-        let Some(Segment::Own { bytes, .. }) = self.segments.back_mut() else { return };
+        let bytes = &mut self.tail.bytes;
+        if bytes.capacity() == 0 {
+            *bytes = commons.spare_buffer();
+        }
         let before = bytes.len();
         encode(bytes);
         let added = bytes.len() - before;
@@ -76,10 +81,30 @@ impl Outbox {
         commons.queued_bytes += added;
     }
 
+    /// Makes the tail one of the segments.
+    pub(super) fn settle(&mut self) {
+        if self.tail.len() > 0 {
+            let Own { framed, lossy, .. } = self.tail;
+            let next = Own { framed, lossy, ..Own::default() };
+            self.segments.push_back(Segment::Own(mem::replace(&mut self.tail, next)));
+        }
+    }
+
+    /// The buffer of an outbox at rest, if it is a large one.
+    pub(super) fn take_large_buffer(&mut self) -> Vec<u8> {
+        let large = self.tail.bytes.capacity() > REST_BYTES;
+        if large { mem::take(&mut self.tail.bytes) } else { Vec::new() }
+    }
+
+    fn push_segment(&mut self, segment: Segment) {
+        self.settle();
+        self.segments.push_back(segment);
+    }
+
     /// Appends a range of the log that topic `topic` is still writing.
     pub(crate) fn push_pending(&mut self, topic: u32, frames: Range<u32>) {
         self.pendings += 1;
-        self.segments.push_back(Segment::Pending { topic, frames });
+        self.push_segment(Segment::Pending { topic, frames });
     }
 
     /// Appends a range of a finished log, for a peer that `lags` or not.
@@ -97,7 +122,7 @@ impl Outbox {
             return self.push_own(true, lossy, commons, |out| out.extend_from_slice(frames));
         }
         self.bytes += end - start;
-        self.segments.push_back(Segment::Shared { log: Arc::clone(log), start, end });
+        self.push_segment(Segment::Shared { log: Arc::clone(log), start, end });
     }
 
     /// Turns pending ranges into shared ones, now that the turn's logs are finished. Gives how many
@@ -112,12 +137,13 @@ impl Outbox {
         if mem::take(&mut self.pendings) == 0 {
             return replaced;
         }
+        self.settle();
         // What was there before this turn may be long, and need not be gone through.
         let is_pending = |segment: &Segment| matches!(segment, Segment::Pending { .. });
         let first = self.segments.iter().position(is_pending).unwrap_or(self.segments.len());
         for segment in self.segments.split_off(first) {
             let Segment::Pending { topic, frames } = segment else {
-                self.segments.push_back(segment);
+                self.push_segment(segment);
                 continue;
             };
             let frames = frames.start as usize..frames.end as usize;
@@ -141,41 +167,50 @@ impl Outbox {
     /// What to write next, at most `max` bytes: straight from its place where that is one long
     /// piece, gathered in `scratch` where it is many.
     pub(crate) fn next_write<'a>(&'a self, scratch: &'a mut Vec<u8>, max: usize) -> &'a [u8] {
+        if self.segments.is_empty() && self.late_pong.is_empty() {
+            let rest = self.tail.rest();
+            return &rest[..rest.len().min(max)];
+        }
+        self.gather_write(scratch, max)
+    }
+
+    fn gather_write<'a>(&'a self, scratch: &'a mut Vec<u8>, max: usize) -> &'a [u8] {
         /// From here on, copying costs more than the system call that it saves.
         const DIRECT_BYTES: usize = 16 * 1024;
-        if self.late_pong.is_empty() {
-            let Some(front) = self.segments.front() else { return &[] };
-            if self.segments.len() == 1 || front.len() >= DIRECT_BYTES {
-                let rest = front.rest();
-                return &rest[..rest.len().min(max)];
-            }
+        let alone = self.segments.len() == 1 && self.tail.len() == 0;
+        if let Some(front) = self.segments.front()
+            && self.late_pong.is_empty()
+            && (alone || front.len() >= DIRECT_BYTES)
+        {
+            let rest = front.rest();
+            return &rest[..rest.len().min(max)];
         }
         scratch.clear();
-        let mut segments = self.segments.iter();
+        let mut pieces = self.segments.iter().map(Segment::rest).chain([self.tail.rest()]);
         if !self.late_pong.is_empty() {
-            if let Some(front) = segments.next() {
-                let (begun, whole) = front.rest().split_at(front.begun());
-                gather(scratch, begun, max);
-                gather(scratch, &self.late_pong, max);
-                gather(scratch, whole, max);
-            } else {
-                gather(scratch, &self.late_pong, max);
-            }
+            let (begun, whole) = pieces.next().unwrap_or_default().split_at(self.begun());
+            gather(scratch, begun, max);
+            gather(scratch, &self.late_pong, max);
+            gather(scratch, whole, max);
         }
-        for segment in segments {
+        for piece in pieces {
             if scratch.len() == max {
                 break;
             }
-            gather(scratch, segment.rest(), max);
+            gather(scratch, piece, max);
         }
         scratch
+    }
+
+    /// How many bytes are left of a frame that has begun to leave.
+    fn begun(&self) -> usize {
+        self.segments.front().map_or_else(|| self.tail.begun(), Segment::begun)
     }
 
     /// Accounts for the first `n` bytes of what [`next_write`](Self::next_write) gave.
     pub(crate) fn advance(&mut self, mut n: usize, commons: &mut Commons) {
         if !self.late_pong.is_empty() {
-            let begun = self.segments.front().map_or(0, Segment::begun);
-            let first = n.min(begun);
+            let first = n.min(self.begun());
             self.consume(first, commons);
             n -= first;
             if n == 0 {
@@ -186,8 +221,8 @@ impl Outbox {
                 let waits = pong.len() - n;
                 self.bytes += waits;
                 commons.queued_bytes += waits;
-                let (start, framed, lossy) = (n, true, false);
-                self.segments.push_front(Segment::Own { bytes: pong, start, framed, lossy });
+                let pong = Own { bytes: pong, start: n, framed: true, lossy: false };
+                self.segments.push_front(Segment::Own(pong));
                 return;
             }
             n -= pong.len();
@@ -195,14 +230,26 @@ impl Outbox {
         self.consume(n, commons);
     }
 
-    fn consume(&mut self, mut n: usize, commons: &mut Commons) {
+    fn consume(&mut self, n: usize, commons: &mut Commons) {
+        self.bytes -= n;
+        let n = if self.segments.is_empty() { n } else { self.consume_segments(n, commons) };
+        commons.queued_bytes -= n;
+        if n < self.tail.len() {
+            self.tail.start += n;
+        } else {
+            self.tail.start = 0;
+            self.tail.bytes.clear();
+        }
+    }
+
+    /// Takes the first `n` bytes off the segments; gives what is left for the tail.
+    fn consume_segments(&mut self, mut n: usize, commons: &mut Commons) -> usize {
         while n > 0 {
             let Some(front) = self.segments.front_mut() else { break };
             let len = front.len();
             let taken = len.min(n);
             n -= taken;
-            self.bytes -= taken;
-            if let Segment::Own { .. } = front {
+            if let Segment::Own(_) = front {
                 commons.queued_bytes -= taken;
             }
             if taken < len {
@@ -211,12 +258,14 @@ impl Outbox {
                 release(segment, commons);
             }
         }
+        n
     }
 
     /// Forgets everything, as a connection that is gone must.
     pub(crate) fn clear(&mut self, commons: &mut Commons) {
+        self.settle();
         for segment in self.segments.drain(..) {
-            if let Segment::Own { .. } = &segment {
+            if let Segment::Own(_) = &segment {
                 commons.queued_bytes -= segment.len();
             }
             release(segment, commons);
@@ -262,6 +311,7 @@ impl OutboxSlot {
     }
 
     /// Gives the outbox back if nothing waits in it; true if nothing waits.
+    #[inline]
     pub(crate) fn rest_if_empty(&mut self, commons: &mut Commons) -> bool {
         if let Some(outbox) = self.0.take_if(|outbox| outbox.is_empty()) {
             commons.recycle_outbox(outbox);

@@ -34,11 +34,12 @@ impl Outbox {
 
     /// Bytes of control frames, which have room of their own. Goes through every frame of this
     /// connection's own: for when the limit is passed.
-    pub(crate) fn control_bytes(&self) -> usize {
+    pub(crate) fn control_bytes(&mut self) -> usize {
+        self.settle();
         let mut bytes = 0;
         for segment in &self.segments {
-            let Segment::Own { framed: true, .. } = segment else { continue };
-            let (mut at, rest) = (segment.begun(), segment.rest());
+            let Segment::Own(own) = segment else { continue };
+            let (mut at, rest) = (own.begun(), own.rest());
             while at < rest.len() {
                 let len = frame_len(&rest[at..]);
                 bytes += if is_control(rest[at]) { len } else { 0 };
@@ -54,6 +55,7 @@ impl Outbox {
         may_drop: impl Fn(&Segment) -> bool,
         commons: &mut Commons,
     ) -> u64 {
+        self.settle();
         let mut dropped = 0;
         for at in (0..self.segments.len()).rev() {
             if self.bytes <= keep_bytes {
@@ -98,10 +100,10 @@ impl Outbox {
         let removed = len - cut_at - control.len();
         self.bytes -= removed;
         match segment {
-            Segment::Own { bytes, start, .. } => {
+            Segment::Own(own) => {
                 commons.queued_bytes -= removed;
-                bytes.truncate(*start + cut_at);
-                bytes.extend_from_slice(&control);
+                own.bytes.truncate(own.start + cut_at);
+                own.bytes.extend_from_slice(&control);
             }
             Segment::Shared { end, .. } => *end -= removed,
             Segment::Pending { .. } => {}
@@ -112,6 +114,7 @@ impl Outbox {
     /// Keeps only the latest message of each topic that asks for it, because the peer lags now.
     /// Gives how many were dropped.
     pub(crate) fn keep_latest(&mut self, commons: &mut Commons) -> u64 {
+        self.settle();
         let mut dropped = 0;
         let mut seen = Vec::new();
         for at in (0..self.segments.len()).rev() {

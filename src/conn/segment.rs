@@ -14,15 +14,49 @@ pub(crate) struct Log {
     pub(crate) overflow: Overflow,
 }
 
+/// Bytes of one connection's own.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) bytes: Vec<u8>,
+    /// What is before it has been written.
+    pub(super) start: usize,
+    /// False for HTTP, which has no frame boundaries.
+    pub(super) framed: bool,
+    /// The policy is to drop messages.
+    pub(super) lossy: bool,
+}
+
+impl Own {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    #[inline]
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// How many bytes of a frame that has begun to leave are still here.
+    pub(super) fn begun(&self) -> usize {
+        if self.framed { boundaries(&self.bytes, self.start).1 - self.start } else { self.len() }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Segment {
-    /// Bytes of this connection's own. `framed` is false for HTTP, which has no frame boundaries;
-    /// `lossy` says that the policy is to drop messages.
-    Own { bytes: Vec<u8>, start: usize, framed: bool, lossy: bool },
+    Own(Own),
     /// A range of a topic's log.
-    Shared { log: Arc<Log>, start: usize, end: usize },
+    Shared {
+        log: Arc<Log>,
+        start: usize,
+        end: usize,
+    },
     /// Frames of the log that a topic is still writing in this turn (by the topic's index).
-    Pending { topic: u32, frames: Range<u32> },
+    Pending {
+        topic: u32,
+        frames: Range<u32>,
+    },
 }
 
 impl Segment {
@@ -30,7 +64,7 @@ impl Segment {
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Segment::Own { bytes, start, .. } => bytes.len() - start,
+            Segment::Own(own) => own.len(),
             Segment::Shared { start, end, .. } => end - start,
             Segment::Pending { .. } => 0,
         }
@@ -38,7 +72,7 @@ impl Segment {
 
     pub(super) fn rest(&self) -> &[u8] {
         match self {
-            Segment::Own { bytes, start, .. } => &bytes[*start..],
+            Segment::Own(own) => own.rest(),
             Segment::Shared { log, start, end } => &log.frames[*start..*end],
             Segment::Pending { .. } => unreachable!("resolved before anything is written"),
         }
@@ -46,14 +80,15 @@ impl Segment {
 
     pub(super) fn skip(&mut self, n: usize) {
         match self {
-            Segment::Own { start, .. } | Segment::Shared { start, .. } => *start += n,
+            Segment::Own(own) => own.start += n,
+            Segment::Shared { start, .. } => *start += n,
             Segment::Pending { .. } => {}
         }
     }
 
     pub(super) fn is_lossy(&self) -> bool {
         match self {
-            Segment::Own { lossy, .. } => *lossy,
+            Segment::Own(own) => own.lossy,
             Segment::Shared { log, .. } => log.overflow != Overflow::Close,
             Segment::Pending { .. } => false,
         }
@@ -63,15 +98,14 @@ impl Segment {
     pub(super) fn latest_of(&self) -> Option<u64> {
         match self {
             Segment::Shared { log, .. } if log.overflow == Overflow::KeepLatest => Some(log.topic),
-            Segment::Own { .. } | Segment::Shared { .. } | Segment::Pending { .. } => None,
+            Segment::Own(_) | Segment::Shared { .. } | Segment::Pending { .. } => None,
         }
     }
 
     /// How many bytes of a frame that has begun to leave are still here.
     pub(super) fn begun(&self) -> usize {
         match self {
-            Segment::Own { framed: false, .. } => self.len(),
-            Segment::Own { bytes, start, .. } => boundaries(bytes, *start).1 - start,
+            Segment::Own(own) => own.begun(),
             Segment::Shared { log, start, .. } => boundaries(&log.frames, *start).1 - start,
             Segment::Pending { .. } => 0,
         }
@@ -87,9 +121,9 @@ impl Segment {
         let mut bytes = commons.spare_buffer();
         bytes.extend_from_slice(&log.frames[first..*end]);
         let lossy = log.overflow != Overflow::Close;
-        let own = Segment::Own { bytes, start: *start - first, framed: true, lossy };
+        let own = Own { bytes, start: *start - first, framed: true, lossy };
         commons.queued_bytes += own.len();
-        release(std::mem::replace(self, own), commons);
+        release(std::mem::replace(self, Segment::Own(own)), commons);
     }
 }
 
@@ -106,7 +140,7 @@ fn boundaries(frames: &[u8], at: usize) -> (usize, usize) {
 
 pub(super) fn release(segment: Segment, commons: &mut Commons) {
     match segment {
-        Segment::Own { bytes, .. } => commons.recycle_buffer(bytes),
+        Segment::Own(own) => commons.recycle_buffer(own.bytes),
         Segment::Shared { log, .. } => release_log(log, commons),
         Segment::Pending { .. } => {}
     }

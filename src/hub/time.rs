@@ -83,7 +83,7 @@ impl Hub {
 
     /// How long the server may sleep before something is due. `clock` is read only if the time of
     /// this turn will not do: the application's timers are exact.
-    pub(crate) fn time_left(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
+    pub(crate) fn time_left(&mut self, clock: impl Fn() -> Instant) -> Option<Duration> {
         let nanos = |due: Ticks| (u64::from(due.0) << TICK_BITS).saturating_sub(self.nanos);
         let connections = self.wheel.next().map(|due| Duration::from_nanos(nanos(due)));
         if self.timers.is_empty() && self.shutdown.is_none() {
