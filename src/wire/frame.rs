@@ -180,10 +180,22 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 /// §6.1).
 #[inline]
 pub fn encode_message(out: &mut Vec<u8>, opcode: OpCode, deflated: bool, payload: &[u8]) {
-    out.reserve(encoded_len(payload.len()));
-    encode_header(out, opcode, true, deflated, payload.len());
-    out.extend_from_slice(payload);
+    if payload.len() <= SHORT_MAX {
+        // In one piece, because most messages are short: one look at the room, one copy.
+        let mut frame = [0; 2 + SHORT_MAX];
+        frame[0] = 0x80 | u8::from(deflated) << 6 | opcode as u8;
+        frame[1] = payload.len() as u8;
+        frame[2..2 + payload.len()].copy_from_slice(payload);
+        out.extend_from_slice(&frame[..2 + payload.len()]);
+    } else {
+        out.reserve(encoded_len(payload.len()));
+        encode_header(out, opcode, true, deflated, payload.len());
+        out.extend_from_slice(payload);
+    }
 }
+
+/// A payload that is copied together with its header.
+const SHORT_MAX: usize = 30;
 
 /// How many bytes a frame to a client takes: its header and `payload_len` bytes.
 #[inline]

@@ -6,17 +6,20 @@
 /// by four matters. Any split of a payload gives the same bytes as the whole.
 #[inline]
 pub fn unmask(payload: &mut [u8], mask: [u8; 4], phase: usize) {
-    let mut key = mask;
-    key.rotate_left(phase % 4);
+    // The octet of the key that the first octet meets becomes its first, whatever the byte order.
+    let turn = 8 * (phase as u32 & 3);
+    let key = u32::from_le_bytes(mask).rotate_right(turn);
     // §5.3: transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4). Eight is a
     // multiple of four, so every chunk starts at the same octet of the key.
-    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    let wide = u64::from(key) << 32 | u64::from(key);
     let (chunks, rest) = payload.as_chunks_mut::<8>();
     for chunk in chunks {
-        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+        *chunk = (u64::from_le_bytes(*chunk) ^ wide).to_le_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
-        *byte ^= key;
+    let mut key = wide;
+    for byte in rest {
+        *byte ^= key as u8;
+        key >>= 8;
     }
 }
 
