@@ -158,6 +158,10 @@ impl Reader<'_> {
     fn read_whole_frames(&mut self, mut at: usize, end: usize) -> Result<usize, End> {
         let expect = Expect { message_open: false, rsv1: self.deflation.is_on() };
         while at < end && !self.has_inflated_enough() {
+            if let Some(next) = self.read_usual_frame(at, end) {
+                at = next;
+                continue;
+            }
             let Some((header, len)) = Header::decode(&self.events.buffer[at..end], expect)? else {
                 break;
             };
@@ -197,6 +201,35 @@ impl Reader<'_> {
             }
         }
         Ok(at)
+    }
+
+    /// The most usual frame of all: a whole binary message of at most 125 bytes, or a text of as many
+    /// that is valid. Gives where it ends; `None` for whatever else is there.
+    #[inline]
+    fn read_usual_frame(&mut self, at: usize, end: usize) -> Option<usize> {
+        let [first, second, m0, m1, m2, m3, rest @ ..] = &mut self.events.buffer[at..end] else {
+            return None;
+        };
+        // FIN and Text or Binary, no reserved bit; masked, and a length of seven bits (§5.2).
+        let len = usize::from(*second & 0x7F);
+        if !matches!(*first, 0x81 | 0x82)
+            || *second < 0x80
+            || len > CONTROL_BYTES_MAX.min(self.commons.config.message_bytes_max)
+        {
+            return None;
+        }
+        let payload = rest.get_mut(..len)?;
+        unmask(payload, [*m0, *m1, *m2, *m3], 0);
+        let start = at + 6;
+        let span = Span::Received { start: start as u32, end: (start + len) as u32 };
+        let kind = if *first == 0x82 { Kind::Binary } else { Kind::Text };
+        if kind == Kind::Text && str::from_utf8(payload).is_err() {
+            // Whoever comes to it next unmasks it again.
+            unmask(payload, [*m0, *m1, *m2, *m3], 0);
+            return None;
+        }
+        self.deliver(kind, span);
+        Some(start + len)
     }
 
     /// Completes the header of the next frame, if its bytes are there.

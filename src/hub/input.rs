@@ -57,6 +57,7 @@ impl Hub {
         let config = &self.commons.config;
         let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
+        self.any_closed = false;
         for id in self.opened.drain(..) {
             events.records.push(Record::Opened { id });
         }

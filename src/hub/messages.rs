@@ -297,7 +297,12 @@ impl Hub {
 
     /// Whether a message of this batch is not to be delivered, because its connection was closed
     /// since; it is counted.
+    #[inline]
     pub(crate) fn passes_over(&mut self, id: ConnId) -> bool {
+        self.any_closed && self.is_closing(id)
+    }
+
+    fn is_closing(&mut self, id: ConnId) -> bool {
         let closing = self
             .slot(id)
             .is_some_and(|slot| matches!(slot.connection.state, State::Closing { .. }));
@@ -328,6 +333,7 @@ impl Hub {
         self.leave_topics(id, true);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         slot.connection.close(code, reason, cause, &mut self.commons);
+        self.any_closed = true;
         Self::mark_dirty(slot, &mut self.dirty, id);
         self.arm(id);
     }

@@ -89,6 +89,8 @@ pub struct Hub {
     leaving: Vec<ConnId>,
     /// Connections whose slots are freed at the start of the next turn.
     closed: Vec<ConnId>,
+    /// A connection was closed from this side since the batch was begun.
+    any_closed: bool,
     flush: flush::Progress,
     now: Instant,
     epoch: Instant,
@@ -115,6 +117,7 @@ impl Hub {
             resumed: Vec::new(),
             leaving: Vec::new(),
             closed: Vec::new(),
+            any_closed: false,
             flush: flush::Progress::default(),
             now,
             epoch: now,

@@ -181,12 +181,14 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 #[inline]
 pub fn encode_message(out: &mut Vec<u8>, opcode: OpCode, deflated: bool, payload: &[u8]) {
     if payload.len() <= SHORT_MAX {
-        // In one piece, because most messages are short: one look at the room, one copy.
+        // In one piece of a fixed size, because most messages are short: one look at the room.
         let mut frame = [0; 2 + SHORT_MAX];
         frame[0] = 0x80 | u8::from(deflated) << 6 | opcode as u8;
         frame[1] = payload.len() as u8;
         frame[2..2 + payload.len()].copy_from_slice(payload);
-        out.extend_from_slice(&frame[..2 + payload.len()]);
+        let end = out.len() + 2 + payload.len();
+        out.extend_from_slice(&frame);
+        out.truncate(end);
     } else {
         out.reserve(encoded_len(payload.len()));
         encode_header(out, opcode, true, deflated, payload.len());
