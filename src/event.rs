@@ -264,7 +264,9 @@ impl Events {
     /// Empties the batch, gives back what it kept, and provides a receive buffer of `bytes`.
     pub(crate) fn begin(&mut self, bytes: usize, recycle: impl FnMut(Vec<u8>)) {
         self.records.clear();
-        self.assembled.drain(..).for_each(recycle);
+        if !self.assembled.is_empty() {
+            self.assembled.drain(..).for_each(recycle);
+        }
         (self.filled, self.assembled_bytes) = (0, 0);
         if self.buffer.len() != bytes {
             self.buffer = vec![0; bytes].into();

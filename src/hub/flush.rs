@@ -57,14 +57,17 @@ impl Hub {
         Some(id)
     }
 
-    /// Hands the connection what its topics have for it. False if there is nothing to write, or
-    /// the kernel takes nothing.
-    pub(crate) fn prepare(&mut self, id: ConnId) -> bool {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+    /// Hands the connection what its topics have for it, and says how many bytes may be written to
+    /// it in this turn: 0 if there is nothing to write, or the kernel takes nothing.
+    ///
+    /// What waits beyond its limit does not wait for the next turn: only a kernel that is full makes
+    /// a peer too slow.
+    pub(crate) fn prepare(&mut self, id: ConnId) -> usize {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return 0 };
         let news =
             slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
         if !news && (!slot.dirty || slot.flushed_in == self.flush.turn) {
-            return false;
+            return 0;
         }
         slot.dirty = false;
         slot.flushed_in = self.flush.turn;
@@ -84,16 +87,10 @@ impl Hub {
         }
         if connection.kernel_full {
             self.enforce_limit(id);
-            return false;
+            return 0;
         }
-        true
-    }
-
-    /// How many bytes may be written to the connection in this turn. What waits beyond its limit
-    /// does not wait for the next turn: only a kernel that is full makes a peer too slow.
-    pub(crate) fn write_budget(&self, id: ConnId) -> usize {
         let config = &self.commons.config;
-        let excess = self.queued_bytes(id).saturating_sub(config.send_queue_bytes_max);
+        let excess = connection.outbox.bytes().saturating_sub(config.send_queue_bytes_max);
         config.write_bytes_per_turn.max(excess)
     }
 
@@ -106,14 +103,14 @@ impl Hub {
         }
     }
 
-    /// The kernel took `n` bytes of the output.
-    pub(crate) fn handle_written(&mut self, id: ConnId, n: usize) {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+    /// The kernel took `n` bytes of the output. True if more waits.
+    pub(crate) fn handle_written(&mut self, id: ConnId, n: usize) -> bool {
+        self.commons.tally.bytes_sent.add(n as u64);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         if let Some(outbox) = slot.connection.outbox.get_mut() {
             outbox.advance(n, &mut self.commons);
         }
-        slot.connection.outbox.rest_if_empty(&mut self.commons);
-        self.commons.tally.bytes_sent.add(n as u64);
+        !slot.connection.outbox.rest_if_empty(&mut self.commons)
     }
 
     /// The kernel takes nothing more for now.
@@ -183,7 +180,9 @@ impl Hub {
     pub(crate) fn end_flush(&mut self, events: &mut Events) {
         self.flush.on = false;
         self.flush.dirty.clear();
-        self.flush.scratch.shrink_to(SCRATCH_BYTES_MAX);
+        if self.flush.scratch.capacity() > SCRATCH_BYTES_MAX {
+            self.flush.scratch.shrink_to(SCRATCH_BYTES_MAX);
+        }
         self.topics.unseal(&mut self.commons);
         while let Some(id) = self.leaving.pop() {
             self.leave_topics(id, false);

@@ -43,6 +43,7 @@ impl Hub {
     }
 
     /// The connection's slot is needed no more; `None` when there is no further one.
+    #[inline]
     pub(crate) fn next_closed(&mut self) -> Option<ConnId> {
         let id = self.closed.pop()?;
         self.slots.remove(id.index as usize);
@@ -58,8 +59,8 @@ impl Hub {
         let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
         self.any_closed = false;
-        for id in self.opened.drain(..) {
-            events.records.push(Record::Opened { id });
+        if !self.opened.is_empty() {
+            events.records.extend(self.opened.drain(..).map(|id| Record::Opened { id }));
         }
         for at in 0..self.ending.len() {
             let id = self.ending[at];
@@ -109,7 +110,14 @@ impl Hub {
     /// Input that was set aside and is due before any new one, if the batch has room for it. What
     /// little input inflates to can fill every batch, so that where others wait to be read, each
     /// has every second turn.
+    #[inline]
     pub(crate) fn handle_set_aside(&mut self, events: &mut Events) {
+        if !self.resumed.is_empty() || !self.replays.is_empty() || self.set_aside_had_its_turn {
+            self.take_set_aside(events);
+        }
+    }
+
+    fn take_set_aside(&mut self, events: &mut Events) {
         for at in 0..self.resumed.len() {
             let id = self.resumed[at];
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
@@ -166,21 +174,6 @@ impl Hub {
         }
     }
 
-    /// The kernel gave fewer bytes than there was room for: there is nothing more (epoll(7)), but
-    /// for an end that it has told of.
-    pub(crate) fn handle_read_short(&mut self, id: ConnId) {
-        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            slot.readable = slot.read_closed;
-        }
-    }
-
-    /// The connection had its read of this turn.
-    pub(crate) fn handle_read_done(&mut self, id: ConnId) {
-        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            Self::mark_readable(slot, &mut self.readable, id);
-        }
-    }
-
     /// A command came from another thread.
     pub(crate) fn handle_command(&mut self, command: Command) {
         let stale = match command {
@@ -218,10 +211,23 @@ impl Hub {
         self.closed.push(id);
     }
 
-    /// Bytes came: `events.buffer[input]`.
-    pub(crate) fn handle_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
+    /// Bytes came: `events.buffer[input]`. If they were `all`, fewer than there was room for, the
+    /// kernel has nothing more (epoll(7)), but for an end that it has told of.
+    pub(crate) fn handle_input(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        input: Range<usize>,
+        all: bool,
+    ) {
         self.commons.tally.bytes_received.add(input.len() as u64);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if all {
+            slot.readable = slot.read_closed;
+        }
         self.take_input(id, events, input);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        Self::mark_readable(slot, &mut self.readable, id);
     }
 
     fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {

@@ -385,7 +385,11 @@ impl Topics {
     }
 
     /// Gives up the logs of this turn; they live on where they wait to be sent.
+    #[inline]
     pub(super) fn unseal(&mut self, commons: &mut Commons) {
+        if self.dirty.is_empty() {
+            return;
+        }
         let mut dirty = mem::take(&mut self.dirty);
         for topic in dirty.drain(..) {
             let entry = &mut self.topics[topic as usize];

@@ -131,17 +131,17 @@ impl<N: Net> Server<N> {
     fn flush(&mut self, events: &mut Events) {
         self.hub.begin_flush();
         while let Some(id) = self.hub.next_to_flush() {
-            if self.hub.prepare(id) {
-                self.write(id, events);
+            let budget = self.hub.prepare(id);
+            if budget > 0 {
+                self.write(id, budget, events);
             }
         }
         self.hub.end_flush(events);
     }
 
     /// Writes to one connection until nothing waits, the kernel is full, or its turn is over.
-    fn write(&mut self, id: ConnId, events: &mut Events) {
+    fn write(&mut self, id: ConnId, mut budget: usize, events: &mut Events) {
         let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
-        let mut budget = self.hub.write_budget(id);
         while budget > 0 {
             let output = self.hub.output(id, budget.min(WRITE_BYTES_MAX));
             if output.is_empty() {
@@ -150,7 +150,9 @@ impl<N: Net> Server<N> {
             match self.net.write(stream, output) {
                 Ok(n @ 1..) => {
                     budget -= n;
-                    self.hub.handle_written(id, n);
+                    if !self.hub.handle_written(id, n) {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -307,11 +309,7 @@ impl<N: Net> Server<N> {
             }
         };
         events.filled = start + n;
-        if n < room {
-            self.hub.handle_read_short(id);
-        }
-        self.hub.handle_input(id, events, start..start + n);
-        self.hub.handle_read_done(id);
+        self.hub.handle_input(id, events, start..start + n, n < room);
     }
 }
 
