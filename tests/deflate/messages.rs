@@ -253,6 +253,7 @@ fn what_no_compressor_gives_is_1007() {
     let invalid = Reason::Protocol(ProtocolError::InvalidDeflate);
     let hello = deflate(&b"Hello ".repeat(20));
     let cut_block = &stored(b"Hello", false)[..7];
+    let half_a_block = &stored(&[b'x'; 100], false)[..50];
     for message in [
         &[][..],
         &[0x06, 0x00],
@@ -261,6 +262,7 @@ fn what_no_compressor_gives_is_1007() {
         &hello[..hello.len() / 2],
         &hello[1..],
         cut_block,
+        half_a_block,
         // Before the beginning; and a stream that ends with nothing behind it.
         &[0xF2, 0x00, 0x11, 0x00, 0x00],
         &[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00],

@@ -11,7 +11,7 @@ use super::net::{Sim, Told, Wire};
 use super::peer_codec::Deflates;
 use super::puff::Puff;
 use super::support::{Frame, burst, continuation, frame, ping};
-use super::{ALONE, config, opens, payload};
+use super::{ALONE, config, noise, opens, payload};
 
 const TOPICS: [(&str, Overflow); 4] = [
     ("newest", Overflow::DropNewest),
@@ -309,4 +309,34 @@ fn whatever_arrives_inflates_to_what_was_sent() {
 #[ignore = "exhaustive: run in release mode"]
 fn whatever_arrives_inflates_to_what_was_sent_in_400_000_steps() {
     under_pressure(0..80, 5000);
+}
+
+/// What is behind a dropped message must not refer to it, and no publication comes between that
+/// would make it forget.
+#[test]
+fn a_dropped_message_is_not_referred_to() {
+    let words = "The score is one to nil, and the score was one to nil at half time.";
+    let mut sim = Sim::new(config(|config| {
+        config.send_queue_bytes_max = 2000;
+        config.overflow = Overflow::DropNewest;
+        config.deflate_context_takeover = true;
+    }));
+    let (id, wire) = opens(&mut sim, OFFERS[0].0, OFFERS[0].1);
+    sim.hub().subscribe(id, "t").unwrap();
+    let mut dice = Dice(7);
+    wire.holds(0);
+    sim.hub().send(id, &noise(&mut dice, 1500)).unwrap();
+    sim.turn();
+    sim.hub().publish("t", &noise(&mut dice, 1000)).unwrap();
+    sim.hub().send(id, words).unwrap();
+    sim.turn();
+    assert_eq!(sim.hub().counters().messages_dropped_full, 2);
+    sim.hub().send(id, words).unwrap();
+    wire.holds(usize::MAX);
+    wire.reads_bytes();
+    sim.rests();
+    let frames = wire.reads();
+    assert_eq!(frames.len(), 2);
+    assert_eq!(frames[1].first, 0xC1);
+    assert_eq!(Puff::default().inflates(&frames[1].payload), words.as_bytes());
 }
