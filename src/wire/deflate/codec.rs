@@ -77,7 +77,7 @@ impl Default for Inflater {
 
 impl Inflater {
     /// Inflates a whole message (§7.2.2) into `out`, which is empty: at most `bytes_max` bytes,
-    /// from at most `streams_max` DEFLATE streams (§7.2.3.4 lets a message have several).
+    /// from at most `streams_max` DEFLATE streams that end in it (§7.2.3.4).
     /// `message` is needed for scratch. Gives how many streams there were.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Inflater {
         message.extend_from_slice(&END);
         let mut input = &message[..];
         self.begin(history)?;
-        let mut streams = 1;
+        let mut streams = 0;
         let first_guess = message.len().saturating_mul(4).max(1024);
         // One byte of room beyond the limit tells whether it is passed.
         let room_max = bytes_max.saturating_add(1);
@@ -115,6 +115,7 @@ impl Inflater {
             }
             if status == Status::StreamEnd {
                 if input.is_empty() {
+                    // It is the block that was added.
                     return Ok(streams);
                 }
                 streams += 1;
