@@ -78,7 +78,7 @@ impl Default for Inflater {
 impl Inflater {
     /// Inflates a whole message (§7.2.2) into `out`, which is empty: at most `bytes_max` bytes,
     /// from at most `streams_max` DEFLATE streams that end in it (§7.2.3.4).
-    /// `message` is needed for scratch. Gives how many streams there were.
+    /// `message` is needed for scratch. Gives how many streams were begun.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Inflater {
             if status == Status::StreamEnd {
                 if input.is_empty() {
                     // It is the block that was added.
-                    return Ok(streams);
+                    return Ok(streams + 1);
                 }
                 streams += 1;
                 if streams > streams_max {
