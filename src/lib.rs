@@ -75,3 +75,12 @@ pub use crate::{
     server::{Handler, Mio, Net, Ready, Server, Stream, Wake},
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},
 };
+
+/// What the fuzz targets in `tests/fuzz/` call without a server around it.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    #[cfg(feature = "deflate")]
+    pub use crate::wire::{Deflater, Inflater, negotiate, parse_extensions};
+    pub use crate::wire::{Expect, Header};
+}

@@ -115,7 +115,7 @@ fn parameter(part: &[u8]) -> Result<Parameter, Malformed> {
     let Some(value) = halves.next() else { return Ok((name, None)) };
     let value = trim(value);
     if value.first() != Some(&b'"') {
-        return Ok((name, Some(token(value)?)));
+        return Ok((name, Some(whole_token(value)?)));
     }
     // RFC 9110 §5.6.4; RFC 6455 §9.1: unescaped, it MUST be a token.
     let [b'"', inside @ .., b'"'] = value else { return Err(Malformed) };
@@ -130,7 +130,7 @@ fn parameter(part: &[u8]) -> Result<Parameter, Malformed> {
             }
         }
     }
-    if escaped { Err(Malformed) } else { Ok((name, Some(token(&unescaped)?))) }
+    if escaped { Err(Malformed) } else { Ok((name, Some(whole_token(&unescaped)?))) }
 }
 
 /// Splits at a separator that stands in no quoted-string.
@@ -153,7 +153,10 @@ fn split_outside_quotes(text: &[u8], separator: u8) -> Vec<Vec<u8>> {
 }
 
 fn token(text: &[u8]) -> Result<String, Malformed> {
-    let text = trim(text);
+    whole_token(trim(text))
+}
+
+fn whole_token(text: &[u8]) -> Result<String, Malformed> {
     let text = str::from_utf8(text).map_err(|_| Malformed)?;
     if is_token(text.as_bytes()) { Ok(text.to_owned()) } else { Err(Malformed) }
 }

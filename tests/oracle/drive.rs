@@ -369,28 +369,11 @@ impl Drive {
 pub fn check_answer(answer: &Response, request: &[u8], verdict: &Verdict, accepted: &Wanted) {
     match verdict {
         Verdict::Incomplete => panic!("nothing is to be answered yet: {answer:?}"),
+        // It is accepted as a WebSocket nevertheless.
+        Verdict::Plain => check_refusal(answer, request, 426),
         Verdict::Refuse(statuses) => {
             assert!(statuses.contains(&answer.status), "{statuses:?}: {answer:?}");
-            if answer.status == 405 {
-                assert_eq!(answer.all("allow").len(), 1, "RFC 9110 §15.5.6: {answer:?}");
-            }
-            if answer.status == 426 {
-                assert_eq!(answer.all("upgrade"), ["websocket"], "RFC 9110 §15.5.22");
-                assert_eq!(answer.all("sec-websocket-version"), ["13"], "RFC 6455 §4.4");
-                assert!(answer.lists("connection", "Upgrade"), "RFC 9110 §7.8");
-            }
-            // RFC 9110 §9.3.2: an answer to HEAD says how long a body would be, and has none.
-            let mut begun = request;
-            while let [b'\r', b'\n', rest @ ..] = begun {
-                begun = rest;
-            }
-            let lengths = answer.all("content-length");
-            assert_eq!(lengths.len(), 1, "{answer:?}");
-            let length: usize = lengths[0].parse().expect("a number");
-            let length = if begun.starts_with(b"HEAD ") { 0 } else { length };
-            // The answer to a next request may follow one that does not close.
-            let (len, closes) = (answer.rest.len(), answer.lists("connection", "close"));
-            assert!(length == len || (!closes && length < len), "{answer:?}");
+            check_refusal(answer, request, answer.status);
         }
         Verdict::Accept { accept, protocols, deflate, .. } => {
             assert_eq!(answer.status, 101, "{answer:?}");
@@ -414,6 +397,31 @@ pub fn check_answer(answer: &Response, request: &[u8], verdict: &Verdict, accept
     }
 }
 
+#[track_caller]
+fn check_refusal(answer: &Response, request: &[u8], status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    if status == 405 {
+        assert_eq!(answer.all("allow").len(), 1, "RFC 9110 §15.5.6: {answer:?}");
+    }
+    if status == 426 {
+        assert_eq!(answer.all("upgrade"), ["websocket"], "RFC 9110 §15.5.22");
+        assert_eq!(answer.all("sec-websocket-version"), ["13"], "RFC 6455 §4.4");
+        assert!(answer.lists("connection", "Upgrade"), "RFC 9110 §7.8");
+    }
+    // RFC 9110 §9.3.2: an answer to HEAD says how long a body would be, and has none.
+    let mut begun = request;
+    while let [b'\r', b'\n', rest @ ..] = begun {
+        begun = rest;
+    }
+    let lengths = answer.all("content-length");
+    assert_eq!(lengths.len(), 1, "{answer:?}");
+    let length: usize = lengths[0].parse().expect("a number");
+    let length = if begun.starts_with(b"HEAD ") { 0 } else { length };
+    // The answer to a next request may follow one that does not close.
+    let (len, closes) = (answer.rest.len(), answer.lists("connection", "close"));
+    assert!(length == len || (!closes && length < len), "{answer:?}");
+}
+
 impl Drive {
     /// Asserts that the present connection, at rest, got the answer that its request deserves.
     #[track_caller]
@@ -426,9 +434,8 @@ impl Drive {
         assert!(!output.is_empty(), "no answer: {verdict:?}");
         let answer = parse(&output);
         check_answer(&answer, request, verdict, &self.accepted);
-        // A refusal is the end, but for one that only the application made, of a plain request.
         if let Verdict::Refuse(_) = verdict {
-            assert_eq!(answer.lists("connection", "close"), self.net().ended, "{answer:?}");
+            assert!(answer.lists("connection", "close") && self.net().ended, "{answer:?}");
         }
     }
 }

@@ -17,8 +17,10 @@ pub enum Verdict {
     Incomplete,
     /// A WebSocket opens; the client's first frame begins at `rest`.
     Accept { accept: String, protocols: Vec<String>, deflate: Option<Answer>, rest: usize },
-    /// One of these statuses: each is for a rule that the request breaks.
+    /// One of these statuses, and the end: each is for a rule that the request breaks.
     Refuse(BTreeSet<u16>),
+    /// It has nothing to do with WebSocket.
+    Plain,
 }
 
 /// Judges the first request in `bytes`. `takeover` is `None` where permessage-deflate is not
@@ -129,6 +131,14 @@ fn opening<'a>(
     ];
     let faults: BTreeSet<u16> =
         faults.iter().filter(|(broken, _)| *broken).map(|(_, status)| *status).collect();
+    // Whoever says any of this wants a WebSocket. RFC 9110 §7.8: a version may stand behind a slash.
+    let wants = |member: &&[u8]| {
+        let name = member.split(|byte| *byte == b'/').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"websocket")
+    };
+    if keys.is_empty() && versions.is_empty() && !members("upgrade").iter().any(wants) {
+        return Verdict::Plain;
+    }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match agreed {
         Ok(deflate) if faults.is_empty() => Verdict::Accept {

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# tests/fuzz.sh [SECONDS [TARGET]...]
+#
+# Runs each fuzz target of tests/fuzz/ for SECONDS (60), as many at once as there are processors,
+# and prints `ok fuzz-TARGET (N executions)` or `FAIL fuzz-TARGET`, and then what went wrong and
+# the input that did it. cargo-fuzz is installed if it is missing. What is built and found is kept
+# under target/; seeds that are worth it belong into tests/fuzz/seeds/TARGET/.
+
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+seconds=${1:-60}
+targets=("${@:2}")
+target=$(realpath "${CARGO_TARGET_DIR:-target}" 2>/dev/null) || target=$PWD/target
+export out=$target/fuzz seconds PATH=$target/tools/bin:$PATH
+mkdir -p "$out"
+
+cargo fuzz --version >"$out/build.log" 2>&1 ||
+    cargo install cargo-fuzz --version 0.13.2 --locked --root "$target/tools" >>"$out/build.log" 2>&1
+# The coverage that libFuzzer needs is an unstable option of the compiler.
+if ! RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$out cargo fuzz build --fuzz-dir tests/fuzz >>"$out/build.log" 2>&1; then
+    tail -n 50 "$out/build.log"
+    echo "FAIL fuzz-build"
+    exit 1
+fi
+((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list --fuzz-dir tests/fuzz)
+
+# fuzz TARGET
+fuzz() {
+    local name=$1 log=$out/$1.log executions
+    local binary
+    binary=$(echo "$out"/*/release/"$name")
+    mkdir -p "$out/corpus/$name" "$out/artifacts/$name" "tests/fuzz/seeds/$name"
+    # A leak check needs ptrace, which a container may not have.
+    "$binary" -max_total_time="$seconds" -print_final_stats=1 -detect_leaks=0 -timeout=10 \
+        -max_len=4096 -rss_limit_mb=2048 -artifact_prefix="$out/artifacts/$name/" \
+        "$out/corpus/$name" "tests/fuzz/seeds/$name" >"$log" 2>&1 </dev/null
+    local status=$?
+    executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    if ((status == 0 && ${executions:-0} > 0)); then
+        echo "ok fuzz-$name ($executions executions)"
+    else
+        grep -v '^#[0-9]*	' "$log" | tail -n 60
+        echo "FAIL fuzz-$name (status $status)"
+        return 1
+    fi
+}
+export -f fuzz
+
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'fuzz {}'

@@ -1,0 +1,66 @@
+//! A request in chunks, and an application that answers it with a subprotocol and header fields of
+//! the fuzzer's choice. The first byte of the input says how the request is cut, the second how
+//! many bytes the application's part has, which is lines: a subprotocol, then names and values.
+
+#![no_main]
+
+#[path = "../../oracle/mod.rs"]
+mod oracle;
+
+use std::cell::RefCell;
+
+use libfuzzer_sys::fuzz_target;
+use oracle::Dice;
+use oracle::drive::{Drive, Wanted};
+use oracle::handshake::{Verdict, judge};
+use oracle::response::parse;
+use oracle::stream::{Limits, hear};
+
+thread_local! {
+    static DRIVES: [RefCell<Drive>; 2] = [false, true].map(|takeover| {
+        RefCell::new(Drive::new(|config| config.deflate_context_takeover = takeover))
+    });
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [seed, wanted_len, rest @ ..] = data else { return };
+    let (wanted, request) = rest.split_at(rest.len().min((*wanted_len).into()));
+    let takeover = seed % 2 == 1;
+    DRIVES.with(|drives| {
+        answers(&mut drives[usize::from(takeover)].borrow_mut(), *seed, wanted, request, takeover);
+    });
+});
+
+fn wanted(bytes: &[u8]) -> Wanted {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\n').map(str::to_owned);
+    let subprotocol = parts.next().filter(|name| !name.is_empty());
+    let mut headers = Vec::new();
+    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+        headers.push((name, value));
+    }
+    Wanted { subprotocol, headers }
+}
+
+fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], takeover: bool) {
+    drive.wanted = wanted(application);
+    drive.connects();
+    let mut dice = Dice::new(seed.into());
+    let mut rest = request;
+    while !rest.is_empty() {
+        let len = if seed < 128 { rest.len() } else { 1 + dice.below(rest.len().min(200)) };
+        drive.hears(&rest[..len]);
+        rest = &rest[len..];
+    }
+    drive.rests();
+    let verdict = judge(request, Some(takeover));
+    drive.expects_answer(request, &verdict);
+    let Verdict::Accept { rest, deflate, .. } = verdict else { return };
+    let alone = deflate.is_none_or(|it| it.client_no_context_takeover);
+    let limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate: deflate.is_some() };
+    if alone {
+        let (heard, end) = hear(&request[rest..], limits);
+        drive.net().output = parse(&drive.net().output).rest;
+        drive.expects(&heard, &end);
+    }
+}
