@@ -161,6 +161,7 @@ for browser in chromium firefox; do
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$browser"
 done
 
+suite "fuzz" 900 tests/fuzz.sh "$((full ? 600 : 60))"
 suite "strictness" 300 tests/strictness.sh
 suite "autobahn" 900 tests/autobahn.sh core subset
 campaign "strictness: peers" 1800 tests/strictness.sh --peers

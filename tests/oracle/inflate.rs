@@ -8,7 +8,7 @@ const TOO_BIG: Code = 1009;
 const TOO_MANY: Code = 1008;
 
 /// §7.2.2: what the sender left out, and a last block to end it. The message may hold several
-/// streams (§7.2.3.4), but no more than `streams_max`, and refers back to `history`, too. Gives the
+/// streams (§7.2.3.4), of which no more than `streams_max` end in it, and refers back to `history`, too. Gives the
 /// message and the greatest distance that it refers back.
 pub fn message(
     bytes: &[u8],
@@ -20,7 +20,7 @@ pub fn message(
     let mut bits = Bits { bytes: &whole, at: 0 };
     let end = history.len().saturating_add(bytes_max);
     let mut out = Out { bytes: history.to_vec(), end, farthest: 0 };
-    for _ in 0..streams_max {
+    for _ in 0..=streams_max {
         while !block(&mut bits, &mut out)? {}
         bits.at = bits.at.next_multiple_of(8);
         if bits.at == whole.len() * 8 {

@@ -105,14 +105,14 @@ impl Inflater {
                 out.reserve_exact(step.min(room_max - out.len()));
             }
             let (read, written) = (self.inflate.total_in(), out.len());
-            let status = self
-                .inflate
-                .decompress_vec(input, out, FlushDecompress::None)
-                .map_err(|_| ProtocolError::InvalidDeflate)?;
-            input = &input[(self.inflate.total_in() - read) as usize..];
-            if out.len() > bytes_max {
+            let before = self.inflate.total_out();
+            let status = self.inflate.decompress_vec(input, out, FlushDecompress::None);
+            // Where it also goes wrong further on, it was too big before that.
+            if written as u64 + (self.inflate.total_out() - before) > bytes_max as u64 {
                 return Err(ProtocolError::MessageTooBig);
             }
+            let status = status.map_err(|_| ProtocolError::InvalidDeflate)?;
+            input = &input[(self.inflate.total_in() - read) as usize..];
             if status == Status::StreamEnd {
                 if input.is_empty() {
                     // It is the block that was added.
