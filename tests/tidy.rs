@@ -408,6 +408,31 @@ fn a_path_of_a_machine_is_refused() {
     }
 }
 
+/// The tests that a page names as `file: name` in backquotes, and that are not there.
+fn missing_tests(page: &str, text_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let named = page.split('`').filter_map(|quoted| quoted.split_once(".rs: "));
+    named
+        .filter(|(file, name)| {
+            let text = text_of(&format!("{file}.rs"));
+            !text.is_some_and(|text| text.contains(&format!("fn {name}(")))
+        })
+        .map(|(file, name)| format!("{file}.rs: {name}"))
+        .collect()
+}
+
+#[test]
+fn tests_that_the_docs_name_exist() {
+    let tree = tree();
+    let text_of =
+        |file: &str| tree.iter().find(|(path, _)| path == file).map(|(_, text)| text.to_string());
+    let page = text_of("docs/CONFORMANCE.md").expect("it is there");
+    assert!(page.matches(".rs: ").count() > 50, "it names the tests of each clause");
+    assert_eq!(missing_tests(&page, text_of), [""; 0]);
+    let page = "see `tests/a.rs: one`, `tests/a.rs: two` and `tests/b.rs: one`";
+    let text_of = |file: &str| (file == "tests/a.rs").then(|| "fn one() {}".to_owned());
+    assert_eq!(missing_tests(page, text_of), ["tests/a.rs: two", "tests/b.rs: one"]);
+}
+
 #[test]
 fn the_documented_states_are_the_states() {
     let tree = tree();
