@@ -1,0 +1,185 @@
+//! What is expected, and whether it is what came.
+//!
+//! [`Answers`] is asked about whatever was read from a connection. [`Periodic`] answers for streams
+//! that are known byte by byte: one comparison for each read, and a division to count. `Crowd` and
+//! `Inflated`, in files of their own, go frame by frame.
+
+use std::fmt;
+
+use crate::{
+    frame::{self, Control},
+    messages::Requests,
+};
+
+/// How many bytes of a message a complaint shows.
+const SHOWN_BYTES: usize = 40;
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Came {
+    /// Bytes that were understood; those behind them are shown again, with more.
+    pub consumed: usize,
+    /// Messages that are complete now, and right.
+    pub messages: u64,
+    /// Those of them that this connection sent itself, where others send, too.
+    pub own: u64,
+}
+
+/// Why what came is wrong. The connection is not looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Wrong {
+        /// Counted from the connection's first.
+        message: u64,
+        expected: String,
+        came: String,
+    },
+    Closed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Wrong { message, expected, came } => {
+                write!(f, "message {message}: expected {expected}, came {came}")
+            }
+            Fault::Closed(why) => write!(f, "the server closed: {why}"),
+        }
+    }
+}
+
+pub trait Answers {
+    /// Judges what came on connection `at`: bytes that it did not consume before, and new ones.
+    /// Answers to Pings are appended to `pongs`.
+    fn judge(&mut self, at: usize, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<Came, Fault>;
+}
+
+/// The beginning of some bytes, to show.
+pub fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes.iter().take(SHOWN_BYTES) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    if bytes.len() > SHOWN_BYTES {
+        text.push('…');
+    }
+    if text.is_empty() { "nothing".into() } else { text }
+}
+
+/// Streams of which each byte is known: a period of frames of one length, again and again.
+#[derive(Debug)]
+pub struct Periodic {
+    period: Box<[u8]>,
+    frame_len: usize,
+    streams: Vec<Stream>,
+}
+
+#[derive(Clone, Debug)]
+struct Stream {
+    /// In the period.
+    position: usize,
+    /// Bytes since the connection's first.
+    received: u64,
+    messages: u64,
+}
+
+impl Periodic {
+    /// `phases` are the messages of the period that the connections begin with.
+    pub fn new(period: &[u8], messages: usize, phases: impl Iterator<Item = usize>) -> Self {
+        let frame_len = period.len() / messages;
+        assert_eq!(period.len(), frame_len * messages, "frames have one length");
+        let stream = |phase| Stream { position: phase * frame_len, received: 0, messages: 0 };
+        Self { period: period.into(), frame_len, streams: phases.map(stream).collect() }
+    }
+
+    /// What a server answers with: the same messages, not masked.
+    pub fn unmasked(payload: usize, messages: usize, phases: impl Iterator<Item = usize>) -> Self {
+        let mut period = Vec::new();
+        for number in 0..messages as u32 {
+            let payload = crate::messages::binary(number, payload);
+            frame::encode(&mut period, frame::BINARY, &payload, None);
+        }
+        Self::new(&period, messages, phases)
+    }
+
+    /// The very bytes that were sent.
+    pub fn same(requests: &Requests, phases: impl Iterator<Item = usize>) -> Self {
+        Self::new(requests.period(), requests.messages(), phases)
+    }
+
+    /// How many bytes are as they should be, from a place in the period.
+    #[inline]
+    fn matching(&self, mut position: usize, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let len = (bytes.len() - done).min(self.period.len() - position);
+            let expected = &self.period[position..position + len];
+            let came = &bytes[done..done + len];
+            if expected != came {
+                let same = expected.iter().zip(came).take_while(|(a, b)| a == b).count();
+                return done + same;
+            }
+            done += len;
+            position = 0;
+        }
+        done
+    }
+
+    /// What is wrong at the end of `bytes[..right]`.
+    fn fault(&self, stream: &Stream, bytes: &[u8], right: usize) -> Fault {
+        let inside = stream.position % self.frame_len;
+        let begin = stream.position - inside;
+        let expected = &self.period[begin..begin + self.frame_len];
+        let mut came = expected[..inside].to_vec();
+        came.extend_from_slice(&bytes[right..]);
+        came.truncate(self.frame_len);
+        let number = begin / self.frame_len;
+        let known = self.period.chunks_exact(self.frame_len).position(|frame| frame == came);
+        let which = known.map_or(String::new(), |known| {
+            let messages = self.period.len() / self.frame_len;
+            let ahead = (known + messages - number) % messages;
+            format!(", which is the message {ahead} later in the period of {messages}")
+        });
+        // The difference itself is shown, however far into the frame it is.
+        let from = if inside + 8 < SHOWN_BYTES { 0 } else { inside - 8 };
+        Fault::Wrong {
+            message: stream.received / self.frame_len as u64,
+            expected: format!("{} from byte {from} of its frame", shown(&expected[from..])),
+            came: format!("{}{which}", shown(&came[from..])),
+        }
+    }
+}
+
+impl Answers for Periodic {
+    #[inline]
+    fn judge(&mut self, at: usize, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<Came, Fault> {
+        let mut stream = self.streams[at].clone();
+        let mut consumed = 0;
+        while consumed < bytes.len() {
+            let right = self.matching(stream.position, &bytes[consumed..]);
+            stream.received += right as u64;
+            stream.position += right;
+            if stream.position >= self.period.len() {
+                stream.position %= self.period.len();
+            }
+            consumed += right;
+            if consumed == bytes.len() {
+                break;
+            }
+            let between = stream.position.is_multiple_of(self.frame_len);
+            let found =
+                if between { frame::control(&bytes[consumed..], pongs) } else { Control::None };
+            match found {
+                Control::Passed(len) => consumed += len,
+                Control::Partial => break,
+                Control::Closed(why) => return Err(Fault::Closed(why)),
+                Control::None => return Err(self.fault(&stream, bytes, consumed)),
+            }
+        }
+        let messages = stream.received / self.frame_len as u64;
+        let new = messages - stream.messages;
+        stream.messages = messages;
+        self.streams[at] = stream;
+        Ok(Came { consumed, messages: new, own: new })
+    }
+}

@@ -1,0 +1,128 @@
+//! A connection that is open: what it may still send, and what it was sent.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::messages::Requests;
+
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    /// In the period of the requests: what is sent next.
+    position: usize,
+    /// The message of the period that came first.
+    phase: u64,
+    /// Bytes since the connection's first, and how many there may be.
+    sent: u64,
+    allowed: u64,
+    /// Messages that may be sent, and that came.
+    pub asked: u64,
+    pub received: u64,
+    /// Pongs: they go between two messages.
+    pub pongs: Vec<u8>,
+    /// The beginning of a frame of which the rest has not come.
+    pub kept: Vec<u8>,
+    /// Why nothing is sent and read any more.
+    pub lost: Option<String>,
+}
+
+impl Link {
+    pub fn new(stream: TcpStream, phase: usize, requests: &Requests) -> Self {
+        Self {
+            stream,
+            position: requests.start_of(phase),
+            phase: phase as u64,
+            sent: 0,
+            allowed: 0,
+            asked: 0,
+            received: 0,
+            pongs: Vec::new(),
+            kept: Vec::new(),
+            lost: None,
+        }
+    }
+
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Lets so many further messages be sent.
+    #[inline]
+    pub fn allow(&mut self, messages: u64, requests: &Requests) {
+        self.asked += messages;
+        self.allowed =
+            requests.bytes_before(self.phase + self.asked) - requests.bytes_before(self.phase);
+    }
+
+    /// Sends what may be sent, as far as the kernel takes it.
+    #[inline]
+    pub fn flush(&mut self, requests: &Requests) {
+        if (self.sent < self.allowed || !self.pongs.is_empty())
+            && self.lost.is_none()
+            && let Err(error) = self.try_flush(requests)
+            && error.kind() != ErrorKind::WouldBlock
+        {
+            self.lose(&format!("cannot send: {error}"));
+        }
+    }
+
+    fn try_flush(&mut self, requests: &Requests) -> io::Result<()> {
+        if !self.pongs.is_empty() {
+            let frame_end = self.sent + requests.to_frame_end(self.position) as u64;
+            self.send_to(frame_end, requests)?;
+            while !self.pongs.is_empty() {
+                let n = write(&mut self.stream, &self.pongs)?;
+                self.pongs.drain(..n);
+            }
+        }
+        self.send_to(self.allowed, requests)
+    }
+
+    /// Sends until so many bytes were sent since the first.
+    fn send_to(&mut self, end: u64, requests: &Requests) -> io::Result<()> {
+        while self.sent < end {
+            let waiting = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
+            let n = write(&mut self.stream, requests.slice(self.position, waiting))?;
+            self.sent += n as u64;
+            self.position += n;
+            if self.position >= requests.period_bytes() {
+                self.position -= requests.period_bytes();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once. 0 if there is nothing, and the connection is lost if there never will be.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> usize {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => self.lose("the server ended the connection"),
+                Ok(n) => return n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => self.lose(&format!("cannot receive: {error}")),
+            }
+            return 0;
+        }
+    }
+
+    /// Gives the connection up.
+    pub fn lose(&mut self, why: &str) {
+        if self.lost.is_none() {
+            self.lost = Some(why.into());
+            // It may be gone already.
+            let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            written => return written,
+        }
+    }
+}
