@@ -7,6 +7,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -38,7 +39,6 @@ const NAP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Net {
     pub links: Vec<Link>,
-    pub requests: Requests,
     pub latencies: Latencies,
 }
 
@@ -46,8 +46,8 @@ impl Net {
     /// Lets connection `at` send so many further messages, and sends them.
     #[inline]
     pub fn send(&mut self, at: usize, messages: u64) {
-        self.links[at].allow(messages, &self.requests);
-        self.links[at].flush(&self.requests);
+        self.links[at].allow(messages);
+        self.links[at].flush();
     }
 }
 
@@ -68,7 +68,25 @@ pub trait Rules {
     fn lost(&mut self, at: usize, net: &mut Net, now: u64);
 
     /// How many messages a connection has to have got when all have come.
-    fn due(&self, at: usize, net: &Net) -> u64;
+    fn due(&self, net: &Net) -> Due;
+}
+
+/// How many messages are due on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// As many as it sent itself.
+    Own,
+    /// So many on each.
+    Each(u64),
+}
+
+impl Due {
+    fn on(self, link: &Link) -> u64 {
+        match self {
+            Due::Own => link.asked,
+            Due::Each(messages) => messages,
+        }
+    }
 }
 
 struct Drive<'o, A, R> {
@@ -95,30 +113,38 @@ struct Mark {
     cpu: Duration,
 }
 
+/// Connections that are open, with what each of them sends and which message of that is its first.
+pub fn links(
+    opened: Vec<Opened>,
+    mut requests: impl FnMut(usize) -> (Rc<Requests>, usize),
+) -> Vec<Link> {
+    let link = |(at, opened): (usize, Opened)| {
+        let (requests, phase) = requests(at);
+        let mut link = Link::new(TcpStream::from_std(opened.stream), requests, phase);
+        link.kept = opened.rest;
+        link
+    };
+    opened.into_iter().enumerate().map(link).collect()
+}
+
 /// Runs `rules` over connections that are open.
 pub fn run(
     options: &Options,
-    opened: Vec<Opened>,
-    requests: Requests,
-    phases: &[usize],
+    mut links: Vec<Link>,
     answers: impl Answers,
     rules: impl Rules,
 ) -> io::Result<Report> {
     let poll = Poll::new()?;
-    let mut links = Vec::new();
-    for (at, opened) in opened.into_iter().enumerate() {
-        let mut link = Link::new(TcpStream::from_std(opened.stream), phases[at], &requests);
-        link.kept = opened.rest;
+    for (at, link) in links.iter_mut().enumerate() {
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(link.stream(), Token(at), both)?;
-        links.push(link);
     }
     let head_room = 2 * options.payload() + 1024;
     let mut drive = Drive {
         options,
         poll,
         clock: Instant::now(),
-        net: Net { links, requests, latencies: Latencies::new() },
+        net: Net { links, latencies: Latencies::new() },
         answers,
         rules,
         buffer: vec![0; head_room + RECEIVE_BYTES],
@@ -162,9 +188,8 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
     }
 
     fn is_drained(&self) -> bool {
-        let mut links = self.net.links.iter().enumerate();
-        links
-            .all(|(at, link)| link.lost.is_some() || link.received >= self.rules.due(at, &self.net))
+        let due = self.rules.due(&self.net);
+        self.net.links.iter().all(|link| link.lost.is_some() || link.received >= due.on(link))
     }
 
     fn now(&self) -> u64 {
@@ -200,7 +225,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
             .extend(self.events.iter().map(|event| (event.token().0, event.is_read_closed())));
         while let Some((at, closed)) = self.ready.pop() {
             self.read(at, closed);
-            self.net.links[at].flush(&self.net.requests);
+            self.net.links[at].flush();
             if self.net.links[at].lost.is_some() {
                 self.forget(at)?;
             }
@@ -258,9 +283,10 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
     }
 
     fn complain_about_missing(&mut self) {
+        let due = self.rules.due(&self.net);
         for at in 0..self.net.links.len() {
-            let (due, link) = (self.rules.due(at, &self.net), &self.net.links[at]);
-            let received = link.received;
+            let link = &self.net.links[at];
+            let (due, received) = (due.on(link), link.received);
             if link.lost.is_none() && received != due {
                 let what = format!("connection {at}: {due} messages were due, {received} came");
                 self.complain(due.abs_diff(received), &what);

@@ -1,10 +1,10 @@
 //! `echo`: each message comes back to its sender.
 
-use std::io;
+use std::{io, rc::Rc};
 
 use crate::{
     answers::{Came, Periodic},
-    drive::{self, Net, Rules},
+    drive::{self, Due, Net, Rules},
     latency::Stamps,
     messages::{self, Requests},
     open::Opened,
@@ -16,23 +16,26 @@ use crate::{
 pub fn run(options: &Options, opened: Vec<Opened>) -> io::Result<Report> {
     let (payload, connections) = (options.payload(), opened.len());
     let messages = messages::period(payload, options.in_flight);
-    let requests = Requests::binary(payload, messages);
+    let requests = Rc::new(Requests::binary(payload, messages));
     let rules = Echo::new(options, connections);
-    let phases: Vec<_> = (0..connections).map(|at| requests.phase(at)).collect();
-    let each = phases.iter().copied();
+    let phases = (0..connections).map(|at| requests.phase(at));
     let answers = if options.raw {
-        Periodic::same(&requests, each)
+        Periodic::same(&requests, phases)
     } else {
-        Periodic::unmasked(payload, messages, each)
+        Periodic::unmasked(payload, messages, phases)
     };
-    drive::run(options, opened, requests, &phases, answers, rules)
+    let links = drive::links(opened, |at| (Rc::clone(&requests), requests.phase(at)));
+    drive::run(options, links, answers, rules)
 }
 
-/// Whose message came back may send the next one; or all send on a schedule.
+/// Whose own message came back may send the next one; or all send on a schedule.
 pub struct Echo {
     in_flight: u64,
     pace: Option<Pace>,
     stamps: Vec<Stamps>,
+    /// Messages that a connection sent and that came back to it.
+    own: Vec<u64>,
+    to_everyone: bool,
     stopped: bool,
 }
 
@@ -42,8 +45,15 @@ impl Echo {
             in_flight: options.in_flight as u64,
             pace: options.rate.map(|rate| Pace::new(rate, connections)),
             stamps: vec![Stamps::default(); connections],
+            own: vec![0; connections],
+            to_everyone: false,
             stopped: false,
         }
+    }
+
+    /// Each message comes to all connections.
+    pub fn to_everyone(options: &Options, connections: usize) -> Self {
+        Self { to_everyone: true, ..Self::new(options, connections) }
     }
 
     #[inline]
@@ -63,11 +73,14 @@ impl Rules for Echo {
 
     #[inline]
     fn came(&mut self, at: usize, came: Came, net: &mut Net, now: u64, then: u64) {
-        match &mut self.pace {
-            Some(pace) => pace.answered(at, came.own, now, &mut net.latencies),
+        match &self.pace {
+            Some(pace) => {
+                pace.answered(at, self.own[at], came.own, now, &mut net.latencies);
+                self.own[at] += came.own;
+            }
             None => {
                 self.stamps[at].answered(came.own, now, &mut net.latencies);
-                if !self.stopped {
+                if !self.stopped && came.own > 0 {
                     self.send(at, came.own, net, then);
                 }
             }
@@ -87,7 +100,11 @@ impl Rules for Echo {
 
     fn lost(&mut self, _: usize, _: &mut Net, _: u64) {}
 
-    fn due(&self, at: usize, net: &Net) -> u64 {
-        net.links[at].asked
+    fn due(&self, net: &Net) -> Due {
+        if self.to_everyone {
+            Due::Each(net.links.iter().map(|link| link.asked).sum())
+        } else {
+            Due::Own
+        }
     }
 }

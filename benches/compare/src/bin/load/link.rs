@@ -1,6 +1,9 @@
 //! A connection that is open: what it may still send, and what it was sent.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    rc::Rc,
+};
 
 use mio::net::TcpStream;
 
@@ -9,6 +12,7 @@ use crate::messages::Requests;
 #[derive(Debug)]
 pub struct Link {
     stream: TcpStream,
+    requests: Rc<Requests>,
     /// In the period of the requests: what is sent next.
     position: usize,
     /// The message of the period that came first.
@@ -28,10 +32,11 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(stream: TcpStream, phase: usize, requests: &Requests) -> Self {
+    pub fn new(stream: TcpStream, requests: Rc<Requests>, phase: usize) -> Self {
         Self {
             stream,
             position: requests.start_of(phase),
+            requests,
             phase: phase as u64,
             sent: 0,
             allowed: 0,
@@ -49,45 +54,45 @@ impl Link {
 
     /// Lets so many further messages be sent.
     #[inline]
-    pub fn allow(&mut self, messages: u64, requests: &Requests) {
+    pub fn allow(&mut self, messages: u64) {
         self.asked += messages;
-        self.allowed =
-            requests.bytes_before(self.phase + self.asked) - requests.bytes_before(self.phase);
+        self.allowed = self.requests.bytes_before(self.phase + self.asked)
+            - self.requests.bytes_before(self.phase);
     }
 
     /// Sends what may be sent, as far as the kernel takes it.
     #[inline]
-    pub fn flush(&mut self, requests: &Requests) {
+    pub fn flush(&mut self) {
         if (self.sent < self.allowed || !self.pongs.is_empty())
             && self.lost.is_none()
-            && let Err(error) = self.try_flush(requests)
+            && let Err(error) = self.try_flush()
             && error.kind() != ErrorKind::WouldBlock
         {
             self.lose(&format!("cannot send: {error}"));
         }
     }
 
-    fn try_flush(&mut self, requests: &Requests) -> io::Result<()> {
+    fn try_flush(&mut self) -> io::Result<()> {
         if !self.pongs.is_empty() {
-            let frame_end = self.sent + requests.to_frame_end(self.position) as u64;
-            self.send_to(frame_end, requests)?;
+            let frame_end = self.sent + self.requests.to_frame_end(self.position) as u64;
+            self.send_to(frame_end)?;
             while !self.pongs.is_empty() {
                 let n = write(&mut self.stream, &self.pongs)?;
                 self.pongs.drain(..n);
             }
         }
-        self.send_to(self.allowed, requests)
+        self.send_to(self.allowed)
     }
 
     /// Sends until so many bytes were sent since the first.
-    fn send_to(&mut self, end: u64, requests: &Requests) -> io::Result<()> {
+    fn send_to(&mut self, end: u64) -> io::Result<()> {
         while self.sent < end {
             let waiting = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
-            let n = write(&mut self.stream, requests.slice(self.position, waiting))?;
+            let n = write(&mut self.stream, self.requests.slice(self.position, waiting))?;
             self.sent += n as u64;
             self.position += n;
-            if self.position >= requests.period_bytes() {
-                self.position -= requests.period_bytes();
+            if self.position >= self.requests.period_bytes() {
+                self.position -= self.requests.period_bytes();
             }
         }
         Ok(())

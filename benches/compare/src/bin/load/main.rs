@@ -18,8 +18,10 @@
 //! It shares no code with pushloop.
 
 mod answers;
+mod crowd;
 mod drive;
 mod echo;
+mod fan;
 mod frame;
 mod latency;
 mod link;
@@ -65,7 +67,8 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> io::Result<Report> {
     match options.mode {
         Mode::Echo => echo::run(options, open_all(options)?),
-        Mode::Fan | Mode::Connect | Mode::Idle => Err(io::Error::other("not yet")),
+        Mode::Fan => fan::run(options, open_all(options)?),
+        Mode::Connect | Mode::Idle => Err(io::Error::other("not yet")),
     }
 }
 

@@ -166,10 +166,10 @@ fn fits_together(options: &mut Options) -> Result<(), String> {
     if options.all_publish && options.deflate {
         return Err("--deflate is for fan with one publisher".into());
     }
-    if options.all_publish && options.payload() < 8 {
+    if options.all_publish && options.payload() < crate::crowd::PAYLOAD_MIN {
         return Err(format!(
             "--publishers all needs a payload of at least {} bytes, to tell them apart",
-            8
+            crate::crowd::PAYLOAD_MIN
         ));
     }
     if options.mode == Mode::Idle && options.pid.is_none() {

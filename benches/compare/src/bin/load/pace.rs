@@ -11,13 +11,11 @@ pub struct Pace {
     senders: usize,
     begin: u64,
     sent: u64,
-    /// By sender.
-    answered: Vec<u64>,
 }
 
 impl Pace {
     pub fn new(rate: f64, senders: usize) -> Self {
-        Self { ns_per_message: 1e9 / rate, senders, begin: 0, sent: 0, answered: vec![0; senders] }
+        Self { ns_per_message: 1e9 / rate, senders, begin: 0, sent: 0 }
     }
 
     pub fn begin(&mut self, now: u64) {
@@ -50,13 +48,31 @@ impl Pace {
         self.due(message * self.senders as u64 + sender as u64)
     }
 
-    /// So many further messages of a sender came back.
+    /// Messages of a sender came back, from number `first` on.
     #[inline]
-    pub fn answered(&mut self, sender: usize, messages: u64, now: u64, latencies: &mut Latencies) {
-        let first = self.answered[sender];
+    pub fn answered(
+        &self,
+        sender: usize,
+        first: u64,
+        messages: u64,
+        now: u64,
+        latencies: &mut Latencies,
+    ) {
         for message in first..first + messages {
             latencies.record(now.saturating_sub(self.due_of(sender, message)), 1);
         }
-        self.answered[sender] = first + messages;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senders_take_turns_on_the_schedule() {
+        let mut pace = Pace::new(1e6, 4);
+        pace.begin(5_000);
+        let dues = [(0, 0), (1, 0), (3, 0), (0, 1), (2, 10)].map(|(at, n)| pace.due_of(at, n));
+        assert_eq!(dues, [5_000, 6_000, 8_000, 9_000, 47_000]);
     }
 }
