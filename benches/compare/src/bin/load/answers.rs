@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::{
     frame::{self, Control},
-    messages::Requests,
+    messages::{self, Requests},
 };
 
 /// How many bytes of a message a complaint shows.
@@ -52,6 +52,11 @@ pub trait Answers {
     /// Judges what came on connection `at`: bytes that it did not consume before, and new ones.
     /// Answers to Pings are appended to `pongs`.
     fn judge(&mut self, at: usize, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<Came, Fault>;
+
+    /// How many messages came compressed, if they may have.
+    fn compressed(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The beginning of some bytes, to show.
@@ -84,27 +89,29 @@ struct Stream {
 }
 
 impl Periodic {
-    /// `phases` are the messages of the period that the connections begin with.
-    pub fn new(period: &[u8], messages: usize, phases: impl Iterator<Item = usize>) -> Self {
+    /// What comes back for `requests`: the very bytes if the server is `raw`, else the same
+    /// messages, not masked. `phases` are the messages that the connections begin with.
+    pub fn new(
+        raw: bool,
+        payload: usize,
+        requests: &Requests,
+        phases: impl Iterator<Item = usize>,
+    ) -> Self {
+        if raw {
+            return Self::of(requests.period(), requests.messages(), phases);
+        }
+        let mut period = Vec::new();
+        for number in 0..requests.messages() as u32 {
+            frame::encode(&mut period, frame::BINARY, &messages::binary(number, payload), None);
+        }
+        Self::of(&period, requests.messages(), phases)
+    }
+
+    fn of(period: &[u8], messages: usize, phases: impl Iterator<Item = usize>) -> Self {
         let frame_len = period.len() / messages;
         assert_eq!(period.len(), frame_len * messages, "frames have one length");
         let stream = |phase| Stream { position: phase * frame_len, received: 0, messages: 0 };
         Self { period: period.into(), frame_len, streams: phases.map(stream).collect() }
-    }
-
-    /// What a server answers with: the same messages, not masked.
-    pub fn unmasked(payload: usize, messages: usize, phases: impl Iterator<Item = usize>) -> Self {
-        let mut period = Vec::new();
-        for number in 0..messages as u32 {
-            let payload = crate::messages::binary(number, payload);
-            frame::encode(&mut period, frame::BINARY, &payload, None);
-        }
-        Self::new(&period, messages, phases)
-    }
-
-    /// The very bytes that were sent.
-    pub fn same(requests: &Requests, phases: impl Iterator<Item = usize>) -> Self {
-        Self::new(requests.period(), requests.messages(), phases)
     }
 
     /// How many bytes are as they should be, from a place in the period.

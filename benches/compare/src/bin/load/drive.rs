@@ -315,6 +315,9 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         {
             report.set_if(name, self.net.latencies.quantile_us(quantile));
         }
+        let compressed = self.answers.compressed();
+        let share = compressed.map(|compressed| compressed as f64 / self.messages.max(1) as f64);
+        report.set_if("compressed_share", share);
         if let Some(pid) = self.options.pid {
             let cpu_us = (after.cpu - before.cpu).as_nanos() as f64 / 1e3;
             report.set("server_cpu_us_per_message", cpu_us / messages.max(1.0));

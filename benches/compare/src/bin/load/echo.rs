@@ -5,9 +5,10 @@ use std::{io, rc::Rc};
 use crate::{
     answers::{Came, Periodic},
     drive::{self, Due, Net, Rules},
+    inflated::{self, Inflated},
     latency::Stamps,
     messages::{self, Requests},
-    open::Opened,
+    open::{self, Opened},
     options::Options,
     pace::Pace,
     report::Report,
@@ -16,16 +17,22 @@ use crate::{
 pub fn run(options: &Options, opened: Vec<Opened>) -> io::Result<Report> {
     let (payload, connections) = (options.payload(), opened.len());
     let messages = messages::period(payload, options.in_flight);
-    let requests = Rc::new(Requests::binary(payload, messages));
+    let agreed = open::agreed_on_all(&opened)?;
+    let requests = Rc::new(if options.deflate {
+        inflated::requests(payload, messages, agreed)
+    } else {
+        Requests::binary(payload, messages)
+    });
     let rules = Echo::new(options, connections);
     let phases = (0..connections).map(|at| requests.phase(at));
-    let answers = if options.raw {
-        Periodic::same(&requests, phases)
-    } else {
-        Periodic::unmasked(payload, messages, phases)
-    };
     let links = drive::links(opened, |at| (Rc::clone(&requests), requests.phase(at)));
-    drive::run(options, links, answers, rules)
+    if options.deflate {
+        let answers = Inflated::new(payload, messages, agreed, phases);
+        drive::run(options, links, answers, rules)
+    } else {
+        let answers = Periodic::new(options.raw, payload, &requests, phases);
+        drive::run(options, links, answers, rules)
+    }
 }
 
 /// Whose own message came back may send the next one; or all send on a schedule.

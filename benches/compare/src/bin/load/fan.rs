@@ -11,9 +11,10 @@ use crate::{
     crowd::{self, Crowd},
     drive::{self, Due, Net, Rules},
     echo::Echo,
+    inflated::{self, Inflated},
     latency::Latencies,
     messages::{self, Requests},
-    open::Opened,
+    open::{self, Opened},
     options::Options,
     pace::Pace,
     report::Report,
@@ -31,17 +32,23 @@ pub fn run(options: &Options, opened: Vec<Opened>) -> io::Result<Report> {
         let links = drive::links(opened, |at| (Rc::new(crowd::requests(at, payload, messages)), 0));
         return drive::run(options, links, answers, Echo::to_everyone(options, connections));
     }
-    let rules = Fan::new(options, connections);
     let messages = messages::period(payload, options.in_flight);
-    let requests = Rc::new(Requests::binary(payload, messages));
-    let phases = (0..connections).map(|_| 0);
-    let answers = if options.raw {
-        Periodic::same(&requests, phases)
+    let agreed = open::agreed_on_all(&opened)?;
+    let requests = Rc::new(if options.deflate {
+        inflated::requests(payload, messages, agreed)
     } else {
-        Periodic::unmasked(payload, messages, phases)
-    };
+        Requests::binary(payload, messages)
+    });
+    let rules = Fan::new(options, connections);
+    let phases = (0..connections).map(|_| 0);
     let links = drive::links(opened, |_| (Rc::clone(&requests), 0));
-    drive::run(options, links, answers, rules)
+    if options.deflate {
+        let answers = Inflated::new(payload, messages, agreed, phases);
+        drive::run(options, links, answers, rules)
+    } else {
+        let answers = Periodic::new(options.raw, payload, &requests, phases);
+        drive::run(options, links, answers, rules)
+    }
 }
 
 /// One publisher.

@@ -18,11 +18,14 @@
 //! It shares no code with pushloop.
 
 mod answers;
+mod connect;
 mod crowd;
 mod drive;
 mod echo;
 mod fan;
 mod frame;
+mod idle;
+mod inflated;
 mod latency;
 mod link;
 mod messages;
@@ -68,7 +71,8 @@ fn run(options: &Options) -> io::Result<Report> {
     match options.mode {
         Mode::Echo => echo::run(options, open_all(options)?),
         Mode::Fan => fan::run(options, open_all(options)?),
-        Mode::Connect | Mode::Idle => Err(io::Error::other("not yet")),
+        Mode::Connect => connect::run(options),
+        Mode::Idle => idle::run(options, options.pid.expect("idle has been refused without --pid")),
     }
 }
 

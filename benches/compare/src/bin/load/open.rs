@@ -86,6 +86,15 @@ pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
     }
 }
 
+/// What was agreed on: the same on all connections, or what is sent could not be one for all.
+pub fn agreed_on_all(opened: &[Opened]) -> io::Result<Option<Deflate>> {
+    let agreed = opened.first().and_then(|opened| opened.deflate);
+    if opened.iter().any(|opened| opened.deflate != agreed) {
+        return Err(refused("the server agreed to different compression on different connections"));
+    }
+    Ok(agreed)
+}
+
 fn refused(why: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why)
 }

@@ -22,6 +22,10 @@ impl Report {
         self.fields.extend(value.map(|value| (name, value)));
     }
 
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.fields.iter().find(|field| field.0 == name).map(|field| field.1)
+    }
+
     /// One line.
     pub fn json(&self, mode: &str) -> String {
         let number = |value: f64| {
