@@ -190,3 +190,72 @@ impl Answers for Periodic {
         Ok(Came { consumed, messages: new, own: new })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trials::{judge, no_wrong_byte_passes, only_the_right_stream_passes, wrong_at};
+
+    const MESSAGES: usize = 8;
+
+    /// Connection 1 begins with message 3.
+    fn fresh(raw: bool, payload: usize) -> Periodic {
+        Periodic::new(raw, payload, &Requests::binary(payload, MESSAGES), [0, 3].into_iter())
+    }
+
+    /// The frames of almost two periods, from a message on.
+    fn frames(raw: bool, payload: usize, from: usize) -> Vec<Vec<u8>> {
+        let answers = fresh(raw, payload);
+        let period: Vec<_> = answers.period.chunks(answers.frame_len).map(<[u8]>::to_vec).collect();
+        assert_eq!(period.len(), MESSAGES);
+        period.into_iter().cycle().skip(from).take(2 * MESSAGES - 1).collect()
+    }
+
+    #[test]
+    fn a_stream_is_right_or_it_is_caught() {
+        for (raw, payload) in [(false, 20), (true, 20), (false, 4), (false, 200)] {
+            only_the_right_stream_passes(|| fresh(raw, payload), 0, &frames(raw, payload, 0));
+            only_the_right_stream_passes(|| fresh(raw, payload), 1, &frames(raw, payload, 3));
+            no_wrong_byte_passes(|| fresh(raw, payload), 0, &frames(raw, payload, 0)[..3]);
+        }
+    }
+
+    #[test]
+    fn an_empty_message_is_counted() {
+        let came = judge(&mut fresh(false, 0), 0, &[0x82, 0, 0x82, 0, 0x82], 3).unwrap().0;
+        assert_eq!((came.messages, came.consumed), (2, 5));
+    }
+
+    #[test]
+    fn what_belongs_to_another_connection_is_caught() {
+        assert_eq!(wrong_at(fresh(false, 20), 1, &frames(false, 20, 0).concat(), 100), Some(0));
+    }
+
+    #[test]
+    fn the_complaint_tells_what_came_instead() {
+        let mut stream = frames(false, 20, 0);
+        stream.remove(2);
+        let fault = judge(&mut fresh(false, 20), 0, &stream.concat(), 1000).unwrap_err();
+        let said = fault.to_string();
+        assert!(said.starts_with("message 2: expected 821402000000"), "{said}");
+        assert!(said.contains("came 821403000000"), "{said}");
+        assert!(said.ends_with("which is the message 1 later in the period of 8"), "{said}");
+    }
+
+    #[test]
+    fn pings_are_answered_between_messages_only() {
+        let frames = frames(false, 20, 0);
+        let ping = vec![0x89, 3, b'a', b'b', b'c'];
+        let stream = [&frames[0], &ping, &frames[1], &ping].map(Vec::as_slice).concat();
+        for piece in [1, 3, 1000] {
+            let (came, pongs) = judge(&mut fresh(false, 20), 0, &stream, piece).unwrap();
+            assert_eq!((came.messages, came.consumed), (2, stream.len()));
+            assert_eq!(pongs.len(), 2 * (ping.len() + 4));
+        }
+        let inside = [&frames[0][..5], &ping, &frames[0][5..]].concat();
+        assert_eq!(wrong_at(fresh(false, 20), 0, &inside, 1000), Some(0));
+        let close = [&frames[0][..], &[0x88, 2, 3, 0xE9]].concat();
+        let fault = judge(&mut fresh(false, 20), 0, &close, 1).unwrap_err();
+        assert_eq!(fault, Fault::Closed("1001".into()));
+    }
+}

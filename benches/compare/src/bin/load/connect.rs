@@ -40,6 +40,8 @@ struct Attempt {
     stream: TcpStream,
     step: Step,
     begun: u64,
+    /// The handshake is complete.
+    answered: bool,
     came: Vec<u8>,
 }
 
@@ -153,15 +155,15 @@ impl Connect<'_> {
         let mut stream = TcpStream::from_std(socket.into());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(at), both)?;
-        Ok(Attempt { stream, step: Step::Connecting, begun, came: Vec::new() })
+        Ok(Attempt { stream, step: Step::Connecting, begun, answered: false, came: Vec::new() })
     }
 
     fn go_on(&mut self, at: usize, again: bool) -> io::Result<()> {
         let now = self.now();
         let Some(Some(attempt)) = self.attempts.get_mut(at) else { return Ok(()) };
-        let (asked, options) = (matches!(attempt.step, Step::Asked), self.options);
-        let stepped = attempt.go_on(options, &self.request, &self.close);
-        if asked && !matches!(attempt.step, Step::Asked) && stepped.is_ok() {
+        let before = attempt.answered;
+        let stepped = attempt.go_on(self.options, &self.request, &self.close);
+        if attempt.answered && !before {
             self.latencies.record(now - attempt.begun, 1);
         }
         match stepped {
@@ -229,6 +231,7 @@ impl Attempt {
                 }
                 Step::Connecting | Step::Asked => {
                     let Some((head_len, _)) = open::answer(&self.came, options)? else { continue };
+                    self.answered = true;
                     if options.raw {
                         return Ok(true);
                     }

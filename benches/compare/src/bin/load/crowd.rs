@@ -157,3 +157,74 @@ impl Answers for Crowd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trials::{judge, no_wrong_byte_passes, only_the_right_stream_passes, wrong_at};
+
+    const CONNECTIONS: usize = 3;
+    const MESSAGES: usize = 4;
+
+    fn fresh(raw: bool) -> Crowd {
+        Crowd::new(CONNECTIONS, 20, MESSAGES, raw)
+    }
+
+    fn frame(raw: bool, publisher: usize, number: usize) -> Vec<u8> {
+        fresh(raw).expected(publisher, number % MESSAGES).to_vec()
+    }
+
+    #[test]
+    fn each_publisher_is_right_or_caught() {
+        for raw in [false, true] {
+            for at in 0..CONNECTIONS {
+                let of_one: Vec<_> = (0..7).map(|number| frame(raw, 2, number)).collect();
+                only_the_right_stream_passes(|| fresh(raw), at, &of_one);
+                no_wrong_byte_passes(|| fresh(raw), at, &of_one[..2]);
+            }
+        }
+    }
+
+    #[test]
+    fn publishers_come_in_any_order_and_each_in_its_own() {
+        let came = |of: &[(usize, usize)]| {
+            let frames: Vec<_> =
+                of.iter().map(|(who, number)| frame(false, *who, *number)).collect();
+            judge(&mut fresh(false), 1, &frames.concat(), 50)
+        };
+        for mix in [
+            [(0, 0), (1, 0), (2, 0), (1, 1), (0, 1), (1, 2)],
+            [(2, 0), (1, 0), (1, 1), (1, 2), (0, 0), (0, 1)],
+        ] {
+            let (came, _) = came(&mix).unwrap();
+            assert_eq!((came.messages, came.own), (6, 3));
+        }
+        assert!(came(&[(0, 0), (1, 0), (0, 0)]).is_err(), "doubled");
+        assert!(came(&[(0, 0), (1, 0), (0, 2)]).is_err(), "missing");
+        assert!(came(&[(1, 1), (2, 0), (1, 0)]).is_err(), "swapped");
+        let said = came(&[(0, 0), (1, 0), (0, 2)]).unwrap_err().to_string();
+        assert!(
+            said.starts_with("message 2: expected message 1 (in the period of 4) of publisher 0")
+        );
+        assert!(said.ends_with("which is its 2"), "{said}");
+    }
+
+    #[test]
+    fn connections_are_told_apart_and_strangers_refused() {
+        let mut crowd = fresh(false);
+        for at in 0..CONNECTIONS {
+            assert_eq!(judge(&mut crowd, at, &frame(false, 0, 0), 50).unwrap().0.messages, 1);
+        }
+        let stranger = Crowd::new(CONNECTIONS + 1, 20, MESSAGES, false);
+        assert_eq!(wrong_at(fresh(false), 0, stranger.expected(CONNECTIONS, 0), 50), Some(0));
+    }
+
+    #[test]
+    fn pings_pass_between_messages() {
+        let stream = [frame(false, 0, 0), vec![0x89, 1, 7], frame(false, 1, 0)].concat();
+        for piece in [1, 1000] {
+            let (came, pongs) = judge(&mut fresh(false), 0, &stream, piece).unwrap();
+            assert_eq!((came.messages, pongs.len()), (2, 7));
+        }
+    }
+}

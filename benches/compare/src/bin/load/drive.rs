@@ -24,9 +24,10 @@ use crate::{
     report::{Progress, Report},
 };
 
-/// How long the answers to the last messages may take, and how long it is watched after them that
-/// nothing comes twice.
+/// How long the answers to the last messages may take, and when a connection is lost already; and
+/// how long it is watched after them that nothing comes twice.
 const DRAIN_NS: u64 = 10_000_000_000;
+const DRAIN_LOST_NS: u64 = 500_000_000;
 const AFTER_NS: u64 = 50_000_000;
 const RECEIVE_BYTES: usize = 256 * 1024;
 /// More than this of one frame is compared before it is sent again: the clock is read twice.
@@ -176,7 +177,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        let given_up = self.now() + DRAIN_NS;
+        let given_up = self.now() + if self.faults == 0 { DRAIN_NS } else { DRAIN_LOST_NS };
         while !self.is_drained() && self.now() < given_up {
             self.turn()?;
         }

@@ -205,3 +205,126 @@ impl Inflater {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trials::{judge, only_the_right_stream_passes, wrong_at};
+
+    const MESSAGES: usize = 4;
+    const PAYLOAD: usize = 300;
+
+    fn fresh(server_takeover: bool) -> Inflated {
+        let agreed = Deflate { server_takeover, client_window_bits: 15 };
+        Inflated::new(PAYLOAD, MESSAGES, Some(agreed), [0].into_iter())
+    }
+
+    /// What a server sends: with takeover by one compressor, else by one for each message.
+    fn frames(takeover: bool, messages: usize) -> Vec<Vec<u8>> {
+        let mut one = Compress::new(Compression::fast(), false);
+        let compressed = |number: usize| {
+            let text = messages::text((number % MESSAGES) as u32, PAYLOAD);
+            if !takeover {
+                return compress(&text, 15);
+            }
+            let mut out = Vec::with_capacity(PAYLOAD + 64);
+            one.compress_vec(&text, &mut out, FlushCompress::Sync).unwrap();
+            out.truncate(out.len() - TAIL.len());
+            out
+        };
+        (0..messages).map(compressed).map(|payload| framed(TEXT | COMPRESSED, &payload)).collect()
+    }
+
+    fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        frame::encode(&mut frame, first, payload, None);
+        frame
+    }
+
+    #[test]
+    fn what_inflates_to_the_right_text_passes() {
+        only_the_right_stream_passes(|| fresh(false), 0, &frames(false, 7));
+        let stream = frames(true, 7).concat();
+        for piece in [1, 50, 10_000] {
+            assert_eq!(judge(&mut fresh(true), 0, &stream, piece).unwrap().0.messages, 7);
+        }
+        assert_eq!(wrong_at(fresh(false), 0, &stream, 10_000), Some(1), "it refers back");
+    }
+
+    #[test]
+    fn with_takeover_a_fault_is_caught_too() {
+        let frames = frames(true, 3);
+        let wrong = |order: &[usize]| {
+            let stream: Vec<_> = order.iter().map(|at| frames[*at].clone()).collect();
+            wrong_at(fresh(true), 0, &stream.concat(), 10_000)
+        };
+        assert_eq!(wrong(&[0, 1, 2]), None);
+        assert_eq!(wrong(&[0, 2]), Some(1), "missing");
+        assert_eq!(wrong(&[0, 0, 1]), Some(1), "doubled");
+        assert_eq!(wrong(&[1, 0]), Some(0), "swapped");
+    }
+
+    #[test]
+    fn bytes_that_were_right_before_are_right_only_as_they_were() {
+        let (mut good, mut pongs) = (fresh(false), Vec::new());
+        let stream = frames(false, MESSAGES);
+        good.judge(0, &stream.concat(), &mut pongs).unwrap();
+        assert!(good.known.iter().all(Option::is_some));
+        // The same text, compressed in another way, is right as well.
+        let text = messages::text(0, PAYLOAD);
+        let stored = framed(TEXT | COMPRESSED, &stored(&text));
+        good.judge(0, &stored, &mut pongs).unwrap();
+        let mut wrong = text.clone();
+        wrong[100] ^= 1;
+        let mut others = stream[1].clone();
+        *others.last_mut().unwrap() ^= 0x55;
+        assert!(good.judge(0, &others, &mut pongs).is_err());
+        for first in [TEXT, TEXT | COMPRESSED] {
+            let payload = if first == TEXT { wrong.clone() } else { compress(&wrong, 15) };
+            assert_eq!(wrong_at(fresh(false), 0, &framed(first, &payload), 10_000), Some(0));
+        }
+        assert_eq!(wrong_at(fresh(false), 0, &framed(TEXT, &text), 10_000), None);
+        assert_eq!(wrong_at(fresh(false), 0, &framed(0x82, &text), 10_000), Some(0));
+        let longer = [&text[..], b" "].concat();
+        let longer = framed(TEXT | COMPRESSED, &compress(&longer, 15));
+        assert_eq!(wrong_at(fresh(false), 0, &longer, 10_000), Some(0));
+    }
+
+    /// One stored block, not the last, and the byte that the tail completes (RFC 7692 §7.2.3.3).
+    fn stored(text: &[u8]) -> Vec<u8> {
+        let len = text.len() as u16;
+        [&[0], &len.to_le_bytes()[..], &(!len).to_le_bytes(), text, &[0]].concat()
+    }
+
+    #[test]
+    fn a_final_block_ends_a_message() {
+        let text = messages::text(0, PAYLOAD);
+        let mut compress = Compress::new(Compression::default(), false);
+        let mut out = Vec::with_capacity(PAYLOAD + 64);
+        compress.compress_vec(&text, &mut out, FlushCompress::Finish).unwrap();
+        out.push(0);
+        let stream = [framed(TEXT | COMPRESSED, &out), frames(false, 2).remove(1)].concat();
+        assert_eq!(wrong_at(fresh(false), 0, &stream, 10_000), None);
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_expected() {
+        for bits in [9, 15] {
+            let agreed = Some(Deflate { server_takeover: false, client_window_bits: bits });
+            let requests = requests(PAYLOAD, MESSAGES, agreed);
+            for number in 0..MESSAGES {
+                let mut frame = requests.slice(requests.start_of(number), 1000).to_vec();
+                assert_eq!((frame[0], frame[1] & 0x80), (TEXT | COMPRESSED, 0x80));
+                let header = if frame[1] == 0xFE { 4 } else { 2 };
+                let key: [u8; 4] = frame[header..header + 4].try_into().unwrap();
+                let len = requests.start_of(number + 1) - requests.start_of(number);
+                let payload: Vec<_> = frame.drain(header + 4..len).collect();
+                let unmasked: Vec<_> =
+                    payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+                let mut inflater = Inflater::new(PAYLOAD);
+                let text = inflater.inflate(&unmasked).unwrap();
+                assert_eq!(text, &messages::text(number as u32, PAYLOAD));
+            }
+        }
+    }
+}

@@ -34,6 +34,8 @@ mod options;
 mod pace;
 mod process;
 mod report;
+#[cfg(test)]
+mod trials;
 
 use std::{env, io, process::ExitCode};
 

@@ -1,0 +1,107 @@
+//! `load` as a program: what it says of servers that do one thing wrong, and of one that does not.
+
+mod misbehaving;
+
+use std::process::{Command, Output};
+
+use misbehaving::{Fault, serve};
+use serde_json::Value;
+
+const KINDS: [&str; 3] = ["echo", "fan", "fan --publishers all"];
+
+/// Runs `load KIND` for a moment against such a server.
+fn load(kind: &str, fault: Fault) -> Output {
+    let path = if kind.starts_with("fan") { "fan" } else { "echo" };
+    let url = format!("ws://{}/{path}", serve(fault));
+    let mut words = kind.split(' ');
+    Command::new(env!("CARGO_BIN_EXE_load"))
+        .args([words.next().expect("a mode"), &url])
+        .args(words)
+        .args(["--connections", "3", "--in-flight", "4", "--seconds", "0.2", "--warmup", "0.1"])
+        .args(["--quiet", "--json", "--sleep"])
+        .output()
+        .expect("load runs")
+}
+
+fn result(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("a result is there")
+}
+
+#[test]
+fn a_server_that_does_nothing_wrong_passes() {
+    for kind in KINDS {
+        for fault in [Fault::None, Fault::Ping] {
+            let output = load(kind, fault);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.is_empty(), "{kind}: {said}");
+            let result = result(&output);
+            assert_eq!(result["errors"], 0);
+            assert!(result["messages"].as_f64() > Some(100.0), "{kind}: {result}");
+            assert!(result["p50_us"].as_f64() <= result["max_us"].as_f64());
+        }
+    }
+}
+
+#[test]
+fn whatever_is_wrong_once_on_one_connection_is_an_error() {
+    for (fault, complaint) in [
+        (Fault::WrongByte, "connection 1: message 5: expected"),
+        (Fault::Swapped, "connection 1: message 5: expected"),
+        (Fault::Missing, "connection 1: message 5: expected"),
+        (Fault::Doubled, "connection 1: message 6: expected"),
+        (Fault::Late, "connection 1: message "),
+        (Fault::Close, "connection 1: the server closed: 1011 no"),
+        (Fault::End, "connection 1: "),
+    ] {
+        for kind in KINDS {
+            let output = load(kind, fault);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{fault:?}, {kind}: {said}");
+            assert!(result(&output)["errors"].as_u64() >= Some(1), "{fault:?}, {kind}");
+            assert!(said.contains(complaint), "{fault:?}, {kind}: {said}");
+        }
+    }
+}
+
+#[test]
+fn connecting_again_and_again_is_checked_too() {
+    let output = load("connect", Fault::None);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let counted = result(&output);
+    assert!(counted["connections"].as_f64() > Some(10.0), "{counted}");
+    assert!(counted["p50_us"].as_f64() > Some(0.0), "{counted}");
+    for (fault, complaint) in [(Fault::Accept, "Accept is wrong"), (Fault::Refused, "503")] {
+        let output = load("connect", fault);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(result(&output)["errors"], 1);
+        assert!(said.contains(complaint), "{said}");
+    }
+}
+
+#[test]
+fn what_idle_connections_take_is_found() {
+    let of_this_process = format!("idle --pid {}", std::process::id());
+    for kind in [of_this_process.clone(), of_this_process.clone() + " --payload 100"] {
+        let output = load(&kind, Fault::None);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found = result(&output);
+        assert_eq!((&found["connections"], &found["errors"]), (&3.into(), &0.into()));
+        assert!(found["server_bytes_per_connection"].is_number(), "{found}");
+    }
+    let output = load(&(of_this_process + " --payload 100"), Fault::Refused);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_handshake_that_is_wrong_ends_the_run() {
+    for (fault, complaint) in [
+        (Fault::Accept, "load: Sec-WebSocket-Accept is wrong"),
+        (Fault::Refused, "load: answered with 503"),
+    ] {
+        let output = load("echo", fault);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.trim_end()), (Some(1), complaint));
+    }
+}

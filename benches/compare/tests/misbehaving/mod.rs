@@ -1,0 +1,181 @@
+//! A server that echoes or publishes, and does one thing wrong, once.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha1_smol::Sha1;
+
+/// What goes wrong on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// Right, with a Ping between, which has to be answered.
+    Ping,
+    WrongByte,
+    Swapped,
+    Missing,
+    Doubled,
+    /// The last message comes a second time when nothing is to come any more.
+    Late,
+    /// The connection ends, with a Close frame or without.
+    Close,
+    End,
+    /// The handshake is wrong.
+    Accept,
+    Refused,
+}
+
+/// The message that it happens to, counted from 0 on its connection.
+const AT: usize = 5;
+/// The connection that it happens on.
+const ON: usize = 1;
+const QUIET: Duration = Duration::from_millis(20);
+
+/// One that gets messages, and how many it has got.
+struct Receiver {
+    stream: TcpStream,
+    fault: Fault,
+    sent: usize,
+    held: Vec<u8>,
+    last: Vec<u8>,
+    pongs: usize,
+}
+
+type Receivers = Arc<Mutex<Vec<Receiver>>>;
+
+/// Begins to serve, on threads that end with the test. `/fan` publishes, and others echo.
+pub fn serve(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let receivers = Receivers::default();
+    thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let (stream, receivers) = (stream.expect("it was accepted"), Arc::clone(&receivers));
+            let fault = if at == ON { fault } else { Fault::None };
+            // How a connection ends is for the client to see.
+            thread::spawn(move || connection(stream, fault, &receivers).ok());
+        }
+    });
+    address
+}
+
+fn connection(mut stream: TcpStream, fault: Fault, all: &Receivers) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let receiver = Receiver {
+        stream: stream.try_clone()?,
+        fault,
+        sent: 0,
+        held: Vec::new(),
+        last: Vec::new(),
+        pongs: 0,
+    };
+    let at = {
+        let mut all = all.lock().expect("nobody panicked");
+        all.push(receiver);
+        all.len() - 1
+    };
+    stream.write_all(answer(&head, fault).as_bytes())?;
+    let fan = head.starts_with("GET /fan ");
+    stream.set_read_timeout(Some(QUIET))?;
+    let mut input = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => input.extend_from_slice(&piece[..n]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                all.lock().expect("nobody panicked")[at].nothing_came()?;
+            }
+            Err(error) => return Err(error),
+        }
+        while let Some((first, frame)) = take_frame(&mut input) {
+            let mut all = all.lock().expect("nobody panicked");
+            match first {
+                0x8A => all[at].pongs += 1,
+                0x88 => {
+                    stream.write_all(&frame)?;
+                    return stream.shutdown(Shutdown::Both);
+                }
+                _ if fan => all.iter_mut().try_for_each(|receiver| receiver.send(&frame))?,
+                _ => all[at].send(&frame)?,
+            }
+        }
+    }
+}
+
+fn answer(head: &str, fault: Fault) -> String {
+    let (_, key) = head.split_once("Sec-WebSocket-Key: ").expect("it is asked for");
+    let mut hash = Sha1::new();
+    hash.update(key.lines().next().unwrap_or_default().as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    if fault == Fault::Accept {
+        hash.update(b"!");
+    }
+    let accept = STANDARD.encode(hash.digest().bytes());
+    let status = if fault == Fault::Refused { "503 No" } else { "101 Yes" };
+    format!(
+        "HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// Takes a client's short frame: its first byte, and how it is sent back.
+fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let len = usize::from(*input.get(1)? & 0x7F);
+    assert!(len < 126, "short frames only");
+    let key: [u8; 4] = input.get(2..6)?.try_into().ok()?;
+    let payload = input.get(6..6 + len)?.iter().zip(key.iter().cycle()).map(|(a, b)| a ^ b);
+    let frame = [input[0], len as u8].into_iter().chain(payload).collect();
+    let first = input[0];
+    input.drain(..6 + len);
+    Some((first, frame))
+}
+
+impl Receiver {
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        let mut out = frame.to_vec();
+        if self.sent == AT {
+            match self.fault {
+                Fault::WrongByte => *out.last_mut().expect("a frame has bytes") ^= 1,
+                Fault::Swapped => self.held = std::mem::take(&mut out),
+                Fault::Missing => out.clear(),
+                Fault::Doubled => out.extend_from_slice(frame),
+                Fault::Close => out = vec![0x88, 4, 0x03, 0xF3, b'n', b'o'],
+                Fault::Ping => out.splice(0..0, [0x89, 2, b'h', b'i']).for_each(drop),
+                Fault::End => return self.stream.shutdown(Shutdown::Both),
+                Fault::None | Fault::Late | Fault::Accept | Fault::Refused => {}
+            }
+        } else {
+            out.append(&mut self.held);
+        }
+        self.sent += 1;
+        self.last = frame.to_vec();
+        // Only the client that is told to end may be gone; the others are sent to nevertheless.
+        let _ = self.stream.write_all(&out);
+        if self.fault == Fault::Ping && self.sent > 10 * AT {
+            assert_eq!(self.pongs, 1, "the Ping was not answered");
+        }
+        Ok(())
+    }
+
+    fn nothing_came(&mut self) -> io::Result<()> {
+        if self.fault == Fault::Late && self.sent > AT {
+            self.fault = Fault::None;
+            self.stream.write_all(&self.last)?;
+        }
+        Ok(())
+    }
+}
