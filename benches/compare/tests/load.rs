@@ -4,7 +4,7 @@ mod misbehaving;
 
 use std::process::{Command, Output};
 
-use misbehaving::{Fault, serve};
+use misbehaving::{Fault, STALL, serve};
 use serde_json::Value;
 
 const KINDS: [&str; 3] = ["echo", "fan", "fan --publishers all"];
@@ -62,6 +62,33 @@ fn whatever_is_wrong_once_on_one_connection_is_an_error() {
             assert!(said.contains(complaint), "{fault:?}, {kind}: {said}");
         }
     }
+}
+
+#[test]
+fn what_does_not_come_is_missed() {
+    for (kind, due) in [("echo", 9), ("fan", 9)] {
+        let output = load(kind, Fault::Silent);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{kind}: {said}");
+        assert_eq!(result(&output)["errors"], due - 5, "{kind}: {said}");
+        assert_eq!(said, format!("load: connection 1: {due} messages were due, 5 came\n"));
+    }
+}
+
+#[test]
+fn a_schedule_does_not_hide_a_stall() {
+    let stall_us = STALL.as_micros() as f64;
+    for kind in ["echo --rate 1000", "fan --rate 1000"] {
+        let output = load(kind, Fault::Stall);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let scheduled = result(&output);
+        // Many messages wait, each for what is left of the stall when it is due.
+        assert!(scheduled["p99_us"].as_f64() > Some(stall_us / 2.0), "{scheduled}");
+        assert!(scheduled["max_us"].as_f64() > Some(stall_us * 0.6), "{scheduled}");
+        assert_eq!(scheduled["unsent"], 0, "{scheduled}");
+    }
+    let answered = result(&load("echo", Fault::Stall));
+    assert!(answered["max_us"].as_f64() > Some(stall_us * 0.9), "{answered}");
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub enum Fault {
     Doubled,
     /// The last message comes a second time when nothing is to come any more.
     Late,
+    /// From there on nothing comes.
+    Silent,
+    /// All wait for a third of a second, and nothing is wrong.
+    Stall,
     /// The connection ends, with a Close frame or without.
     Close,
     End,
@@ -35,6 +39,7 @@ pub enum Fault {
 const AT: usize = 5;
 /// The connection that it happens on.
 const ON: usize = 1;
+pub const STALL: Duration = Duration::from_millis(300);
 const QUIET: Duration = Duration::from_millis(20);
 
 /// One that gets messages, and how many it has got.
@@ -147,8 +152,12 @@ fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 impl Receiver {
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         let mut out = frame.to_vec();
+        if self.sent >= AT && self.fault == Fault::Silent {
+            return Ok(());
+        }
         if self.sent == AT {
             match self.fault {
+                Fault::Stall => thread::sleep(STALL),
                 Fault::WrongByte => *out.last_mut().expect("a frame has bytes") ^= 1,
                 Fault::Swapped => self.held = std::mem::take(&mut out),
                 Fault::Missing => out.clear(),
@@ -156,7 +165,7 @@ impl Receiver {
                 Fault::Close => out = vec![0x88, 4, 0x03, 0xF3, b'n', b'o'],
                 Fault::Ping => out.splice(0..0, [0x89, 2, b'h', b'i']).for_each(drop),
                 Fault::End => return self.stream.shutdown(Shutdown::Both),
-                Fault::None | Fault::Late | Fault::Accept | Fault::Refused => {}
+                Fault::None | Fault::Late | Fault::Silent | Fault::Accept | Fault::Refused => {}
             }
         } else {
             out.append(&mut self.held);

@@ -87,7 +87,7 @@ impl Connect<'_> {
         self.latencies.clear();
         let (cpu, done, then) = (self.cpu()?, self.done, self.clock.elapsed());
         self.turns_until(then + self.options.seconds, &mut progress, true)?;
-        let cpu = self.cpu()? - cpu;
+        let cpu = self.cpu()?.saturating_sub(cpu);
         let done = (self.done - done) as f64;
         let seconds = (self.clock.elapsed() - then).as_secs_f64();
         let patience = Duration::from_nanos(PATIENCE_NS);

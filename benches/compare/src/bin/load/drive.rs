@@ -24,10 +24,11 @@ use crate::{
     report::{Progress, Report},
 };
 
-/// How long the answers to the last messages may take, and when a connection is lost already; and
-/// how long it is watched after them that nothing comes twice.
-const DRAIN_NS: u64 = 10_000_000_000;
-const DRAIN_LOST_NS: u64 = 500_000_000;
+/// How long nothing may come while messages are still to come, or if a connection is lost already;
+/// how long all of that may take; and how long it is watched after it that nothing comes twice.
+const SILENCE_NS: u64 = 4_000_000_000;
+const SILENCE_LOST_NS: u64 = 500_000_000;
+const DRAIN_NS: u64 = 60_000_000_000;
 const AFTER_NS: u64 = 50_000_000;
 const RECEIVE_BYTES: usize = 256 * 1024;
 /// More than this of one frame is compared before it is sent again: the clock is read twice.
@@ -171,15 +172,21 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         self.turns_until(end, &mut progress, "")?;
         let after = self.mark()?;
         self.rules.stop();
+        let unsent = self.net.links.iter_mut().map(Link::stop).sum();
         self.drain()?;
         self.complain_about_missing();
-        self.report(before, after)
+        self.report(before, after, unsent)
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        let given_up = self.now() + if self.faults == 0 { DRAIN_NS } else { DRAIN_LOST_NS };
-        while !self.is_drained() && self.now() < given_up {
+        let silence = if self.faults == 0 { SILENCE_NS } else { SILENCE_LOST_NS };
+        let end = self.now() + DRAIN_NS;
+        let (mut messages, mut came) = (self.messages, self.now());
+        while !self.is_drained() && self.now() < end.min(came + silence) {
             self.turn()?;
+            if self.messages > messages {
+                (messages, came) = (self.messages, self.now());
+            }
         }
         let end = self.now() + AFTER_NS;
         while self.now() < end {
@@ -222,15 +229,17 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             polled => polled?,
         }
-        self.ready
-            .extend(self.events.iter().map(|event| (event.token().0, event.is_read_closed())));
-        while let Some((at, closed)) = self.ready.pop() {
+        let events = self.events.iter();
+        self.ready.extend(events.map(|event| (event.token().0, event.is_read_closed())));
+        for place in 0..self.ready.len() {
+            let (at, closed) = self.ready[place];
             self.read(at, closed);
             self.net.links[at].flush();
             if self.net.links[at].lost.is_some() {
                 self.forget(at)?;
             }
         }
+        self.ready.clear();
         Ok(())
     }
 
@@ -302,7 +311,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         self.faults += errors;
     }
 
-    fn report(&self, before: Mark, after: Mark) -> io::Result<Report> {
+    fn report(&self, before: Mark, after: Mark, unsent: u64) -> io::Result<Report> {
         let mut report = Report::new(self.faults);
         let seconds = (after.now - before.now) as f64 / 1e9;
         let messages = (after.messages - before.messages) as f64;
@@ -311,6 +320,8 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         report.set("messages", messages);
         report.set("seconds", seconds);
         report.set("rate", messages / seconds);
+        report.set("messages_total", self.messages as f64);
+        report.set_if("unsent", self.options.rate.map(|_| unsent as f64));
         for (name, quantile) in
             [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0)]
         {
@@ -320,7 +331,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         let share = compressed.map(|compressed| compressed as f64 / self.messages.max(1) as f64);
         report.set_if("compressed_share", share);
         if let Some(pid) = self.options.pid {
-            let cpu_us = (after.cpu - before.cpu).as_nanos() as f64 / 1e3;
+            let cpu_us = after.cpu.saturating_sub(before.cpu).as_nanos() as f64 / 1e3;
             report.set("server_cpu_us_per_message", cpu_us / messages.max(1.0));
             report.set("server_cpu_share", cpu_us / 1e6 / seconds);
             let memory = process::memory(pid)?;

@@ -98,6 +98,15 @@ impl Link {
         Ok(())
     }
 
+    /// Takes back what was allowed and is not begun: how many messages. A server that is slower than
+    /// a schedule is not to be waited for until it has all of it.
+    pub fn stop(&mut self) -> u64 {
+        let allowed = self.asked;
+        self.asked = self.requests.messages_begun(self.phase, self.sent);
+        self.allow(0);
+        allowed - self.asked
+    }
+
     /// Reads once. 0 if there is nothing, and the connection is lost if there never will be.
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {

@@ -140,6 +140,15 @@ impl Requests {
         periods * self.period_bytes() as u64 + self.starts[(message & mask) as usize] as u64
     }
 
+    /// How many messages, from message `first` on, so many bytes are the beginning of.
+    pub fn messages_begun(&self, first: u64, bytes: u64) -> u64 {
+        let bytes = self.bytes_before(first) + bytes;
+        let (periods, inside) =
+            (bytes / self.period_bytes() as u64, bytes % self.period_bytes() as u64);
+        let begun = self.starts.partition_point(|start| (*start as u64) < inside);
+        periods * self.messages() as u64 + begun as u64 - first
+    }
+
     /// How many bytes the frame has from a place inside it on; 0 where one begins.
     pub fn to_frame_end(&self, position: usize) -> usize {
         let next = self.starts.partition_point(|start| *start < position);
@@ -195,6 +204,9 @@ mod tests {
         }
         for message in 0..12 {
             assert_eq!(requests.bytes_before(message), message * 26);
+            for (bytes, begun) in [(0, 0), (1, 1), (26, 1), (27, 2), (260, 10), (261, 11)] {
+                assert_eq!(requests.messages_begun(message, bytes), begun);
+            }
         }
     }
 

@@ -12,7 +12,8 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
-/// The CPU time of all threads that a process has, in user and kernel mode.
+/// The CPU time of all threads that a process has, in user and kernel mode. A thread that ends takes
+/// its time with it.
 pub fn cpu(pid: u32) -> io::Result<Duration> {
     let mut total = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
