@@ -23,11 +23,12 @@ impl Response {
 }
 
 /// Reads a head of which each line is as strict as a server should be: no space that need not be
-/// there, no control character, nothing but ASCII.
+/// there, no control character, and ASCII only, but for the value of a field, which an application
+/// may choose: RFC 9110 §5.5 lets it have what is not ASCII (obs-text).
 #[track_caller]
 pub fn parse(bytes: &[u8]) -> Response {
     let end = bytes.windows(4).position(|it| it == b"\r\n\r\n").expect("the head ends");
-    let head = std::str::from_utf8(&bytes[..end]).expect("the head is ASCII");
+    let head = std::str::from_utf8(&bytes[..end]).expect("the head is UTF-8");
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap_or_default();
     let (status, reason) = line
@@ -38,7 +39,9 @@ pub fn parse(bytes: &[u8]) -> Response {
     let field = |line: &str| {
         let (name, value) = line.split_once(": ").expect("a name and a value");
         assert!(super::handshake::is_token(name.as_bytes()), "{line:?}");
-        assert!(value.bytes().all(is_visible_or_space) && value.trim() == value, "{line:?}");
+        let is_text = |byte| is_visible_or_space(byte) || byte >= 128;
+        let trimmed = value.trim_matches([' ', '\t']);
+        assert!(value.bytes().all(is_text) && trimmed == value, "{line:?}");
         (name.to_ascii_lowercase(), value.to_owned())
     };
     Response {
