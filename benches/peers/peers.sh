@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Echo servers of other libraries, to compare with.
+# Servers of other libraries, to compare with: on any path but one each message goes back to its
+# sender, on `/fan` to all who are connected there (not so websockets, which only echoes).
 #
 #   peers.sh names                 their names, one in a line
 #   peers.sh install [NAME]...     builds and installs them, or only these
@@ -9,9 +10,11 @@
 # Rust, Node with npm, Python with venv, and a C++ compiler with zlib have to be there. What is built
 # and installed is in $CARGO_TARGET_DIR/peers (target/peers). uWebSockets is what the crate
 # libuwebsockets-sys carries, which is old; UWEBSOCKETS=FOLDER names a checkout, submodules included.
+# Bun is the program in the package of its platform: the package `bun` would download it.
 set -euo pipefail
 here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 target=$(realpath -m "${CARGO_TARGET_DIR:-$here/../../target}")/peers
+bun_version=1.4.5
 
 cargo() {
     command cargo "$1" --manifest-path "$here/Cargo.toml" "${@:2}"
@@ -60,19 +63,35 @@ install_ws() {
     npm install --prefix "$target" --no-package-lock --no-audit --no-fund --loglevel=error
 }
 
+bun_package() {
+    case $(uname -m) in
+    aarch64) echo @oven/bun-linux-aarch64 ;;
+    *) grep -q avx2 /proc/cpuinfo && echo @oven/bun-linux-x64 || echo @oven/bun-linux-x64-baseline ;;
+    esac
+}
+
+install_bun() {
+    npm install --prefix "$target/bun" --no-package-lock --no-audit --no-fund --loglevel=error \
+        "$(bun_package)@$bun_version"
+}
+
+bun_program() {
+    echo "$target/bun/node_modules/$(bun_package)/bin/bun"
+}
+
 install_websockets() {
     python3 -m venv "$target/venv"
     "$target/venv/bin/python" -m pip install -q -r "$here/requirements.txt"
 }
 
-names=(tungstenite fastwebsockets uwebsockets ws websockets)
+names=(tungstenite fastwebsockets sockudo uwebsockets bun ws websockets)
 
 install() {
     local name
     mkdir -p "$target"
     for name in "${@:-${names[@]}}"; do
         case $name in
-        tungstenite | fastwebsockets) install_rust "$name" ;;
+        tungstenite | fastwebsockets | sockudo) install_rust "$name" ;;
         *) "install_$name" ;;
         esac
     done
@@ -82,7 +101,9 @@ version() {
     case $1 in
     tungstenite) echo "tokio-tungstenite $(locked_version tokio-tungstenite)" ;;
     fastwebsockets) echo "fastwebsockets $(locked_version fastwebsockets)" ;;
+    sockudo) echo "sockudo-ws $(locked_version sockudo-ws)" ;;
     uwebsockets) echo "uWebSockets $(<"$target/uwebsockets.version")" ;;
+    bun) echo "Bun $("$(bun_program)" --version)" ;;
     ws) echo "npm ws $(node -p "require('$target/node_modules/ws/package.json').version")" ;;
     websockets) "$target/venv/bin/python" -c '
 import importlib.metadata
@@ -92,8 +113,9 @@ print("Python websockets", importlib.metadata.version("websockets"))' ;;
 
 run() {
     case $1 in
-    tungstenite | fastwebsockets) exec "$target/release/$1" "${@:2}" ;;
+    tungstenite | fastwebsockets | sockudo) exec "$target/release/$1" "${@:2}" ;;
     uwebsockets) exec "$target/uwebsockets" "${@:2}" ;;
+    bun) exec "$(bun_program)" "$here/bun.mjs" "${@:2}" ;;
     ws) exec node "$target/ws.mjs" "${@:2}" ;;
     websockets) exec "$target/venv/bin/python" "$here/websockets_server.py" "${@:2}" ;;
     esac

@@ -1,4 +1,6 @@
-// An echo server of uWebSockets with its defaults, and compression, which is off by default.
+// A server of uWebSockets with its defaults and compression, which is off by default: `/fan`
+// publishes to all on `/fan`, any other path echoes. Its event loop is epoll. On `/fan` and on
+// `/echo` a message may be longer than the 16 KiB of the default.
 //
 //     uwebsockets 127.0.0.1:9001
 
@@ -8,19 +10,43 @@
 #include <iostream>
 #include <string>
 
+#ifndef LIBUS_USE_EPOLL
+#error "the event loop is another one"
+#endif
+
+struct Nothing {};
+using Behavior = uWS::App::WebSocketBehavior<Nothing>;
+
+static Behavior echo() {
+    return {
+        .compression = uWS::SHARED_COMPRESSOR,
+        .message = [](auto *socket, std::string_view message, uWS::OpCode opcode) {
+            socket->send(message, opcode, true);
+        },
+    };
+}
+
+static Behavior longer(Behavior &&behavior) {
+    behavior.maxPayloadLength = 1024 * 1024;
+    return std::move(behavior);
+}
+
 int main(int count, char **arguments) {
-    struct Nothing {};
     std::string address = count > 1 ? arguments[1] : "127.0.0.1:0";
     std::string host = address.substr(0, address.rfind(':'));
     int port = std::atoi(address.substr(address.rfind(':') + 1).c_str());
 
     uWS::App app;
-    app.ws<Nothing>("/*", {
+    Behavior fan = {
         .compression = uWS::SHARED_COMPRESSOR,
-        .message = [](auto *socket, std::string_view message, uWS::OpCode opcode) {
-            socket->send(message, opcode, true);
+        .open = [](auto *socket) { socket->subscribe("fan"); },
+        .message = [&app](auto *, std::string_view message, uWS::OpCode opcode) {
+            app.publish("fan", message, opcode, true);
         },
-    });
+    };
+    app.ws<Nothing>("/fan", longer(std::move(fan)));
+    app.ws<Nothing>("/echo", longer(echo()));
+    app.ws<Nothing>("/*", echo());
     app.listen(host, port, [&host](auto *listener) {
         if (!listener) {
             std::exit(1);

@@ -1,15 +1,32 @@
-// An echo server of npm ws with its defaults, and compression, which is off by default.
+// A server of npm ws with its defaults and compression, which is off by default: `/fan` sends to
+// all on `/fan`, any other path echoes.
 //
 //     node ws.mjs 127.0.0.1:9001
 
-import { WebSocketServer } from "ws";
+import { WebSocket, WebSocketServer } from "ws";
 
 const [host, port] = (process.argv[2] ?? "127.0.0.1:0").split(":");
 const server = new WebSocketServer({ host, port: Number(port), perMessageDeflate: true });
-server.on("connection", (socket) => {
+const fan = new Set();
+
+function publish(data, binary) {
+    for (const socket of fan) {
+        if (socket.readyState === WebSocket.OPEN) {
+            socket.send(data, { binary });
+        }
+    }
+}
+
+server.on("connection", (socket, request) => {
     // An error is one connection's own.
     socket.on("error", () => {});
-    socket.on("message", (data, binary) => socket.send(data, { binary }));
+    if (request.url === "/fan") {
+        fan.add(socket);
+        socket.on("close", () => fan.delete(socket));
+        socket.on("message", publish);
+    } else {
+        socket.on("message", (data, binary) => socket.send(data, { binary }));
+    }
 });
 server.on("listening", () => {
     const { address, port } = server.address();

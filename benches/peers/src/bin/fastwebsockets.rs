@@ -1,10 +1,15 @@
-//! An echo server of fastwebsockets with its defaults, over hyper, on one thread.
+//! A server of fastwebsockets with its defaults, over hyper, on one thread: `/fan` publishes to all
+//! on `/fan`, any other path echoes. An echo is one write for each frame, as in the library's own
+//! example; what is published leaves through a buffer that is flushed when the channel is empty.
 //!
 //! `fastwebsockets 127.0.0.1:9001`
 
-use std::{convert::Infallible, env, io};
+use std::{convert::Infallible, env, future, io, sync::Arc};
 
-use fastwebsockets::{FragmentCollector, OpCode, WebSocketError, upgrade};
+use fastwebsockets::{
+    FragmentCollector, FragmentCollectorRead, Frame, OpCode, Payload, WebSocketError,
+    WebSocketWrite, upgrade,
+};
 use http_body_util::Empty;
 use hyper::{
     Request, Response, StatusCode,
@@ -13,7 +18,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use peers::Room;
+use tokio::{
+    io::{AsyncWrite, BufWriter},
+    net::TcpListener,
+    sync::mpsc::UnboundedReceiver,
+};
+
+type Published = (OpCode, Bytes);
 
 async fn echo(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
     let mut socket = FragmentCollector::new(upgraded.await?);
@@ -27,11 +39,62 @@ async fn echo(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
     }
 }
 
-async fn handshake(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn fan(
+    upgraded: upgrade::UpgradeFut,
+    room: Arc<Room<Published>>,
+) -> Result<(), WebSocketError> {
+    let (reader, writer) = upgraded.await?.split(|stream| {
+        let (reader, writer) = tokio::io::split(stream);
+        (reader, BufWriter::new(writer))
+    });
+    let (_member, outbox, inbox) = room.join();
+    tokio::spawn(async { drop(write(writer, inbox).await) });
+    let mut reader = FragmentCollectorRead::new(reader);
+    loop {
+        // What the library owes the peer, a Pong or a Close, goes the way of all that is sent.
+        let mut owe = |frame: Frame<'_>| {
+            future::ready(outbox.send((frame.opcode, Bytes::copy_from_slice(&frame.payload))))
+        };
+        let frame = reader.read_frame(&mut owe).await?;
+        match frame.opcode {
+            OpCode::Close => return Ok(()),
+            OpCode::Text | OpCode::Binary => {
+                room.publish(&(frame.opcode, Bytes::copy_from_slice(&frame.payload)));
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    mut writer: WebSocketWrite<W>,
+    mut inbox: UnboundedReceiver<Published>,
+) -> Result<(), WebSocketError> {
+    while let Some(first) = inbox.recv().await {
+        let mut due = Some(first);
+        while let Some((opcode, payload)) = due {
+            let frame = Frame::new(true, opcode, None, Payload::Borrowed(&payload));
+            writer.write_frame(frame).await?;
+            due = inbox.try_recv().ok();
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+async fn handshake(
+    mut request: Request<Incoming>,
+    room: Arc<Room<Published>>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let on_fan = request.uri().path() == "/fan";
     Ok(match upgrade::upgrade(&mut request) {
         Ok((response, upgraded)) => {
             // An error is one connection's own.
-            tokio::spawn(async { drop(echo(upgraded).await) });
+            if on_fan {
+                tokio::spawn(async { drop(fan(upgraded, room).await) });
+            } else {
+                tokio::spawn(async { drop(echo(upgraded).await) });
+            }
             response
         }
         Err(_) => {
@@ -47,12 +110,14 @@ async fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
+    let room = Room::new();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        let room = Arc::clone(&room);
         tokio::spawn(async {
-            let connection =
-                http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(handshake));
+            let service = service_fn(move |request| handshake(request, Arc::clone(&room)));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             drop(connection.with_upgrades().await);
         });
     }
