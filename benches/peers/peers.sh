@@ -7,6 +7,8 @@
 #   peers.sh version NAME          what was installed
 #   peers.sh run NAME [ADDRESS]    becomes that server; it prints `listening on HOST:PORT`
 #
+# UNDER in the environment is a command that the server is run under, as `strace -fc`.
+#
 # Rust, Node with npm, Python with venv, and a C++ compiler with zlib have to be there. What is built
 # and installed is in $CARGO_TARGET_DIR/peers (target/peers). uWebSockets is what the crate
 # libuwebsockets-sys carries, which is old; UWEBSOCKETS=FOLDER names a checkout, submodules included.
@@ -40,22 +42,39 @@ install_rust() {
     cargo build --quiet --locked --release --bin "$1" --target-dir "$target"
 }
 
-install_uwebsockets() {
-    local source objects=$target/uwebsockets-objects
-    source=$(uwebsockets_source)
+# build_uwebsockets SOURCE OUTPUT [FLAG]...
+build_uwebsockets() {
+    local source=$1 output=$2 objects=$target/uwebsockets-objects
+    local flags=(-O3 -march=native "${@:3}" -flto=auto -w -DLIBUS_NO_SSL)
     rm -rf "$objects"
     mkdir -p "$objects"
     # The network library is C, and its files have names of their own in each folder.
-    (cd "$objects" && gcc -c -std=c11 -O3 -march=native -flto=auto -w -DLIBUS_NO_SSL \
-        -I "$source/uSockets/src" "$source"/uSockets/src/*.c "$source"/uSockets/src/{eventing,crypto}/*.c)
-    g++ -std=c++20 -O3 -march=native -flto=auto -w -DLIBUS_NO_SSL \
-        -I "$source/src" -I "$source/uSockets/src" "$here/uwebsockets.cpp" "$objects"/*.o -lz \
-        -o "$target/uwebsockets"
+    (cd "$objects" && gcc -c -std=c11 "${flags[@]}" -I "$source/uSockets/src" \
+        "$source"/uSockets/src/*.c "$source"/uSockets/src/{eventing,crypto}/*.c)
+    g++ -std=c++20 "${flags[@]}" -I "$source/src" -I "$source/uSockets/src" \
+        "$here/uwebsockets.cpp" "$objects"/*.o -lz -o "$output"
+}
+
+install_uwebsockets() {
+    local source
+    source=$(uwebsockets_source)
+    build_uwebsockets "$source" "$target/uwebsockets"
+    # valgrind knows no AVX-512.
+    [[ $(uname -m) != x86_64 ]] ||
+        build_uwebsockets "$source" "$target/uwebsockets-valgrind" -mno-avx512f
     if [[ ${UWEBSOCKETS:-} ]]; then
         echo "$(git -C "$source" describe --tags), from a checkout"
     else
         echo "v20.58.0, from libuwebsockets-sys $(locked_version libuwebsockets-sys)"
     fi >"$target/uwebsockets.version"
+}
+
+uwebsockets_program() {
+    if [[ ${UNDER:-} == valgrind* && -e $target/uwebsockets-valgrind ]]; then
+        echo "$target/uwebsockets-valgrind"
+    else
+        echo "$target/uwebsockets"
+    fi
 }
 
 install_ws() {
@@ -112,12 +131,14 @@ print("Python websockets", importlib.metadata.version("websockets"))' ;;
 }
 
 run() {
+    local under=()
+    read -ra under <<<"${UNDER:-}"
     case $1 in
-    tungstenite | fastwebsockets | sockudo) exec "$target/release/$1" "${@:2}" ;;
-    uwebsockets) exec "$target/uwebsockets" "${@:2}" ;;
-    bun) exec "$(bun_program)" "$here/bun.mjs" "${@:2}" ;;
-    ws) exec node "$target/ws.mjs" "${@:2}" ;;
-    websockets) exec "$target/venv/bin/python" "$here/websockets_server.py" "${@:2}" ;;
+    tungstenite | fastwebsockets | sockudo) exec "${under[@]}" "$target/release/$1" "${@:2}" ;;
+    uwebsockets) exec "${under[@]}" "$(uwebsockets_program)" "${@:2}" ;;
+    bun) exec "${under[@]}" "$(bun_program)" "$here/bun.mjs" "${@:2}" ;;
+    ws) exec "${under[@]}" node "$target/ws.mjs" "${@:2}" ;;
+    websockets) exec "${under[@]}" "$target/venv/bin/python" "$here/websockets_server.py" "${@:2}" ;;
     esac
 }
 
