@@ -216,16 +216,42 @@ pub(crate) enum Cause {
     Shutdown,
 }
 
-#[derive(Debug)]
+/// `Event` with what it borrows in the batch. It is `Copy`, so that a batch is emptied without a
+/// look at it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Record {
-    Request { id: ConnId, request: Arc<Request> },
-    Opened { id: ConnId },
-    Text { id: ConnId, payload: Span },
-    Binary { id: ConnId, payload: Span },
-    Writable { id: ConnId },
-    Closed { id: ConnId, cause: Cause, text: Span },
-    Timer { key: u64 },
-    Source { key: u32, readable: bool, writable: bool },
+    /// By its place in `Events::requests`.
+    Request {
+        id: ConnId,
+        at: u32,
+    },
+    Opened {
+        id: ConnId,
+    },
+    Text {
+        id: ConnId,
+        payload: Span,
+    },
+    Binary {
+        id: ConnId,
+        payload: Span,
+    },
+    Writable {
+        id: ConnId,
+    },
+    Closed {
+        id: ConnId,
+        cause: Cause,
+        text: Span,
+    },
+    Timer {
+        key: u64,
+    },
+    Source {
+        key: u32,
+        readable: bool,
+        writable: bool,
+    },
 }
 
 /// A batch of what happened in one turn, owned by the caller and filled by
@@ -236,6 +262,7 @@ pub(crate) enum Record {
 #[derive(Debug, Default)]
 pub struct Events {
     pub(crate) records: Vec<Record>,
+    requests: Vec<Arc<Request>>,
     /// The receive buffer; what is below `filled` belongs to this turn's records.
     pub(crate) buffer: Box<[u8]>,
     pub(crate) filled: usize,
@@ -264,6 +291,7 @@ impl Events {
     /// Empties the batch, gives back what it kept, and provides a receive buffer of `bytes`.
     pub(crate) fn begin(&mut self, bytes: usize, recycle: impl FnMut(Vec<u8>)) {
         self.records.clear();
+        self.requests.clear();
         if !self.assembled.is_empty() {
             self.assembled.drain(..).for_each(recycle);
         }
@@ -277,6 +305,12 @@ impl Events {
     /// a batch has to stay small, also where little input becomes long messages.
     pub(crate) fn room(&self) -> usize {
         if self.assembled_bytes < self.buffer.len() { self.buffer.len() - self.filled } else { 0 }
+    }
+
+    pub(crate) fn record_request(&mut self, id: ConnId, request: &Arc<Request>) {
+        let at = self.requests.len() as u32;
+        self.requests.push(Arc::clone(request));
+        self.records.push(Record::Request { id, at });
     }
 
     /// Keeps an assembled payload for the length of this batch.
@@ -334,7 +368,9 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<Event<'a>> {
         let events = self.events;
         Some(match self.records.next()? {
-            Record::Request { id, request } => Event::Request { id: *id, request },
+            Record::Request { id, at } => {
+                Event::Request { id: *id, request: &events.requests[*at as usize] }
+            }
             Record::Opened { id } => Event::Opened { id: *id },
             Record::Text { id, payload } => {
                 Event::Message { id: *id, message: Message::Text(events.text(*payload)) }

@@ -84,9 +84,12 @@ impl Commons {
         self.outboxes.pop().unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
-        self.recycle_buffer(outbox.take_large_buffer());
+        if let Some(large) = outbox.take_large_buffer() {
+            self.recycle_buffer(large);
+        }
         if self.outboxes.len() < SPARES_MAX {
             self.outboxes.push(outbox);
         }

@@ -17,7 +17,7 @@ mod segment;
 mod state;
 mod timeout;
 
-use std::{mem, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
+use std::{mem, net::SocketAddr, ops::Range, time::Duration};
 
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use deflate::{Deflation, deflate_frames};
@@ -29,7 +29,7 @@ pub(crate) use segment::{Log, release_log};
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
 
 use crate::{
-    event::{Cause, ConnId, Events, Message, Record, Span},
+    event::{Cause, ConnId, Events, Record, Span},
     wire::{
         CloseCode, OpCode, Response, close_payload, encode_accept, encode_frame, encode_message,
     },
@@ -160,7 +160,7 @@ impl Connection {
             Progress::Incomplete => Outcome::Same,
             Progress::Asked(asked) => {
                 let Some(http) = self.take_http() else { return Outcome::Same };
-                events.records.push(Record::Request { id, request: Arc::clone(&asked.request) });
+                events.record_request(id, &asked.request);
                 let deadline = commons.now.after(commons.config.answer_timeout);
                 self.state = State::Deciding { http, asked, deadline };
                 Outcome::Changed
@@ -276,20 +276,26 @@ impl Connection {
 
     /// Queues a message, compressed if it `may_deflate` and that was agreed on; the caller has
     /// checked that there is room.
-    pub(crate) fn send(&mut self, message: Message<'_>, may_deflate: bool, commons: &mut Commons) {
-        let opcode = match message {
-            Message::Text(_) => OpCode::Text,
-            Message::Binary(_) => OpCode::Binary,
-        };
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        may_deflate: bool,
+        commons: &mut Commons,
+    ) {
         self.last_message = commons.now;
-        let outbox = self.outbox.or_spare(commons);
-        let payload = message.as_bytes();
-        if may_deflate && let Some(deflated) = self.deflation.compress(payload, commons) {
+        if may_deflate
+            && self.deflation.is_on()
+            && let Some(deflated) = self.deflation.compress(payload, commons)
+        {
+            let outbox = self.outbox.or_spare(commons);
             outbox.push(true, commons, |out| encode_message(out, opcode, true, &deflated));
             commons.recycle_buffer(deflated);
-        } else {
-            outbox.push(true, commons, |out| encode_message(out, opcode, false, payload));
+            return;
         }
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(true, commons, |out| encode_message(out, opcode, false, payload));
     }
 
     /// Sends Close behind what is queued, if the connection is open (§7.1.2).
@@ -333,6 +339,12 @@ impl Connection {
             LastWords::Nothing => {}
         }
         self.drain(commons);
+    }
+
+    /// Whether nothing follows when all that waited is written.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        !self.backlog && !self.was_full && matches!(self.state, State::Open { .. })
     }
 
     /// What follows when all that waited is written.

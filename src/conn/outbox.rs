@@ -48,6 +48,7 @@ impl Outbox {
     }
 
     /// Appends frames (or other bytes, if not `framed`) that `encode` writes.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         framed: bool,
@@ -58,6 +59,7 @@ impl Outbox {
         self.push_own(framed, lossy, commons, encode);
     }
 
+    #[inline]
     fn push_own(
         &mut self,
         is_framed: bool,
@@ -66,19 +68,28 @@ impl Outbox {
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
         let tail = &self.tail;
-        if (tail.framed, tail.lossy) != (is_framed, is_lossy) || tail.bytes.len() >= OWN_BYTES {
-            self.settle();
-            (self.tail.framed, self.tail.lossy) = (is_framed, is_lossy);
+        if (tail.framed, tail.lossy) != (is_framed, is_lossy)
+            || tail.bytes.len() >= OWN_BYTES
+            || tail.bytes.capacity() == 0
+        {
+            self.begin_tail(is_framed, is_lossy, commons);
         }
         let bytes = &mut self.tail.bytes;
-        if bytes.capacity() == 0 {
-            *bytes = commons.spare_buffer();
-        }
         let before = bytes.len();
         encode(bytes);
         let added = bytes.len() - before;
         self.bytes += added;
         commons.queued_bytes += added;
+    }
+
+    /// Makes room for a tail of this kind.
+    #[inline(never)]
+    fn begin_tail(&mut self, is_framed: bool, is_lossy: bool, commons: &mut Commons) {
+        self.settle();
+        (self.tail.framed, self.tail.lossy) = (is_framed, is_lossy);
+        if self.tail.bytes.capacity() == 0 {
+            self.tail.bytes = commons.spare_buffer();
+        }
     }
 
     /// Makes the tail one of the segments.
@@ -91,14 +102,19 @@ impl Outbox {
     }
 
     /// The buffer of an outbox at rest, if it is a large one.
-    pub(super) fn take_large_buffer(&mut self) -> Vec<u8> {
-        let large = self.tail.bytes.capacity() > REST_BYTES;
-        if large { mem::take(&mut self.tail.bytes) } else { Vec::new() }
+    pub(super) fn take_large_buffer(&mut self) -> Option<Vec<u8>> {
+        let bytes = &mut self.tail.bytes;
+        (bytes.capacity() > REST_BYTES).then(|| mem::take(bytes))
     }
 
     fn push_segment(&mut self, segment: Segment) {
         self.settle();
         self.segments.push_back(segment);
+    }
+
+    /// Whether there are ranges of logs that are still written.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pendings > 0
     }
 
     /// Appends a range of the log that topic `topic` is still writing.
@@ -134,9 +150,7 @@ impl Outbox {
         finish: impl Fn(u32, Range<usize>) -> Finished<'a>,
     ) -> u64 {
         let mut replaced = 0;
-        if mem::take(&mut self.pendings) == 0 {
-            return replaced;
-        }
+        self.pendings = 0;
         self.settle();
         // What was there before this turn may be long, and need not be gone through.
         let is_pending = |segment: &Segment| matches!(segment, Segment::Pending { .. });
@@ -208,28 +222,35 @@ impl Outbox {
     }
 
     /// Accounts for the first `n` bytes of what [`next_write`](Self::next_write) gave.
-    pub(crate) fn advance(&mut self, mut n: usize, commons: &mut Commons) {
-        if !self.late_pong.is_empty() {
-            let first = n.min(self.begun());
-            self.consume(first, commons);
-            n -= first;
-            if n == 0 {
-                return;
-            }
-            let pong = mem::take(&mut self.late_pong);
-            if n < pong.len() {
-                let waits = pong.len() - n;
-                self.bytes += waits;
-                commons.queued_bytes += waits;
-                let pong = Own { bytes: pong, start: n, framed: true, lossy: false };
-                self.segments.push_front(Segment::Own(pong));
-                return;
-            }
-            n -= pong.len();
+    #[inline]
+    pub(crate) fn advance(&mut self, n: usize, commons: &mut Commons) {
+        if self.late_pong.is_empty() {
+            self.consume(n, commons);
+        } else {
+            self.advance_past_pong(n, commons);
         }
-        self.consume(n, commons);
     }
 
+    fn advance_past_pong(&mut self, mut n: usize, commons: &mut Commons) {
+        let first = n.min(self.begun());
+        self.consume(first, commons);
+        n -= first;
+        if n == 0 {
+            return;
+        }
+        let pong = mem::take(&mut self.late_pong);
+        if n < pong.len() {
+            let waits = pong.len() - n;
+            self.bytes += waits;
+            commons.queued_bytes += waits;
+            let pong = Own { bytes: pong, start: n, framed: true, lossy: false };
+            self.segments.push_front(Segment::Own(pong));
+            return;
+        }
+        self.consume(n - pong.len(), commons);
+    }
+
+    #[inline]
     fn consume(&mut self, n: usize, commons: &mut Commons) {
         self.bytes -= n;
         let n = if self.segments.is_empty() { n } else { self.consume_segments(n, commons) };

@@ -3,9 +3,9 @@
 //! Topics come first: each finishes its log of this turn, and each of its subscribers takes its
 //! range and is written to at once, so that however many subscribe, only one outbox is in use.
 
-use super::Hub;
+use super::{Hub, Slot, topics::Topics};
 use crate::{
-    conn::{Flushed, State},
+    conn::{Commons, Flushed, State},
     event::{Cause, ConnId, Events, Record},
 };
 
@@ -30,6 +30,19 @@ impl Progress {
     }
 }
 
+/// What became of a write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Taken {
+    /// The kernel took so many bytes.
+    Bytes(usize),
+    /// It takes nothing now, and will say when it does.
+    Full,
+    /// The connection is gone.
+    Failed,
+}
+
+/// Bytes given to one write: what is gathered for it is copied.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// Capacity of `scratch` that is kept from turn to turn.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,88 +70,102 @@ impl Hub {
         Some(id)
     }
 
-    /// Hands the connection what its topics have for it, and says how many bytes may be written to
-    /// it in this turn: 0 if there is nothing to write, or the kernel takes nothing.
+    /// Hands the connection what its topics have for it, and writes to it until nothing waits, the
+    /// kernel is full, or its turn is over. True if its writing side is to be shut down.
     ///
     /// What waits beyond its limit does not wait for the next turn: only a kernel that is full makes
     /// a peer too slow.
-    pub(crate) fn prepare(&mut self, id: ConnId) -> usize {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return 0 };
+    pub(crate) fn flush_one(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        mut write: impl FnMut(&[u8]) -> Taken,
+    ) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let news =
             slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
         if !news && (!slot.dirty || slot.flushed_in == self.flush.turn) {
-            return 0;
+            return false;
         }
         slot.dirty = false;
         slot.flushed_in = self.flush.turn;
+        Self::take_news(slot, news, &mut self.topics, &mut self.commons);
         let connection = &mut slot.connection;
-        let lags = connection.kernel_full;
-        let deflated = connection.deflation.takes_shared();
-        if let Some(outbox) = connection.outbox.get_mut() {
-            let finish = |topic, frames| self.topics.finish(topic, frames, lags, deflated);
-            let replaced = outbox.resolve(lags, &mut self.commons, finish);
-            self.commons.tally.messages_conflated.add(replaced);
-        }
-        if news {
-            connection.last_message = self.commons.now;
-            for subscription in slot.topics.as_slice() {
-                self.topics.hand_over(*subscription, connection, &mut self.commons);
-            }
-        }
         if connection.kernel_full {
             self.enforce_limit(id);
-            return 0;
+            return false;
         }
         let config = &self.commons.config;
         let excess = connection.outbox.bytes().saturating_sub(config.send_queue_bytes_max);
-        config.write_bytes_per_turn.max(excess)
-    }
-
-    /// What to write next, at most `max` bytes; empty if nothing waits.
-    pub(crate) fn output(&mut self, id: ConnId, max: usize) -> &[u8] {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return &[] };
-        match slot.connection.outbox.get() {
-            Some(outbox) => outbox.next_write(&mut self.flush.scratch, max),
-            None => &[],
+        let mut budget = config.write_bytes_per_turn.max(excess);
+        while budget > 0
+            && let Some(outbox) = connection.outbox.get_mut()
+        {
+            let output = outbox.next_write(&mut self.flush.scratch, budget.min(WRITE_BYTES_MAX));
+            if output.is_empty() {
+                break;
+            }
+            match write(output) {
+                Taken::Bytes(n) => {
+                    budget -= n;
+                    self.commons.tally.bytes_sent.add(n as u64);
+                    outbox.advance(n, &mut self.commons);
+                    if connection.outbox.rest_if_empty(&mut self.commons) && connection.is_calm() {
+                        return false;
+                    }
+                }
+                Taken::Full => {
+                    connection.kernel_full = true;
+                    let dropped = outbox.keep_latest(&mut self.commons);
+                    self.commons.tally.messages_conflated.add(dropped);
+                    break;
+                }
+                Taken::Failed => {
+                    self.handle_lost(id, events);
+                    return false;
+                }
+            }
         }
+        self.end_writing(id, events)
     }
 
-    /// The kernel took `n` bytes of the output. True if more waits.
-    pub(crate) fn handle_written(&mut self, id: ConnId, n: usize) -> bool {
-        self.commons.tally.bytes_sent.add(n as u64);
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        if let Some(outbox) = slot.connection.outbox.get_mut() {
-            outbox.advance(n, &mut self.commons);
+    /// Turns what the connection's topics have for it in this turn into ranges of their logs.
+    #[inline]
+    fn take_news(slot: &mut Slot, news: bool, topics: &mut Topics, commons: &mut Commons) {
+        let connection = &mut slot.connection;
+        if let Some(outbox) = connection.outbox.get_mut()
+            && outbox.has_pending()
+        {
+            let lags = connection.kernel_full;
+            let deflated = connection.deflation.takes_shared();
+            let finish = |topic, frames| topics.finish(topic, frames, lags, deflated);
+            let replaced = outbox.resolve(lags, commons, finish);
+            commons.tally.messages_conflated.add(replaced);
         }
-        !slot.connection.outbox.rest_if_empty(&mut self.commons)
-    }
-
-    /// The kernel takes nothing more for now.
-    pub(crate) fn handle_kernel_full(&mut self, id: ConnId) {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.connection.kernel_full = true;
-        if let Some(outbox) = slot.connection.outbox.get_mut() {
-            let dropped = outbox.keep_latest(&mut self.commons);
-            self.commons.tally.messages_conflated.add(dropped);
+        if news {
+            connection.last_message = commons.now;
+            for subscription in slot.topics.as_slice() {
+                topics.hand_over(*subscription, connection, commons);
+            }
         }
     }
 
     /// The connection had its writes of this turn. True if its writing side is to be shut down.
-    pub(crate) fn handle_flushed(&mut self, id: ConnId, events: &mut Events) -> bool {
+    fn end_writing(&mut self, id: ConnId, events: &mut Events) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let connection = &mut slot.connection;
         connection.backlog = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
         if connection.backlog {
-            if !slot.connection.kernel_full {
+            if !connection.kernel_full {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }
             self.enforce_limit(id);
             return false;
         }
-        if std::mem::take(&mut slot.connection.was_full) && slot.connection.is_open() {
+        if std::mem::take(&mut connection.was_full) && connection.is_open() {
             events.records.push(Record::Writable { id });
         }
-        match slot.connection.handle_flushed(&self.commons) {
+        match connection.handle_flushed(&self.commons) {
             Flushed::Idle => false,
             Flushed::NextRequest => {
                 self.resumed.push(id);

@@ -87,23 +87,26 @@ impl Hub {
             || self.topics.any_log()
     }
 
-    /// The kernel says that the connection can be read; with `closed`, that there is an end to
-    /// read, too.
-    pub(crate) fn handle_readable(&mut self, id: ConnId, closed: bool) {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.readable = true;
-        slot.read_closed |= closed;
-        Self::mark_readable(slot, &mut self.readable, id);
-    }
-
-    /// The kernel says that it takes bytes for the connection again.
-    pub(crate) fn handle_writable(&mut self, id: ConnId) {
+    /// The kernel says that the connection can be read, or that it takes bytes for it again; with
+    /// `read_closed`, that there is an end to read.
+    pub(crate) fn handle_ready(
+        &mut self,
+        id: ConnId,
+        readable: bool,
+        writable: bool,
+        read_closed: bool,
+    ) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         // Without that, the edge that every new connection brings would cost a look at it.
-        if slot.connection.kernel_full {
+        if writable && slot.connection.kernel_full {
             slot.connection.kernel_full = false;
             slot.connection.was_full = true;
             Self::mark_dirty(slot, &mut self.dirty, id);
+        }
+        if readable || read_closed {
+            slot.readable = true;
+            slot.read_closed |= read_closed;
+            Self::mark_readable(slot, &mut self.readable, id);
         }
     }
 
@@ -144,16 +147,19 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 slot.replaying = false;
             }
-            self.take_input(id, events, start..end);
-            if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-                Self::mark_readable(slot, &mut self.readable, id);
-            }
+            self.take_input(id, events, start..end, false);
         }
     }
 
-    /// The next connection to read from; how many there are now is how many to ask for in a turn.
+    /// Whoever is listed now is read from in this turn; who is listed from here on, in the next.
+    pub(crate) fn begin_reading(&mut self) {
+        mem::swap(&mut self.reading, &mut self.readable);
+    }
+
+    /// The next connection to read from.
     pub(crate) fn next_readable(&mut self) -> Option<ConnId> {
-        while let Some(id) = self.readable.pop_front() {
+        while let Some(&id) = self.reading.get(self.read) {
+            self.read += 1;
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.listed = false;
             if slot.connection.wants_input() && !slot.replaying {
@@ -163,8 +169,13 @@ impl Hub {
         None
     }
 
-    pub(crate) fn readable_len(&self) -> usize {
-        self.readable.len()
+    /// Whoever did not have a turn comes first in the next.
+    pub(crate) fn end_reading(&mut self) {
+        if self.read < self.reading.len() {
+            self.readable.splice(..0, self.reading.drain(self.read..));
+        }
+        self.reading.clear();
+        self.read = 0;
     }
 
     /// The kernel had nothing to read.
@@ -221,33 +232,40 @@ impl Hub {
         all: bool,
     ) {
         self.commons.tally.bytes_received.add(input.len() as u64);
+        self.take_input(id, events, input, all);
+    }
+
+    #[inline]
+    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, all: bool) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if all {
             slot.readable = slot.read_closed;
         }
-        self.take_input(id, events, input);
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        Self::mark_readable(slot, &mut self.readable, id);
-    }
-
-    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         let end = input.end;
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
-        if let Outcome::Unread { at } = outcome {
-            let mut unread = self.commons.spare_buffer();
-            unread.extend_from_slice(&events.buffer[at..end]);
-            slot.replaying = true;
-            self.replays.push_back((id, unread));
-        }
         if outcome == Outcome::Same {
             // A Pong may have been queued.
             if slot.connection.outbox.get().is_some() && !slot.connection.kernel_full {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }
-            return;
+            Self::mark_readable(slot, &mut self.readable, id);
+        } else {
+            self.act_on_input(id, events, end, outcome);
+        }
+    }
+
+    fn act_on_input(&mut self, id: ConnId, events: &Events, end: usize, outcome: Outcome) {
+        if let Outcome::Unread { at } = outcome
+            && let Some(slot) = Self::slot_mut(&mut self.slots, id)
+        {
+            let mut unread = self.commons.spare_buffer();
+            unread.extend_from_slice(&events.buffer[at..end]);
+            slot.replaying = true;
+            self.replays.push_back((id, unread));
         }
         self.act_on(id, outcome);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        Self::mark_readable(slot, &mut self.readable, id);
     }
 
     /// The peer will send nothing more.

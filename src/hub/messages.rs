@@ -112,38 +112,46 @@ impl Hub {
         self.send_message(id, message.into(), false)
     }
 
+    #[inline]
     fn send_message(
         &mut self,
         id: ConnId,
         message: Message<'_>,
         may_deflate: bool,
     ) -> Result<(), SendError> {
+        let (opcode, payload) = parts(message);
         let slot = Self::slot_mut(&mut self.slots, id).ok_or(SendError::Gone)?;
         let connection = &mut slot.connection;
         if !connection.is_open() {
             return Err(SendError::Gone);
         }
-        let len = encoded_len(message.as_bytes().len());
+        let len = encoded_len(payload.len());
         let config = &self.commons.config;
-        if connection.outbox.bytes().saturating_add(len) > config.send_queue_bytes_max {
-            if config.overflow == Overflow::Close {
-                self.close_for(id, Cause::Overflow);
-            } else {
-                self.commons.tally.messages_dropped_full.add(1);
-            }
-            return Err(SendError::Full);
-        }
-        if self.commons.queued_bytes.saturating_add(len) > config.send_queues_bytes_max {
-            self.commons.tally.messages_dropped_full.add(1);
-            return Err(SendError::ProcessFull);
+        if connection.outbox.bytes() + len > config.send_queue_bytes_max
+            || self.commons.queued_bytes + len > config.send_queues_bytes_max
+        {
+            return Err(self.refuse_message(id, len));
         }
         for subscription in slot.topics.as_slice() {
             self.topics.take_so_far(*subscription, connection, &mut self.commons);
         }
-        connection.send(message, may_deflate, &mut self.commons);
+        connection.send(opcode, payload, may_deflate, &mut self.commons);
         self.commons.tally.messages_sent.add(1);
         Self::mark_dirty(slot, &mut self.dirty, id);
         Ok(())
+    }
+
+    /// A message of `len` bytes would exceed a limit.
+    #[cold]
+    fn refuse_message(&mut self, id: ConnId, len: usize) -> SendError {
+        let config = &self.commons.config;
+        let full = self.queued_bytes(id) + len > config.send_queue_bytes_max;
+        if full && config.overflow == Overflow::Close {
+            self.close_for(id, Cause::Overflow);
+        } else {
+            self.commons.tally.messages_dropped_full.add(1);
+        }
+        if full { SendError::Full } else { SendError::ProcessFull }
     }
 
     /// Publishes a message to all subscribers of a topic, and says how many they are. The message
@@ -205,10 +213,7 @@ impl Hub {
         if subscribers == 0 {
             return Ok(0);
         }
-        let (opcode, payload) = match message {
-            Message::Text(text) => (OpCode::Text, text.as_bytes()),
-            Message::Binary(bytes) => (OpCode::Binary, bytes),
-        };
+        let (opcode, payload) = parts(message);
         let len = encoded_len(payload.len());
         let commons = &mut self.commons;
         if !self.topics.publish(topic, len, commons, |out| encode_frame(out, opcode, payload)) {
@@ -336,5 +341,13 @@ impl Hub {
         self.any_closed = true;
         Self::mark_dirty(slot, &mut self.dirty, id);
         self.arm(id);
+    }
+}
+
+#[inline]
+fn parts(message: Message<'_>) -> (OpCode, &[u8]) {
+    match message {
+        Message::Text(text) => (OpCode::Text, text.as_bytes()),
+        Message::Binary(bytes) => (OpCode::Binary, bytes),
     }
 }

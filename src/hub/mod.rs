@@ -27,6 +27,7 @@ use std::{
 
 pub use answer::{Accept, AcceptError, RespondError};
 pub use conn_map::ConnMap;
+pub(crate) use flush::Taken;
 pub use messages::{PublishError, SendError, SubscribeError};
 use slab::Slab;
 use topics::{Subscriptions, Topics};
@@ -74,7 +75,10 @@ pub struct Hub {
     /// Connections with something to write or to finish, each once.
     dirty: Vec<ConnId>,
     /// Connections that the kernel may hold input for, and that want it, each once.
-    readable: VecDeque<ConnId>,
+    readable: Vec<ConnId>,
+    /// Those of them whose turn it is, and how many of these had it.
+    reading: Vec<ConnId>,
+    read: usize,
     /// Connections whose last words are due at the start of the next turn.
     ending: Vec<ConnId>,
     /// Connections that were accepted since the last batch.
@@ -94,8 +98,8 @@ pub struct Hub {
     flush: flush::Progress,
     now: Instant,
     epoch: Instant,
-    /// From the epoch to now.
-    nanos: u64,
+    /// When the tick that `Commons::now` names is over.
+    tick_ends: Instant,
     shutdown: Option<Instant>,
 }
 
@@ -109,7 +113,9 @@ impl Hub {
             wheel: Wheel::new(),
             timers: BTreeSet::new(),
             dirty: Vec::new(),
-            readable: VecDeque::new(),
+            readable: Vec::new(),
+            reading: Vec::new(),
+            read: 0,
             ending: Vec::new(),
             opened: Vec::new(),
             replays: VecDeque::new(),
@@ -121,7 +127,7 @@ impl Hub {
             flush: flush::Progress::default(),
             now,
             epoch: now,
-            nanos: 0,
+            tick_ends: now,
             shutdown: None,
         }
     }
@@ -200,10 +206,10 @@ impl Hub {
     }
 
     /// Lists the connection for reading, if there may be something and it wants it.
-    fn mark_readable(slot: &mut Slot, readable: &mut VecDeque<ConnId>, id: ConnId) {
+    fn mark_readable(slot: &mut Slot, readable: &mut Vec<ConnId>, id: ConnId) {
         if slot.readable && !slot.listed && !slot.replaying && slot.connection.wants_input() {
             slot.listed = true;
-            readable.push_back(id);
+            readable.push(id);
         }
     }
 

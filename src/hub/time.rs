@@ -75,17 +75,27 @@ impl Hub {
         // The clock of a `Net` may stand still, and no time goes back.
         if now > self.now {
             self.now = now;
-            let passed = now - self.epoch;
-            self.nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
-            self.commons.now = Ticks(u32::try_from(self.nanos >> TICK_BITS).unwrap_or(u32::MAX));
+            if now >= self.tick_ends {
+                self.count_ticks();
+            }
         }
+    }
+
+    fn count_ticks(&mut self) {
+        let passed = self.now - self.epoch;
+        let nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
+        let ticks = nanos >> TICK_BITS;
+        self.commons.now = Ticks(u32::try_from(ticks).unwrap_or(u32::MAX));
+        self.tick_ends = self.epoch + Duration::from_nanos((ticks + 1) << TICK_BITS);
     }
 
     /// How long the server may sleep before something is due. `clock` is read only if the time of
     /// this turn will not do: the application's timers are exact.
     pub(crate) fn time_left(&mut self, clock: impl Fn() -> Instant) -> Option<Duration> {
-        let nanos = |due: Ticks| (u64::from(due.0) << TICK_BITS).saturating_sub(self.nanos);
-        let connections = self.wheel.next().map(|due| Duration::from_nanos(nanos(due)));
+        let now = self.commons.now;
+        let ticks = |due: Ticks| u64::from(due.0.saturating_sub(now.0));
+        let connections =
+            self.wheel.next().map(|due| Duration::from_nanos(ticks(due) << TICK_BITS));
         if self.timers.is_empty() && self.shutdown.is_none() {
             return connections;
         }

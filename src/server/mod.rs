@@ -25,13 +25,11 @@ use crate::{
     counters::Tally,
     event::{ConnId, Events, Record},
     handle::{Command, Handle},
-    hub::Hub,
+    hub::{Hub, Taken},
 };
 
 /// How long accepting pauses when there is no room for a further connection and no reserve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes given to one write: what is gathered for it is copied.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// Less room than this in the batch ends a turn's reading.
 const READ_BYTES_MIN: usize = 16 * 1024;
 
@@ -131,40 +129,14 @@ impl<N: Net> Server<N> {
     fn flush(&mut self, events: &mut Events) {
         self.hub.begin_flush();
         while let Some(id) = self.hub.next_to_flush() {
-            let budget = self.hub.prepare(id);
-            if budget > 0 {
-                self.write(id, budget, events);
+            let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { continue };
+            let net = &mut self.net;
+            let fin = self.hub.flush_one(id, events, |output| write(net, stream, output));
+            if fin && self.net.shut_down(stream).is_err() {
+                self.hub.handle_lost(id, events);
             }
         }
         self.hub.end_flush(events);
-    }
-
-    /// Writes to one connection until nothing waits, the kernel is full, or its turn is over.
-    fn write(&mut self, id: ConnId, mut budget: usize, events: &mut Events) {
-        let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
-        while budget > 0 {
-            let output = self.hub.output(id, budget.min(WRITE_BYTES_MAX));
-            if output.is_empty() {
-                break;
-            }
-            match self.net.write(stream, output) {
-                Ok(n @ 1..) => {
-                    budget -= n;
-                    if !self.hub.handle_written(id, n) {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.hub.handle_kernel_full(id);
-                    break;
-                }
-                Ok(0) | Err(_) => return self.hub.handle_lost(id, events),
-            }
-        }
-        if self.hub.handle_flushed(id, events) && self.net.shut_down(stream).is_err() {
-            self.hub.handle_lost(id, events);
-        }
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
@@ -177,10 +149,9 @@ impl<N: Net> Server<N> {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            let due = self.hub.time_left(|| self.net.now());
-            let accepts =
-                self.accept_paused.map(|until| until.saturating_duration_since(self.hub.now()));
-            [timeout, due, accepts].into_iter().flatten().min()
+            let left = |until: Instant| until.saturating_duration_since(self.hub.now());
+            let accepts = self.accept_paused.map(left);
+            sooner(sooner(timeout, accepts), self.hub.time_left(|| self.net.now()))
         };
         self.ready.clear();
         self.net.wait(&mut self.ready, timeout)?;
@@ -188,12 +159,7 @@ impl<N: Net> Server<N> {
         for ready in &self.ready {
             match *ready {
                 Ready::Connection { id, readable, writable, read_closed } => {
-                    if writable {
-                        self.hub.handle_writable(id);
-                    }
-                    if readable || read_closed {
-                        self.hub.handle_readable(id, read_closed);
-                    }
+                    self.hub.handle_ready(id, readable, writable, read_closed);
                 }
                 Ready::Mailbox => self.woken = true,
                 Ready::Listener(listener) => {
@@ -283,13 +249,13 @@ impl<N: Net> Server<N> {
 
     fn read(&mut self, events: &mut Events) {
         self.hub.handle_set_aside(events);
-        for _ in 0..self.hub.readable_len() {
-            if events.room() < READ_BYTES_MIN.min(events.buffer.len()) {
-                break;
-            }
-            let Some(id) = self.hub.next_readable() else { break };
+        self.hub.begin_reading();
+        while events.room() >= READ_BYTES_MIN.min(events.buffer.len())
+            && let Some(id) = self.hub.next_readable()
+        {
             self.read_from(id, events);
         }
+        self.hub.end_reading();
     }
 
     /// Reads once from one connection, as much as its turn allows.
@@ -316,5 +282,25 @@ impl<N: Net> Server<N> {
 impl<N: Net> Drop for Server<N> {
     fn drop(&mut self) {
         drop(self.handle.close_mailbox());
+    }
+}
+
+/// Writes once, for the hub to know what became of it.
+fn write<N: Net>(net: &mut N, stream: &mut N::Stream, output: &[u8]) -> Taken {
+    loop {
+        return match net.write(stream, output) {
+            Ok(n @ 1..) => Taken::Bytes(n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Full,
+            Ok(0) | Err(_) => Taken::Failed,
+        };
+    }
+}
+
+/// The shorter of two times, of which `None` is for ever.
+fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -154,13 +154,20 @@ fn check(first: u8, second: u8, expect: Expect) -> Result<OpCode, ProtocolError>
 /// Appends the header of a frame to a client: not masked (§5.1), its length minimal (§5.2).
 ///
 /// A control frame has to be final and at most 125 bytes long (§5.5).
-#[inline]
+#[inline(always)]
 pub fn encode_header(out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, payload_len: usize) {
     debug_assert!(!opcode.is_control() || (fin && !rsv1 && payload_len <= 125));
     let first = u8::from(fin) << 7 | u8::from(rsv1) << 6 | opcode as u8;
     if payload_len <= 125 {
         out.extend_from_slice(&[first, payload_len as u8]);
-    } else if let Ok(len) = u16::try_from(payload_len) {
+    } else {
+        encode_long_header(out, first, payload_len);
+    }
+}
+
+#[inline(never)]
+fn encode_long_header(out: &mut Vec<u8>, first: u8, payload_len: usize) {
+    if let Ok(len) = u16::try_from(payload_len) {
         let [high, low] = len.to_be_bytes();
         out.extend_from_slice(&[first, 126, high, low]);
     } else {
@@ -178,26 +185,11 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 
 /// Appends a whole frame to a client: final, and with RSV1 if its payload is compressed (RFC 7692
 /// §6.1).
-#[inline]
+#[inline(always)]
 pub fn encode_message(out: &mut Vec<u8>, opcode: OpCode, deflated: bool, payload: &[u8]) {
-    if payload.len() <= SHORT_MAX {
-        // In one piece of a fixed size, because most messages are short: one look at the room.
-        let mut frame = [0; 2 + SHORT_MAX];
-        frame[0] = 0x80 | u8::from(deflated) << 6 | opcode as u8;
-        frame[1] = payload.len() as u8;
-        frame[2..2 + payload.len()].copy_from_slice(payload);
-        let end = out.len() + 2 + payload.len();
-        out.extend_from_slice(&frame);
-        out.truncate(end);
-    } else {
-        out.reserve(encoded_len(payload.len()));
-        encode_header(out, opcode, true, deflated, payload.len());
-        out.extend_from_slice(payload);
-    }
+    encode_header(out, opcode, true, deflated, payload.len());
+    out.extend_from_slice(payload);
 }
-
-/// A payload that is copied together with its header.
-const SHORT_MAX: usize = 30;
 
 /// How many bytes a frame to a client takes: its header and `payload_len` bytes.
 #[inline]

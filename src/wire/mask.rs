@@ -9,17 +9,19 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4], phase: usize) {
     // The octet of the key that the first octet meets becomes its first, whatever the byte order.
     let turn = 8 * (phase as u32 & 3);
     let key = u32::from_le_bytes(mask).rotate_right(turn);
-    // §5.3: transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4). Eight is a
-    // multiple of four, so every chunk starts at the same octet of the key.
+    // §5.3: transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4). Pieces of eight
+    // and of four start at the same octet of the key.
     let wide = u64::from(key) << 32 | u64::from(key);
-    let (chunks, rest) = payload.as_chunks_mut::<8>();
-    for chunk in chunks {
-        *chunk = (u64::from_le_bytes(*chunk) ^ wide).to_le_bytes();
+    let (pieces, rest) = payload.as_chunks_mut::<8>();
+    for piece in pieces {
+        *piece = (u64::from_le_bytes(*piece) ^ wide).to_le_bytes();
     }
-    let mut key = wide;
-    for byte in rest {
-        *byte ^= key as u8;
-        key >>= 8;
+    let (pieces, rest) = rest.as_chunks_mut::<4>();
+    for piece in pieces {
+        *piece = (u32::from_le_bytes(*piece) ^ key).to_le_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
+        *byte ^= key;
     }
 }
 
