@@ -101,9 +101,9 @@ pub struct Config {
     /// Connections accepted from one listener in one turn. Default 64. Of this and the other budgets
     /// of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
-    /// Bytes read from one connection in one turn. Default 64 KiB.
+    /// Bytes read from one connection in one turn. Default 128 KiB: half of a batch.
     pub read_bytes_per_turn: usize,
-    /// Bytes written to one connection in one turn. Default 64 KiB.
+    /// Bytes written to one connection in one turn. Default 128 KiB.
     pub write_bytes_per_turn: usize,
     /// Commands taken from the [`Handle`](crate::Handle)s in one turn. Default 1,024.
     pub commands_per_turn: usize,
@@ -168,8 +168,8 @@ impl Default for Config {
             linger_timeout: Duration::from_secs(2),
             linger_bytes_max: 4 * MIB,
             accepts_per_turn: 64,
-            read_bytes_per_turn: 64 * KIB,
-            write_bytes_per_turn: 64 * KIB,
+            read_bytes_per_turn: 128 * KIB,
+            write_bytes_per_turn: 128 * KIB,
             commands_per_turn: 1024,
             expiries_per_turn: 10_000,
             receive_buffer_bytes: 256 * KIB,

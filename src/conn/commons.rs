@@ -33,7 +33,9 @@ impl Ticks {
 /// Spare boxes and buffers kept of each kind; more are given back to the allocator.
 const SPARES_MAX: usize = 256;
 /// Capacity above which a spare buffer is given back, in bytes.
-const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+/// Capacity of all spare buffers, in bytes.
+const SPARES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 #[expect(clippy::vec_box, reason = "boxes are taken from the pools and put back as they are")]
@@ -50,6 +52,8 @@ pub(crate) struct Commons {
     partials: Vec<Box<Partial>>,
     outboxes: Vec<Box<Outbox>>,
     buffers: Vec<Vec<u8>>,
+    /// Invariant: the sum of their capacities.
+    buffers_bytes: usize,
 }
 
 impl Commons {
@@ -65,6 +69,7 @@ impl Commons {
             partials: Vec::new(),
             outboxes: Vec::new(),
             buffers: Vec::new(),
+            buffers_bytes: 0,
         }
     }
 
@@ -97,13 +102,19 @@ impl Commons {
 
     /// An empty buffer, often with capacity.
     pub(crate) fn spare_buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.buffers_bytes -= buffer.capacity();
+        buffer
     }
 
     pub(crate) fn recycle_buffer(&mut self, mut buffer: Vec<u8>) {
-        let worth_it = buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES_MAX;
-        if worth_it && self.buffers.len() < SPARES_MAX {
+        let bytes = buffer.capacity();
+        if (1..=SPARE_BYTES_MAX).contains(&bytes)
+            && self.buffers.len() < SPARES_MAX
+            && self.buffers_bytes + bytes <= SPARES_BYTES_MAX
+        {
             buffer.clear();
+            self.buffers_bytes += bytes;
             self.buffers.push(buffer);
         }
     }

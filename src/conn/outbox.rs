@@ -15,7 +15,7 @@ use crate::config::Overflow;
 
 /// A segment that has grown to this is followed by another, so that what was sent of a queue that
 /// never runs empty is given back.
-const OWN_BYTES: usize = 32 * 1024;
+const OWN_BYTES: usize = 128 * 1024;
 /// For a peer that lags, a shared range up to this is copied: a list of short ranges would take
 /// more memory than what it lists, and no limit would see it.
 const COPY_BYTES: usize = 1024;

@@ -203,39 +203,41 @@ impl Reader<'_> {
         Ok(at)
     }
 
-    /// The most usual frames of all: whole messages of at most 125 bytes, binary, or text that is
-    /// valid. Gives where the first other one begins.
+    /// The most usual frames of all: whole messages below 64 KiB, binary, or text that is valid.
+    /// Gives where the first other one begins.
     // A function of its own, so that its loop has the processor's registers to itself.
     #[inline(never)]
     fn read_usual_frames(&mut self, mut at: usize, end: usize) -> usize {
         if self.quiet {
             return at;
         }
-        let len_max = CONTROL_BYTES_MAX.min(self.commons.config.message_bytes_max);
-        let (id, before) = (self.id, self.events.records.len());
+        let (id, len_max) = (self.id, self.commons.config.message_bytes_max);
         let Events { buffer, records, .. } = &mut *self.events;
-        let mut rest = &mut buffer[at..end];
-        while let Some((header, behind)) = rest.split_first_chunk_mut::<6>() {
-            // FIN and Text or Binary, no reserved bit; masked, and a length of seven bits (§5.2).
-            let [first, second, mask @ ..] = *header;
-            let len = usize::from(second ^ 0x80);
-            if !matches!(first, 0x81 | 0x82) || len > len_max || len > behind.len() {
+        let (before, mut rest) = (records.len(), &mut buffer[at..end]);
+        // FIN and Text or Binary, no reserved bit; masked; its length in the fewest bytes (§5.2).
+        while let [first @ (0x81 | 0x82), second @ 0x80..=0xFE, high, low, ..] = *rest {
+            let (header_len, len) = match second {
+                0xFE => (8, usize::from(u16::from_be_bytes([high, low]))),
+                _ => (6, usize::from(second & 0x7F)),
+            };
+            if len > len_max || len + header_len > rest.len() || (header_len == 8 && len < 126) {
                 break;
             }
-            let is_text = first == 0x81;
-            let (payload, next) = behind.split_at_mut(len);
-            unmask(payload, mask, 0);
-            if is_text && str::from_utf8(payload).is_err() {
-                mask_again(payload, mask);
+            let (frame, behind) = rest.split_at_mut(len + header_len);
+            let (header, payload) = frame.split_at_mut(header_len);
+            let Some(mask) = header.last_chunk() else { break };
+            unmask(payload, *mask, 0);
+            if first == 0x81 && str::from_utf8(payload).is_err() {
+                mask_again(payload, *mask);
                 break;
             }
-            at = end - next.len();
+            at = end - behind.len();
             let payload = Span::Received { start: (at - len) as u32, end: at as u32 };
-            records.push(match is_text {
-                true => Record::Text { id, payload },
-                false => Record::Binary { id, payload },
+            records.push(match first {
+                0x81 => Record::Text { id, payload },
+                _ => Record::Binary { id, payload },
             });
-            rest = next;
+            rest = behind;
         }
         let messages = records.len() - before;
         self.commons.tally.messages_received.add(messages as u64);

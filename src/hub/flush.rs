@@ -42,7 +42,7 @@ pub(crate) enum Taken {
 }
 
 /// Bytes given to one write: what is gathered for it is copied.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
+const WRITE_BYTES_MAX: usize = 128 * 1024;
 /// Capacity of `scratch` that is kept from turn to turn.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 

@@ -39,6 +39,11 @@ fn told(sim: &mut Sim, id: ConnId, next: usize, len: usize) -> usize {
     count
 }
 
+/// A turn inflates one long message and no more.
+fn one_in_a_turn(config: &mut Config) {
+    config.read_bytes_per_turn = LONG;
+}
+
 /// Settings under which the input of a turn is cut in every way.
 fn settings() -> Vec<(usize, Config)> {
     let set = |len, read, batch| {
@@ -221,7 +226,7 @@ fn every_end_of_a_flooder_is_an_end() {
 /// A peer that sends while its earlier input is set aside, and whose kernel is full.
 #[test]
 fn what_comes_while_input_is_set_aside_is_read_after_it() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(config(one_in_a_turn));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     let mut arrived = 0;
     for round in 0..50 {
@@ -246,7 +251,7 @@ fn what_comes_while_input_is_set_aside_is_read_after_it() {
 /// slot.
 #[test]
 fn what_is_set_aside_reaches_no_later_connection() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(config(one_in_a_turn));
     for round in 0..20 {
         let (id, wire) = opens(&mut sim, OFFER, ALONE);
         wire.sends_bytes(flood(0..5, LONG));
@@ -267,7 +272,7 @@ fn what_is_set_aside_reaches_no_later_connection() {
 /// A Close of ours while input is set aside: the peer's own Close is in that input.
 #[test]
 fn the_answer_to_our_close_is_found_in_what_was_set_aside() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(config(one_in_a_turn));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     wire.sends_bytes([flood(0..5, LONG), close(1000, "").masked([1; 4])].concat());
     sim.turn();
@@ -281,7 +286,7 @@ fn the_answer_to_our_close_is_found_in_what_was_set_aside() {
 /// Input that follows the handshake in the same segment is bounded in the same way.
 #[test]
 fn a_flood_behind_the_handshake_is_bounded_too() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(config(one_in_a_turn));
     let wire = sim.server.net().connects();
     wire.sends_bytes([super::offering(OFFER).into_bytes(), flood(0..20, LONG)].concat());
     let mut arrived = Vec::new();
@@ -300,7 +305,7 @@ fn a_flood_behind_the_handshake_is_bounded_too() {
 fn a_turn_inflates_so_many_messages_of_nothing() {
     let streams = binary_deflated(finals(vec![&b""[..]; 1000]));
     for (frame, count, most) in [(binary_deflated([0]), 2000, 128), (streams, 20, 1)] {
-        let mut sim = Sim::new(config(|_| {}));
+        let mut sim = Sim::new(config(one_in_a_turn));
         let (id, wire) = opens(&mut sim, OFFER, ALONE);
         wire.sends_bytes(burst(&vec![frame; count]));
         let mut arrived = 0;
@@ -318,7 +323,7 @@ fn a_turn_inflates_so_many_messages_of_nothing() {
 /// that they all arrive.
 #[test]
 fn thousands_of_empty_messages_arrive() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(config(one_in_a_turn));
     let (_, wire) = opens(&mut sim, OFFER, ALONE);
     let frames: Vec<Frame> = vec![binary_deflated([0]); 20_000];
     wire.sends_bytes(burst(&frames));
