@@ -26,6 +26,7 @@ use http::{Http, Progress};
 pub(crate) use outbox::{Finished, OutboxSlot};
 use reader::{End, Reader};
 pub(crate) use segment::{Log, release_log};
+use state::Silence;
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
 
 use crate::{
@@ -41,18 +42,28 @@ pub(crate) struct Connection {
     pub(crate) outbox: OutboxSlot,
     /// What was agreed on about compression.
     pub(crate) deflation: Deflation,
-    /// When its last byte came.
-    pub(crate) last_heard: Ticks,
-    /// When its last message came or went.
-    pub(crate) last_message: Ticks,
     /// The kernel refused bytes and has not said since that it takes more.
     pub(crate) kernel_full: bool,
     /// Something waits that an earlier turn could not write.
     pub(crate) backlog: bool,
     /// It was full since the outbox was empty.
     pub(crate) was_full: bool,
-    /// When a Ping went out since which not a byte came.
-    pub(crate) pinged: Option<Ticks>,
+    pub(crate) notes: Notes,
+}
+
+/// What the hub notes of a connection. They are here, where they fill what would be padding.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// It is in `Hub::dirty`.
+    pub(crate) dirty: bool,
+    /// It is in `Hub::readable`.
+    pub(crate) listed: bool,
+    /// The kernel may hold input, or news of the connection's end.
+    pub(crate) readable: bool,
+    /// The kernel told of an end that is to be read after the last byte.
+    pub(crate) read_closed: bool,
+    /// Input was set aside, and is to be read before any other.
+    pub(crate) replaying: bool,
 }
 
 impl Connection {
@@ -62,12 +73,10 @@ impl Connection {
             state: State::Handshake { http: Box::new(Http::new(peer)), deadline },
             outbox: OutboxSlot::default(),
             deflation: Deflation::default(),
-            last_heard: commons.now,
-            last_message: commons.now,
             kernel_full: false,
             backlog: false,
             was_full: false,
-            pinged: None,
+            notes: Notes::default(),
         }
     }
 
@@ -98,16 +107,20 @@ impl Connection {
         input: Range<usize>,
         commons: &mut Commons,
     ) -> Outcome {
-        self.last_heard = commons.now;
-        // The timer is set for the answer, which may be later than the next Ping.
-        let unchanged = if self.pinged.take().is_some() { Outcome::Changed } else { Outcome::Same };
-        let (partial, quiet) = match &mut self.state {
+        let mut unchanged = Outcome::Same;
+        let (partial, last_message) = match &mut self.state {
             State::Handshake { http, .. } => {
                 http.buffer.extend_from_slice(&events.buffer[input]);
                 return self.advance_http(id, events, commons);
             }
-            State::Open { partial } => (partial, false),
-            State::Closing { partial, .. } => (partial, true),
+            State::Open { partial, silence, last_message } => {
+                if let Silence::Pinged(_) = mem::replace(silence, Silence::Heard(commons.now)) {
+                    // The timer is set for the answer, which may be later than the next Ping.
+                    unchanged = Outcome::Changed;
+                }
+                (partial, Some(last_message))
+            }
+            State::Closing { partial, .. } => (partial, None),
             State::Draining { discarded, .. } => {
                 *discarded += input.len();
                 if *discarded > commons.config.linger_bytes_max {
@@ -128,12 +141,14 @@ impl Connection {
             outbox: &mut self.outbox,
             deflation: &mut self.deflation,
             backlog: self.backlog,
-            quiet,
+            quiet: last_message.is_none(),
             inflated: 0,
         };
         let read = reader.read(partial, input.start, input.end);
-        if events.records.len() > before {
-            self.last_message = commons.now;
+        if let Some(last_message) = last_message
+            && events.records.len() > before
+        {
+            *last_message = commons.now;
         }
         match read {
             Ok(at) if at < input.end => Outcome::Unread { at },
@@ -245,9 +260,9 @@ impl Connection {
             });
         }
         commons.tally.upgrades.add(1);
-        self.last_message = commons.now;
-        self.last_heard = commons.now.before(first_ping_jitter(id, commons.config.ping_interval));
-        self.state = State::Open { partial: None };
+        let heard = commons.now.before(first_ping_jitter(id, commons.config.ping_interval));
+        let silence = Silence::Heard(heard);
+        self.state = State::Open { partial: None, silence, last_message: commons.now };
         rest
     }
 
@@ -274,6 +289,14 @@ impl Connection {
         self.state = State::Responding { http, keep_alive, deadline };
     }
 
+    /// A message goes out.
+    #[inline]
+    pub(crate) fn note_message(&mut self, now: Ticks) {
+        if let State::Open { last_message, .. } = &mut self.state {
+            *last_message = now;
+        }
+    }
+
     /// Queues a message, compressed if it `may_deflate` and that was agreed on; the caller has
     /// checked that there is room.
     #[inline]
@@ -284,7 +307,7 @@ impl Connection {
         may_deflate: bool,
         commons: &mut Commons,
     ) {
-        self.last_message = commons.now;
+        self.note_message(commons.now);
         if may_deflate
             && self.deflation.is_on()
             && let Some(deflated) = self.deflation.compress(payload, commons)
@@ -306,7 +329,7 @@ impl Connection {
         cause: Cause,
         commons: &mut Commons,
     ) {
-        let State::Open { partial } = &mut self.state else { return };
+        let State::Open { partial, .. } = &mut self.state else { return };
         let partial = partial.take();
         self.push_close(code, reason, commons);
         let deadline = commons.now.after(commons.config.close_timeout);
@@ -419,7 +442,7 @@ impl Connection {
 
     /// Gives back what is held of an incomplete message.
     fn leave_open(&mut self, commons: &mut Commons) {
-        if let State::Open { partial } | State::Closing { partial, .. } = &mut self.state
+        if let State::Open { partial, .. } | State::Closing { partial, .. } = &mut self.state
             && let Some(mut partial) = partial.take()
         {
             partial.reset();

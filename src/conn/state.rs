@@ -29,7 +29,7 @@ pub(crate) enum State {
     /// A plain HTTP answer is being written.
     Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
     /// Upgraded; frames flow both ways (§5).
-    Open { partial: Option<Box<Partial>> },
+    Open { partial: Option<Box<Partial>>, silence: Silence, last_message: Ticks },
     /// No further frame is read, but the application may be answering earlier ones of this batch:
     /// our last words follow at the start of the next turn (§7.1.7).
     Ending { last: LastWords },
@@ -39,6 +39,15 @@ pub(crate) enum State {
     Draining { fin_sent: bool, discarded: usize, deadline: Ticks },
     /// Terminal. The slot is freed at the start of the next turn.
     Closed,
+}
+
+/// How long an open connection is silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Silence {
+    /// Since its last byte came.
+    Heard(Ticks),
+    /// A Ping went out then, and not a byte came since.
+    Pinged(Ticks),
 }
 
 /// What is still to be said when no further frame is read.

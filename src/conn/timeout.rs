@@ -1,6 +1,6 @@
 //! What time does to a connection.
 
-use super::{Commons, Connection, Outcome, State, Ticks};
+use super::{Commons, Connection, Outcome, Silence, State, Ticks};
 use crate::{
     event::{Cause, ConnId, Events},
     wire::{OpCode, Response, encode_frame},
@@ -15,13 +15,13 @@ impl Connection {
             | State::Responding { deadline, .. }
             | State::Closing { deadline, .. }
             | State::Draining { deadline, .. } => Some(*deadline),
-            State::Open { .. } => {
+            State::Open { silence, last_message, .. } => {
                 let config = &commons.config;
-                let quiet = match self.pinged {
-                    Some(at) => Some(at.after(config.pong_timeout)),
-                    None => config.ping_interval.map(|interval| self.last_heard.after(interval)),
+                let quiet = match silence {
+                    Silence::Pinged(at) => Some(at.after(config.pong_timeout)),
+                    Silence::Heard(at) => config.ping_interval.map(|interval| at.after(interval)),
                 };
-                let idle = config.idle_timeout.map(|timeout| self.last_message.after(timeout));
+                let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
                 [quiet, idle].into_iter().flatten().min()
             }
             State::Ending { .. } | State::Closed => None,
@@ -72,19 +72,24 @@ impl Connection {
     }
 
     fn time_out_open(&mut self, id: ConnId, events: &mut Events, commons: &mut Commons) -> Outcome {
+        let State::Open { silence, last_message, .. } = &mut self.state else {
+            return Outcome::Same;
+        };
         let config = &commons.config;
-        if self.pinged.is_some_and(|at| commons.now >= at.after(config.pong_timeout)) {
+        if let Silence::Pinged(at) = silence
+            && commons.now >= at.after(config.pong_timeout)
+        {
             return self.handle_lost(id, Cause::TimedOut, events, commons);
         }
-        let idle = config.idle_timeout.map(|timeout| self.last_message.after(timeout));
+        let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
         if idle.is_some_and(|due| commons.now >= due) {
             return Outcome::Idle;
         }
         // §5.5.2: a Ping may serve as a keepalive.
+        *silence = Silence::Pinged(commons.now);
         let outbox = self.outbox.or_spare(commons);
         outbox.push(true, commons, |out| encode_frame(out, OpCode::Ping, &[]));
         commons.tally.pings_sent.add(1);
-        self.pinged = Some(commons.now);
         Outcome::Changed
     }
 

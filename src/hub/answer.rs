@@ -97,7 +97,7 @@ impl Hub {
         if rest.is_empty() {
             self.commons.recycle_buffer(rest);
         } else {
-            slot.replaying = true;
+            slot.connection.notes.replaying = true;
             self.replays.push_back((id, rest));
         }
         Self::mark_dirty(slot, &mut self.dirty, id);

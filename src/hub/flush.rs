@@ -84,10 +84,10 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let news =
             slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
-        if !news && (!slot.dirty || slot.flushed_in == self.flush.turn) {
+        if !news && (!slot.connection.notes.dirty || slot.flushed_in == self.flush.turn) {
             return false;
         }
-        slot.dirty = false;
+        slot.connection.notes.dirty = false;
         slot.flushed_in = self.flush.turn;
         Self::take_news(slot, news, &mut self.topics, &mut self.commons);
         let connection = &mut slot.connection;
@@ -143,7 +143,7 @@ impl Hub {
             commons.tally.messages_conflated.add(replaced);
         }
         if news {
-            connection.last_message = commons.now;
+            connection.note_message(commons.now);
             for subscription in slot.topics.as_slice() {
                 topics.hand_over(*subscription, connection, commons);
             }

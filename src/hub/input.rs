@@ -23,12 +23,7 @@ impl Hub {
             generation,
             connection: Connection::new(peer, &self.commons),
             topics: Subscriptions::default(),
-            dirty: false,
             flushed_in: 0,
-            listed: false,
-            readable: false,
-            read_closed: false,
-            replaying: false,
         }) as u32;
         let id = ConnId { index, generation };
         self.commons.tally.connections_accepted.add(1);
@@ -104,8 +99,8 @@ impl Hub {
             Self::mark_dirty(slot, &mut self.dirty, id);
         }
         if readable || read_closed {
-            slot.readable = true;
-            slot.read_closed |= read_closed;
+            slot.connection.notes.readable = true;
+            slot.connection.notes.read_closed |= read_closed;
             Self::mark_readable(slot, &mut self.readable, id);
         }
     }
@@ -145,7 +140,7 @@ impl Hub {
             events.filled = end;
             self.commons.recycle_buffer(input);
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-                slot.replaying = false;
+                slot.connection.notes.replaying = false;
             }
             self.take_input(id, events, start..end, false);
         }
@@ -161,8 +156,8 @@ impl Hub {
         while let Some(&id) = self.reading.get(self.read) {
             self.read += 1;
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
-            slot.listed = false;
-            if slot.connection.wants_input() && !slot.replaying {
+            slot.connection.notes.listed = false;
+            if slot.connection.wants_input() && !slot.connection.notes.replaying {
                 return Some(id);
             }
         }
@@ -181,7 +176,7 @@ impl Hub {
     /// The kernel had nothing to read.
     pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
         if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            (slot.readable, slot.read_closed) = (false, false);
+            (slot.connection.notes.readable, slot.connection.notes.read_closed) = (false, false);
         }
     }
 
@@ -239,7 +234,7 @@ impl Hub {
     fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, all: bool) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if all {
-            slot.readable = slot.read_closed;
+            slot.connection.notes.readable = slot.connection.notes.read_closed;
         }
         let end = input.end;
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
@@ -260,7 +255,7 @@ impl Hub {
         {
             let mut unread = self.commons.spare_buffer();
             unread.extend_from_slice(&events.buffer[at..end]);
-            slot.replaying = true;
+            slot.connection.notes.replaying = true;
             self.replays.push_back((id, unread));
         }
         self.act_on(id, outcome);

@@ -46,18 +46,8 @@ struct Slot {
     generation: u32,
     connection: Connection,
     topics: Subscriptions,
-    /// It is in `Hub::dirty`.
-    dirty: bool,
     /// The flush in which it was last written to.
     flushed_in: u32,
-    /// It is in `Hub::readable`.
-    listed: bool,
-    /// The kernel may hold input, or news of the connection's end.
-    readable: bool,
-    /// The kernel told of an end that is to be read after the last byte.
-    read_closed: bool,
-    /// Input that came with the handshake is still to be read, before any other.
-    replaying: bool,
 }
 
 /// All connections of a server, and its topics: what an application acts on.
@@ -199,16 +189,20 @@ impl Hub {
 
     /// Lists the connection for the flush.
     fn mark_dirty(slot: &mut Slot, dirty: &mut Vec<ConnId>, id: ConnId) {
-        if !slot.dirty {
-            slot.dirty = true;
+        if !slot.connection.notes.dirty {
+            slot.connection.notes.dirty = true;
             dirty.push(id);
         }
     }
 
     /// Lists the connection for reading, if there may be something and it wants it.
     fn mark_readable(slot: &mut Slot, readable: &mut Vec<ConnId>, id: ConnId) {
-        if slot.readable && !slot.listed && !slot.replaying && slot.connection.wants_input() {
-            slot.listed = true;
+        if slot.connection.notes.readable
+            && !slot.connection.notes.listed
+            && !slot.connection.notes.replaying
+            && slot.connection.wants_input()
+        {
+            slot.connection.notes.listed = true;
             readable.push(id);
         }
     }
@@ -254,5 +248,20 @@ impl fmt::Debug for Hub {
             .field("topics", &self.topics())
             .field("queued_bytes", &self.queued_bytes_total())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Slot, wheel::Link};
+    use crate::server::Stream;
+
+    /// What a connection has in the three tables: all that an idle one owns.
+    #[test]
+    fn an_idle_connection_is_88_bytes_and_104_with_compression() {
+        let slot = if cfg!(feature = "deflate") { 80 } else { 64 };
+        // mio keeps more in a debug build, to check how its sources are used.
+        let stream = if cfg!(debug_assertions) { 8 } else { size_of::<Option<Stream>>() };
+        assert_eq!((size_of::<Slot>(), size_of::<Link>(), stream), (slot, 16, 8));
     }
 }

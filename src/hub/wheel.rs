@@ -12,7 +12,7 @@ const DUE: u32 = SLOTS as u32;
 const NIL: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+pub(super) struct Link {
     prev: u32,
     next: u32,
     due: Ticks,
