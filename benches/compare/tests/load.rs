@@ -59,6 +59,9 @@ fn whatever_is_wrong_once_on_one_connection_is_an_error() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{fault:?}, {kind}: {said}");
             assert!(result(&output)["errors"].as_u64() >= Some(1), "{fault:?}, {kind}");
+            // Among what others publish a gap shows when the same one publishes again.
+            let (start, _) = complaint.split_at(complaint.find(" 5").unwrap_or(complaint.len()));
+            let complaint = if kind == KINDS[2] { start } else { complaint };
             assert!(said.contains(complaint), "{fault:?}, {kind}: {said}");
         }
     }

@@ -15,7 +15,7 @@ use sha1_smol::Sha1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// Right, with a Ping between, which has to be answered.
+    /// Right, with a Ping between: nothing more comes before it is answered.
     Ping,
     WrongByte,
     Swapped,
@@ -47,9 +47,11 @@ struct Receiver {
     stream: TcpStream,
     fault: Fault,
     sent: usize,
-    held: Vec<u8>,
+    /// Held back until another one of the same sender has gone out, and the sender.
+    held: Option<(usize, Vec<u8>)>,
     last: Vec<u8>,
-    pongs: usize,
+    /// What waits for a Pong.
+    behind_ping: Option<Vec<u8>>,
 }
 
 type Receivers = Arc<Mutex<Vec<Receiver>>>;
@@ -83,9 +85,9 @@ fn connection(mut stream: TcpStream, fault: Fault, all: &Receivers) -> io::Resul
         stream: stream.try_clone()?,
         fault,
         sent: 0,
-        held: Vec::new(),
+        held: None,
         last: Vec::new(),
-        pongs: 0,
+        behind_ping: None,
     };
     let at = {
         let mut all = all.lock().expect("nobody panicked");
@@ -109,13 +111,16 @@ fn connection(mut stream: TcpStream, fault: Fault, all: &Receivers) -> io::Resul
         while let Some((first, frame)) = take_frame(&mut input) {
             let mut all = all.lock().expect("nobody panicked");
             match first {
-                0x8A => all[at].pongs += 1,
+                0x8A => {
+                    let waited = all[at].behind_ping.take().expect("a Pong is for a Ping");
+                    stream.write_all(&waited)?;
+                }
                 0x88 => {
                     stream.write_all(&frame)?;
                     return stream.shutdown(Shutdown::Both);
                 }
-                _ if fan => all.iter_mut().try_for_each(|receiver| receiver.send(&frame))?,
-                _ => all[at].send(&frame)?,
+                _ if fan => all.iter_mut().try_for_each(|receiver| receiver.send(at, &frame))?,
+                _ => all[at].send(at, &frame)?,
             }
         }
     }
@@ -150,7 +155,7 @@ fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 }
 
 impl Receiver {
-    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+    fn send(&mut self, sender: usize, frame: &[u8]) -> io::Result<()> {
         let mut out = frame.to_vec();
         if self.sent >= AT && self.fault == Fault::Silent {
             return Ok(());
@@ -159,23 +164,26 @@ impl Receiver {
             match self.fault {
                 Fault::Stall => thread::sleep(STALL),
                 Fault::WrongByte => *out.last_mut().expect("a frame has bytes") ^= 1,
-                Fault::Swapped => self.held = std::mem::take(&mut out),
+                Fault::Swapped => self.held = Some((sender, std::mem::take(&mut out))),
                 Fault::Missing => out.clear(),
                 Fault::Doubled => out.extend_from_slice(frame),
                 Fault::Close => out = vec![0x88, 4, 0x03, 0xF3, b'n', b'o'],
-                Fault::Ping => out.splice(0..0, [0x89, 2, b'h', b'i']).for_each(drop),
+                Fault::Ping => {
+                    self.stream.write_all(&[0x89, 2, b'h', b'i'])?;
+                    self.behind_ping = Some(Vec::new());
+                }
                 Fault::End => return self.stream.shutdown(Shutdown::Both),
                 Fault::None | Fault::Late | Fault::Silent | Fault::Accept | Fault::Refused => {}
             }
-        } else {
-            out.append(&mut self.held);
+        } else if let Some((_, held)) = self.held.take_if(|held| held.0 == sender) {
+            out.extend(held);
         }
         self.sent += 1;
         self.last = frame.to_vec();
-        // Only the client that is told to end may be gone; the others are sent to nevertheless.
-        let _ = self.stream.write_all(&out);
-        if self.fault == Fault::Ping && self.sent > 10 * AT {
-            assert_eq!(self.pongs, 1, "the Ping was not answered");
+        match &mut self.behind_ping {
+            Some(waiting) => waiting.extend(out),
+            // One that is gone does not keep the others from being sent to.
+            None => drop(self.stream.write_all(&out)),
         }
         Ok(())
     }
