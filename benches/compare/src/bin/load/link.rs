@@ -140,3 +140,46 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+
+    #[test]
+    fn a_pong_waits_for_the_end_of_the_frame_that_is_half_sent() {
+        const MESSAGES: u64 = 200;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        let requests = Rc::new(Requests::binary(100_000, 8));
+        let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3);
+        link.allow(MESSAGES);
+        link.flush();
+        let begun = requests.messages_begun(3, link.sent);
+        assert!(requests.to_frame_end(link.position) > 0, "the kernel took whole frames");
+        assert_eq!(frame::control(&[0x89, 1, 7], &mut link.pongs), frame::Control::Passed(3));
+
+        let len = (requests.bytes_before(3 + MESSAGES) - requests.bytes_before(3)) as usize;
+        let mut came = vec![0; len + 7];
+        for piece in came.chunks_mut(64 << 10) {
+            link.flush();
+            peer.read_exact(piece).unwrap();
+        }
+        assert_eq!((link.lost, link.sent), (None, link.allowed));
+        let (mut rest, mut messages, mut pongs) = (&came[..], 0, 0);
+        while let Some(frame) = frame::decode(rest) {
+            if frame.first == 0x8A {
+                assert_eq!(messages, begun);
+                pongs += 1;
+            } else {
+                let start = requests.start_of(((3 + messages) % 8) as usize);
+                assert!(&rest[..frame.len] == requests.slice(start, frame.len));
+                messages += 1;
+            }
+            rest = &rest[frame.len..];
+        }
+        assert_eq!((messages, pongs, rest.len()), (MESSAGES, 1, 0));
+    }
+}
