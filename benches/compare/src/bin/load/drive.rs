@@ -31,6 +31,8 @@ const SILENCE_LOST_NS: u64 = 500_000_000;
 const DRAIN_NS: u64 = 60_000_000_000;
 const AFTER_NS: u64 = 50_000_000;
 const RECEIVE_BYTES: usize = 256 * 1024;
+/// Beside a frame, for what came with the answer to the handshake.
+const HEAD_ROOM_MIN: usize = 8 * 1024;
 /// More than this of one frame is compared before it is sent again: the clock is read twice.
 const LONG_READ_BYTES: usize = 8 * 1024;
 const FAULTS_SHOWN: u64 = 10;
@@ -141,7 +143,7 @@ pub fn run(
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(link.stream(), Token(at), both)?;
     }
-    let head_room = 2 * options.payload() + 1024;
+    let head_room = 2 * options.payload() + HEAD_ROOM_MIN;
     let mut drive = Drive {
         options,
         poll,

@@ -18,8 +18,8 @@ Options:
   --connections N     connections, or how many are being made at once for connect [32]
   --payload BYTES     of each message [20; 512 with --deflate]; for idle: each connection has one
                       message of so many bytes echoed first [none]
-  --in-flight N       messages of one connection that are under way at once; for fan: publications
-                      of one publisher that are [1]
+  --in-flight N       how many messages of a connection, or publications of a publisher, are under
+                      way at once [1]
   --publishers 1|all  who publishes, for fan [1]
   --rate R            instead of --in-flight: R messages a second over all connections, each at its
                       time, however late the answers are; latencies count from that time

@@ -12,23 +12,26 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
+/// A file of the process's, or that there is no such process any more.
+fn file(pid: u32, name: &str) -> io::Result<String> {
+    let gone = |error: io::Error| io::Error::new(error.kind(), format!("process {pid}: {error}"));
+    fs::read_to_string(format!("/proc/{pid}/{name}")).map_err(gone)
+}
+
 /// The CPU time of all threads that a process has, in user and kernel mode. A thread that ends takes
 /// its time with it.
 pub fn cpu(pid: u32) -> io::Result<Duration> {
     let mut total = Duration::ZERO;
+    file(pid, "stat")?;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread that ended in the meantime is none.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         match text.split_whitespace().next().and_then(|ns| ns.parse().ok()) {
             Some(ns) => total += Duration::from_nanos(ns),
-            None => return ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?),
+            None => return ticks(&file(pid, "stat")?),
         }
     }
-    if total.is_zero() {
-        ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?)
-    } else {
-        Ok(total)
-    }
+    if total.is_zero() { ticks(&file(pid, "stat")?) } else { Ok(total) }
 }
 
 fn ticks(stat: &str) -> io::Result<Duration> {
@@ -40,7 +43,7 @@ fn ticks(stat: &str) -> io::Result<Duration> {
 }
 
 pub fn memory(pid: u32) -> io::Result<Memory> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = file(pid, "status")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
@@ -60,7 +63,10 @@ mod tests {
         assert!(cpu(pid).unwrap() > Duration::ZERO);
         let memory = memory(pid).unwrap();
         assert!(memory.resident > memory.anonymous && memory.anonymous > 4096);
-        assert!(cpu(0).is_err());
+        let gone = u32::MAX;
+        for error in [cpu(gone).unwrap_err(), super::memory(gone).unwrap_err()] {
+            assert!(error.to_string().starts_with("process 4294967295: "), "{error}");
+        }
     }
 
     #[test]
