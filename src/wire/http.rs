@@ -72,14 +72,16 @@ impl Request {
 
     /// The value of the first field line with this name, in any case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.header_all(name).next()
     }
 
     /// The values of all field lines with this name, in any case, in order.
     pub fn header_all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.headers()
-            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        // As bytes: text would be looked through for UTF-8 at every question.
+        self.fields
+            .iter()
+            .filter(move |field| self.bytes(&field.name).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| self.bytes(&field.value))
     }
 
     /// Whether the comma-separated lists in the field lines with this name have `token` as a

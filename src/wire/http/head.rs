@@ -46,7 +46,16 @@ impl HeadScanner {
         head_bytes_max: usize,
     ) -> Result<Option<usize>, HttpError> {
         let end = buffered.len().min(head_bytes_max);
-        for byte in buffered.get(self.scanned..end).unwrap_or_default() {
+        let mut rest = buffered.get(self.scanned..end).unwrap_or_default();
+        loop {
+            if self.last == Last::Text {
+                // Most of a head is text, of which only the end matters.
+                let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+                let text = rest.iter().position(is_end).unwrap_or(rest.len());
+                (self.scanned, rest) = (self.scanned + text, &rest[text..]);
+            }
+            let Some((byte, behind)) = rest.split_first() else { break };
+            rest = behind;
             self.last = match (self.last, *byte) {
                 // RFC 9112 §2.2: empty lines before the request line are ignored.
                 (Last::Before, b'\r') => Last::BeforeCr,
@@ -213,7 +222,7 @@ fn host(request: &Request, authority: Option<Range<usize>>) -> Result<Range<usiz
     let mut hosts = request
         .fields
         .iter()
-        .filter(|field| request.text(&field.name).eq_ignore_ascii_case("host"))
+        .filter(|field| request.bytes(&field.name).eq_ignore_ascii_case(b"host"))
         .map(|field| field.value.clone());
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host,
