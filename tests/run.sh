@@ -133,12 +133,19 @@ step "packages: PyPI" 300 python_packages
 step "fmt" 60 cargo fmt --all --check -- --color never
 step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
 step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
+# The programs of the comparison are a package of their own: nothing of theirs is the crate's.
+compare=(--manifest-path benches/compare/Cargo.toml)
+step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
+step "clippy, benchmarks" 900 \
+    cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 
 step "build, release" 900 cargo build --release --all-features --bins --examples
 
 suite "test, default features" 1200 cargo test --no-fail-fast
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features
+suite "test, benchmarks" 1200 \
+    cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
     cargo test --release --all-features --tests --no-fail-fast -- --ignored
