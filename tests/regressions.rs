@@ -8,7 +8,7 @@ mod net;
 use std::time::Duration;
 
 use net::{Sim, Told, Wire, frames};
-use pushloop::{Config, ConnId, Overflow, Response};
+use pushloop::{CloseCode, Config, ConnId, Overflow, Response};
 use support::{Frame, get, text};
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
@@ -174,4 +174,21 @@ fn an_accept_that_always_failed_kept_the_loop_busy() {
     }
     let slept = sim.server.net().slept - before;
     assert!(slept >= Duration::from_millis(800), "{slept:?}");
+}
+
+#[test]
+fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
+    let mut sim = sim(|_| {});
+    sim.accepts = false;
+    let wire = sim.server.net().connects();
+    wire.sends_bytes(get("/").repeat(2));
+    sim.rests();
+    let told = sim.takes();
+    let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
+    sim.hub().close(id, CloseCode::NORMAL, "");
+    sim.rests();
+    let answer = wire.reads_bytes();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
+    assert_eq!(sim.takes(), []);
+    assert!(wire.is_ended());
 }

@@ -266,12 +266,12 @@ impl Connection {
         rest
     }
 
-    /// Answers the request as plain HTTP.
-    pub(crate) fn respond(&mut self, response: &Response, commons: &mut Commons) {
+    /// Answers the request as plain HTTP. Another may follow if this one lets it, and it `may_go_on`.
+    pub(crate) fn respond(&mut self, response: &Response, may_go_on: bool, commons: &mut Commons) {
         let State::Deciding { asked, .. } = &self.state else { return };
         let head_only = asked.request.method() == "HEAD";
         // A refused upgrade always ends the connection: a proxy may take it for a tunnel already.
-        let keep_alive = asked.request.keep_alive() && asked.upgrade.is_none();
+        let keep_alive = may_go_on && asked.request.keep_alive() && asked.upgrade.is_none();
         self.write_response(response, head_only, keep_alive, commons);
     }
 

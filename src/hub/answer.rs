@@ -125,6 +125,15 @@ impl Hub {
     ///
     /// [`RespondError::Gone`].
     pub fn respond(&mut self, id: ConnId, response: &Response) -> Result<(), RespondError> {
+        self.answer(id, response, true)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        id: ConnId,
+        response: &Response,
+        may_go_on: bool,
+    ) -> Result<(), RespondError> {
         let slot = Self::slot_mut(&mut self.slots, id).ok_or(RespondError::Gone)?;
         let State::Deciding { asked, .. } = &slot.connection.state else {
             return Err(RespondError::Gone);
@@ -132,7 +141,7 @@ impl Hub {
         if asked.upgrade.is_some() {
             self.commons.tally.handshakes_refused.add(1);
         }
-        slot.connection.respond(response, &mut self.commons);
+        slot.connection.respond(response, may_go_on, &mut self.commons);
         Self::mark_dirty(slot, &mut self.dirty, id);
         self.arm(id);
         Ok(())

@@ -7,7 +7,7 @@ use crate::{
     config::Overflow,
     conn::State,
     event::{Cause, ConnId, Message},
-    wire::{CloseCode, OpCode, encode_frame, encoded_len},
+    wire::{CloseCode, OpCode, Response, encode_frame, encoded_len},
 };
 
 /// Why [`Hub::send`] did not take a message.
@@ -292,10 +292,11 @@ impl Hub {
     /// [`run`](crate::Server::run) passes over these, too); [`Event::Closed`](crate::Event::Closed) comes with the peer's answer, or after
     /// [`close_timeout`](crate::Config::close_timeout).
     ///
-    /// A request that still waits for its answer is refused with 503. A connection that is gone
-    /// stays so.
+    /// A request that still waits for its answer is refused with 503, and is the last of its
+    /// connection. A connection that is gone stays so.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
-        if self.refuse(id, 503, "the server closed this connection").is_err() {
+        let refusal = Response::text(503, "the server closed this connection");
+        if self.answer(id, &refusal, false).is_err() {
             self.close_open(id, code, reason, Cause::Local { code });
         }
     }
