@@ -1,0 +1,297 @@
+//! The application of a simulated world: what it does, whenever it can, and what must come of it.
+
+use std::mem;
+use std::time::Duration;
+
+use pushloop::{
+    Accept, CloseCode, ConnId, Event, HandleError, Message, Overflow, PublishError, Reason,
+    Response, SendError, SubscribeError,
+};
+
+use super::marks::Mark;
+use super::oracle::stream::Heard;
+use super::peer::{PAGE, Said};
+use super::world::{Due, TOPICS, World, topic_name};
+
+impl World {
+    /// A message that says who said it, where, and which one it is.
+    fn message(&mut self, by_handle: bool, topic: Option<usize>) -> (Said, String) {
+        self.said += 1;
+        let said = Said { by_handle, number: self.said, topic };
+        (said, said.payload(self.choice.of(&[0, 1, 3, 10, 100, 150, 400])))
+    }
+
+    /// The application does something.
+    pub fn acts(&mut self) {
+        let Some(at) = self.any() else { return };
+        let Some(id) = self.members[at].id else { return };
+        let topic = self.choice.below(TOPICS);
+        let kind = self.choice.below(40);
+        self.notes(|| format!("act {kind} on peer {at}, topic {topic}"));
+        match kind {
+            0..10 => self.subscribes(at, id, topic),
+            10..13 => self.unsubscribes(at, id, topic),
+            13..24 => self.publishes(topic),
+            24..29 => self.publishes_except(at, id, topic),
+            29..37 => self.sends(at, id),
+            37 => {
+                let soon = self.server.hub().now() + Duration::from_millis(3);
+                self.server.hub().set_timer(soon, at as u64);
+            }
+            _ => {
+                self.members[at].closed_by_us = true;
+                self.server.hub().close(id, CloseCode::NORMAL, "go");
+                self.notices(at);
+            }
+        }
+    }
+
+    fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+        let done = self.server.hub().subscribe(id, &topic_name(topic));
+        if !self.members[at].is_open {
+            return assert_eq!(done, Err(SubscribeError::Gone));
+        }
+        assert_eq!(done, Ok(()));
+        if self.members[at].topics.insert(topic) {
+            let flying = self.flying.iter().filter(|said| said.topic == Some(topic));
+            let due = flying.map(|said| Due { said: *said, must: false });
+            self.members[at].due.extend(due);
+        }
+    }
+
+    fn unsubscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+        let had = self.members[at].topics.contains(&topic);
+        assert_eq!(self.server.hub().unsubscribe(id, &topic_name(topic)), had);
+        if had {
+            self.marks.hit(Mark::Unsubscribed);
+            self.leaves(at, topic);
+        }
+    }
+
+    /// From here on it need not get what a handle has published and the loop may not have seen.
+    fn leaves(&mut self, at: usize, topic: usize) {
+        let member = &mut self.members[at];
+        member.topics.remove(&topic);
+        for due in member.due.iter_mut().filter(|due| due.said.topic == Some(topic)) {
+            due.must &= !self.flying.contains(&due.said);
+        }
+    }
+
+    fn publishes(&mut self, topic: usize) {
+        let (said, payload) = self.message(false, Some(topic));
+        match self.server.hub().publish(&topic_name(topic), &payload) {
+            Ok(reached) => assert_eq!(reached, self.is_due(said, None), "{said:?}"),
+            Err(PublishError::ProcessFull) => self.is_refused(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn publishes_except(&mut self, at: usize, id: ConnId, topic: usize) {
+        let (said, payload) = self.message(false, Some(topic));
+        match self.server.hub().publish_except(&topic_name(topic), &payload, id) {
+            Ok(reached) => assert_eq!(reached, self.is_due(said, Some(at)), "{said:?}"),
+            Err(PublishError::ProcessFull) => self.is_refused(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn is_refused(&mut self) {
+        assert!(self.is_tight, "there is room");
+        self.refused += 1;
+    }
+
+    /// Every subscriber must get it, but for one. Gives their number.
+    fn is_due(&mut self, said: Said, except: Option<usize>) -> usize {
+        let mut reached = 0;
+        for (at, member) in self.members.iter_mut().enumerate() {
+            if Some(at) != except && said.topic.is_some_and(|it| member.topics.contains(&it)) {
+                member.due.push(Due { said, must: true });
+                reached += 1;
+            }
+        }
+        reached
+    }
+
+    fn sends(&mut self, at: usize, id: ConnId) {
+        let (said, payload) = self.message(false, None);
+        let hub = self.server.hub();
+        let waits = hub.queued_bytes(id) + payload.len() + 4;
+        let max = hub.config().send_queue_bytes_max;
+        match hub.send(id, &payload) {
+            Ok(()) => {
+                assert!(self.members[at].is_open && waits <= max + 4, "{waits} bytes");
+                self.members[at].due.push(Due { said, must: true });
+            }
+            Err(SendError::Gone) => {
+                assert!(!self.members[at].is_open);
+                self.marks.hit(Mark::SentToGone);
+            }
+            Err(SendError::Full) => {
+                assert!(waits > max, "{waits} bytes are full");
+                // Whoever is closed for it is told by its end, and nothing is counted as dropped.
+                self.refused += u64::from(hub.config().overflow != Overflow::Close);
+                self.notices(at);
+            }
+            Err(SendError::ProcessFull) => self.is_refused(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// A handle asks for something.
+    pub fn commands(&mut self) {
+        let Some(at) = self.any() else { return };
+        let topic = self.choice.below(TOPICS);
+        let kind = self.choice.below(20);
+        self.notes(|| format!("command {kind} on peer {at}, topic {topic}"));
+        let done = match kind {
+            0..11 => {
+                let (said, payload) = self.message(true, Some(topic));
+                let done = self.handle.publish(&topic_name(topic), &payload);
+                if done.is_ok() {
+                    self.marks.hit(Mark::HandlePublish);
+                    self.is_due(said, None);
+                    self.flying.push(said);
+                }
+                done
+            }
+            11..19 => {
+                let Some(id) = self.members[at].id else { return };
+                let (said, payload) = self.message(true, None);
+                let done = self.handle.send(id, &payload);
+                if done.is_ok() {
+                    self.marks.hit(Mark::HandleSend);
+                    self.flying.push(said);
+                    let must = self.members[at].is_open;
+                    self.members[at].due.push(Due { said, must });
+                }
+                done
+            }
+            _ => {
+                let Some(id) = self.members[at].id else { return };
+                self.marks.hit(Mark::HandleClose);
+                self.members[at].closed_by_us = true;
+                self.handle.close(id, CloseCode::GOING_AWAY, "go")
+            }
+        };
+        if done == Err(HandleError::Full) {
+            self.marks.hit(Mark::HandleFull);
+        }
+    }
+
+    /// Notices whether a member has been closed.
+    pub fn notices(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let Some(id) = member.id.filter(|_| member.is_open) else { return };
+        if self.server.hub().is_open(id) {
+            return;
+        }
+        member.is_open = false;
+        let topics = mem::take(&mut member.topics);
+        topics.into_iter().for_each(|topic| self.leaves(at, topic));
+        for due in self.members[at].due.iter_mut().filter(|due| due.said.topic.is_none()) {
+            due.must &= !self.flying.contains(&due.said);
+        }
+    }
+
+    /// What the batch says, and what the application does on hearing it.
+    pub fn happens(&mut self) {
+        let quiet: Vec<_> = self.members.iter().map(|member| !member.is_open).collect();
+        (0..self.members.len()).for_each(|at| self.notices(at));
+        let events = mem::take(&mut self.events);
+        for event in &events {
+            self.notes(|| format!("event {event:?}"));
+            match event {
+                Event::Request { id, request } => {
+                    let at: usize = request.path()[1..].parse().expect("a peer's number");
+                    self.members[at].id = Some(id);
+                    self.by_id.insert(id, at);
+                    self.asked.push((id, request.is_websocket()));
+                    if self.choice.chance(15) {
+                        self.marks.hit(Mark::LateAnswer);
+                    } else {
+                        self.answers();
+                    }
+                }
+                Event::Opened { id } => self.hears_open(id),
+                Event::Message { id, message } => {
+                    let at = self.by_id[&id];
+                    assert!(!quiet[at], "a message of a connection that was closed before");
+                    self.hears_message(at, message);
+                }
+                Event::Closed { id, reason } => self.hears_closed(id, &reason),
+                Event::Writable { id } => {
+                    self.marks.hit(Mark::Writable);
+                    let member = &self.members[self.by_id[&id]];
+                    assert!(member.opened && member.told.is_none());
+                }
+                Event::Timer { .. } => {}
+                other => panic!("{other:?} is new here"),
+            }
+            while self.choice.chance(35) {
+                self.marks.hit(Mark::ActInCallback);
+                if self.choice.chance(20) { self.commands() } else { self.acts() }
+            }
+        }
+        self.events = events;
+        if self.choice.chance(60) {
+            self.answers();
+        }
+    }
+
+    /// Accepts the requests that wait, or refuses them.
+    pub fn answers(&mut self) {
+        for (id, is_websocket) in mem::take(&mut self.asked) {
+            let at = self.by_id[&id];
+            if is_websocket && self.choice.chance(5) {
+                self.marks.hit(Mark::Refused);
+                // It may be gone.
+                let _ = self.server.hub().refuse(id, 403, "not you");
+            } else if !is_websocket {
+                self.marks.hit(Mark::Responded);
+                let _ = self.server.hub().respond(id, &Response::text(200, PAGE));
+            } else if self.server.hub().accept(id, Accept::default()).is_ok() {
+                self.members[at].is_open = true;
+            }
+        }
+    }
+
+    fn hears_open(&mut self, id: ConnId) {
+        let member = &mut self.members[self.by_id[&id]];
+        assert!(!member.opened && member.heard.is_empty() && member.told.is_none());
+        member.opened = true;
+    }
+
+    fn hears_message(&mut self, at: usize, message: Message<'_>) {
+        let member = &mut self.members[at];
+        assert!(member.opened && member.told.is_none());
+        if !member.is_open {
+            self.marks.hit(Mark::MessageAfterClose);
+        }
+        member.heard.push(match message {
+            Message::Text(text) => Heard::Text(text.into()),
+            Message::Binary(bytes) => Heard::Binary(bytes.into()),
+        });
+    }
+
+    fn hears_closed(&mut self, id: ConnId, reason: &Reason<'_>) {
+        let at = self.by_id[&id];
+        let (member, peer) = (&mut self.members[at], &self.peers[at]);
+        assert!(member.opened && member.told.is_none(), "{reason:?}");
+        let has_cause = match reason {
+            Reason::Peer { code, .. } => {
+                peer.close_sent && [4000, 1005, 1000, 1001, 1013].contains(code)
+            }
+            Reason::Protocol(_) => !peer.is_good,
+            Reason::Local { .. } => member.closed_by_us,
+            Reason::Lost => peer.reset || peer.finished,
+            Reason::TimedOut | Reason::Idle => self.leaps,
+            Reason::Overflow => true,
+            _ => false,
+        };
+        assert!(has_cause, "peer {at}: {reason:?}");
+        if self.is_tight && *reason == Reason::Overflow {
+            self.marks.hit(Mark::Shed);
+        }
+        member.told = Some(reason.code());
+    }
+}

@@ -1,0 +1,263 @@
+//! What must hold of a simulated world: after each turn, at rest, and at its end.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use pushloop::{CloseCode, Overflow};
+
+use super::marks::Mark;
+use super::net::Faults;
+use super::oracle::stream::{End, Heard, hear};
+use super::peer::Said;
+use super::world::{Member, TOPICS, World, topic_name};
+
+/// Turns within which a world without faults comes to rest.
+const TURNS_MAX: usize = 5_000;
+/// What may wait beyond the limit: a Pong, a Ping and a Close have room of their own, and so have
+/// the Pongs for what was read in one turn.
+const CONTROL_BYTES: usize = 3 * 127;
+const OVERFLOW: u16 = 1013;
+
+impl World {
+    pub fn checks_the_turn(&mut self) {
+        let hub = self.server.hub();
+        let counters = hub.counters();
+        let max = hub.config().send_queue_bytes_max;
+        let pongs = hub.config().read_bytes_per_turn.min(10_000);
+        for member in self.members.iter().filter(|member| member.is_open && member.told.is_none()) {
+            let Some(id) = member.id else { continue };
+            let waits = hub.queued_bytes(id);
+            // What is queued after the flush of the turn is checked when it is.
+            assert!(waits <= max + pongs + CONTROL_BYTES, "{waits} bytes wait for {id:?}");
+        }
+        let mut topics = 0;
+        for topic in 0..TOPICS {
+            let members = self.members.iter();
+            let subscribers = members.filter(|member| member.topics.contains(&topic)).count();
+            topics += usize::from(subscribers > 0);
+            assert_eq!(hub.subscribers(&topic_name(topic)), subscribers);
+        }
+        assert_eq!(hub.topics(), topics);
+        let calls = self.server.net().calls;
+        assert_eq!(counters.bytes_sent, calls.bytes_written);
+        assert_eq!(counters.bytes_received, calls.bytes_read);
+    }
+
+    /// The faults stop, everyone says and reads what there is, and the loop comes to rest within a
+    /// bounded number of turns. Then everything has arrived.
+    pub fn settles(&mut self) {
+        self.notes(|| "the faults stop");
+        self.server.net().faults = Faults::default();
+        for peer in &mut self.peers {
+            peer.wire.link().room = usize::MAX;
+        }
+        let mut calm = 0;
+        for turn in 0.. {
+            assert!(turn < TURNS_MAX, "no rest");
+            self.answers();
+            for peer in &mut self.peers {
+                peer.reads(usize::MAX);
+                peer.sends(true);
+            }
+            let written = self.server.net().calls.bytes_written;
+            self.turn(Duration::from_nanos(1));
+            let net = self.server.net();
+            let rests = net.slept && net.calls.bytes_written == written && self.events.is_empty();
+            calm = if rests && self.asked.is_empty() { calm + 1 } else { 0 };
+            // What was due by the end of one turn is done in the next.
+            if calm > 1 {
+                if self.server.net().backlog.is_empty() {
+                    break;
+                }
+                // Accepting pauses for a while when there was no room.
+                self.server.net().passes(Duration::from_millis(100));
+                calm = 0;
+            }
+        }
+        self.flying.clear();
+        self.checks_the_rest();
+    }
+
+    fn checks_the_rest(&mut self) {
+        assert_eq!(self.server.hub().queued_bytes_total(), 0);
+        let (mut missing, mut arrived) = (0, 0);
+        let mut all_counted = true;
+        for at in 0..self.members.len() {
+            self.checks_heard(at);
+            self.checks_end(at);
+            let lost = self.checks_got(at);
+            arrived += self.peers[at].got.len() as u64;
+            match lost {
+                Some(lost) => missing += lost,
+                None => all_counted &= self.members[at].due.is_empty(),
+            }
+        }
+        let counters = self.server.hub().counters();
+        let given_up = counters.messages_dropped_full + counters.messages_conflated;
+        assert!(given_up >= self.refused, "{counters:?}");
+        assert!(missing <= given_up - self.refused, "{missing} are missing: {counters:?}");
+        if all_counted {
+            let all = self.members.iter().flat_map(|member| &member.due);
+            let must = all.clone().filter(|due| due.must).count() as u64;
+            let sum = arrived + given_up - self.refused;
+            assert!((must..=all.count() as u64).contains(&sum), "{sum} of {must}: {counters:?}");
+        }
+    }
+
+    /// The application has heard what the peer said, each message once and in order.
+    fn checks_heard(&mut self, at: usize) {
+        let (member, peer) = (&self.members[at], &self.peers[at]);
+        let (mut heard, end) = hear(&peer.sent, World::limits());
+        heard.retain(|heard| !matches!(heard, Heard::Ping(_)));
+        assert!(heard.starts_with(&member.heard), "peer {at}: {:?} of {heard:?}", member.heard);
+        let too_slow = [member.told, peer.close_came].contains(&Some(OVERFLOW));
+        let undisturbed = peer.listens() && !self.leaps && !member.closed_by_us && !too_slow;
+        if member.opened && undisturbed {
+            assert_eq!(heard.len(), member.heard.len(), "peer {at} was not heard");
+            let told = match &end {
+                End::Open if peer.finished => Some(1006),
+                End::Open => None,
+                End::Close(close) => Some(close.as_ref().map_or(1005, |(code, _)| *code)),
+                End::Fail(code) => Some(*code),
+            };
+            assert_eq!(member.told, told, "peer {at}");
+            // Where memory is short, who lags is dropped even while it leaves.
+            if !matches!(end, End::Open) && !self.is_tight {
+                assert_eq!(peer.close_came, told, "peer {at}");
+            }
+        }
+    }
+
+    /// Who is open is alive, and who has ended was told so.
+    fn checks_end(&mut self, at: usize) {
+        let (member, peer) = (&self.members[at], &self.peers[at]);
+        if member.is_open {
+            assert!(member.opened && member.told.is_none(), "peer {at}");
+            assert!(peer.is_at_a_boundary(), "peer {at} got half a frame");
+            assert_eq!(peer.status, Some(101));
+            assert!(!peer.close_sent && !peer.finished && !peer.reset, "peer {at}");
+            if peer.is_good {
+                assert!(
+                    peer.pings == 0 || peer.ponged.contains(&peer.pings),
+                    "the latest Ping of peer {at}"
+                );
+            }
+        } else if member.opened && (peer.is_good || peer.finished || peer.reset) {
+            assert!(member.told.is_some(), "the end of peer {at}");
+        }
+    }
+
+    /// What the peer got is what was due to it, in order and once; gives how much of it is missing,
+    /// or nothing if that cannot be said, because it was cut off.
+    fn checks_got(&mut self, at: usize) -> Option<u64> {
+        let (member, peer) = (&self.members[at], &self.peers[at]);
+        let due: HashSet<_> = member.due.iter().map(|due| key(due.said)).collect();
+        let mut got = HashSet::new();
+        for said in &peer.got {
+            assert!(due.contains(&key(*said)), "peer {at}: {said:?} is not for it");
+            assert!(got.insert(key(*said)), "peer {at}: {said:?} came twice");
+        }
+        for lane in 0..TOPICS {
+            for by_handle in [false, true] {
+                let is_of = |said: &&Said| {
+                    said.by_handle == by_handle && said.topic.is_none_or(|topic| topic == lane)
+                };
+                let numbers = peer.got.iter().filter(is_of).map(|said| said.number);
+                assert!(numbers.is_sorted(), "peer {at}, topic {lane}: out of order");
+            }
+        }
+        let is_missing = |said: Said| !got.contains(&key(said));
+        let must = || member.due.iter().filter(|due| due.must);
+        let missing = must().filter(|due| is_missing(due.said)).count() as u64;
+        if !peer.listens() || self.is_tight || (self.leaps && !member.is_open) {
+            return None;
+        }
+        if [member.told, peer.close_came].contains(&Some(OVERFLOW)) {
+            self.checks_unbroken(member, peer.got.as_slice(), at);
+            return None;
+        }
+        let default = self.server.hub().config().overflow;
+        let member = &self.members[at];
+        for due in member.due.iter().filter(|due| due.must && is_missing(due.said)) {
+            let policy = due.said.topic.map_or(default, |topic| self.policies[topic]);
+            assert!(policy != Overflow::Close, "peer {at}: {:?} is lost", due.said);
+        }
+        Some(missing)
+    }
+
+    /// Who was too slow has got everything up to a point, of each topic that loses nothing.
+    fn checks_unbroken(&self, member: &Member, got: &[Said], at: usize) {
+        for topic in (0..TOPICS).filter(|topic| self.policies[*topic] == Overflow::Close) {
+            for by_handle in [false, true] {
+                let is_of = |said: Said| said.by_handle == by_handle && said.topic == Some(topic);
+                let Some(last) = got.iter().rfind(|said| is_of(**said)) else {
+                    continue;
+                };
+                for due in member.due.iter().filter(|due| due.must && is_of(due.said)) {
+                    let came = due.said.number > last.number || got.contains(&due.said);
+                    assert!(came, "peer {at}: {:?} is a gap before {last:?}", due.said);
+                }
+            }
+        }
+    }
+
+    /// Everyone goes, one way or the other, and nothing is left.
+    pub fn ends(&mut self) {
+        let shuts_down = self.choice.chance(30);
+        self.notes(|| format!("the end; shutdown: {shuts_down}"));
+        if shuts_down {
+            self.marks.hit(Mark::ShutDown);
+            self.handle.shutdown(Duration::from_secs(10)).expect("it has room of its own");
+        }
+        for at in 0..self.peers.len() {
+            match (self.members[at].id, self.choice.below(4)) {
+                (Some(id), 0) => {
+                    self.members[at].closed_by_us = true;
+                    self.server.hub().close(id, CloseCode::NORMAL, "");
+                    self.notices(at);
+                }
+                (_, 1) => self.peers[at].closes(),
+                (_, 2) => self.peers[at].resets(),
+                _ => self.peers[at].finishes(),
+            }
+        }
+        self.server.net().nap_max = Duration::from_secs(3600);
+        for turn in 0.. {
+            assert!(turn < TURNS_MAX, "connections are left: {:?}", self.server.hub());
+            if turn == 50 {
+                self.server.net().faults = Faults::default();
+            }
+            for peer in &mut self.peers {
+                peer.sends(true);
+                peer.reads(usize::MAX);
+            }
+            self.server.poll(&mut self.events, Some(Duration::from_secs(3600))).expect("it works");
+            if self.server.hub().connections() == 0 && self.server.net().backlog.is_empty() {
+                break;
+            }
+        }
+        self.nothing_is_left(shuts_down);
+    }
+
+    fn nothing_is_left(&mut self, shuts_down: bool) {
+        self.server.net().faults = Faults::default();
+        for _ in 0..20 {
+            self.server.poll(&mut self.events, Some(Duration::from_secs(3600))).expect("it works");
+        }
+        if !shuts_down {
+            // With a timer left, this would end.
+            self.server.poll(&mut self.events, None).expect("it works");
+            assert!(self.server.net().is_stuck, "a timer is left");
+        }
+        let hub = self.server.hub();
+        assert_eq!((hub.connections(), hub.topics(), hub.queued_bytes_total()), (0, 0, 0));
+        assert_eq!(hub.is_finished(), shuts_down);
+        assert_eq!(hub.counters().connections_open, 0);
+        let is_gone = |peer: &super::peer::Peer| peer.wire.link().dropped || peer.reset;
+        assert!(self.peers.iter().all(is_gone), "a stream is left");
+    }
+}
+
+fn key(said: Said) -> (bool, usize, Option<usize>) {
+    (said.by_handle, said.number, said.topic)
+}

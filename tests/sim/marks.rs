@@ -1,0 +1,55 @@
+//! What is counted of a run: each fault that was injected, and each hard path that was taken. A
+//! simulation that never meets a fault proves nothing about it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+macro_rules! marks {
+    ($($name:ident,)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mark {
+            $($name,)+
+        }
+
+        pub const ALL: &[Mark] = &[$(Mark::$name,)+];
+    };
+}
+
+marks! {
+    // Faults of the network.
+    ShortRead, ShortWrite, ReadBlocked, WriteBlocked, ReadInterrupted, WriteInterrupted,
+    LateEdge, SingleEdge, ShuffledEdges, SpuriousEdge, StaleEdge, Signal, FullPipe,
+    AcceptBlocked, AcceptInterrupted, AcceptAborted, OutOfDescriptors, NoReserve, Unregistrable,
+    ClockJump, ResetRead, ResetWrite, DroppedUnread,
+    // What peers do.
+    HalfClose, PeerClose, BrokenClause, CutHandshake, Fragmented,
+    // What the application does.
+    ActInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused, Responded,
+    Unsubscribed, SentToGone,
+    // What follows from it.
+    Delivered, SlotReused, DroppedFull, Conflated, Overflowed, Shed,
+    PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
+    MessageAfterClose, ShutDown,
+}
+
+/// The counts of a run, shared by all parts of a world.
+#[derive(Clone)]
+pub struct Marks(Rc<RefCell<Vec<u64>>>);
+
+impl Marks {
+    pub fn new() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; ALL.len()])))
+    }
+
+    pub fn hit(&self, mark: Mark) {
+        self.add(mark, 1);
+    }
+
+    pub fn add(&self, mark: Mark, n: u64) {
+        self.0.borrow_mut()[mark as usize] += n;
+    }
+
+    pub fn counts(&self) -> Vec<u64> {
+        self.0.borrow().clone()
+    }
+}

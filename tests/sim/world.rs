@@ -1,0 +1,290 @@
+//! One simulated world: a server on a [`SimNet`], peers, and an application, all of whose choices
+//! come from one source. It goes through a time of trouble, comes to rest, and ends.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt::Display;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use pushloop::{Config, ConnId, Counters, Events, Handle, Overflow, Server};
+
+use super::choice::{Choice, Source};
+use super::marks::{Mark, Marks};
+use super::net::{Calls, Faults, SimNet};
+use super::oracle::stream::{Heard, Limits};
+use super::peer::{Peer, Said};
+
+pub const TOPICS: usize = 4;
+pub const MESSAGE_BYTES_MAX: usize = 2000;
+pub const MESSAGE_FRAMES_MAX: u32 = 12;
+const PEERS_MAX: usize = 7;
+const STEPS_SHOWN: usize = 60;
+
+pub fn topic_name(topic: usize) -> String {
+    format!("topic {topic}")
+}
+
+/// What a peer must or may get.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    pub said: Said,
+    /// A handle's command is carried out at a time of the loop's choosing: whoever comes or goes
+    /// meanwhile may get it or not.
+    pub must: bool,
+}
+
+/// The server's side of a peer, as the application knows it.
+#[derive(Default)]
+pub struct Member {
+    pub id: Option<ConnId>,
+    /// Messages to it are taken.
+    pub is_open: bool,
+    pub opened: bool,
+    /// The code of the reason that was told.
+    pub told: Option<u16>,
+    pub topics: BTreeSet<usize>,
+    pub due: Vec<Due>,
+    pub heard: Vec<Heard>,
+    /// The application or a handle has closed it, or tried to.
+    pub closed_by_us: bool,
+}
+
+pub struct World {
+    pub server: Server<SimNet>,
+    pub events: Events,
+    pub handle: Handle,
+    pub choice: Choice,
+    pub marks: Marks,
+    pub peers: Vec<Peer>,
+    pub members: Vec<Member>,
+    pub by_id: HashMap<ConnId, usize>,
+    /// Requests that are answered later, and whether each asks for a WebSocket.
+    pub asked: Vec<(ConnId, bool)>,
+    pub said: usize,
+    /// Publications of handles that may not have been carried out yet.
+    pub flying: Vec<Said>,
+    /// Messages that were refused to the application.
+    pub refused: u64,
+    pub policies: [Overflow; TOPICS],
+    /// The whole process has little room.
+    pub is_tight: bool,
+    /// Time passes in leaps, or little of it is enough.
+    pub leaps: bool,
+    pub is_hasty: bool,
+    /// How many of 100 steps are which kind: drawn for each world.
+    weights: [usize; 11],
+    pub steps: VecDeque<String>,
+    pub traces: bool,
+}
+
+impl World {
+    pub fn new(source: Rc<RefCell<impl Source + 'static>>, traces: bool) -> Self {
+        let choice = Choice::new(source);
+        let marks = Marks::new();
+        let mut config = drawn_config(&choice);
+        let is_hasty = choice.below(5) == 4;
+        if is_hasty {
+            let soon = Duration::from_millis(10);
+            config.ping_interval = Some(soon);
+            config.idle_timeout = Some(5 * soon);
+            (config.pong_timeout, config.close_timeout) = (soon, soon);
+            (config.linger_timeout, config.handshake_timeout) = (soon, 2 * soon);
+            (config.keep_alive_timeout, config.answer_timeout) = (soon, soon);
+        }
+        let is_tight = choice.below(5) == 4;
+        if is_tight {
+            config.send_queues_bytes_max = 2500;
+        }
+        let policy = config.overflow;
+        let mut server = Server::with_net(SimNet::new(choice.clone(), marks.clone()), config);
+        let mut policies = [policy; TOPICS];
+        let others = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
+        for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(40)) {
+            *policy = choice.of(&others);
+            server.hub().set_topic_overflow(&topic_name(topic), *policy);
+        }
+        let faults = Faults::drawn(&choice);
+        server.net().faults = faults;
+        let knob = |most: usize| if choice.below(4) == 0 { 0 } else { 1 + choice.below(most) };
+        let weights = [6, 20, 14, 14, knob(6), knob(2), knob(1), knob(1), knob(14), 14, knob(10)];
+        Self {
+            handle: server.handle(),
+            server,
+            events: Events::default(),
+            choice,
+            marks,
+            peers: Vec::new(),
+            members: Vec::new(),
+            by_id: HashMap::new(),
+            asked: Vec::new(),
+            said: 0,
+            flying: Vec::new(),
+            refused: 0,
+            policies,
+            is_tight,
+            leaps: faults.jump > 0 || is_hasty,
+            is_hasty,
+            weights,
+            steps: VecDeque::new(),
+            traces,
+        }
+    }
+
+    pub fn limits() -> Limits {
+        Limits {
+            message_bytes: MESSAGE_BYTES_MAX as u64,
+            message_frames: MESSAGE_FRAMES_MAX,
+            deflate: false,
+        }
+    }
+
+    /// What to print of a failure. `what` is asked for in a replay only.
+    pub fn notes<T: Display>(&mut self, what: impl FnOnce() -> T) {
+        if self.traces {
+            if self.steps.len() == STEPS_SHOWN {
+                self.steps.pop_front();
+            }
+            self.steps.push_back(what().to_string().chars().take(120).collect());
+        }
+    }
+
+    /// The whole life of the world. Gives what it cost.
+    pub fn lives(&mut self) -> (Calls, Counters) {
+        for _ in 0..2 {
+            for _ in 0..50 + self.choice.below(400) {
+                self.step();
+            }
+            self.settles();
+            self.server.net().faults = Faults::drawn(&self.choice);
+            self.leaps |= self.server.net().faults.jump > 0;
+        }
+        self.ends();
+        let counters = self.server.hub().counters();
+        assert!(counters.pings_sent >= counters.closed_timeout || self.is_hasty);
+        for (mark, n) in [
+            (Mark::DroppedFull, counters.messages_dropped_full),
+            (Mark::Conflated, counters.messages_conflated),
+            (Mark::Overflowed, counters.closed_overflow),
+            (Mark::PongCoalesced, counters.pongs_coalesced),
+            (Mark::ProtocolClosed, counters.closed_protocol),
+            (Mark::TimedOut, counters.closed_timeout),
+            (Mark::StaleCommand, counters.stale_commands),
+            (Mark::RefusedConnection, counters.connections_refused),
+        ] {
+            self.marks.add(mark, n);
+        }
+        (self.server.net().calls, counters)
+    }
+
+    /// A peer: a living one most of the time, and else a recent one.
+    pub fn any(&self) -> Option<usize> {
+        let count = self.peers.len();
+        let recent = count.saturating_sub(3 * PEERS_MAX)..count;
+        let lives = |at: &usize| !self.peers[*at].wire.link().dropped;
+        let living: Vec<_> = recent.filter(lives).collect();
+        if !living.is_empty() && !self.choice.chance(10) {
+            return Some(self.choice.of(&living));
+        }
+        (count > 0).then(|| count - 1 - self.choice.below(count.min(PEERS_MAX)))
+    }
+
+    fn step(&mut self) {
+        let mut drawn = self.choice.below(self.weights.iter().sum::<usize>() + 40);
+        let kind = self.weights.iter().position(|weight| {
+            let is_it = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
+            is_it
+        });
+        let (Some(kind), Some(at)) = (kind, self.any()) else {
+            if self.peers.is_empty() {
+                self.connects();
+            }
+            return self.turns();
+        };
+        let choice = self.choice.clone();
+        self.notes(|| format!("step {kind} of peer {at}"));
+        let peer = &mut self.peers[at];
+        match kind {
+            0 => self.connects(),
+            1 => peer.sends(choice.chance(50)),
+            2 => _ = peer.reads(choice.of(&[1, 10, 200, usize::MAX])),
+            3 if choice.chance(30) => peer.pings(),
+            3 => peer.composes(),
+            4 if peer.is_good => peer.composes(),
+            4 => peer.misbehaves(),
+            5 => peer.closes(),
+            6 => {
+                self.marks.hit(Mark::HalfClose);
+                peer.sends(choice.chance(70));
+                peer.finishes();
+            }
+            7 => peer.resets(),
+            8 => peer.wire.link().room = choice.of(&[0, 1, 20, 200, 3000, usize::MAX]),
+            9 => self.again(Self::acts),
+            _ => self.again(Self::commands),
+        }
+    }
+
+    /// Does it once, or several times in a row.
+    fn again(&mut self, what: impl Fn(&mut Self)) {
+        what(self);
+        while self.choice.chance(60) {
+            what(self);
+        }
+    }
+
+    fn connects(&mut self) {
+        let living = self.peers.iter().filter(|peer| !peer.wire.link().dropped && !peer.reset);
+        if living.count() >= PEERS_MAX {
+            return;
+        }
+        let number = self.peers.len();
+        let is_good = !self.choice.chance(25);
+        let wire = self.server.net().connects();
+        let mut peer = Peer::new(wire, number, is_good, &self.choice, &self.marks);
+        peer.sends(self.choice.chance(60));
+        self.peers.push(peer);
+        self.members.push(Member::default());
+        self.notes(|| format!("peer {number} connects"));
+    }
+
+    fn turns(&mut self) {
+        let times = [0, 0, 0, 1, 1000];
+        self.turn(Duration::from_millis(self.choice.of(&times)));
+    }
+
+    pub fn turn(&mut self, timeout: Duration) {
+        self.server.poll(&mut self.events, Some(timeout)).expect("the poll works");
+        self.happens();
+        self.checks_the_turn();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.traces && thread::panicking() {
+            eprintln!("the last steps:");
+            self.steps.iter().for_each(|step| eprintln!("    {step}"));
+        }
+    }
+}
+
+fn drawn_config(choice: &Choice) -> Config {
+    let mut config = Config::default();
+    let policies = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
+    config.overflow = choice.of(&policies);
+    config.send_queue_bytes_max = choice.of(&[256 * 1024, 300, 600, 1500]);
+    config.message_bytes_max = MESSAGE_BYTES_MAX;
+    config.message_frames_max = MESSAGE_FRAMES_MAX;
+    config.write_bytes_per_turn = choice.of(&[128 * 1024, 20, 200]);
+    config.read_bytes_per_turn = choice.of(&[128 * 1024, 10, 100]);
+    config.receive_buffer_bytes = choice.of(&[256 * 1024, 0, 300]);
+    config.commands_per_turn = choice.of(&[1024, 1, 3]);
+    config.accepts_per_turn = choice.of(&[64, 1]);
+    config.expiries_per_turn = choice.of(&[10_000, 1]);
+    config.connections_max = choice.of(&[1_000_000, 1_000_000, 4]);
+    config.mailbox_commands_max = choice.of(&[65_536, 2]);
+    config
+}
