@@ -7,13 +7,17 @@ mod support;
 mod echo;
 #[path = "support/net.rs"]
 mod net;
+#[path = "support/sink.rs"]
+mod sink;
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use echo::Echo;
 use net::{Calls, Sim, Told, Wire};
 use pushloop::{Config, ConnId, Hub};
-use support::{Frame, burst, continuation, frame, ping, pong, text};
+use sink::Drain;
+use support::{Frame, burst, close_empty, continuation, frame, ping, pong, text};
 
 /// An application that sends every message back, as text.
 fn echo(hub: &mut Hub, told: &Told) {
@@ -184,5 +188,113 @@ fn the_kernel_counts_the_same() {
     assert_eq!((trace.count("recvfrom"), trace.count("sendto")), (601, 601));
     for other in ["recvmsg", "sendmsg", "readv", "writev"] {
         assert_eq!(trace.count(other), 0, "{other}");
+    }
+}
+
+/// The calls of an echo server over so many lives of a connection, one after the other: handshake,
+/// messages one at a time, the closing handshake, the end.
+fn calls_of(lives: usize, messages: usize) -> BTreeMap<String, usize> {
+    let (process, trace) = Echo::traced("all");
+    for _ in 0..lives {
+        let mut peer = process.opens();
+        for at in 0..messages {
+            peer.sends(text(format!("message {at}")));
+            peer.expects(text(format!("message {at}")));
+        }
+        peer.sends(close_empty());
+        peer.expects(close_empty());
+        peer.expects_eof();
+    }
+    // Once another has its answer, the loop is done with the last.
+    let _later = process.opens();
+    process.kills();
+    trace.counts()
+}
+
+#[test]
+fn a_life_of_a_connection_costs_one_epoll_ctl_and_ten_other_calls_beside_waits() {
+    const LIVES: usize = 100;
+    let before = calls_of(0, 0);
+    for messages in [0, 7] {
+        let mut calls = calls_of(LIVES, messages);
+        calls.retain(|call, count| {
+            *count -= before.get(call).unwrap_or(&0);
+            *count > 0
+        });
+        let mut took = |call| calls.remove(call).unwrap_or(0);
+        // One to be told that there is no other. The options are TCP_NODELAY.
+        assert_eq!((took("accept4"), took("setsockopt")), (2 * LIVES, LIVES));
+        assert_eq!(took("epoll_ctl"), LIVES);
+        // The handshake, the Close frame and the end; the answers to the first two.
+        assert_eq!(took("recvfrom"), (3 + messages) * LIVES);
+        assert_eq!(took("sendto"), (2 + messages) * LIVES);
+        assert_eq!((took("shutdown"), took("close")), (LIVES, LIVES));
+        // One for each segment, the connection and the end, and a look beside the opening, which
+        // is told at once; fewer where two come together.
+        let waits = took("epoll_wait");
+        assert!(waits <= (5 + messages) * LIVES, "{waits} waits");
+        // The standard library looks at a descriptor before it closes it, in debug builds.
+        let looks = if cfg!(debug_assertions) { LIVES } else { 0 };
+        assert_eq!(took("fcntl"), looks);
+        // What is left is the process's own: memory.
+        assert!(calls.values().sum::<usize>() < 10, "{calls:?}");
+    }
+}
+
+#[test]
+fn a_publication_is_written_to_all_from_the_one_place_where_it_lies() {
+    const SUBSCRIBERS: usize = 1000;
+    const FRAME: usize = 2 + 100;
+    let mut drain = Drain::new(Config::default());
+    let mut ids = Vec::new();
+    drain.opens(SUBSCRIBERS, |_, id| ids.push(id));
+    // Whoever subscribes later in the turn gets less. That would not show where each range was
+    // copied to one buffer, and then written from there: all would begin at its start.
+    for group in ids.chunks(SUBSCRIBERS / 4) {
+        group.iter().for_each(|id| drain.hub().subscribe(*id, "t").unwrap());
+        drain.hub().publish("t", "x".repeat(FRAME - 2).as_str()).unwrap();
+    }
+    // Counted once, however many are to get it.
+    assert_eq!(drain.hub().queued_bytes_total(), 4 * FRAME);
+    drain.server.net().spans = Some(Vec::with_capacity(SUBSCRIBERS));
+    drain.turn(|_, event| panic!("{event:?}"));
+    let spans = drain.server.net().spans.take().unwrap();
+    assert_eq!(spans.len(), SUBSCRIBERS);
+    let start = spans[0].start;
+    for (group, spans) in spans.chunks(SUBSCRIBERS / 4).enumerate() {
+        let expected = start + group * FRAME..start + 4 * FRAME;
+        assert!(spans.iter().all(|span| *span == expected), "group {group}: {spans:x?}");
+    }
+    // All deliveries were made from as many bytes of memory as were published.
+    let places: HashSet<usize> = spans.into_iter().flatten().collect();
+    assert_eq!(places.len(), 4 * FRAME);
+}
+
+#[test]
+fn sixty_four_publications_outstanding_are_one_write_for_each_subscriber_and_turn() {
+    const SUBSCRIBERS: usize = 1000;
+    let mut sim = sim();
+    let wires: Vec<Wire> = (0..SUBSCRIBERS)
+        .map(|_| {
+            let (id, wire) = opened(&mut sim);
+            sim.hub().subscribe(id, "t").unwrap();
+            wire
+        })
+        .collect();
+    let (_, publisher) = opened(&mut sim);
+    let publish = |hub: &mut Hub, told: &Told| {
+        let Told::Message(_, payload) = told else { return };
+        hub.publish("t", str::from_utf8(payload).expect("the tests send text")).unwrap();
+    };
+    let messages: Vec<Frame> = (0..64).map(|at| text(format!("message {at}"))).collect();
+    publisher.sends_bytes(burst(&messages));
+    sim.turn_with(None, publish);
+    for _ in 0..10 {
+        let before = sim.server.net().calls;
+        publisher.sends_bytes(burst(&messages));
+        sim.turn_with(None, publish);
+        let calls = Calls { waits: 1, reads: 1, writes: SUBSCRIBERS };
+        assert_eq!(since(&mut sim, before), calls);
+        assert!(wires.iter().all(|wire| wire.reads() == messages));
     }
 }

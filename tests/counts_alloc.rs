@@ -7,6 +7,8 @@ mod deflated;
 #[cfg(feature = "deflate")]
 #[path = "support/net.rs"]
 mod net;
+#[path = "support/sink.rs"]
+mod sink;
 mod support;
 
 use std::env;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
 use pushloop::{Config, Event, Events, Hub, Server};
+use sink::Drain;
 use support::{
     Frame, PATIENCE, Peer, binary, burst, close_empty, continuation, handshake, ping, pong, text,
 };
@@ -158,6 +161,34 @@ fn a_publication_allocates_as_much_for_a_hundred_subscribers_as_for_one() {
     // The log that the turn's subscribers share.
     assert_eq!((one.count_total, hundred.count_total), (100, 100));
     assert_eq!((one.bytes_current, hundred.bytes_current), (0, 0));
+}
+
+#[test]
+fn a_delivery_to_a_thousand_allocates_nothing_and_a_turn_of_publications_once() {
+    const TURNS: u64 = 100;
+    // The log that the turn's subscribers share. Opening a thousand connections has left buffers
+    // that are large for one short message: a log in one of them is cut to its size, in another.
+    for (subscribers, payload, publications, allocations) in
+        [(1, 20, 1, 1), (1, 1000, 16, 1), (1000, 20, 1, 2), (1000, 1000, 1, 1), (1000, 1000, 16, 1)]
+    {
+        let mut drain = Drain::new(Config::default());
+        drain.opens(subscribers, |hub, id| hub.subscribe(id, "t").unwrap());
+        let message = "x".repeat(payload);
+        let mut turns = || {
+            for _ in 0..TURNS {
+                for _ in 0..publications {
+                    drain.hub().publish("t", &*message).unwrap();
+                }
+                drain.turn(|_, event| panic!("{event:?}"));
+            }
+        };
+        turns();
+        let info = measure(turns);
+        let deliveries = drain.hub().counters().deliveries;
+        assert_eq!(deliveries, 2 * TURNS * publications * subscribers as u64);
+        assert_eq!(info.count_total, TURNS * allocations, "{subscribers} {payload}: {info:?}");
+        assert_eq!(info.bytes_current, 0, "{info:?}");
+    }
 }
 
 #[test]

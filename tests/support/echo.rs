@@ -3,6 +3,7 @@
 // Each test file is a crate of its own that needs a part of this.
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -100,6 +101,17 @@ impl Trace {
             thread::sleep(Duration::from_millis(1));
         }
         panic!("strace does not end: {}", read(&self.0));
+    }
+
+    /// How often each call was made.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, text) in self.lines() {
+            // The rest is what threads resume, signals and the end.
+            let Some((call, _)) = text.split_once('(') else { continue };
+            *counts.entry(call.to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// How often a call was made.
