@@ -228,13 +228,22 @@ pub(crate) enum Record {
     Opened {
         id: ConnId,
     },
+    /// A message in the receive buffer, as most are.
     Text {
         id: ConnId,
-        payload: Span,
+        start: u32,
+        end: u32,
     },
     Binary {
         id: ConnId,
-        payload: Span,
+        start: u32,
+        end: u32,
+    },
+    /// A message that is in `Events::assembled`.
+    Assembled {
+        id: ConnId,
+        is_text: bool,
+        at: u32,
     },
     Writable {
         id: ConnId,
@@ -329,7 +338,7 @@ impl Events {
     }
 
     fn text(&self, span: Span) -> &str {
-        str::from_utf8(self.bytes(span)).expect("text is validated before it is recorded")
+        valid(self.bytes(span))
     }
 
     fn reason(&self, cause: Cause, text: Span) -> Reason<'_> {
@@ -344,6 +353,10 @@ impl Events {
             Cause::Shutdown => Reason::Shutdown,
         }
     }
+}
+
+fn valid(text: &[u8]) -> &str {
+    str::from_utf8(text).expect("text is validated before it is recorded")
 }
 
 impl<'a> IntoIterator for &'a Events {
@@ -372,11 +385,21 @@ impl<'a> Iterator for Iter<'a> {
                 Event::Request { id: *id, request: &events.requests[*at as usize] }
             }
             Record::Opened { id } => Event::Opened { id: *id },
-            Record::Text { id, payload } => {
-                Event::Message { id: *id, message: Message::Text(events.text(*payload)) }
+            Record::Text { id, start, end } => {
+                let payload = &events.buffer[*start as usize..*end as usize];
+                Event::Message { id: *id, message: Message::Text(valid(payload)) }
             }
-            Record::Binary { id, payload } => {
-                Event::Message { id: *id, message: Message::Binary(events.bytes(*payload)) }
+            Record::Binary { id, start, end } => {
+                let payload = &events.buffer[*start as usize..*end as usize];
+                Event::Message { id: *id, message: Message::Binary(payload) }
+            }
+            Record::Assembled { id, is_text, at } => {
+                let payload = &events.assembled[*at as usize][..];
+                let message = match is_text {
+                    true => Message::Text(valid(payload)),
+                    false => Message::Binary(payload),
+                };
+                Event::Message { id: *id, message }
             }
             Record::Writable { id } => Event::Writable { id: *id },
             Record::Closed { id, cause, text } => {

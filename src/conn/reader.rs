@@ -232,10 +232,10 @@ impl Reader<'_> {
                 break;
             }
             at = end - behind.len();
-            let payload = Span::Received { start: (at - len) as u32, end: at as u32 };
+            let (start, end) = ((at - len) as u32, at as u32);
             records.push(match first {
-                0x81 => Record::Text { id, payload },
-                _ => Record::Binary { id, payload },
+                0x81 => Record::Text { id, start, end },
+                _ => Record::Binary { id, start, end },
             });
             rest = behind;
         }
@@ -397,9 +397,17 @@ impl Reader<'_> {
         }
         self.commons.tally.messages_received.add(1);
         let id = self.id;
+        let (start, end) = match payload {
+            Span::Empty => (0, 0),
+            Span::Received { start, end } => (start, end),
+            Span::Assembled(at) => {
+                let is_text = kind == Kind::Text;
+                return self.events.records.push(Record::Assembled { id, is_text, at });
+            }
+        };
         self.events.records.push(match kind {
-            Kind::Text => Record::Text { id, payload },
-            Kind::Binary => Record::Binary { id, payload },
+            Kind::Text => Record::Text { id, start, end },
+            Kind::Binary => Record::Binary { id, start, end },
         });
     }
 
