@@ -76,11 +76,17 @@ pub use crate::{
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},
 };
 
-/// What the fuzz targets in `tests/fuzz/` call without a server around it.
-#[cfg(fuzzing)]
+/// What the fuzz targets in `tests/fuzz/` and the benchmarks (`cargo micro`) call without a server
+/// around it.
+#[cfg(any(fuzzing, internals))]
 #[doc(hidden)]
-pub mod fuzzing {
+pub mod internals {
     #[cfg(feature = "deflate")]
     pub use crate::wire::{Deflater, Inflater, negotiate, parse_extensions};
     pub use crate::wire::{Expect, Header};
+    #[cfg(internals)]
+    pub use crate::{
+        hub::Timers,
+        wire::{Utf8, unmask},
+    };
 }

@@ -138,6 +138,8 @@ compare=(--manifest-path benches/compare/Cargo.toml)
 step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
 step "clippy, benchmarks" 900 \
     cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
+step "clippy, internals" 900 \
+    env RUSTFLAGS="--cfg internals" cargo clippy --target-dir "$target/micro" --bench micro -- -D warnings
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 
 step "build, release" 900 cargo build --release --all-features --bins --examples
@@ -146,6 +148,7 @@ suite "test, default features" 1200 cargo test --no-fail-fast
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast
+step "benchmarks, each once" 600 cargo test --bench micro --bench million
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
     cargo test --release --all-features --tests --no-fail-fast -- --ignored

@@ -31,6 +31,8 @@ pub(crate) use flush::Taken;
 pub use messages::{PublishError, SendError, SubscribeError};
 use slab::Slab;
 use topics::{Subscriptions, Topics};
+#[cfg(internals)]
+pub use wheel::Timers;
 use wheel::Wheel;
 
 use crate::{

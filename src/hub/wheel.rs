@@ -181,6 +181,33 @@ impl Wheel {
     }
 }
 
+/// A wheel in plain numbers, for the benchmarks.
+#[cfg(internals)]
+#[derive(Debug)]
+pub struct Timers(Wheel);
+
+#[cfg(internals)]
+impl Default for Timers {
+    fn default() -> Self {
+        Self(Wheel::new())
+    }
+}
+
+#[cfg(internals)]
+impl Timers {
+    /// Sets the timer of `index`, in place of the one it had.
+    #[inline]
+    pub fn set(&mut self, index: u32, due: u32) {
+        self.0.set(index, Ticks(due));
+    }
+
+    /// Takes one timer that is due at `now`, if there is one.
+    #[inline]
+    pub fn pop(&mut self, now: u32) -> Option<u32> {
+        self.0.pop(Ticks(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

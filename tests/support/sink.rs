@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Net, Ready, Server, Wake};
 
-const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+/// What every connection says first.
+pub const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 

@@ -7,7 +7,7 @@ mod oracle;
 
 use libfuzzer_sys::fuzz_target;
 use oracle::deflate::{self, Answer};
-use pushloop::fuzzing::{negotiate, parse_extensions};
+use pushloop::internals::{negotiate, parse_extensions};
 
 fuzz_target!(|data: &[u8]| {
     // What is no part of a field's value never gets here (RFC 9110 §5.5).

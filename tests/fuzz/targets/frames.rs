@@ -8,7 +8,7 @@ mod oracle;
 
 use libfuzzer_sys::fuzz_target;
 use oracle::frames::{Length, RECEIVERS, broken_rule, length};
-use pushloop::fuzzing::{Expect, Header};
+use pushloop::internals::{Expect, Header};
 
 fuzz_target!(|data: &[u8]| {
     let [state, input @ ..] = data else { return };

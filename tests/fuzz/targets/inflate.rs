@@ -14,7 +14,7 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use oracle::inflate;
-use pushloop::fuzzing::{Deflater, Inflater};
+use pushloop::internals::{Deflater, Inflater};
 
 thread_local! {
     /// As in a server: one of each, for all messages of all connections.
