@@ -11,7 +11,7 @@ Usage: compare [OPTIONS]
 
   --quick           one round of short runs, to see that everything works; the numbers are rough
   --rounds N        how often each server is measured in each row [5; with --quick 1]
-  --seconds S       how long a run is measured [1.2; with --quick 0.25]
+  --seconds S       how long a run is measured [1; with --quick 0.25]
   --only NAME,..    only these servers
   --rows NAME,..    only these rows, or all whose names begin so
   --from FILE       show what an earlier run found (its file is target/compare/results.json)
@@ -71,7 +71,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Opt
     if let Some(name) = rows.iter().find(|name| ROWS.iter().all(|r| !r.name.starts_with(*name))) {
         return Err(format!("no row's name begins with {name}"));
     }
-    let seconds = seconds.unwrap_or(if quick { 0.25 } else { 1.2 });
+    let seconds = seconds.unwrap_or(if quick { 0.25 } else { 1.0 });
     let rounds = rounds.unwrap_or(if quick { 1 } else { 5 });
     if rounds == 0 || !(0.05..=60.0).contains(&seconds) {
         return Err("at least one round, and runs of 0.05 to 60 seconds".into());

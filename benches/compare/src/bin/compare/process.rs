@@ -69,3 +69,35 @@ impl Drop for Running {
         drop(self.child.wait());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> io::Result<Running> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Running::start(command, Duration::from_secs(5))
+    }
+
+    #[test]
+    fn a_server_says_where_it_listens_and_ends_when_it_is_asked_to() {
+        let mut running =
+            shell("echo hello; echo listening on 127.0.0.1:7; exec sleep 60").unwrap();
+        assert_eq!(running.address, "127.0.0.1:7");
+        assert!(running.lives());
+        running.end().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_does_not_listen_is_an_error() {
+        assert!(shell("echo no; exit").is_err());
+    }
+
+    #[test]
+    fn one_that_has_ended_does_not_live() {
+        let mut running = shell("echo listening on 127.0.0.1:7").unwrap();
+        running.child.wait().unwrap();
+        assert!(!running.lives());
+    }
+}
