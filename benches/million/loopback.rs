@@ -11,6 +11,9 @@ use pushloop::{Accept, Config, Event, Events, Server};
 use super::sink::HANDSHAKE;
 use super::{MESSAGE, SUBSCRIBERS, compare};
 
+/// Before each publication.
+const PAUSE: Duration = Duration::from_millis(1);
+
 struct Loopback {
     server: Server,
     events: Events,
@@ -78,7 +81,7 @@ pub fn run(rounds: usize) {
     let publisher = thread::spawn(move || {
         for () in asked {
             // By then the loop sleeps.
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(PAUSE);
             let began = Instant::now();
             handle.publish("t", MESSAGE).expect("there is room");
             tell.send(began).expect("the loop is there");
@@ -94,6 +97,9 @@ pub fn run(rounds: usize) {
                 loopback.turn(Duration::from_secs(1));
             }
         } else {
+            // It has slept as long as for the other: who has, is given a core for longer.
+            thread::sleep(PAUSE);
+            began = Instant::now();
             loopback.server.hub().publish("t", MESSAGE).expect("there is room");
         }
         loopback.turn(Duration::ZERO);
