@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> io::Result<Results> {
     let bench = Bench { options, cores: (core, client_core), folder: folder()? };
     let mut results = Results {
         machine: Machine::look()?,
-        rounds: options.rounds,
+        rounds: 0,
         seconds: options.seconds,
         warmup: options.warmup,
         idle_connections: options.idle_connections,
@@ -53,7 +53,8 @@ pub fn run(options: &Options) -> io::Result<Results> {
                 }
             }
         }
-        results.others = others.cores()?;
+        // A run that is broken off leaves the rounds that are complete.
+        (results.rounds, results.others) = (round, others.cores()?);
         results.write(&results_file()?)?;
     }
     Ok(results)
