@@ -238,6 +238,21 @@ impl World {
         }
     }
 
+    /// What the batch says, to an application that does nothing more.
+    pub fn is_told(&mut self) {
+        let events = mem::take(&mut self.events);
+        for event in &events {
+            self.notes(|| format!("event {event:?}"));
+            match event {
+                Event::Opened { id } => self.hears_open(id),
+                Event::Message { id, message } => self.hears_message(self.by_id[&id], message),
+                Event::Closed { id, reason } => self.hears_closed(id, &reason),
+                _ => {}
+            }
+        }
+        self.events = events;
+    }
+
     /// Accepts the requests that wait, or refuses them.
     pub fn answers(&mut self) {
         for (id, is_websocket) in mem::take(&mut self.asked) {
@@ -286,6 +301,7 @@ impl World {
             Reason::Lost => peer.reset || peer.finished,
             Reason::TimedOut | Reason::Idle => self.leaps,
             Reason::Overflow => true,
+            Reason::Shutdown => self.server.hub().is_shutting_down(),
             _ => false,
         };
         assert!(has_cause, "peer {at}: {reason:?}");

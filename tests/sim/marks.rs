@@ -24,13 +24,16 @@ marks! {
     // What peers do.
     HalfClose, PeerClose, BrokenClause, CutHandshake, Fragmented,
     // What the application does.
-    ActInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused, Responded,
-    Unsubscribed, SentToGone,
+    ActInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
+    Responded, Unsubscribed, SentToGone,
     // What follows from it.
     Delivered, SlotReused, DroppedFull, Conflated, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
     MessageAfterClose, ShutDown,
 }
+
+/// How many of them, the first, are faults of the network.
+pub const FAULTS: usize = Mark::DroppedUnread as usize + 1;
 
 /// The counts of a run, shared by all parts of a world.
 #[derive(Clone)]

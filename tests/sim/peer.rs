@@ -12,7 +12,7 @@ use super::support::{
 
 /// Who said something to a peer, and where: the application's acts are in one order, and a
 /// handle's commands in another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Said {
     pub by_handle: bool,
     /// Messages of the same world are numbered through.

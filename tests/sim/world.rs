@@ -73,7 +73,7 @@ pub struct World {
     /// Time passes in leaps, or little of it is enough.
     pub leaps: bool,
     pub is_hasty: bool,
-    /// How many of 100 steps are which kind: drawn for each world.
+    /// How often which step is taken, beside the turns of the loop: drawn for each world.
     weights: [usize; 11],
     pub steps: VecDeque<String>,
     pub traces: bool,
@@ -86,12 +86,7 @@ impl World {
         let mut config = drawn_config(&choice);
         let is_hasty = choice.below(5) == 4;
         if is_hasty {
-            let soon = Duration::from_millis(10);
-            config.ping_interval = Some(soon);
-            config.idle_timeout = Some(5 * soon);
-            (config.pong_timeout, config.close_timeout) = (soon, soon);
-            (config.linger_timeout, config.handshake_timeout) = (soon, 2 * soon);
-            (config.keep_alive_timeout, config.answer_timeout) = (soon, soon);
+            hastens(&mut config);
         }
         let is_tight = choice.below(5) == 4;
         if is_tight {
@@ -269,6 +264,15 @@ impl Drop for World {
             self.steps.iter().for_each(|step| eprintln!("    {step}"));
         }
     }
+}
+
+fn hastens(config: &mut Config) {
+    let soon = Duration::from_millis(10);
+    config.ping_interval = Some(soon);
+    config.idle_timeout = Some(5 * soon);
+    (config.pong_timeout, config.close_timeout) = (soon, soon);
+    (config.linger_timeout, config.handshake_timeout) = (soon, 2 * soon);
+    (config.keep_alive_timeout, config.answer_timeout) = (soon, soon);
 }
 
 fn drawn_config(choice: &Choice) -> Config {
