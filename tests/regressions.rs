@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use net::{Sim, Told, Wire, frames};
 use pushloop::{CloseCode, Config, ConnId, Overflow, Response};
-use support::{Frame, get, text};
+use support::{Frame, get, ping, text};
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
     let mut config = Config::default();
@@ -191,4 +191,18 @@ fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
     assert_eq!(sim.takes(), []);
     assert!(wire.is_ended());
+}
+
+#[test]
+fn connections_of_a_servers_first_moment_were_all_pinged_at_once() {
+    let mut sim = sim(|config| config.ping_interval = Some(Duration::from_secs(25)));
+    let wires: Vec<Wire> = (0..200).map(|_| sim.opens().1).collect();
+    let (mut pinged, mut most) = (0, 0);
+    while pinged < wires.len() {
+        sim.turn_within(None);
+        let pings = wires.iter().flat_map(Wire::reads).filter(|frame| *frame == ping("")).count();
+        (pinged, most) = (pinged + pings, most.max(pings));
+    }
+    // Spread over half of the 25 s, a tick of 67 ms has one of them.
+    assert!(most <= 10, "{most} at once");
 }

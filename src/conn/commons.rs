@@ -17,6 +17,10 @@ const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
 pub(crate) const TICK_BITS: u32 = 26;
 
 impl Ticks {
+    /// The first one is not 0: a stamp can be set back before it, so that the first Pings of those
+    /// who connect to a new server at once are spread as well.
+    pub(crate) const FIRST: Ticks = Ticks(1 << 20);
+
     /// The first tick that is certainly no earlier than `delay` after any moment of this one.
     pub(crate) fn after(self, delay: Duration) -> Ticks {
         let ticks = delay.as_nanos().div_ceil(TICK.as_nanos()) + 1;
@@ -61,7 +65,7 @@ impl Commons {
         Self {
             config,
             tally,
-            now: Ticks(0),
+            now: Ticks::FIRST,
             on_loopback: false,
             queued_bytes: 0,
             #[cfg(feature = "deflate")]

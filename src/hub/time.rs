@@ -85,7 +85,8 @@ impl Hub {
         let passed = self.now - self.epoch;
         let nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
         let ticks = nanos >> TICK_BITS;
-        self.commons.now = Ticks(u32::try_from(ticks).unwrap_or(u32::MAX));
+        let since = u32::try_from(ticks).unwrap_or(u32::MAX);
+        self.commons.now = Ticks(Ticks::FIRST.0.saturating_add(since));
         self.tick_ends = self.epoch + Duration::from_nanos((ticks + 1) << TICK_BITS);
     }
 
