@@ -75,6 +75,39 @@ fn every_length_without_a_limit() {
 #[ignore = "exhaustive: run in release mode"]
 fn every_length_of_a_compressed_message() {
     every_length(0xC2, Limits { deflate: true, ..DEFAULT });
+    // 19,442 bytes on the wire, which is one of the family and no edge of it.
+    every_length(0xC2, Limits { message_bytes: 10_000, deflate: true, ..DEFAULT });
+}
+
+/// Frames that are whole in one read, in all three forms, within a limit and beyond it.
+#[test]
+#[ignore = "exhaustive: run in release mode"]
+fn every_length_of_a_frame_that_is_whole() {
+    const WHOLE: u64 = 131_201;
+    let limits = Limits { message_bytes: 40_000, ..DEFAULT };
+    let payload: Vec<u8> = (0..65_537_u32).map(|i| (i % 251) as u8).collect();
+    let cases = in_parallel(WHOLE, |cases| {
+        let mut drive = Drive::new(|config| config.message_bytes_max = 40_000);
+        let count = cases.end - cases.start;
+        for case in cases {
+            let length = length(case);
+            let len = match case {
+                0..126 => case,
+                126..65_662 => case - 126,
+                _ => u64::from_be_bytes(length[1..].try_into().expect("it is the third form")),
+            };
+            let payload = &payload[..len as usize];
+            let frame = [&[0x82], &length[..], b"mask", payload].concat();
+            drive.opens("");
+            drive.hears(&frame);
+            drive.rests();
+            let (heard, end) = hear(&frame, limits);
+            drive.expects(&heard, &end);
+        }
+        count
+    });
+    assert_eq!(cases, WHOLE);
+    println!("X-LEN: {cases} whole frames");
 }
 
 #[test]

@@ -250,6 +250,19 @@ fn text_that_ends_inside_of_a_character_fails() {
     }
 }
 
+/// With half of the keys the bytes on the wire are ASCII: it is not they that are to be text.
+#[test]
+fn what_is_no_text_fails_whatever_it_is_masked_with() {
+    let server = TestServer::echo();
+    for key in 0..=255 {
+        let mut peer = server.opens();
+        peer.mask = [key; 4];
+        peer.sends(text([0xFF; 9]));
+        peer.expects_close(1007);
+        peer.expects_eof();
+    }
+}
+
 #[test]
 fn bytes_that_are_no_text_may_be_a_binary_message() {
     let server = TestServer::echo();
