@@ -206,3 +206,20 @@ fn connections_of_a_servers_first_moment_were_all_pinged_at_once() {
     // Spread over half of the 25 s, a tick of 67 ms has one of them.
     assert!(most <= 10, "{most} at once");
 }
+
+#[test]
+fn what_gave_way_within_its_turn_was_not_counted_as_a_delivery() {
+    let mut sim = sim(|config| config.overflow = Overflow::KeepLatest);
+    let (_, wire) = subscriber(&mut sim, &["latest"]);
+    wire.holds(0);
+    for number in 0..9 {
+        sim.hub().publish("latest", &format!("{number}")).unwrap();
+        if number % 3 == 2 {
+            sim.turn();
+        }
+    }
+    let arrived = reads_all(&mut sim, &wire);
+    let counters = sim.hub().counters();
+    assert_eq!(arrived, [text("8")]);
+    assert_eq!((counters.deliveries, counters.messages_conflated), (9, 8));
+}

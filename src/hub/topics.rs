@@ -371,6 +371,8 @@ impl Topics {
         if frames.is_empty() || !entry.log.is_sealed() {
             return;
         }
+        // What gives way in the same moment is counted as conflated, too.
+        commons.tally.deliveries.add(frames.len() as u64);
         let lags = connection.kernel_full;
         let outbox = connection.outbox.or_spare(commons);
         if lags && entry.overflow == Overflow::KeepLatest {
@@ -378,7 +380,6 @@ impl Topics {
             commons.tally.messages_conflated.add(before + frames.len() as u64 - 1);
             frames.start = frames.end - 1;
         }
-        commons.tally.deliveries.add(frames.len() as u64);
         let (log, start, end) = entry.log.bytes(frames, connection.deflation.takes_shared());
         outbox.push_shared(log, start, end, lags, commons);
         connection.deflation.forget_sent();
