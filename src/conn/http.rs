@@ -7,8 +7,7 @@ use super::commons::Commons;
 use crate::{
     config::Config,
     wire::{
-        HeadScanner, HttpError, Request, Response, Upgrade, host_allowed, origin_allowed,
-        parse_head, upgrade,
+        HeadScanner, HttpError, Request, Response, Upgrade, host_allowed, origin_allowed, upgrade,
     },
 };
 
@@ -102,11 +101,11 @@ impl Http {
 
     fn next_request(&mut self, config: &Config) -> Result<Option<Request>, HttpError> {
         if self.headed.is_none() {
-            let Some(len) = self.scanner.scan(&self.buffer, config.head_bytes_max)? else {
+            let Some(head) = self.scanner.scan(&self.buffer, config.head_bytes_max)? else {
                 return Ok(None);
             };
-            let mut request =
-                parse_head(&self.buffer[..len], config.headers_max, config.body_bytes_max)?;
+            let mut request = head.parse(config.headers_max, config.body_bytes_max)?;
+            let len = head.len();
             self.buffer.drain(..len);
             self.scanner = HeadScanner::default();
             request.set_peer(self.peer);

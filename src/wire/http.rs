@@ -4,7 +4,7 @@
 mod head;
 mod response;
 
-pub use head::{HeadScanner, parse_head};
+pub use head::{Head, HeadScanner};
 pub(crate) use response::check_header;
 pub use response::{InvalidHeader, Response};
 
@@ -283,6 +283,19 @@ fn trim_ows(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+/// Scans and parses what is a head and nothing beside.
+#[cfg(test)]
+pub(super) fn parse_head(
+    head: &[u8],
+    headers_max: usize,
+    body_bytes_max: usize,
+) -> Result<Request, HttpError> {
+    match HeadScanner::default().scan(head, usize::MAX)? {
+        Some(found) if found.len() == head.len() => found.parse(headers_max, body_bytes_max),
+        _ => Err(HttpError::Malformed),
+    }
 }
 
 #[cfg(test)]

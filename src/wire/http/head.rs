@@ -13,6 +13,10 @@ pub struct HeadScanner {
     last: Last,
 }
 
+/// A whole head as [`HeadScanner`] found it: each CR and each LF in it is half of a CRLF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head<'a>(&'a [u8]);
+
 /// What the byte before the next one means for the end of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Last {
@@ -33,25 +37,24 @@ enum Last {
 
 impl HeadScanner {
     /// Goes on where the last call stopped. `buffered` holds everything since the request began,
-    /// so it only ever grows from call to call. Returns the length of the head once it is whole:
-    /// empty lines before the request line and the blank line after the fields included.
+    /// so it only ever grows from call to call. Returns the head once it is whole: empty lines
+    /// before the request line and the blank line after the fields included.
     ///
     /// # Errors
     ///
     /// [`HttpError::Malformed`] at the first CR or LF that is not half of a CRLF;
     /// [`HttpError::HeadTooLarge`] once `head_bytes_max` bytes are there without an end.
-    pub fn scan(
+    pub fn scan<'a>(
         &mut self,
-        buffered: &[u8],
+        buffered: &'a [u8],
         head_bytes_max: usize,
-    ) -> Result<Option<usize>, HttpError> {
+    ) -> Result<Option<Head<'a>>, HttpError> {
         let end = buffered.len().min(head_bytes_max);
         let mut rest = buffered.get(self.scanned..end).unwrap_or_default();
         loop {
             if self.last == Last::Text {
                 // Most of a head is text, of which only the end matters.
-                let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-                let text = rest.iter().position(is_end).unwrap_or(rest.len());
+                let text = text_len(rest);
                 (self.scanned, rest) = (self.scanned + text, &rest[text..]);
             }
             let Some((byte, behind)) = rest.split_first() else { break };
@@ -63,7 +66,7 @@ impl HeadScanner {
                 (Last::Text, b'\r') => Last::TextCr,
                 (Last::TextCr, b'\n') => Last::Line,
                 (Last::Line, b'\r') => Last::LineCr,
-                (Last::LineCr, b'\n') => return Ok(Some(self.scanned + 1)),
+                (Last::LineCr, b'\n') => return Ok(Some(Head(&buffered[..=self.scanned]))),
                 // RFC 9112 §2.2: a bare CR is invalid; a bare LF may be taken for a line's end,
                 // and is not, because two readers who differ on that can be played against
                 // each other.
@@ -78,27 +81,43 @@ impl HeadScanner {
     }
 }
 
-/// Parses a head of which [`HeadScanner`] has found the length.
-///
-/// `head` is exactly the head; `headers_max` bounds its field lines and `body_bytes_max` the body
-/// that it declares.
-///
-/// # Errors
-///
-/// Every [`HttpError`]; each says which rule, and its status. A head that breaks several gets the
-/// error of one of them.
-pub fn parse_head(
+/// How many bytes come before the first CR or LF.
+fn text_len(bytes: &[u8]) -> usize {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    // A processor looks at sixteen bytes at once, if no answer is wanted before the last of them.
+    let is_text = |piece: &&[u8; 16]| !piece.iter().fold(false, |any, byte| any | is_end(byte));
+    let (pieces, _) = bytes.as_chunks::<16>();
+    let text = 16 * pieces.iter().take_while(is_text).count();
+    text + bytes[text..].iter().position(is_end).unwrap_or(bytes.len() - text)
+}
+
+impl Head<'_> {
+    /// Its length in bytes.
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Parses it. `headers_max` bounds its field lines, and `body_bytes_max` the body that it
+    /// declares.
+    ///
+    /// # Errors
+    ///
+    /// Every [`HttpError`]; each says which rule, and its status. A head that breaks several gets
+    /// the error of one of them.
+    pub fn parse(self, headers_max: usize, body_bytes_max: usize) -> Result<Request, HttpError> {
+        parse_lines(self.0, headers_max, body_bytes_max)
+    }
+}
+
+fn parse_lines(
     head: &[u8],
     headers_max: usize,
     body_bytes_max: usize,
 ) -> Result<Request, HttpError> {
-    // httparse takes a bare LF for the end of a line; the scanner does not.
-    if HeadScanner::default().scan(head, head.len().saturating_add(1))? != Some(head.len()) {
-        return Err(HttpError::Malformed);
-    }
     // A field line has four bytes at least, so the head's length bounds the allocation too.
     let mut lines = vec![httparse::EMPTY_HEADER; headers_max.min(head.len() / 4)];
     let mut parsed = httparse::Request::new(&mut lines);
+    // httparse takes a bare LF for the end of a line: there is none here.
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(len)) if len == head.len() => {}
         Ok(_) => return Err(HttpError::Malformed),

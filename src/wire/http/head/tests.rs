@@ -1,7 +1,7 @@
 //! The end of a head, and its grammar, against an oracle of its own.
 
-use super::super::{HttpError, Request};
-use super::{HeadScanner, parse_head};
+use super::super::{HttpError, Request, parse_head};
+use super::{Head, HeadScanner, text_len};
 
 const HEAD: &str = "GET /scores?last=5 HTTP/1.1\r\nHost: example.org\r\nX-Note:  a b \r\n\r\n";
 
@@ -94,7 +94,7 @@ fn each_byte_is_looked_at_once_however_it_arrives() {
         let mut found = None;
         for chunk in long.as_bytes().chunks(step) {
             buffer.extend_from_slice(chunk);
-            found = scanner.scan(&buffer, 10_000).unwrap();
+            found = scanner.scan(&buffer, 10_000).unwrap().map(Head::len);
             if found.is_some() {
                 break;
             }
@@ -111,10 +111,11 @@ fn the_end_of_a_head_is_found_at_every_split() {
         let stream = format!("{head}\r\nGET");
         for cut in 0..=stream.len() {
             let mut scanner = HeadScanner::default();
-            let first = scanner.scan(&stream.as_bytes()[..cut], 100).unwrap();
+            let first = scanner.scan(&stream.as_bytes()[..cut], 100).unwrap().map(Head::len);
             if cut < head.len() {
                 assert_eq!(first, None);
-                assert_eq!(scanner.scan(stream.as_bytes(), 100).unwrap(), Some(head.len()));
+                let found = scanner.scan(stream.as_bytes(), 100).unwrap();
+                assert_eq!(found, Some(Head(head.as_bytes())));
             } else {
                 assert_eq!(first, Some(head.len()));
             }
@@ -149,7 +150,9 @@ fn a_bare_cr_or_lf_is_refused_as_soon_as_it_is_seen() {
 #[test]
 fn a_head_is_as_long_as_the_limit_and_no_longer() {
     let head = HEAD.as_bytes();
-    let scan = |bytes: &[u8], max| HeadScanner::default().scan(bytes, max);
+    let scan = |bytes: &[u8], max| {
+        HeadScanner::default().scan(bytes, max).map(|found| found.map(Head::len))
+    };
     assert_eq!(scan(head, head.len()), Ok(Some(head.len())));
     assert_eq!(scan(head, head.len() - 1), Err(HttpError::HeadTooLarge));
     assert_eq!(scan(&head[..head.len() - 2], head.len() - 1), Ok(None));
@@ -161,4 +164,17 @@ fn a_head_is_as_long_as_the_limit_and_no_longer() {
     // Exactly the head, not one with the beginning of the body.
     assert_eq!(parse(&format!("{HEAD}x")).unwrap_err(), HttpError::Malformed);
     assert_eq!(parse(&HEAD[..HEAD.len() - 1]).unwrap_err(), HttpError::Malformed);
+}
+
+#[test]
+fn text_ends_at_its_first_cr_or_lf_wherever_that_is() {
+    for len in 0..50 {
+        let text = vec![b'x'; len];
+        assert_eq!(text_len(&text), len);
+        for (at, end) in (0..len).flat_map(|at| [(at, b'\r'), (at, b'\n')]) {
+            let mut text = text.clone();
+            text[at..].fill(end);
+            assert_eq!(text_len(&text), at);
+        }
+    }
 }
