@@ -4,7 +4,7 @@
 mod head;
 mod response;
 
-pub use head::{Head, HeadScanner};
+pub use head::HeadScanner;
 pub(crate) use response::check_header;
 pub use response::{InvalidHeader, Response};
 
