@@ -3,10 +3,92 @@
 #[path = "support/process.rs"]
 mod process;
 
-use std::{io::Write, net::UdpSocket};
+use std::{
+    io::{Read, Write},
+    net::{TcpStream, UdpSocket},
+    process::Command,
+};
 
-use process::{Process, connect, read_close, read_text};
+use process::{Process, connect, example, read_close, read_text};
 use tungstenite::Message;
+
+/// The examples that have a page.
+const APPLICATIONS: [&str; 1] = ["feed"];
+
+fn ask(address: &str, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and ends");
+    answer
+}
+
+#[test]
+fn an_application_serves_its_page_and_nothing_else() {
+    for name in APPLICATIONS {
+        let mut application = Process::application(name);
+        let address = application.address("open http://");
+        for (path, kind, part) in [
+            ("/", "text/html; charset=utf-8", "</html>"),
+            ("/page.js", "text/javascript; charset=utf-8", "export function connect"),
+            ("/page.css", "text/css; charset=utf-8", "prefers-color-scheme: dark"),
+            ("/icon.svg", "image/svg+xml", "</svg>"),
+        ] {
+            let answer = ask(&address, "GET", path);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{name}{path}: {answer}");
+            assert!(
+                answer.contains(&format!("\r\nContent-Type: {kind}\r\n")),
+                "{name}{path}: {answer}"
+            );
+            assert!(
+                answer.contains("\r\nContent-Security-Policy: default-src 'none'; "),
+                "{name}{path}"
+            );
+            assert!(answer.contains(part), "{name}{path}: {answer}");
+            assert!(ask(&address, "HEAD", path).ends_with("\r\n\r\n"), "{name}{path} has no body");
+            assert!(ask(&address, "POST", path).starts_with("HTTP/1.1 405 "), "{name}{path}");
+        }
+        for path in ["/nothing", "/page.css/", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "//"] {
+            assert!(ask(&address, "GET", path).starts_with("HTTP/1.1 404 "), "{name}{path}");
+        }
+    }
+}
+
+#[test]
+fn an_applications_page_writes_text_only() {
+    for name in APPLICATIONS {
+        let mut application = Process::application(name);
+        let address = application.address("open http://");
+        for path in ["/", "/page.js"] {
+            let page = ask(&address, "GET", path);
+            for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+                assert!(!page.contains(way), "{name}{path}: {way}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_application_says_what_is_wrong_with_its_options() {
+    for name in APPLICATIONS {
+        for (options, status, said) in [
+            (&["--lisen", "127.0.0.1:0"][..], 2, "unknown option '--lisen'"),
+            (&["127.0.0.1:0"], 2, "unknown option '127.0.0.1:0'"),
+            (&["--listen"], 2, "--listen needs an address"),
+            (&["--listen", "here"], 2, "'here' is no address"),
+            (&["--listen", "192.0.2.1:1"], 1, "192.0.2.1:1"),
+            (&["--help"], 0, "usage: "),
+        ] {
+            let output = Command::new(example(name)).args(options).output().expect("it runs");
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8(text).expect("it is text");
+            assert_eq!(output.status.code(), Some(status), "{name} {options:?}: {text}");
+            assert!(text.contains(said), "{name} {options:?}: {text}");
+        }
+    }
+}
 
 #[test]
 fn echo_sends_every_message_back() {

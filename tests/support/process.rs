@@ -6,7 +6,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -32,9 +32,12 @@ impl Drop for Process {
 impl Process {
     /// An example of this package, which cargo builds before it runs a test.
     pub fn example(name: &str) -> Self {
-        let test = std::env::current_exe().expect("the test knows its own file");
-        let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
-        Self::start(&profile.join("examples").join(name), &["127.0.0.1:0"])
+        Self::start(&example(name), &["127.0.0.1:0"])
+    }
+
+    /// One of the examples that have a page (`examples/page/`).
+    pub fn application(name: &str) -> Self {
+        Self::start(&example(name), &["--listen", "127.0.0.1:0"])
     }
 
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
@@ -74,6 +77,13 @@ impl Process {
         let sent = Command::new("bash").args(kill).status().expect("bash runs");
         assert!(sent.success(), "{sent}");
     }
+}
+
+/// Where cargo puts an example's program.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows its own file");
+    let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
+    profile.join("examples").join(name)
 }
 
 /// A stream that goes on after a signal: a read with a timeout is not taken up again by the kernel.

@@ -1,0 +1,92 @@
+// The market board: what one page orders, the others have on their tape, and their boards are the
+// server's, to the cent.
+
+import { assert } from "../../clients/harness.mjs";
+
+const choose = async (page, symbol) => {
+  await page.click("#search", { count: 3 });
+  await page.keyboard.press("Backspace");
+  await page.type("#search", symbol);
+  await page.click(`#stock-${symbol}`);
+};
+const SYMBOLS = ["AURE", "KESL", "ZEPM", "IRIF", "OAKR", "TUNT"];
+
+export default {
+  offence: "steal AURE",
+
+  async act(page, n) {
+    const symbol = SYMBOLS[n % SYMBOLS.length], side = n % 2 ? "buy" : "sell";
+    await choose(page, symbol);
+    await page.click(`#${side}`);
+    return `${side === "buy" ? "bought" : "sold"} ${symbol}`;
+  },
+
+  sees: (page, what) => page.waitForFunction(
+    (wanted) => document.querySelector("#tape li")?.textContent.includes(wanted), {}, what),
+
+  /** Once a second the server says what its prices come to, and each page compares. */
+  async same(pages) {
+    await Promise.all(pages.map(async (page) => {
+      const before = await page.evaluate(() => Number(document.body.dataset.inStep ?? 0));
+      await page.waitForFunction((count) => document.body.dataset.inStep >= count + 2, {}, before);
+      const { outOfStep, missed } = await page.evaluate(() => ({ ...document.body.dataset }));
+      // A browser that is busy may lag, and then catches up; what it skipped it says.
+      assert(outOfStep === "0" || missed !== "0", `${outOfStep} times out of step, and nothing was skipped`);
+    }));
+  },
+
+  async checks({ check, pages: [one] }) {
+    await check("search", async () => {
+      await one.click("#search", { count: 3 });
+      await one.type("#search", "kestrel la");
+      await one.waitForFunction(() => document.querySelectorAll("#prices li").length === 1);
+      assert(await one.$("#stock-KESL"), "it is another");
+    });
+    await check("keyboard", async () => {
+      await one.click("#search", { count: 3 });
+      await one.keyboard.press("Backspace");
+      await one.focus("#prices");
+      await one.keyboard.press("Home");
+      for (const key of ["ArrowRight", "ArrowDown", "ArrowUp", "ArrowRight"]) await one.keyboard.press(key);
+      const state = await one.evaluate(() => ({
+        active: document.querySelector("#prices").getAttribute("aria-activedescendant"),
+        third: document.querySelectorAll("#prices li")[2].id,
+        label: document.querySelector("#prices [aria-selected=true]").ariaLabel,
+      }));
+      assert(state.active === state.third, `${state.active} is chosen, not ${state.third}`);
+      assert(/^\w{4}, .+, [\d.]+, (up|down) [\d.]+ percent in a minute, between/.test(state.label), state.label);
+      await one.keyboard.press("/");
+      assert(await one.evaluate(() => document.activeElement.id) === "search", "/ does not lead to the search");
+    });
+    await check("charts-have-words", async () => {
+      await one.waitForFunction(() => /between [\d.]+ and [\d.]+, now/.test(document.querySelector("#chart").ariaLabel));
+      await one.waitForFunction(() => /now [\d,]+$/.test(document.querySelector("#rate").ariaLabel));
+    });
+    await check("prices-are-not-shouted", async () => {
+      const live = await one.$$eval("[aria-live], [role=status], [role=log], [role=alert]", (all) => all.map((one) => one.outerHTML));
+      assert(live.length <= 1 && live.every((one) => one.includes("unseen")), live.join());
+    });
+    await check("pause", async () => {
+      const prices = () => one.$$eval("#prices .price", (all) => all.map((price) => price.textContent).join());
+      await one.click("#pause");
+      // A second of the feed comes in meanwhile; nothing of it is drawn.
+      const was = await prices(), seen = await one.evaluate(() => Number(document.body.dataset.inStep));
+      await one.waitForFunction((count) => document.body.dataset.inStep > count, {}, seen);
+      assert(await prices() === was, "prices moved");
+      await one.click("#pause");
+      await one.waitForFunction((before) => [...document.querySelectorAll("#prices .price")].map((price) => price.textContent).join() !== before, {}, was);
+    });
+  },
+
+  async picture(pages, look) {
+    const [page] = pages;
+    const orders = look === "light" ? [0, 1, 2, 3, 4, 5] : [];
+    for (const n of orders) await this.act(pages[n % 3], n);
+    await choose(page, "KESL");
+    await page.click("#search", { count: 3 });
+    await page.keyboard.press("Backspace");
+    await page.focus("#prices");
+    const seconds = orders.length ? 15 : 2, seen = await page.evaluate(() => Number(document.body.dataset.inStep));
+    await page.waitForFunction((count) => document.body.dataset.inStep >= count, {}, seen + seconds);
+  },
+};
