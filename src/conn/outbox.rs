@@ -243,7 +243,7 @@ impl Outbox {
             let waits = pong.len() - n;
             self.bytes += waits;
             commons.queued_bytes += waits;
-            let pong = Own { bytes: pong, start: n, framed: true, lossy: false };
+            let pong = Own { bytes: pong, start: n, framed: true, ..Own::default() };
             self.segments.push_front(Segment::Own(pong));
             return;
         }
@@ -258,7 +258,7 @@ impl Outbox {
         if n < self.tail.len() {
             self.tail.start += n;
         } else {
-            self.tail.start = 0;
+            (self.tail.start, self.tail.cut) = (0, 0);
             self.tail.bytes.clear();
         }
     }
@@ -280,6 +280,15 @@ impl Outbox {
             }
         }
         n
+    }
+
+    /// Gives back what is held of what has been written, now that the kernel takes no more.
+    pub(crate) fn compact(&mut self) {
+        match self.segments.front_mut() {
+            None => self.tail.compact(),
+            Some(Segment::Own(own)) => own.compact(),
+            Some(Segment::Shared { .. } | Segment::Pending { .. }) => {}
+        }
     }
 
     /// Forgets everything, as a connection that is gone must.

@@ -157,8 +157,9 @@ impl Outbox {
         dropped
     }
 
-    /// Copies what is short of a log that is long.
+    /// Copies what is short of a log that is long, and gives back room that is not used.
     pub(crate) fn unpin(&mut self, commons: &mut Commons) {
+        self.settle();
         for segment in &mut self.segments {
             segment.unpin(commons);
         }

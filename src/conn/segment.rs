@@ -20,6 +20,8 @@ pub(super) struct Own {
     pub(super) bytes: Vec<u8>,
     /// What is before it has been written.
     pub(super) start: usize,
+    /// What is before it is the rest of a frame whose beginning is not kept.
+    pub(super) cut: usize,
     /// False for HTTP, which has no frame boundaries.
     pub(super) framed: bool,
     /// The policy is to drop messages.
@@ -39,7 +41,26 @@ impl Own {
 
     /// How many bytes of a frame that has begun to leave are still here.
     pub(super) fn begun(&self) -> usize {
-        if self.framed { boundaries(&self.bytes, self.start).1 - self.start } else { self.len() }
+        if !self.framed {
+            self.len()
+        } else if self.start <= self.cut {
+            self.cut - self.start
+        } else {
+            boundary_from(&self.bytes, self.cut, self.start) - self.start
+        }
+    }
+
+    /// Gives back the room of what has been written, and most of what was never used, for a peer that
+    /// takes no more now: who lags must not hold more than waits for it.
+    pub(super) fn compact(&mut self) {
+        if self.start > self.len() / 4 {
+            self.cut = self.begun();
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        if self.bytes.capacity() > 2 * self.bytes.len() + 64 {
+            self.bytes.shrink_to_fit();
+        }
     }
 }
 
@@ -106,36 +127,37 @@ impl Segment {
     pub(super) fn begun(&self) -> usize {
         match self {
             Segment::Own(own) => own.begun(),
-            Segment::Shared { log, start, .. } => boundaries(&log.frames, *start).1 - start,
+            Segment::Shared { log, start, .. } => boundary_from(&log.frames, 0, *start) - start,
             Segment::Pending { .. } => 0,
         }
     }
 
-    /// Copies a short end of a long log, which would keep all of it in memory.
+    /// Copies a short end of a long log, which would keep all of it in memory; and gives back what a
+    /// buffer keeps of what was sent or dropped.
     pub(super) fn unpin(&mut self, commons: &mut Commons) {
-        let Segment::Shared { log, start, end } = self else { return };
+        let (log, start, end) = match self {
+            Segment::Shared { log, start, end } => (log, start, end),
+            Segment::Own(own) => return own.compact(),
+            Segment::Pending { .. } => return,
+        };
         if (*end - *start) * 2 > log.frames.len() {
             return;
         }
-        let first = boundaries(&log.frames, *start).0;
-        let mut bytes = commons.spare_buffer();
-        bytes.extend_from_slice(&log.frames[first..*end]);
+        let cut = boundary_from(&log.frames, 0, *start) - *start;
+        let bytes = log.frames[*start..*end].to_vec();
         let lossy = log.overflow != Overflow::Close;
-        let own = Own { bytes, start: *start - first, framed: true, lossy };
+        let own = Own { bytes, start: 0, cut, framed: true, lossy };
         commons.queued_bytes += own.len();
         release(std::mem::replace(self, Segment::Own(own)), commons);
     }
 }
 
-/// The frame boundaries around `at`: the last one that is not after it, and the first that is not
-/// before it. Every buffer of frames begins at a frame's first byte.
-fn boundaries(frames: &[u8], at: usize) -> (usize, usize) {
-    let (mut before, mut after) = (0, 0);
-    while after < at {
-        before = after;
-        after += frame_len(&frames[after..]);
+/// The first frame boundary that is not before `at`; there is one at `boundary`.
+fn boundary_from(frames: &[u8], mut boundary: usize, at: usize) -> usize {
+    while boundary < at {
+        boundary += frame_len(&frames[boundary..]);
     }
-    if after == at { (at, at) } else { (before, after) }
+    boundary
 }
 
 pub(super) fn release(segment: Segment, commons: &mut Commons) {

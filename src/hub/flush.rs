@@ -116,6 +116,7 @@ impl Hub {
                 }
                 Taken::Full => {
                     connection.kernel_full = true;
+                    outbox.compact();
                     let dropped = outbox.keep_latest(&mut self.commons);
                     self.commons.tally.messages_conflated.add(dropped);
                     break;
@@ -249,6 +250,10 @@ impl Hub {
             let dropped = outbox.drop_all(&mut self.commons);
             outbox.unpin(&mut self.commons);
             self.commons.tally.messages_dropped_full.add(dropped);
+            if dropped == 0 && !slot.connection.is_open() {
+                // It was told, and does not read what had begun to leave.
+                return self.handle_lost(id, events);
+            }
         }
         self.close_for(id, Cause::Overflow);
     }

@@ -1,0 +1,12 @@
+//! More than the server has room for: peers that do not read, that send halves, that never stop, or
+//! that are too many. What it takes then is bounded, and those who behave lose nothing.
+//!
+//! Real servers on real sockets. In each run a test has hundreds of peers; with `FULL=1` in the
+//! environment, and in release mode, thousands.
+
+mod support;
+
+#[path = "overload/crowd.rs"]
+mod crowd;
+#[path = "overload/slow.rs"]
+mod slow;

@@ -1,0 +1,259 @@
+//! Peers that do not read, beside others that do.
+
+use std::time::Duration;
+
+use pushloop::{Config, ConnId, Event, Hub, Overflow};
+
+use super::crowd::{Crowded, Dot, SPARES, frames, nothing, now, percentile, scale};
+use super::support::{binary, config};
+
+/// What is published as number `at`: 1 KiB.
+fn message(at: usize) -> Vec<u8> {
+    (at as u32).to_be_bytes().repeat(256)
+}
+
+/// Their kernel takes this, and then nothing.
+const SLOW: Option<usize> = Some(4096);
+
+/// Somebody who reads, and what it has got of the messages.
+struct Reader {
+    dot: Dot,
+    got: Vec<u8>,
+    next: usize,
+}
+
+impl Reader {
+    /// Reads what has come; each message is the next one, and whole.
+    fn reads(&mut self) {
+        assert!(self.dot.hears(&mut self.got), "it is closed");
+        let mut at = 0;
+        loop {
+            let expected = binary(message(self.next)).unmasked();
+            let Some(came) = self.got.get(at..at + expected.len()) else { break };
+            assert!(came == expected, "message {} is not as it was published", self.next);
+            (at, self.next) = (at + expected.len(), self.next + 1);
+        }
+        self.got.drain(..at);
+    }
+}
+
+struct Room {
+    crowd: Crowded,
+    ids: Vec<ConnId>,
+    readers: Vec<Reader>,
+    published: usize,
+    /// How long each message took to reach all who read.
+    took: Vec<Duration>,
+    /// The most that waited in the whole process.
+    queued_max: usize,
+}
+
+impl Room {
+    fn new(limits: Config, readers: usize, slow: usize) -> Self {
+        let mut crowd = Crowded::new(limits, readers + slow);
+        let (ids, dots): (Vec<_>, Vec<_>) = crowd.opens(readers, None).into_iter().unzip();
+        for id in &ids {
+            crowd.act(|hub| hub.subscribe(*id, "t").expect("it is open"));
+        }
+        let reader = |dot| Reader { dot, got: Vec::new(), next: 0 };
+        let readers = dots.into_iter().map(reader).collect();
+        Self { crowd, ids, readers, published: 0, took: Vec::new(), queued_max: 0 }
+    }
+
+    /// Publishes one message, and goes on when all who read have got it.
+    fn publishes(&mut self, sent: &mut dyn FnMut(&mut Hub, &[u8])) {
+        let began = now();
+        let payload = message(self.published);
+        self.crowd.act(|hub| {
+            hub.publish("t", &payload).expect("there is room");
+            sent(hub, &payload);
+        });
+        self.published += 1;
+        loop {
+            self.crowd.turn(&mut nothing);
+            self.queued_max = self.queued_max.max(self.crowd.server.hub().queued_bytes_total());
+            self.readers.iter_mut().for_each(Reader::reads);
+            if self.readers.iter().all(|reader| reader.next == self.published) {
+                break;
+            }
+        }
+        self.took.push(now() - began);
+    }
+
+    fn p99(&mut self) -> Duration {
+        let mut took = std::mem::take(&mut self.took);
+        took.sort_unstable();
+        percentile(&took, 99)
+    }
+}
+
+/// Has `slow` peers that never read subscribe, and publishes. Gives the room, and who is slow.
+fn flooded(limits: Config, messages: usize) -> (Room, Vec<(ConnId, Dot)>) {
+    let (readers, slow) = scale((10, 300), (100, 10_000));
+    let most = limits.send_queues_bytes_max.min(slow * limits.send_queue_bytes_max);
+    let mut room = Room::new(limits, readers, slow);
+    (0..messages / 4).for_each(|_| room.publishes(&mut |_, _| ()));
+    let alone = room.p99();
+    let crowd = room.crowd.opens(slow, SLOW);
+    for (id, _) in &crowd {
+        room.crowd.act(|hub| hub.subscribe(*id, "t").expect("it is open"));
+    }
+    let before = room.crowd.begins_counting();
+    (0..messages).for_each(|_| room.publishes(&mut |_, _| ()));
+    let beside = room.p99();
+    let heap = room.crowd.heap_max - before;
+    // A connection that something waits for has an outbox beside its bytes.
+    let outboxes = slow * 1024;
+    assert!(heap as usize <= most + most / 10 + outboxes, "{heap} bytes beyond {most}");
+    assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
+    for (id, reader) in room.ids.iter().zip(&room.readers) {
+        assert!(room.crowd.server.hub().is_open(*id) && reader.next == room.published);
+    }
+    let policy = room.crowd.server.hub().config().overflow;
+    println!(
+        "figure {slow} peers that do not read beside {readers} that do, {policy:?}: {} messages of \
+         1 KiB, all arrived; {} KiB more heap at most, {} KiB queued at most; a message reached all who read \
+         in {beside:?} (99 %), {alone:?} without the others",
+        room.published,
+        heap / 1024,
+        room.queued_max / 1024,
+    );
+    (room, crowd)
+}
+
+fn limits(overflow: Overflow) -> Config {
+    config(|limits| {
+        limits.overflow = overflow;
+        limits.send_queue_bytes_max = 16 * 1024;
+        limits.close_timeout = Duration::from_secs(1);
+    })
+}
+
+#[test]
+fn peers_that_never_read_are_all_closed_and_the_others_lose_nothing() {
+    let (mut room, mut slow) = flooded(limits(Overflow::Close), scale(400, 20_000));
+    // They do not answer the Close either.
+    let stay = room.readers.len();
+    room.crowd.until(&mut nothing, |hub| hub.connections() == stay);
+    let counters = room.crowd.server.hub().counters();
+    assert_eq!(counters.closed_overflow as usize, slow.len());
+    assert_eq!(room.crowd.server.hub().queued_bytes_total(), 0);
+    room.publishes(&mut |_, _| ());
+    assert!(slow.iter_mut().all(|(_, dot)| dot.is_over()));
+}
+
+#[test]
+fn for_peers_that_never_read_the_newest_are_dropped_and_counted() {
+    let (room, slow) = flooded(limits(Overflow::DropNewest), scale(400, 5_000));
+    all_is_accounted_for(room, slow, |last, published| assert!(last < published));
+}
+
+#[test]
+fn for_peers_that_never_read_only_the_latest_is_kept() {
+    let (room, slow) = flooded(limits(Overflow::KeepLatest), scale(400, 5_000));
+    all_is_accounted_for(room, slow, |last, published| assert_eq!(last, published));
+}
+
+/// The peers read after all. What they get are whole messages in order, and whatever is missing is
+/// counted. `last` gets the number of the last message of each, and how many were published.
+fn all_is_accounted_for(mut room: Room, slow: Vec<(ConnId, Dot)>, last: fn(usize, usize)) {
+    let mut streams: Vec<_> = slow.into_iter().map(|(_, dot)| (dot, Vec::new())).collect();
+    loop {
+        room.crowd.settles(&mut nothing);
+        let before: usize = streams.iter().map(|(_, got)| got.len()).sum();
+        assert!(streams.iter_mut().all(|(dot, got)| dot.hears(got)), "one is closed");
+        let after: usize = streams.iter().map(|(_, got)| got.len()).sum();
+        if before == after && room.crowd.server.hub().queued_bytes_total() == 0 {
+            break;
+        }
+    }
+    let mut arrived = room.published * room.readers.len();
+    for (_, got) in &streams {
+        let frames = frames(got);
+        let mut next = 0;
+        for frame in &frames {
+            let [a, b, c, d, ..] = frame.payload[..] else { panic!("{frame:?}") };
+            let number = u32::from_be_bytes([a, b, c, d]) as usize;
+            assert!(number >= next && *frame == binary(message(number)), "{number} after {next}");
+            next = number + 1;
+        }
+        arrived += frames.len();
+        last(next, room.published);
+    }
+    let counters = room.crowd.server.hub().counters();
+    let given_up = counters.messages_dropped_full + counters.messages_conflated;
+    assert_eq!(arrived as u64 + given_up, counters.deliveries, "{counters:?}");
+}
+
+/// Each gets bytes of its own, so that together they would take more than the process may: at the
+/// default limits, in a campaign.
+#[test]
+fn all_that_waits_in_the_process_is_bounded_whoever_it_is_for() {
+    let (readers, slow) = scale((10, 300), (100, 10_000));
+    let limits = config(|limits| {
+        limits.close_timeout = Duration::from_secs(1);
+        limits.send_queues_bytes_max = scale(8 << 20, limits.send_queues_bytes_max);
+    });
+    let most = limits.send_queues_bytes_max;
+    assert!(most < slow * limits.send_queue_bytes_max);
+    let mut room = Room::new(limits, readers, slow);
+    let crowd = room.crowd.opens(slow, SLOW);
+    let before = room.crowd.begins_counting();
+    // Who was closed takes nothing any more.
+    let mut sends = |hub: &mut Hub, payload: &[u8]| {
+        crowd.iter().for_each(|(id, _)| _ = hub.send(*id, &payload.repeat(4)));
+    };
+    let mut messages = 0;
+    while room.crowd.server.hub().counters().closed_overflow < slow as u64 {
+        room.publishes(&mut sends);
+        messages += 1;
+    }
+    let heap = (room.crowd.heap_max - before) as usize;
+    // Buffers grow by doubling, and a quarter of what is in them may have been sent.
+    assert!(heap <= most / 2 * 5 + SPARES + slow * 1024, "{heap} bytes beyond {most}");
+    assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
+    println!(
+        "figure {slow} peers that do not read, {messages} messages of 4 KiB for each: {} MiB queued at \
+         most of {} MiB, {} MiB of heap",
+        room.queued_max >> 20,
+        most >> 20,
+        heap >> 20
+    );
+}
+
+/// Each stalls at another message of a topic, and so holds a log that nobody else holds.
+#[test]
+fn logs_that_one_peer_each_holds_are_bounded_together() {
+    const LOG: usize = 64 * 1024;
+    let peers = scale(300, 2_000);
+    let limits = config(|limits| limits.send_queues_bytes_max = scale(4 << 20, 64 << 20));
+    let most = limits.send_queues_bytes_max;
+    assert!(most < peers * LOG);
+    let mut room = Room::new(limits, 10, peers);
+    let crowd = room.crowd.opens(peers, SLOW);
+    let before = room.crowd.begins_counting();
+    let (mut queued_max, mut closed) = (0, 0);
+    for (id, _) in &crowd {
+        room.crowd.act(|hub| {
+            hub.subscribe(*id, "u").expect("it is open");
+            hub.publish("u", &vec![7; LOG]).expect("there is room below four fifths");
+            hub.unsubscribe(*id, "u");
+        });
+        room.publishes(&mut |_, _| ());
+        room.crowd
+            .turn(&mut |_, event| closed += usize::from(matches!(event, Event::Closed { .. })));
+        queued_max = queued_max.max(room.crowd.server.hub().queued_bytes_total());
+    }
+    let heap = (room.crowd.heap_max - before) as usize;
+    assert!(queued_max.max(room.queued_max) <= most, "{queued_max} bytes wait, and not {most}");
+    assert!(heap <= most + most / 10 + SPARES + LOG + peers * 1024, "{heap} bytes beyond {most}");
+    let shed = room.crowd.server.hub().counters().closed_overflow;
+    assert!(shed as usize > peers - 2 * most / LOG, "{shed} of {peers} were shed");
+    println!(
+        "figure {peers} peers that each hold another log of 64 KiB: {} KiB queued at most of {} KiB, \
+         {} KiB of heap, {shed} closed",
+        queued_max / 1024,
+        most / 1024,
+        heap / 1024
+    );
+}
