@@ -73,10 +73,16 @@ pub struct Config {
     /// once. Default 256 MiB. Above four fifths, the connections that lag most are closed with
     /// 1013; at the limit, sends and publications are refused.
     pub send_queues_bytes_max: usize,
+    /// Bytes of requests and messages that have begun to come and are not whole, in the whole process,
+    /// and of input that waits for a turn to inflate it. Default 256 MiB. Beyond, those who have held
+    /// most for longest are closed, with 1013 or 503, until four fifths of it are left.
+    pub incomplete_bytes_max: usize,
 
     /// Connections at once. Default 1,000,000: in effect the descriptors that the system grants.
     /// Further ones are closed as soon as they are accepted, and counted.
     pub connections_max: usize,
+    /// Topics at once, of all connections. Default 1,000,000.
+    pub topics_max: usize,
     /// Topics of one connection. Default 128.
     pub topics_per_connection_max: usize,
     /// Bytes of a topic's name. Default 255.
@@ -158,7 +164,9 @@ impl Default for Config {
             deflate_bytes_min: 64,
             send_queue_bytes_max: 256 * KIB,
             send_queues_bytes_max: 256 * MIB,
+            incomplete_bytes_max: 256 * MIB,
             connections_max: 1_000_000,
+            topics_max: 1_000_000,
             topics_per_connection_max: 128,
             topic_name_bytes_max: 255,
             ping_interval: Some(Duration::from_secs(25)),

@@ -106,6 +106,11 @@ counters! {
     messages_after_close,
     /// Connections closed because too much was waiting to be sent to them.
     closed_overflow,
+    /// Connections closed because the process held too much that had come half, and they much of it.
+    closed_incomplete,
+    /// Connections that waited for a next request and were closed early, for a new connection that
+    /// needed their descriptor.
+    closed_for_descriptor,
     /// Connections closed because the peer broke the protocol (§7.1.7).
     closed_protocol,
     /// Open connections closed because the peer stayed silent after a Ping, or because they were

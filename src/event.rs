@@ -173,6 +173,8 @@ pub enum Reason<'a> {
     Idle,
     /// More than `send_queue_bytes_max` or `send_queues_bytes_max` would have waited for it.
     Overflow,
+    /// More than `incomplete_bytes_max` had come half in the whole process, much of it here.
+    ProcessFull,
     /// The server was shut down.
     Shutdown,
 }
@@ -187,7 +189,7 @@ impl Reason<'_> {
             Reason::Protocol(error) => error.close_code().get(),
             Reason::Lost | Reason::TimedOut => 1006,
             Reason::Idle | Reason::Shutdown => CloseCode::GOING_AWAY.get(),
-            Reason::Overflow => CloseCode::TRY_AGAIN_LATER.get(),
+            Reason::Overflow | Reason::ProcessFull => CloseCode::TRY_AGAIN_LATER.get(),
         }
     }
 }
@@ -213,6 +215,7 @@ pub(crate) enum Cause {
     TimedOut,
     Idle,
     Overflow,
+    ProcessFull,
     Shutdown,
 }
 
@@ -350,6 +353,7 @@ impl Events {
             Cause::TimedOut => Reason::TimedOut,
             Cause::Idle => Reason::Idle,
             Cause::Overflow => Reason::Overflow,
+            Cause::ProcessFull => Reason::ProcessFull,
             Cause::Shutdown => Reason::Shutdown,
         }
     }

@@ -6,7 +6,21 @@
 
 mod support;
 
+#[path = "overload/connections.rs"]
+mod connections;
 #[path = "overload/crowd.rs"]
 mod crowd;
+#[path = "support/echo.rs"]
+mod echo;
+#[path = "overload/floods.rs"]
+mod floods;
+#[path = "overload/halves.rs"]
+mod halves;
+#[path = "overload/processes.rs"]
+mod processes;
+#[path = "support/sink.rs"]
+mod sink;
 #[path = "overload/slow.rs"]
 mod slow;
+#[path = "overload/topics.rs"]
+mod topics;

@@ -126,6 +126,7 @@ step "tool: firefox" 900 need firefox-esr firefox-esr
 step "tool: java" 900 need javac default-jdk-headless
 step "tool: strace" 300 need strace strace
 step "tool: curl" 300 need curl curl
+step "tool: prlimit" 300 need prlimit util-linux
 [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
 step "packages: npm" 300 node_modules
 step "packages: PyPI" 300 python_packages

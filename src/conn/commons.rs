@@ -27,6 +27,11 @@ impl Ticks {
         Ticks(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)))
     }
 
+    /// How many ticks ago `earlier` was.
+    pub(crate) fn since(self, earlier: Ticks) -> usize {
+        self.0.saturating_sub(earlier.0) as usize
+    }
+
     /// About `delay` ago.
     pub(crate) fn before(self, delay: Duration) -> Ticks {
         let ticks = delay.as_nanos() / TICK.as_nanos();
@@ -51,6 +56,9 @@ pub(crate) struct Commons {
     pub(crate) on_loopback: bool,
     /// Bytes that wait to be sent in the whole process, a shared log counted once.
     pub(crate) queued_bytes: usize,
+    /// Bytes that are kept of what came half: no fewer than there are. What is completed is taken off
+    /// when they are counted, and that is when this passes the limit.
+    pub(crate) incomplete_bytes: usize,
     #[cfg(feature = "deflate")]
     pub(super) codec: Codec,
     partials: Vec<Box<Partial>>,
@@ -68,6 +76,7 @@ impl Commons {
             now: Ticks::FIRST,
             on_loopback: false,
             queued_bytes: 0,
+            incomplete_bytes: 0,
             #[cfg(feature = "deflate")]
             codec: Codec::default(),
             partials: Vec::new(),

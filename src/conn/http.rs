@@ -58,6 +58,11 @@ impl Http {
         }
     }
 
+    /// Bytes that are kept of requests that the application has not been told of.
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len() + self.headed.as_ref().map_or(0, Request::head_len)
+    }
+
     /// Whether a request has begun.
     pub(super) fn is_begun(&self) -> bool {
         !self.buffer.is_empty() || self.headed.is_some()

@@ -10,6 +10,7 @@ mod commons;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
 mod deflate;
 mod http;
+mod incomplete;
 mod outbox;
 mod overflow;
 mod reader;
@@ -110,8 +111,11 @@ impl Connection {
         let mut unchanged = Outcome::Same;
         let (partial, last_message) = match &mut self.state {
             State::Handshake { http, .. } => {
+                let bytes = input.len();
                 http.buffer.extend_from_slice(&events.buffer[input]);
-                return self.advance_http(id, events, commons);
+                let outcome = self.advance_http(id, events, commons);
+                self.note_incomplete(bytes, commons);
+                return outcome;
             }
             State::Open { partial, silence, last_message } => {
                 if let Silence::Pinged(_) = mem::replace(silence, Silence::Heard(commons.now)) {
@@ -150,6 +154,7 @@ impl Connection {
         {
             *last_message = commons.now;
         }
+        self.note_incomplete(input.len(), commons);
         match read {
             Ok(at) if at < input.end => Outcome::Unread { at },
             Ok(_) => unchanged,
@@ -359,6 +364,9 @@ impl Connection {
             LastWords::Fail(error) => {
                 self.push_close(error.close_code(), &error.to_string(), commons);
             }
+            LastWords::Shed => {
+                self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::FULL, commons);
+            }
             LastWords::Nothing => {}
         }
         self.drain(commons);
@@ -475,7 +483,11 @@ fn record_closed(id: ConnId, cause: Cause, text: Span, events: &mut Events, comm
         Cause::Protocol(_) => commons.tally.closed_protocol.add(1),
         Cause::TimedOut | Cause::Idle => commons.tally.closed_timeout.add(1),
         Cause::Overflow => commons.tally.closed_overflow.add(1),
-        Cause::Peer { .. } | Cause::Local { .. } | Cause::Lost | Cause::Shutdown => {}
+        Cause::Peer { .. }
+        | Cause::Local { .. }
+        | Cause::Lost
+        | Cause::ProcessFull
+        | Cause::Shutdown => {}
     }
     events.records.push(Record::Closed { id, cause, text });
 }

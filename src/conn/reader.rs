@@ -3,7 +3,11 @@
 
 use std::{mem, str};
 
-use super::{commons::Commons, deflate::Deflation, outbox::OutboxSlot};
+use super::{
+    commons::{Commons, Ticks},
+    deflate::Deflation,
+    outbox::OutboxSlot,
+};
 use crate::{
     event::{ConnId, Events, Record, Span},
     wire::{
@@ -27,6 +31,8 @@ pub(crate) struct Partial {
     deflated: bool,
     utf8: Utf8,
     frames: u32,
+    /// When the message began.
+    began: Ticks,
     assembly: Vec<u8>,
     control: [u8; CONTROL_BYTES_MAX],
     control_len: u8,
@@ -42,6 +48,7 @@ impl Default for Partial {
             deflated: false,
             utf8: Utf8::default(),
             frames: 0,
+            began: Ticks::default(),
             assembly: Vec::new(),
             control: [0; CONTROL_BYTES_MAX],
             control_len: 0,
@@ -53,6 +60,11 @@ impl Partial {
     pub(super) fn take_assembly(&mut self) -> Vec<u8> {
         debug_assert!(self.is_at_rest());
         mem::take(&mut self.assembly)
+    }
+
+    /// Bytes that are kept of a message, and since when.
+    pub(super) fn held(&self) -> (usize, Ticks) {
+        (self.assembly.len(), self.began)
     }
 
     fn is_at_rest(&self) -> bool {
@@ -280,6 +292,7 @@ impl Reader<'_> {
         if header.opcode != OpCode::Continuation {
             partial.utf8 = Utf8::default();
             partial.frames = 0;
+            partial.began = self.commons.now;
             partial.deflated = header.rsv1;
             if partial.assembly.capacity() == 0 {
                 partial.assembly = self.commons.spare_buffer();

@@ -57,6 +57,8 @@ pub(crate) enum LastWords {
     Echo(Option<u16>),
     /// §7.1.7: the code of what it did wrong.
     Fail(ProtocolError),
+    /// The process holds too much that came half.
+    Shed,
     /// The peer is not listening any more.
     Nothing,
 }

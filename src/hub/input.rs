@@ -165,12 +165,15 @@ impl Hub {
     }
 
     /// Whoever did not have a turn comes first in the next.
-    pub(crate) fn end_reading(&mut self) {
+    pub(crate) fn end_reading(&mut self, events: &mut Events) {
         if self.read < self.reading.len() {
             self.readable.splice(..0, self.reading.drain(self.read..));
         }
         self.reading.clear();
         self.read = 0;
+        if self.commons.incomplete_bytes > self.commons.config.incomplete_bytes_max {
+            self.shed_incomplete(events);
+        }
     }
 
     /// The kernel had nothing to read.
@@ -256,6 +259,7 @@ impl Hub {
             let mut unread = self.commons.spare_buffer();
             unread.extend_from_slice(&events.buffer[at..end]);
             slot.connection.notes.replaying = true;
+            self.commons.incomplete_bytes += unread.len();
             self.replays.push_back((id, unread));
         }
         self.act_on(id, outcome);

@@ -61,6 +61,8 @@ pub enum SubscribeError {
     TooManyTopics,
     /// The name is longer than `topic_name_bytes_max`.
     NameTooLong,
+    /// It would be a new topic, and all connections together have `topics_max`.
+    ProcessFull,
 }
 
 impl fmt::Display for SubscribeError {
@@ -71,6 +73,7 @@ impl fmt::Display for SubscribeError {
                 "the connection has `topics_per_connection_max` topics"
             }
             SubscribeError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
+            SubscribeError::ProcessFull => "the process is at `topics_max`",
         })
     }
 }
@@ -246,6 +249,9 @@ impl Hub {
         if slot.topics.as_slice().len() >= config.topics_per_connection_max {
             return Err(SubscribeError::TooManyTopics);
         }
+        if known.is_none() && self.topics.places() >= config.topics_max {
+            return Err(SubscribeError::ProcessFull);
+        }
         let deflates = slot.connection.deflation.takes_shared();
         self.topics.subscribe(topic, id.index, &mut slot.topics, deflates, config.overflow);
         Ok(())
@@ -326,7 +332,8 @@ impl Hub {
             | Cause::Local { .. }
             | Cause::Protocol(_)
             | Cause::Lost
-            | Cause::TimedOut => return,
+            | Cause::TimedOut
+            | Cause::ProcessFull => return,
         };
         self.close_open(id, code, reason, cause);
     }

@@ -13,6 +13,7 @@ mod conn_map;
 mod flush;
 mod input;
 mod messages;
+mod scarcity;
 mod time;
 mod topics;
 mod turn_log;
@@ -83,6 +84,8 @@ pub struct Hub {
     resumed: Vec<ConnId>,
     /// Connections that ended during a flush, and leave their topics after it.
     leaving: Vec<ConnId>,
+    /// Where the search for a connection whose descriptor can be spared goes on.
+    spare_from: usize,
     /// Connections whose slots are freed at the start of the next turn.
     closed: Vec<ConnId>,
     /// A connection was closed from this side since the batch was begun.
@@ -114,6 +117,7 @@ impl Hub {
             set_aside_had_its_turn: false,
             resumed: Vec::new(),
             leaving: Vec::new(),
+            spare_from: 0,
             closed: Vec::new(),
             any_closed: false,
             flush: flush::Progress::default(),

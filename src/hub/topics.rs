@@ -19,6 +19,9 @@ use crate::{
     conn::{Commons, Connection, Finished},
 };
 
+/// Places for topics that are kept when there is none.
+const EMPTY_PLACES: usize = 1024;
+
 /// One subscription, seen from its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
@@ -159,6 +162,11 @@ impl Topics {
         self.topics.len() - self.dirty.iter().filter(is_over).count()
     }
 
+    /// How many topics take room: those as well whose last messages are still to be sent.
+    pub(super) fn places(&self) -> usize {
+        self.topics.len()
+    }
+
     pub(super) fn name(&self, topic: u32) -> &str {
         &self.topics[topic as usize].name
     }
@@ -260,6 +268,10 @@ impl Topics {
         self.by_name.remove(&topic.name);
         if self.by_name.capacity() > 4 * self.by_name.len().max(64) {
             self.by_name.shrink_to_fit();
+        }
+        if self.topics.is_empty() && self.topics.capacity() > EMPTY_PLACES {
+            // A slab keeps its places in order to reuse them, and cannot give up those in its middle.
+            self.topics = Slab::new();
         }
     }
 
@@ -420,5 +432,24 @@ pub(super) struct Moved {
 impl Moved {
     pub(super) fn apply(&self, subscriptions: &mut Subscriptions) {
         subscriptions.as_mut_slice()[self.at].position = self.position;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::Topics;
+
+    /// Peers choose names. Who knows the hash function could choose a million that fall together, were
+    /// it not keyed at random: this does not compile with another.
+    #[test]
+    fn names_are_hashed_with_a_key_that_no_peer_knows() {
+        let topics = [Topics::new(), Topics::new()];
+        let keyed = |topics: &Topics| {
+            let hasher: &RandomState = topics.by_name.hasher();
+            hasher.hash_one("t")
+        };
+        assert_ne!(keyed(&topics[0]), keyed(&topics[1]));
     }
 }

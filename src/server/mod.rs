@@ -108,7 +108,7 @@ impl<N: Net> Server<N> {
         self.flush(events);
         self.wait(events, timeout)?;
         self.mailbox();
-        self.accept();
+        self.accept(events);
         self.read(events);
         self.hub.handle_timeouts(events);
         Ok(())
@@ -187,14 +187,14 @@ impl<N: Net> Server<N> {
         }
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, events: &mut Events) {
         if self.accept_paused.is_some_and(|until| self.hub.now() < until) {
             return;
         }
         self.accept_paused = None;
         let mut at = 0;
         while let Some(&listener) = self.acceptable.get(at) {
-            if self.accept_from(listener) {
+            if self.accept_from(listener, events) {
                 self.acceptable.swap_remove(at);
             } else {
                 at += 1;
@@ -203,7 +203,7 @@ impl<N: Net> Server<N> {
     }
 
     /// Accepts from one listener, up to its turn's budget. True if it has no more.
-    fn accept_from(&mut self, listener: u32) -> bool {
+    fn accept_from(&mut self, listener: u32, events: &mut Events) -> bool {
         let mut any = false;
         for _ in 0..self.hub.config().accepts_per_turn {
             match self.net.accept(listener) {
@@ -215,6 +215,12 @@ impl<N: Net> Server<N> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if self.net.is_out_of_resources(&error) => {
+                    if let Some(id) = self.hub.spare_descriptor(events) {
+                        // Its slot is freed with the others; its descriptor, now.
+                        self.streams[id.index as usize] = None;
+                        any = true;
+                        continue;
+                    }
                     match self.net.refuse(listener) {
                         Ok(()) => {
                             any = true;
@@ -255,7 +261,7 @@ impl<N: Net> Server<N> {
         {
             self.read_from(id, events);
         }
-        self.hub.end_reading();
+        self.hub.end_reading(events);
     }
 
     /// Reads once from one connection, as much as its turn allows.

@@ -117,6 +117,11 @@ impl Request {
         super::upgrade::subprotocols(self)
     }
 
+    /// Bytes of the head, as it came.
+    pub(crate) fn head_len(&self) -> usize {
+        self.head.len()
+    }
+
     /// The body: empty until it has arrived.
     pub fn body(&self) -> &[u8] {
         &self.body

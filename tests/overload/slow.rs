@@ -221,6 +221,42 @@ fn all_that_waits_in_the_process_is_bounded_whoever_it_is_for() {
     );
 }
 
+/// Each has read nearly all of what was sent to it, and never all: what was read is not kept.
+#[test]
+fn what_has_been_sent_of_a_queue_that_never_runs_empty_is_given_back() {
+    let peers = scale(100, 2_000);
+    let mut room = Room::new(config(|_| ()), 1, peers);
+    let mut crowd = room.crowd.opens(peers, SLOW);
+    let before = room.crowd.begins_counting();
+    for (id, _) in &crowd {
+        room.crowd.act(|hub| {
+            (0..120).for_each(|at| hub.send(*id, &message(at)).expect("there is room"));
+        });
+        room.crowd.turn(&mut nothing);
+    }
+    let mut queued = usize::MAX;
+    while queued > peers * 10_000 {
+        room.crowd.settles(&mut nothing);
+        queued = 0;
+        for (id, dot) in &mut crowd {
+            let waits = room.crowd.server.hub().queued_bytes(*id);
+            queued += waits;
+            if waits > 10_000 {
+                dot.hears(&mut Vec::new());
+            }
+        }
+    }
+    let waiting = room.crowd.server.hub().queued_bytes_total();
+    let heap = (room.crowd.heap - before) as usize;
+    assert!(waiting >= peers * 100, "only {waiting} bytes are left");
+    assert!(heap <= waiting / 2 * 5 + SPARES + peers * 1024, "{heap} bytes for {waiting}");
+    println!(
+        "figure {peers} peers that have read nearly all of 120 KiB: {} KiB of heap for {} KiB that wait",
+        heap / 1024,
+        waiting / 1024
+    );
+}
+
 /// Each stalls at another message of a topic, and so holds a log that nobody else holds.
 #[test]
 fn logs_that_one_peer_each_holds_are_bounded_together() {

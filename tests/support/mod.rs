@@ -336,6 +336,7 @@ fn owned(reason: Reason<'_>) -> Reason<'static> {
         Reason::TimedOut => Reason::TimedOut,
         Reason::Idle => Reason::Idle,
         Reason::Overflow => Reason::Overflow,
+        Reason::ProcessFull => Reason::ProcessFull,
         Reason::Shutdown => Reason::Shutdown,
         other => panic!("{other:?} is new here"),
     }

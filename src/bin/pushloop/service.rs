@@ -40,8 +40,10 @@ impl Service {
             return;
         }
         for name in &names {
-            // It cannot fail: the names are within the limits, and the connection is new.
-            let _ = hub.subscribe(id, name);
+            // The names are within the limits of a connection, but all together may be at theirs.
+            if let Err(full) = hub.subscribe(id, name) {
+                return hub.close(id, CloseCode::TRY_AGAIN_LATER, &full.to_string());
+            }
         }
         if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
             self.stats_timer_set = true;

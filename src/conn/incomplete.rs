@@ -1,0 +1,94 @@
+//! What a connection keeps of requests and messages that came half, and how it is closed for it.
+
+use super::{Commons, Connection, LastWords, Outcome, State, record_closed};
+use crate::{
+    event::{Cause, ConnId, Events, Span},
+    wire::Response,
+};
+
+/// What a connection that is closed for it is told.
+pub(super) const FULL: &str = "the server is at incomplete_bytes_max";
+
+impl Connection {
+    /// So many bytes came. What of them is kept is not asked: all, if anything is.
+    #[inline]
+    pub(super) fn note_incomplete(&self, bytes: usize, commons: &mut Commons) {
+        match &self.state {
+            State::Open { partial: None, .. } => {}
+            _ if self.incomplete(commons).0 == 0 => {}
+            _ => commons.incomplete_bytes = commons.incomplete_bytes.saturating_add(bytes),
+        }
+    }
+
+    /// Bytes that are kept of what came half, and for how many ticks they have been.
+    pub(crate) fn incomplete(&self, commons: &Commons) -> (usize, usize) {
+        match &self.state {
+            State::Open { partial: Some(partial), .. }
+            | State::Closing { partial: Some(partial), .. } => {
+                let (bytes, began) = partial.held();
+                (bytes, commons.now.since(began))
+            }
+            State::Handshake { http, deadline } => {
+                let ends = commons.now.after(commons.config.handshake_timeout);
+                (http.held(), ends.since(*deadline))
+            }
+            State::Deciding { http, .. } | State::Responding { http, .. } => (http.held(), 0),
+            State::Open { partial: None, .. }
+            | State::Closing { partial: None, .. }
+            | State::Ending { .. }
+            | State::Draining { .. }
+            | State::Closed => (0, 0),
+        }
+    }
+
+    /// Whether input that was set aside for it is still of use.
+    pub(crate) fn reads_frames(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Closing { .. })
+    }
+
+    /// Gives up what came half, and the connection with it: the process has no room for it.
+    pub(crate) fn shed_incomplete(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        match &self.state {
+            State::Open { .. } => {
+                record_closed(id, Cause::ProcessFull, Span::Empty, events, commons);
+                self.leave_open(commons);
+                self.state = State::Ending { last: LastWords::Shed };
+                Outcome::Over
+            }
+            State::Handshake { http, .. } => {
+                // It keeps what came until the answer is out, in the next turn.
+                let head_only = http.is_head();
+                commons.tally.handshakes_refused.add(1);
+                self.write_response(&Response::text(503, FULL), head_only, false, commons);
+                Outcome::Changed
+            }
+            State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => self.handle_lost(id, Cause::ProcessFull, events, commons),
+        }
+    }
+
+    /// Whether it waits for a next request of which nothing has come.
+    pub(crate) fn is_idle_keep_alive(&self) -> bool {
+        match &self.state {
+            State::Handshake { http, .. } => {
+                http.paused && !http.is_begun() && !self.notes.readable
+            }
+            State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Open { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => false,
+        }
+    }
+}
