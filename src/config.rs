@@ -229,6 +229,10 @@ pub enum Hosts {
 }
 
 /// What happens when more than [`Config::send_queue_bytes_max`] would wait for a connection.
+///
+/// What the kernel took does not count, and is out of reach: on Linux its send buffer grows to 4 MiB by
+/// default. Where a lagging peer is to get what is recent, hand [`Server::listen_on`](crate::Server::listen_on)
+/// a listener with a small one (`SO_SNDBUF`), which the connections that it accepts inherit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {

@@ -1,13 +1,24 @@
 //! What the example applications share: the command line, one page with a script and a style, and
 //! the loop. An application includes it by its path, and has its own `main.rs` and `page.html`.
 
-use std::{env, net::ToSocketAddrs, process::ExitCode};
+use std::{
+    env, io,
+    net::{SocketAddr, ToSocketAddrs},
+    process::ExitCode,
+};
 
 use pushloop::{Config, ConnId, Handler, Hub, Request, Response, Server};
+use socket2::{Domain, Socket, Type};
 
 /// Nothing but the application's own script and style, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Of a connection's send buffer, as asked for. Left alone, Linux lets it grow to 4 MiB: a client that
+/// lags would get what is a minute old by then, and no policy could give it up.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Connections that wait to be accepted. The kernel takes less if it is set to.
+const BACKLOG: i32 = 1024;
 
 /// An application's name, the port that it listens on if none is named, and its page.
 pub struct Page {
@@ -30,20 +41,26 @@ impl Page {
                 return ExitCode::from(2);
             }
         };
-        let served = Server::bind_with(listen, config).and_then(|mut server| {
-            if let Some(bound) = server.local_addr() {
-                println!("{}: open http://{bound}/", self.name);
-            }
-            let mut handler = make(server.hub());
-            server.run(&mut handler)
-        });
-        match served {
+        match self.serve(listen, config, make) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{}: {error}", self.name);
+                eprintln!("{}: {listen}: {error}", self.name);
                 ExitCode::FAILURE
             }
         }
+    }
+
+    fn serve<H: Handler>(
+        &self,
+        listen: SocketAddr,
+        config: Config,
+        make: impl FnOnce(&mut Hub) -> H,
+    ) -> io::Result<()> {
+        let mut server = Server::new(config)?;
+        let bound = server.listen_on(listener(listen)?.into())?;
+        println!("{}: open http://{bound}/", self.name);
+        let mut handler = make(server.hub());
+        server.run(&mut handler)
     }
 
     /// Answers a plain request: the page, what it needs, or 404. False if the request asks for a
@@ -89,7 +106,10 @@ impl Page {
     }
 
     /// The address to listen on; `None` if help is asked for.
-    fn options(&self, mut words: impl Iterator<Item = String>) -> Result<Option<String>, String> {
+    fn options(
+        &self,
+        mut words: impl Iterator<Item = String>,
+    ) -> Result<Option<SocketAddr>, String> {
         let mut listen = format!("127.0.0.1:{}", self.port);
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -98,11 +118,21 @@ impl Page {
                 _ => return Err(format!("unknown option '{word}'")),
             }
         }
-        match listen.to_socket_addrs() {
-            Ok(_) => Ok(Some(listen)),
-            Err(_) => {
+        match listen.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()) {
+            Some(address) => Ok(Some(address)),
+            None => {
                 Err(format!("'{listen}' is no address to listen on, as 127.0.0.1:{} is", self.port))
             }
         }
     }
+}
+
+/// Connections that are accepted here have the listener's send buffer.
+fn listener(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }
