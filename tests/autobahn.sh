@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # The Autobahn testsuite against examples/autobahn_server.rs, without Docker.
 #
-#   tests/autobahn.sh [core | subset | all]...   `core subset` when nothing is said
-#   tests/autobahn.sh install                    only install the suite
+#   tests/autobahn.sh [core | rules | load | subset | all]...   `core subset` when nothing is said
+#   tests/autobahn.sh install                                   only install the suite
 #
-#   core     the 301 cases without compression
+#   core     the 301 cases without compression, which are
+#   rules      the 247 of the protocol's rules, and
+#   load       the 54 of limits and performance
 #   subset   some of the 216 cases with compression
 #   all      the 517 cases
+#
+# $AUTOBAHN_UNDER, words, comes before the server's command, and $AUTOBAHN_LISTEN is where it listens
+# (127.0.0.1:0): tests/kernel/autobahn.sh makes the network bad with them.
 #
 # Each case is an `ok` or a `FAIL` line (tests/autobahn/judge.py says what passes), then comes a
 # table. The suite's reports, with every frame, are in $CARGO_TARGET_DIR/autobahn/; the suite itself
@@ -117,7 +122,10 @@ start_server() {
     cargo build -q --release --all-features --example autobahn_server
     # What an earlier run left would name a port of that run.
     rm -f "$results/server.out"
-    "$target/release/examples/autobahn_server" 127.0.0.1:0 >"$results/server.out" &
+    local under
+    read -ra under <<<"${AUTOBAHN_UNDER:-}"
+    ${under[@]+"${under[@]}"} "$target/release/examples/autobahn_server" \
+        "${AUTOBAHN_LISTEN:-127.0.0.1:0}" >"$results/server.out" &
     server=$!
     for _ in {1..100}; do
         url=$(grep -so 'ws://.*' "$results/server.out") && return
@@ -150,7 +158,7 @@ main() {
     local status=0
     for set in "$@"; do
         case $set in
-        core | subset | all | install) ;;
+        core | rules | load | subset | all | install) ;;
         *) sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
         esac
     done
@@ -162,6 +170,8 @@ main() {
     for set in "$@"; do
         case $set in
         core) run_cases core 301 '*' '12.*,13.*' ;;
+        rules) run_cases rules 247 '*' '9.*,12.*,13.*' ;;
+        load) run_cases load 54 '9.*' '' ;;
         subset) run_cases subset 17 "$compressed" '' ;;
         all) run_cases all 517 '*' '' ;;
         esac || status=1

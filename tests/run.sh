@@ -115,7 +115,13 @@ compiler_and_zlib() {
     command -v g++ && [[ -e /usr/include/zlib.h ]] || install_packages g++ zlib1g-dev
 }
 
-export -f compiler_and_zlib need install_packages rust_components node_modules python_packages
+# A thousand peers at once are a thousand descriptors, on either side.
+every_position() {
+    ulimit -n 65536 &&
+        FULL=1 cargo test --release --all-features --test kernel -- --nocapture
+}
+
+export -f compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
 
 step "tool: rustfmt, clippy" 300 rust_components
 step "tool: node" 600 need node nodejs npm
@@ -127,6 +133,10 @@ step "tool: java" 900 need javac default-jdk-headless
 step "tool: strace" 300 need strace strace
 step "tool: curl" 300 need curl curl
 step "tool: prlimit" 300 need prlimit util-linux
+step "tool: cc" 300 need cc gcc libc6-dev
+step "tool: ip, tc" 300 need tc iproute2
+step "tool: nft" 300 need nft nftables
+step "tool: sysctl" 300 need sysctl procps
 [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
 step "packages: npm" 300 node_modules
 step "packages: PyPI" 300 python_packages
@@ -179,8 +189,13 @@ done
 suite "fuzz" 900 tests/fuzz.sh "$((full ? 600 : 60))"
 suite "strictness" 300 tests/strictness.sh
 suite "autobahn" 900 tests/autobahn.sh core subset
+suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
 campaign "strictness: peers" 1800 tests/strictness.sh --peers
 campaign "autobahn: all" 3600 tests/autobahn.sh all
+campaign "autobahn: 64 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
+campaign "autobahn: lossy wire" 3600 tests/kernel/autobahn.sh lossy rules
+campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
+campaign "kernel: every position" 3600 every_position
 
 echo "$passed passed, $failed failed"
 ((failed == 0))
