@@ -13,7 +13,7 @@ use process::{Process, connect, example, read_close, read_text};
 use tungstenite::Message;
 
 /// The examples that have a page.
-const APPLICATIONS: [&str; 1] = ["feed"];
+const APPLICATIONS: [&str; 2] = ["feed", "chat"];
 
 fn ask(address: &str, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it accepts");
@@ -96,28 +96,6 @@ fn echo_sends_every_message_back() {
     let mut client = connect(&echo.address("ws://"), "/");
     client.send(Message::text("hello")).expect("it is sent");
     assert_eq!(read_text(&mut client), "hello");
-}
-
-#[test]
-fn chat_keeps_its_rooms_apart() {
-    let mut chat = Process::example("chat");
-    let address = chat.address("ws://");
-    let mut ada = connect(&address, "/lobby");
-    assert!(read_text(&mut ada).ends_with(" joined"));
-    let mut bob = connect(&address, "/lobby");
-    assert!(read_text(&mut ada).ends_with(" joined"));
-    assert!(read_text(&mut bob).ends_with(" joined"));
-    let mut eve = connect(&address, "/elsewhere");
-    assert!(read_text(&mut eve).ends_with(" joined"));
-
-    ada.send(Message::text("hi")).expect("it is sent");
-    assert!(read_text(&mut bob).ends_with(": hi"));
-    bob.close(None).expect("it is sent");
-    // Not ada's own message, nor anything of the other room.
-    assert!(read_text(&mut ada).ends_with(" left (1005)"));
-    eve.send(Message::text("alone")).expect("it is sent");
-    eve.close(None).expect("it is sent");
-    assert_eq!(read_close(&mut eve), 1005);
 }
 
 #[test]

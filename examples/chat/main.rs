@@ -1,0 +1,260 @@
+//! Chat: rooms with a history and with who is there, and a page that comes back after a cut without
+//! losing a message and without saying one twice.
+//!
+//! `cargo run --example chat`, then open the page in two windows.
+//!
+//! Messages are JSON. A page enters with `{"name", "token"}` and is told `{"entered"}`. It sends
+//! `{"join": ROOM, "after": ID}`, `{"leave": ROOM}` and `{"say": TEXT, "room", "key"}`. It gets
+//! `{"room", "here", "lines", "gap"}` on joining, and then each `{"room", "line"}`, `{"room", "came"}`
+//! and `{"room", "left"}`. An id is the time of a line in microseconds: ids rise, also over a
+//! restart, so that "all after the last one that I have" is a question that is always answered.
+
+#[path = "../page/mod.rs"]
+mod page;
+mod room;
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use page::Page;
+use pushloop::{
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request,
+};
+use room::{Line, Room};
+use serde_json::{Value, json};
+
+const PAGE: Page = Page { name: "chat", port: 9012, html: include_str!("page.html") };
+
+/// Of a person's name, and of a room's.
+const NAME_CHARS_MAX: usize = 24;
+const TEXT_CHARS_MAX: usize = 2_000;
+/// Of a token and of a key: random numbers of the page's choice.
+const SECRET_CHARS_MAX: usize = 40;
+const ROOMS_MAX: usize = 1_000;
+const ROOMS_PER_PERSON_MAX: usize = 16;
+/// So many requests in so long a time.
+const PACE: (u32, Duration) = (60, Duration::from_secs(10));
+
+/// Close codes of this application (RFC 6455 §7.4.2). A page does not try again after them.
+const BROKEN: u16 = 4000;
+const NAME_TAKEN: u16 = 4001;
+const ELSEWHERE: u16 = 4002;
+const TOO_MUCH: u16 = 4003;
+
+/// Why somebody is shown out.
+type Refusal = (u16, String);
+
+struct Person {
+    /// Empty until they enter.
+    name: String,
+    /// What shows that it is the same page that comes back.
+    token: String,
+    rooms: Vec<String>,
+    /// How many requests came since when.
+    pace: (u32, Instant),
+}
+
+struct Chat {
+    rooms: HashMap<String, Room>,
+    people: ConnMap<Person>,
+    /// When the loop's clock showed `began.0`, it was `began.1` microseconds after 1970.
+    began: (Instant, u64),
+    last_id: u64,
+}
+
+impl Chat {
+    fn new(hub: &Hub) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "once; then the loop's clock counts")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            rooms: HashMap::new(),
+            people: ConnMap::new(),
+            began: (hub.now(), now.as_micros() as u64),
+            last_id: 0,
+        }
+    }
+
+    fn next_id(&mut self, now: Instant) -> u64 {
+        let time = self.began.1 + (now - self.began.0).as_micros() as u64;
+        self.last_id = time.max(self.last_id + 1);
+        self.last_id
+    }
+
+    fn handle(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) -> Result<(), Refusal> {
+        let Some(person) = self.people.get_mut(id) else { return Ok(()) };
+        if hub.now() > person.pace.1 + PACE.1 {
+            person.pace = (0, hub.now());
+        }
+        person.pace.0 += 1;
+        if person.pace.0 > PACE.0 {
+            let (requests, time) = PACE;
+            return Err((TOO_MUCH, format!("slow down: {requests} messages in {time:?}")));
+        }
+        let json = message.as_text().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let value = json.ok_or_else(|| (BROKEN, "a message has to be JSON".to_owned()))?;
+        match (person.name.is_empty(), value.get("name").is_some()) {
+            (true, true) => self.enter(hub, id, &value),
+            (true, false) => Err((BROKEN, "enter with a name first".to_owned())),
+            (false, true) => Err((BROKEN, "a name is chosen once".to_owned())),
+            (false, false) if value.get("join").is_some() => self.join(hub, id, &value),
+            (false, false) if value.get("leave").is_some() => self.leave(hub, id, &value),
+            (false, false) => self.say(hub, id, &value),
+        }
+    }
+
+    fn enter(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
+        let name = field(value, "name", NAME_CHARS_MAX)?.to_owned();
+        let token = field(value, "token", SECRET_CHARS_MAX)?.to_owned();
+        let namesake = self.people.iter().find(|(_, person)| person.name == name);
+        if let Some((other, person)) = namesake {
+            if person.token != token {
+                return Err((NAME_TAKEN, format!("the name {name} is taken")));
+            }
+            // The page is back before the server has noticed that it was gone.
+            close(hub, other, &(ELSEWHERE, "you are here from another window".to_owned()));
+            self.depart(hub, other);
+        }
+        tell(hub, id, &json!({ "entered": name }));
+        if let Some(person) = self.people.get_mut(id) {
+            (person.name, person.token) = (name, token);
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
+        let name = field(value, "join", NAME_CHARS_MAX)?;
+        let after = value.get("after").map_or(Some(0), Value::as_u64);
+        let after = after.ok_or_else(|| (BROKEN, "after has to be an id".to_owned()))?;
+        if !self.rooms.contains_key(name) {
+            self.make_room(hub, name)?;
+        }
+        let Some(person) = self.people.get_mut(id) else { return Ok(()) };
+        if !person.rooms.iter().any(|room| room == name) {
+            // Before the subscription: who comes need not be told so.
+            announce(hub, name, "came", person.name.as_str());
+            let joined = hub.subscribe(id, name);
+            joined.map_err(|error| (TOO_MUCH, error.to_string()))?;
+            person.rooms.push(name.to_owned());
+        }
+        let room = &self.rooms[name];
+        let mut here: Vec<_> = self
+            .people
+            .iter()
+            .filter(|(_, person)| person.rooms.iter().any(|room| room == name))
+            .map(|(_, person)| &person.name)
+            .collect();
+        here.sort();
+        // What is sent to a subscriber stands in line with what is published to it: no line falls
+        // between the history and the first live one, and none is in both.
+        let lines: Vec<_> = room.after(after).map(Line::to_json).collect();
+        let gap = room.has_gap(after);
+        tell(hub, id, &json!({ "room": name, "here": here, "lines": lines, "gap": gap }));
+        Ok(())
+    }
+
+    fn make_room(&mut self, hub: &Hub, name: &str) -> Result<(), Refusal> {
+        if self.rooms.len() >= ROOMS_MAX {
+            // One that everybody has left gives way.
+            let left = self.rooms.keys().find(|name| hub.subscribers(name) == 0).cloned();
+            let left = left.ok_or_else(|| (TOO_MUCH, "no further room".to_owned()))?;
+            self.rooms.remove(&left);
+        }
+        let now = self.next_id(hub.now());
+        self.rooms.insert(name.to_owned(), Room::new(now));
+        Ok(())
+    }
+
+    fn leave(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
+        let name = field(value, "leave", NAME_CHARS_MAX)?;
+        let Some(person) = self.people.get_mut(id) else { return Ok(()) };
+        person.rooms.retain(|room| room != name);
+        if hub.unsubscribe(id, name) {
+            announce(hub, name, "left", person.name.as_str());
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
+        let text = field(value, "say", TEXT_CHARS_MAX)?.to_owned();
+        let name = field(value, "room", NAME_CHARS_MAX)?;
+        let key = field(value, "key", SECRET_CHARS_MAX)?.to_owned();
+        let Some(person) = self.people.get(id) else { return Ok(()) };
+        if !person.rooms.iter().any(|room| room == name) {
+            return Err((BROKEN, "join a room before you speak in it".to_owned()));
+        }
+        let from = person.name.clone();
+        let next = self.next_id(hub.now());
+        let Some(room) = self.rooms.get_mut(name) else { return Ok(()) };
+        // A page that was cut off says again what it does not know to have arrived.
+        if room.has(&key) {
+            return Ok(());
+        }
+        let line = Line { id: next, from, text, key };
+        announce(hub, name, "line", line.to_json());
+        room.push(line);
+        Ok(())
+    }
+
+    fn depart(&mut self, hub: &mut Hub, id: ConnId) {
+        let Some(person) = self.people.remove(id) else { return };
+        for room in &person.rooms {
+            announce(hub, room, "left", person.name.as_str());
+        }
+    }
+}
+
+impl Handler for Chat {
+    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+        if !PAGE.answer(hub, id, request) && hub.accept(id, Accept::default()).is_ok() {
+            let (name, token) = (String::new(), String::new());
+            self.people.insert(id, Person { name, token, rooms: Vec::new(), pace: (0, hub.now()) });
+        }
+    }
+
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        if let Err(refusal) = self.handle(hub, id, message) {
+            close(hub, id, &refusal);
+        }
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
+        self.depart(hub, id);
+    }
+}
+
+/// A field that has to be text of one character at least, and of `max` at most.
+fn field<'a>(value: &'a Value, name: &str, max: usize) -> Result<&'a str, Refusal> {
+    let is_good = |text: &&str| {
+        let has_control = text.chars().any(|char| char.is_control() && char != '\n');
+        !text.trim().is_empty() && text.chars().count() <= max && !has_control
+    };
+    let text = value.get(name).and_then(Value::as_str).filter(is_good);
+    text.ok_or_else(|| (BROKEN, format!("{name} has to be text of 1 to {max} characters")))
+}
+
+fn tell(hub: &mut Hub, id: ConnId, value: &Value) {
+    // Whoever does not get it is gone, or is being closed for not reading.
+    let _ = hub.send(id, &value.to_string());
+}
+
+/// Tells everybody in a room.
+fn announce(hub: &mut Hub, room: &str, what: &str, value: impl Into<Value>) {
+    let message = json!({ "room": room, what: value.into() }).to_string();
+    if let Err(error) = hub.publish(room, &message) {
+        eprintln!("chat: {error}");
+    }
+}
+
+fn close(hub: &mut Hub, id: ConnId, (code, reason): &Refusal) {
+    hub.close(id, CloseCode::new(*code).unwrap_or(CloseCode::POLICY), reason);
+}
+
+fn main() -> ExitCode {
+    let mut config = Config::default();
+    config.message_bytes_max = 16 * 1024;
+    config.topics_per_connection_max = ROOMS_PER_PERSON_MAX;
+    PAGE.run(config, |hub| Chat::new(hub))
+}

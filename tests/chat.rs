@@ -1,0 +1,236 @@
+//! The chat of the examples, by clients that are no page: what it holds to, and whom it shows out.
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::collections::HashSet;
+
+use process::{Process, Stream, connect, read_text};
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+struct Client(WebSocket<Stream>);
+
+impl Client {
+    fn new(address: &str) -> Self {
+        Self(connect(address, "/chat"))
+    }
+
+    fn named(address: &str, name: &str) -> Self {
+        let mut client = Self::new(address);
+        client.sends(&json!({ "name": name, "token": format!("token of {name}") }));
+        assert_eq!(client.reads(), json!({ "entered": name }));
+        client
+    }
+
+    fn sends(&mut self, value: &Value) {
+        self.0.send(Message::text(value.to_string())).expect("it is sent");
+    }
+
+    fn reads(&mut self) -> Value {
+        serde_json::from_str(&read_text(&mut self.0)).expect("it is JSON")
+    }
+
+    fn joins(&mut self, room: &str, after: u64) -> Value {
+        self.sends(&json!({ "join": room, "after": after }));
+        loop {
+            let answer = self.reads();
+            if answer.get("here").is_some() {
+                return answer;
+            }
+        }
+    }
+
+    fn says(&mut self, room: &str, text: &str, key: &str) {
+        self.sends(&json!({ "say": text, "room": room, "key": key }));
+    }
+
+    /// The next line that is said, whoever comes and leaves meanwhile.
+    fn hears(&mut self) -> Value {
+        loop {
+            let message = self.reads();
+            if let Some(line) = message.get("line") {
+                return line.clone();
+            }
+        }
+    }
+
+    /// Why it is shown out.
+    fn is_refused(&mut self) -> (u16, String) {
+        loop {
+            if let Message::Close(frame) = self.0.read().expect("a Close frame comes") {
+                let frame = frame.expect("with a code");
+                return (frame.code.into(), frame.reason.as_str().to_owned());
+            }
+        }
+    }
+}
+
+fn texts(joined: &Value) -> Vec<&str> {
+    let lines = joined["lines"].as_array().expect("a list");
+    lines.iter().map(|line| line["text"].as_str().expect("text")).collect()
+}
+
+#[test]
+fn a_room_hears_its_own_and_who_comes_and_leaves() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    assert_eq!(ada.joins("lobby", 0)["here"], json!(["Ada"]));
+    let mut bob = Client::named(&address, "Bob");
+    assert_eq!(bob.joins("lobby", 0)["here"], json!(["Ada", "Bob"]));
+    assert_eq!(ada.reads(), json!({ "room": "lobby", "came": "Bob" }));
+    bob.joins("garden", 0);
+    bob.says("garden", "nobody else is here", "1");
+    bob.says("lobby", "hi", "2");
+    assert_eq!(ada.hears()["text"], "hi");
+    bob.sends(&json!({ "leave": "lobby" }));
+    assert_eq!(ada.reads(), json!({ "room": "lobby", "left": "Bob" }));
+    let mut eve = Client::named(&address, "Eve");
+    eve.joins("lobby", 0);
+    assert_eq!(ada.reads(), json!({ "room": "lobby", "came": "Eve" }));
+    drop(eve);
+    assert_eq!(ada.reads(), json!({ "room": "lobby", "left": "Eve" }));
+}
+
+#[test]
+fn whoever_comes_back_gets_what_was_said_meanwhile_and_is_not_heard_twice() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    ada.joins("lobby", 0);
+    ada.says("lobby", "one", "a");
+    let last = ada.hears()["id"].as_u64().expect("an id");
+    let mut bob = Client::named(&address, "Bob");
+    assert_eq!(texts(&bob.joins("lobby", 0)), ["one"]);
+    bob.says("lobby", "two", "b");
+    assert_eq!(bob.hears()["text"], "two");
+
+    // The same page, while the server still takes the old connection for alive.
+    let mut again = Client::named(&address, "Ada");
+    assert_eq!(ada.is_refused(), (4002, "you are here from another window".into()));
+    let joined = again.joins("lobby", last);
+    assert_eq!((texts(&joined), &joined["gap"]), (vec!["two"], &json!(false)));
+    again.says("lobby", "one", "a");
+    again.says("lobby", "three", "c");
+    assert_eq!(again.hears()["text"], "three");
+    assert_eq!(texts(&bob.joins("lobby", 0)), ["one", "two", "three"]);
+    // An id from before the server began: of what was said before, nothing is known.
+    assert_eq!(again.joins("lobby", 1)["gap"], json!(true));
+}
+
+#[test]
+fn a_history_is_bounded_and_what_is_forgotten_is_a_gap() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    ada.joins("lobby", 0);
+    let mut ids = Vec::new();
+    // 4,000 bytes each, of the 48 KiB that a room keeps: 12.
+    for n in 0..14 {
+        ada.says("lobby", &"é".repeat(2_000), &n.to_string());
+        ids.push(ada.hears()["id"].as_u64().expect("an id"));
+    }
+    assert!(ids.is_sorted() && ids.iter().collect::<HashSet<_>>().len() == 14, "{ids:?}");
+    let joined = ada.joins("lobby", 0);
+    assert_eq!((texts(&joined).len(), &joined["gap"]), (12, &json!(false)));
+    // The second is the last that is forgotten: who has it misses nothing.
+    assert_eq!(ada.joins("lobby", ids[1])["gap"], json!(false));
+    assert_eq!(ada.joins("lobby", ids[0])["gap"], json!(true));
+}
+
+#[test]
+fn whoever_breaks_the_rules_is_told_why_and_nobody_else_is_hurt() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    ada.joins("lobby", 0);
+    let enter = |name: &str| json!({ "name": name, "token": "t" }).to_string();
+    let long = "x".repeat(25);
+    for (message, code, reason) in [
+        ("nonsense".to_owned(), 4000, "a message has to be JSON"),
+        ("[".repeat(10_000), 4000, "a message has to be JSON"),
+        ("5".to_owned(), 4000, "enter with a name first"),
+        (json!({ "join": "lobby" }).to_string(), 4000, "enter with a name first"),
+        (enter(""), 4000, "name has to be text of 1 to 24 characters"),
+        (enter(&long), 4000, "name has to be text of 1 to 24 characters"),
+        (enter("a\u{7}"), 4000, "name has to be text of 1 to 24 characters"),
+        (json!({ "name": 5, "token": "t" }).to_string(), 4000, "name has to be text"),
+        (json!({ "name": "Bob" }).to_string(), 4000, "token has to be text of 1 to 40"),
+        (enter("Ada"), 4001, "the name Ada is taken"),
+        (" ".repeat(16 * 1024 + 1), 1009, ""),
+    ] {
+        let mut eve = Client::new(&address);
+        eve.0.send(Message::text(message)).expect("it is sent");
+        let refused = eve.is_refused();
+        assert!(refused.0 == code && refused.1.starts_with(reason), "{refused:?} is not {reason}");
+    }
+    for (name, wish, reason) in [
+        ("E1", json!({ "name": "Eve", "token": "t" }), "a name is chosen once"),
+        ("E2", json!({ "join": long }), "join has to be text"),
+        ("E3", json!({ "join": "lobby", "after": -1 }), "after has to be an id"),
+        ("E4", json!({ "say": "hi", "room": "lobby", "key": "k" }), "join a room before"),
+        ("E5", json!({ "say": "x".repeat(2_001), "room": "a", "key": "k" }), "say has to be"),
+        ("E6", json!({ "leave": [] }), "leave has to be text"),
+        ("E7", json!({}), "say has to be text"),
+    ] {
+        let mut eve = Client::named(&address, name);
+        eve.sends(&wish);
+        let (code, said) = eve.is_refused();
+        assert!(code == 4000 && said.starts_with(reason), "{said} is not {reason}");
+    }
+    let mut eve = Client::new(&address);
+    eve.0.send(Message::binary(vec![0xFF; 10])).expect("it is sent");
+    assert_eq!(eve.is_refused().0, 4000);
+    ada.says("lobby", "still here", "k");
+    assert_eq!(ada.hears()["text"], "still here");
+}
+
+#[test]
+fn limits_hold_at_the_limit_and_one_beyond() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, &"a".repeat(24));
+    for n in 0..16 {
+        ada.joins(&format!("room {n}"), 0);
+    }
+    ada.says("room 0", &"x".repeat(2_000), &"k".repeat(40));
+    assert_eq!(ada.hears()["text"].as_str().map(str::len), Some(2_000));
+    ada.sends(&json!({ "join": "one more" }));
+    let (code, reason) = ada.is_refused();
+    assert!(code == 4003 && reason.contains("topics_per_connection_max"), "{code} {reason}");
+
+    // One message was the name.
+    let mut bob = Client::named(&address, "Bob");
+    for _ in 0..59 {
+        bob.joins("lobby", 0);
+    }
+    bob.sends(&json!({ "join": "lobby" }));
+    assert_eq!(bob.is_refused(), (4003, "slow down: 60 messages in 10s".into()));
+}
+
+#[test]
+fn a_thousand_rooms_and_a_further_one_when_all_have_left_one() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    ada.joins("lobby", 0);
+    ada.says("lobby", "kept", "k");
+    ada.hears();
+    let mut crowd: Vec<_> = (0..999_usize.div_ceil(15))
+        .map(|n| Client::named(&address, &format!("squatter {n}")))
+        .collect();
+    for room in 0..999 {
+        crowd[room / 15].joins(&format!("room {room}"), 0);
+    }
+    crowd[0].joins("lobby", 0);
+    let mut bob = Client::named(&address, "Bob");
+    bob.sends(&json!({ "join": "a further room" }));
+    assert_eq!(bob.is_refused(), (4003, "no further room".into()));
+
+    drop(crowd.swap_remove(0));
+    while ada.reads() != json!({ "room": "lobby", "left": "squatter 0" }) {}
+    let mut bob = Client::named(&address, "Bobby");
+    bob.joins("a further room", 0);
+    assert_eq!(texts(&bob.joins("lobby", 0)), ["kept"]);
+}
