@@ -117,7 +117,7 @@ compiler_and_zlib() {
 
 # A thousand peers at once are a thousand descriptors, on either side.
 every_position() {
-    ulimit -n 65536 &&
+    ulimit -n 4096 &&
         FULL=1 cargo test --release --all-features --test kernel -- --nocapture
 }
 

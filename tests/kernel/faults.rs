@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::process::Process;
-use super::run::{Subject, Trace, is_full};
+use super::run::{Subject, Trace, is_full, scratch};
 use super::support::text;
 
 /// A call, an error, and how many connections it may cost.
@@ -18,14 +18,20 @@ struct Fault {
     call: &'static str,
     error: &'static str,
     lost_max: usize,
+    /// Over Unix-domain sockets, and not TCP.
+    unix: bool,
 }
 
 const fn fault(call: &'static str, error: &'static str, lost_max: usize) -> Fault {
-    Fault { call, error, lost_max }
+    Fault { call, error, lost_max, unix: false }
+}
+
+const fn unix(call: &'static str, error: &'static str, lost_max: usize) -> Fault {
+    Fault { unix: true, ..fault(call, error, lost_max) }
 }
 
 /// Out of resources, the server takes one connection and drops it, so that it is not left waiting.
-const FAULTS: [Fault; 35] = [
+const FAULTS: [Fault; 42] = [
     fault("accept4", "EMFILE", 1),
     fault("accept4", "ENFILE", 1),
     fault("accept4", "ENOMEM", 1),
@@ -48,6 +54,13 @@ const FAULTS: [Fault; 35] = [
     fault("sendto", "EHOSTUNREACH", 1),
     fault("sendto", "ENOMEM", 1),
     fault("sendto", "ENOBUFS", 1),
+    unix("sendto", "EINTR", 0),
+    unix("sendto", "EPIPE", 1),
+    unix("sendto", "ECONNRESET", 1),
+    unix("sendto", "ETIMEDOUT", 1),
+    unix("sendto", "EHOSTUNREACH", 1),
+    unix("sendto", "ENOMEM", 1),
+    unix("sendto", "ENOBUFS", 1),
     fault("epoll_wait", "EINTR", 0),
     fault("epoll_ctl", "ENOSPC", 1),
     fault("epoll_ctl", "ENOMEM", 1),
@@ -108,13 +121,15 @@ fn run(fault: Fault, position: usize, descriptors: usize) -> End {
     let tool =
         ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", &calls, "-e", &inject];
     let is_memory = ["mmap", "brk"].contains(&fault.call);
-    let mut subject = match Subject::try_start(&tool, &["127.0.0.1:0"]) {
+    let socket = format!("unix:{}", scratch("fault").display());
+    let listen = if fault.unix { &socket } else { "127.0.0.1:0" };
+    let mut subject = match Subject::try_start(&tool, &[listen]) {
         Ok(subject) => subject,
         Err(process) => return not_started(process, is_memory),
     };
     let lost = match serve(&mut subject, position + 2) {
         Ok(lost) => lost,
-        Err(problem) if is_memory => return out_of_memory(subject.process, &problem),
+        Err(problem) if is_memory => return out_of_memory(subject, &problem),
         Err(problem) => panic!("{problem}"),
     };
     assert!(lost <= fault.lost_max, "{lost} connections were lost");
@@ -138,9 +153,9 @@ fn not_started(mut process: Process, is_memory: bool) -> End {
     End::NotStarted
 }
 
-fn out_of_memory(mut process: Process, problem: &io::Error) -> End {
+fn out_of_memory(mut subject: Subject, problem: &io::Error) -> End {
     const SIGABRT: i32 = 6;
-    let status = process.child.wait().expect("it is ours");
+    let status = subject.process.child.wait().expect("it is ours");
     assert_eq!(status.signal(), Some(SIGABRT), "{status}: {problem}");
     End::OutOfMemory
 }
@@ -152,14 +167,14 @@ fn serve(subject: &mut Subject, lives: usize) -> io::Result<usize> {
     let mut witness = None;
     for at in 0..lives {
         if witness.is_none() {
-            witness = subject.opens("/t").ok();
+            witness = subject.opens_socket("/t").ok();
         }
         if witness.is_none() {
             lost += 1;
-            witness = Some(subject.opens("/t")?);
+            witness = Some(subject.opens_socket("/t")?);
         }
         let (said, handed) = (text(format!("life {at}")), text(format!("line {at}")));
-        let lived = subject.opens("/t").and_then(|mut client| {
+        let lived = subject.opens_socket("/t").and_then(|mut client| {
             client.sends(&said)?;
             client.expects(&said)?;
             // It subscribes, so that it hears what comes in by the mailbox too.
@@ -188,7 +203,7 @@ fn serve(subject: &mut Subject, lives: usize) -> io::Result<usize> {
     }
     let mut witness = match witness {
         Some(witness) => witness,
-        None => subject.opens("/t")?,
+        None => subject.opens_socket("/t")?,
     };
     let last = text("all are well");
     witness.sends(&last)?;

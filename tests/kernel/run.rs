@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub fn scratch(name: &str) -> PathBuf {
 pub struct Subject {
     pub process: Process,
     pub address: SocketAddr,
+    /// Its Unix-domain socket, if that is what it listens on; the file goes with it.
+    socket: Option<PathBuf>,
     /// How long its clients wait for anything.
     pub patience: Duration,
 }
@@ -65,10 +68,13 @@ impl Subject {
         let Some((_, address)) = first.trim_end().split_once("ws://") else {
             return Err(process);
         };
-        let address = address.trim_end_matches('/').parse();
-        // A path of a Unix-domain socket is the caller's to know.
-        let address = address.unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-        Ok(Self { process, address, patience: PATIENCE })
+        let address = address.trim_end_matches('/');
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, socket) = match address.starts_with('/') {
+            true => (nowhere, Some(PathBuf::from(address))),
+            false => (address.parse().expect("it prints its address"), None),
+        };
+        Ok(Self { process, address, socket, patience: PATIENCE })
     }
 
     pub fn pid(&self) -> u32 {
@@ -77,6 +83,20 @@ impl Subject {
 
     pub fn opens(&self, path: &str) -> io::Result<Client<TcpStream>> {
         Client::open(connect(self.address, self.patience)?, path)
+    }
+
+    /// The same over whatever it listens on.
+    pub fn opens_socket(&self, path: &str) -> io::Result<Client<Box<dyn Socket>>> {
+        let socket: Box<dyn Socket> = match &self.socket {
+            None => Box::new(connect(self.address, self.patience)?),
+            Some(file) => {
+                let stream = UnixStream::connect(file)?;
+                stream.set_read_timeout(Some(self.patience))?;
+                stream.set_write_timeout(Some(self.patience))?;
+                Box::new(stream)
+            }
+        };
+        Client::open(socket, path)
     }
 
     /// How many descriptors it has.
@@ -111,6 +131,21 @@ impl Subject {
         });
     }
 }
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        if let Some(file) = &self.socket {
+            // It is killed with the test, and cannot remove it.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+/// Either kind of stream.
+pub trait Socket: Read + Write {}
+
+impl Socket for TcpStream {}
+impl Socket for UnixStream {}
 
 /// A stream whose reads and writes end in an error rather than never.
 pub fn connect(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -98,24 +97,16 @@ fn the_shim_would_let_sigpipe_end_it() {
 #[test]
 fn a_write_to_a_unix_peer_that_is_gone_does_not_end_it_either() {
     let peers = times(100, 1000);
-    let path = scratch("socket");
+    let listen = format!("unix:{}", scratch("socket").display());
     let shim = shimmed("sigpipe");
-    let listen = format!("unix:{}", path.display());
     let mut subject = Subject::start(&shim.each_ref().map(String::as_str), &[&listen]);
-    let opens = || {
-        let stream = UnixStream::connect(&path).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        Client::open(stream, "/").expect("the server answers")
-    };
-    let mut monitor = opens();
+    let mut monitor = subject.opens_socket("/").expect("the server answers");
     for _ in 0..peers {
-        let mut peer = opens();
+        let mut peer = subject.opens_socket("/").expect("the server answers");
         peer.sends(&text("and gone")).expect("the kernel takes it");
     }
     monitor.is_alone();
     subject.is_alive();
-    // The subject is killed with the test, and cannot.
-    fs::remove_file(&path).expect("the socket is there");
 }
 
 /// A byte for each call, and EAGAIN at every 16th: the same bytes come back.
