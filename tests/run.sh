@@ -192,7 +192,7 @@ suite "autobahn" 900 tests/autobahn.sh core subset
 suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
 campaign "strictness: peers" 1800 tests/strictness.sh --peers
 campaign "autobahn: all" 3600 tests/autobahn.sh all
-campaign "autobahn: 64 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
+campaign "autobahn: 8 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
 campaign "autobahn: lossy wire" 3600 tests/kernel/autobahn.sh lossy rules
 campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position

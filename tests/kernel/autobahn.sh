@@ -2,7 +2,7 @@
 # The Autobahn testsuite against a server whose kernel or network is bad.
 #
 #   tests/kernel/autobahn.sh bytes SET...    reads and writes of one byte (shim.c)
-#   tests/kernel/autobahn.sh chunks SET...   reads and writes of 64 bytes
+#   tests/kernel/autobahn.sh chunks SET...   reads and writes of 8 bytes
 #   tests/kernel/autobahn.sh lossy SET...    a wire that loses 5 % of the packets each way; root
 #   tests/kernel/autobahn.sh narrow SET...   packets of 296 bytes, receive buffers of 4 KiB; root
 #
@@ -43,7 +43,7 @@ how=${1:-}
 (($# > 1)) && shift || how=
 case $how in
 bytes) limit 1 ;;
-chunks) limit 64 ;;
+chunks) limit 8 ;;
 lossy)
     lay_wire
     "${inside[@]}" nft -f - <<'RULES'
