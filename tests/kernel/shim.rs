@@ -20,12 +20,15 @@ fn library() -> &'static str {
     LIBRARY.get_or_init(|| {
         let test = std::env::current_exe().expect("the test knows its own file");
         let folder = test.parent().expect("it is in a folder");
-        let library: PathBuf = folder.join(format!("shim-{}.so", std::process::id()));
+        // Others may run the same test: whole files take each other's place.
+        let library: PathBuf = folder.join("shim.so");
+        let fresh = folder.join(format!("shim-{}.so", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/shim.c");
         let arguments = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o"];
-        let built = Command::new("cc").args(arguments).arg(&library).status();
+        let built = Command::new("cc").args(arguments).arg(&fresh).status();
         let built = built.unwrap_or_else(|problem| panic!("cc: {problem} (tests/run.sh has it)"));
         assert!(built.success(), "{built}");
+        fs::rename(fresh, &library).expect("it was built");
         library.to_str().expect("the path is text").to_owned()
     })
 }
