@@ -333,3 +333,37 @@ fn thousands_of_empty_messages_arrive() {
     let empty = |told: &Told| matches!(told, Told::Message(_, message) if message.is_empty());
     assert_eq!(sim.takes().iter().filter(|told| empty(told)).count(), 20_050);
 }
+
+/// What is set aside of many is bounded together, and who is closed for it ends like any other.
+#[test]
+fn what_is_set_aside_of_all_together_is_bounded() {
+    const MAX: usize = 20_000;
+    let mut sim = Sim::new(config(|limits| {
+        one_in_a_turn(limits);
+        limits.incomplete_bytes_max = MAX;
+    }));
+    let sent = flood(0..50, LONG);
+    assert!(sent.len() > MAX / 10 && sent.len() < MAX / 2, "{}", sent.len());
+    let flooders: Vec<_> = (0..20).map(|_| opens(&mut sim, OFFER, ALONE)).collect();
+    flooders.iter().for_each(|(_, wire)| wire.sends_bytes(&sent));
+    let (mut closed, mut messages) = (0, 0);
+    while closed + messages / 50 < 20 {
+        sim.turn();
+        for told in sim.takes() {
+            closed += usize::from(matches!(told, Told::Closed(_, 1013)));
+            messages += usize::from(matches!(told, Told::Message(..)));
+        }
+        assert!(sim.server.net().calls.waits < 2000, "{closed} are closed, {messages} came");
+    }
+    assert_eq!(sim.hub().counters().closed_incomplete as usize, closed);
+    assert!(closed >= 20 - MAX / (sent.len() - 100), "{closed} are closed");
+    sim.rests();
+    // What comes of those who are closed is read, and discarded, until they end.
+    for (id, wire) in &flooders {
+        wire.sends_bytes([0; 1000]);
+        wire.finishes();
+        sim.rests();
+        assert!(!sim.hub().is_open(*id) && wire.is_dropped());
+    }
+    assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+}
