@@ -66,6 +66,32 @@ fn a_bomb_takes_no_more_than_the_limit() {
     }
 }
 
+/// Six hundred peers with 50 KB each of what inflates to much: what waits for its turn is bounded in
+/// the whole process.
+#[test]
+fn what_waits_to_be_inflated_takes_no_more_than_the_limit() {
+    const MAX: usize = 4 << 20;
+    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = MAX));
+    let message = frame(0xC2, deflate(&[0; 64 * 1024])).masked([1, 2, 3, 4]);
+    let flood = message.repeat(50_000 / message.len());
+    let (peers, mut turns) = (600, 0);
+    let wires: Vec<_> = (0..peers).map(|_| opens(&mut sim).1).collect();
+    wires.iter().for_each(|wire| wire.sends_bytes(&flood));
+    let info = measure(|| {
+        while turns < 700 {
+            sim.turn();
+            sim.takes();
+            turns += 1;
+        }
+    });
+    let shed = sim.hub().counters().closed_incomplete as usize;
+    assert!(shed > peers - 150, "{shed} are closed");
+    // And 4 MiB of buffers that are kept to be used again.
+    let most = MAX + (4 << 20);
+    assert!(most < peers * flood.len() * 2 / 3);
+    assert!(info.bytes_max as usize <= most, "{info:?}");
+}
+
 /// Nine thousand messages of nothing, in one read.
 #[test]
 fn a_message_takes_no_more_than_it_says() {

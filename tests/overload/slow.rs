@@ -12,6 +12,9 @@ fn message(at: usize) -> Vec<u8> {
     (at as u32).to_be_bytes().repeat(256)
 }
 
+/// In a campaign: with both ends of each, as many as 20,000 descriptors allow.
+const SLOW_PEERS: usize = 9_700;
+
 /// Their kernel takes this, and then nothing.
 const SLOW: Option<usize> = Some(4096);
 
@@ -89,7 +92,7 @@ impl Room {
 
 /// Has `slow` peers that never read subscribe, and publishes. Gives the room, and who is slow.
 fn flooded(limits: Config, messages: usize) -> (Room, Vec<(ConnId, Dot)>) {
-    let (readers, slow) = scale((10, 300), (100, 10_000));
+    let (readers, slow) = scale((10, 300), (100, SLOW_PEERS));
     let most = limits.send_queues_bytes_max.min(slow * limits.send_queue_bytes_max);
     let mut room = Room::new(limits, readers, slow);
     (0..messages / 4).for_each(|_| room.publishes(&mut |_, _| ()));
@@ -189,7 +192,7 @@ fn all_is_accounted_for(mut room: Room, slow: Vec<(ConnId, Dot)>, last: fn(usize
 /// default limits, in a campaign.
 #[test]
 fn all_that_waits_in_the_process_is_bounded_whoever_it_is_for() {
-    let (readers, slow) = scale((10, 300), (100, 10_000));
+    let (readers, slow) = scale((10, 300), (100, SLOW_PEERS));
     let limits = config(|limits| {
         limits.close_timeout = Duration::from_secs(1);
         limits.send_queues_bytes_max = scale(8 << 20, limits.send_queues_bytes_max);
@@ -209,8 +212,8 @@ fn all_that_waits_in_the_process_is_bounded_whoever_it_is_for() {
         messages += 1;
     }
     let heap = (room.crowd.heap_max - before) as usize;
-    // Buffers grow by doubling, and a quarter of what is in them may have been sent.
-    assert!(heap <= most / 2 * 5 + SPARES + slow * 1024, "{heap} bytes beyond {most}");
+    // Buffers grow by doubling, and not all are full.
+    assert!(heap <= most / 2 * 3 + SPARES + slow * 1024, "{heap} bytes beyond {most}");
     assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
     println!(
         "figure {slow} peers that do not read, {messages} messages of 4 KiB for each: {} MiB queued at \
@@ -262,7 +265,7 @@ fn what_has_been_sent_of_a_queue_that_never_runs_empty_is_given_back() {
 fn logs_that_one_peer_each_holds_are_bounded_together() {
     const LOG: usize = 64 * 1024;
     let peers = scale(300, 2_000);
-    let limits = config(|limits| limits.send_queues_bytes_max = scale(4 << 20, 64 << 20));
+    let limits = config(|limits| limits.send_queues_bytes_max = scale(4 << 20, 32 << 20));
     let most = limits.send_queues_bytes_max;
     assert!(most < peers * LOG);
     let mut room = Room::new(limits, 10, peers);
