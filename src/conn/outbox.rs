@@ -27,7 +27,7 @@ const REST_BYTES: usize = 4 * 1024;
 pub(crate) struct Outbox {
     pub(super) segments: VecDeque<Segment>,
     /// What comes behind them: most of the time, all that there is.
-    tail: Own,
+    pub(super) tail: Own,
     /// Invariant: the sum of the lengths of the tail and the segments, but for the pending ones.
     pub(super) bytes: usize,
     /// How many segments are pending.

@@ -159,7 +159,7 @@ impl Outbox {
 
     /// Copies what is short of a log that is long, and gives back room that is not used.
     pub(crate) fn unpin(&mut self, commons: &mut Commons) {
-        self.settle();
+        self.tail.compact();
         for segment in &mut self.segments {
             segment.unpin(commons);
         }

@@ -132,14 +132,9 @@ impl Segment {
         }
     }
 
-    /// Copies a short end of a long log, which would keep all of it in memory; and gives back what a
-    /// buffer keeps of what was sent or dropped.
+    /// Copies a short end of a long log, which would keep all of it in memory.
     pub(super) fn unpin(&mut self, commons: &mut Commons) {
-        let (log, start, end) = match self {
-            Segment::Shared { log, start, end } => (log, start, end),
-            Segment::Own(own) => return own.compact(),
-            Segment::Pending { .. } => return,
-        };
+        let Segment::Shared { log, start, end } = self else { return };
         if (*end - *start) * 2 > log.frames.len() {
             return;
         }
