@@ -213,8 +213,8 @@ fn all_that_waits_in_the_process_is_bounded_whoever_it_is_for() {
         messages += 1;
     }
     let heap = (room.crowd.heap_max - before) as usize;
-    // Buffers grow by doubling, and not all are full.
-    assert!(heap <= most / 2 * 3 + SPARES + slow * 1024, "{heap} bytes beyond {most}");
+    // Buffers grow by doubling, and a quarter of what is in them may have been sent.
+    assert!(heap <= most / 2 * 5 + SPARES + slow * 1024, "{heap} bytes beyond {most}");
     assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
     println!(
         "figure {slow} peers that do not read, {messages} messages of 4 KiB for each: {} MiB queued at \
