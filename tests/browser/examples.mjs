@@ -56,10 +56,9 @@ class Story {
     const page = await (await this.browser.createBrowserContext()).newPage({ type: "window" });
     page.setDefaultTimeout(WAIT_MS);
     await page.setViewport({ width: 1280, height: 800 });
-    page.on("console", (message) => {
-      if (message.type() === "error" && !OUTAGE.test(message.text())) this.errors.push(message.text());
-    });
-    page.on("pageerror", (error) => this.errors.push(error.message));
+    const note = (error) => { if (!OUTAGE.test(error)) this.errors.push(error); };
+    page.on("console", (message) => { if (message.type() === "error") note(message.text()); });
+    page.on("pageerror", (error) => note(error.message));
     // The page's sockets, so that a check can speak for a page that went wrong; and timers that
     // can be kept from bringing a connection back.
     await page.evaluateOnNewDocument(() => {

@@ -1,0 +1,163 @@
+//! What of Yjs's wire format (lib0, version 1) is let in: insertions of plain text, and deletions.
+//!
+//! yrs trusts those whom it talks to: four bytes that announce millions of clients have it allocate
+//! hundreds of megabytes, and an update that overlaps with what is there, or contradicts itself, may
+//! make it panic, or worse. What passes here begins where the document ends, refers to nothing that
+//! is not there, and has nothing in it but text.
+
+use std::collections::HashMap;
+
+use yrs::{
+    ReadTxn, StateVector,
+    block::ClientID,
+    encoding::read::{Cursor, Error as Cut, Read},
+};
+
+/// The name of the one text in the document.
+pub const TEXT: &str = "text";
+/// Of one client: so many characters, deleted ones too.
+const CLOCK_MAX: u32 = 1 << 24;
+/// Clients are numbers that JavaScript can hold.
+const CLIENT_MAX: u64 = (1 << 53) - 1;
+
+/// Why an update is not applied.
+#[derive(Debug, PartialEq)]
+pub enum Refusal {
+    /// It does not begin where the document ends: whoever sent it is to hear what is there.
+    OutOfStep,
+    /// It never was an update of a text.
+    Malformed(&'static str),
+}
+
+use Refusal::{Malformed, OutOfStep};
+
+impl From<Cut> for Refusal {
+    fn from(_: Cut) -> Self {
+        Malformed("an update is cut off or malformed")
+    }
+}
+
+/// The state vector in a message. yrs would make room for as many clients as it announces.
+pub fn state_vector(bytes: &[u8]) -> Result<StateVector, Refusal> {
+    let mut wire = Cursor::new(bytes);
+    let mut vector = StateVector::default();
+    for _ in 0..wire.read_var::<u32>()? {
+        let (client, clock) = read_id(&mut wire)?;
+        vector.set_max(ClientID::new(client), clock);
+    }
+    if wire.has_content() { Err(Malformed("a state vector is too long")) } else { Ok(vector) }
+}
+
+/// Checks an update against the document, and gives how many bytes of it are insertions.
+pub fn check(bytes: &[u8], document: &impl ReadTxn) -> Result<usize, Refusal> {
+    let known = document.state_vector();
+    let known = |client| known.get(&ClientID::new(client));
+    let mut wire = Cursor::new(bytes);
+    let mut ends = HashMap::new();
+    let mut needed = Vec::new();
+
+    let clients: u32 = wire.read_var()?;
+    let mut last = None;
+    for _ in 0..clients {
+        let items: u32 = wire.read_var()?;
+        let (client, mut clock) = read_id(&mut wire)?;
+        descends(&mut last, client)?;
+        if clock != known(client) {
+            return Err(OutOfStep);
+        }
+        for _ in 0..items {
+            let (len, neighbours) = read_item(&mut wire)?;
+            if neighbours.iter().flatten().any(|id| id.0 == client && id.1 >= clock) {
+                return Err(Malformed("an insertion is beside itself"));
+            }
+            needed.extend(neighbours.into_iter().flatten());
+            clock = advance(clock, len)?;
+        }
+        ends.insert(client, clock);
+    }
+    let inserted = if clients == 0 { 0 } else { wire.next };
+
+    let mut last = None;
+    for _ in 0..wire.read_var::<u32>()? {
+        let client = read_client(&mut wire)?;
+        descends(&mut last, client)?;
+        for _ in 0..wire.read_var::<u32>()? {
+            let (clock, len) = (wire.read_var()?, wire.read_var()?);
+            needed.push((client, advance(clock, len)? - 1));
+        }
+    }
+    let there = |(client, clock)| clock < *ends.get(&client).unwrap_or(&known(client));
+    if wire.has_content() {
+        Err(Malformed("an update is too long"))
+    } else if !needed.into_iter().all(there) {
+        Err(Malformed("an update refers to what is not there"))
+    } else {
+        Ok(inserted)
+    }
+}
+
+type Id = (u64, u32);
+
+fn read_client(wire: &mut Cursor<'_>) -> Result<u64, Refusal> {
+    match wire.read_var()? {
+        client @ 0..=CLIENT_MAX => Ok(client),
+        _ => Err(Malformed("a client's number is too large")),
+    }
+}
+
+fn read_id(wire: &mut Cursor<'_>) -> Result<Id, Refusal> {
+    Ok((read_client(wire)?, wire.read_var()?))
+}
+
+/// An insertion: its length, and between which it is.
+fn read_item(wire: &mut Cursor<'_>) -> Result<(u32, [Option<Id>; 2]), Refusal> {
+    const GONE: u8 = 0;
+    const DELETED: u8 = 1;
+    const STRING: u8 = 4;
+    const LEFT: u8 = 0x80;
+    const RIGHT: u8 = 0x40;
+
+    let info = wire.read_u8()?;
+    if info == GONE {
+        return Ok((wire.read_var()?, [None, None]));
+    }
+    let mut neighbours = [None, None];
+    for (flag, neighbour) in [LEFT, RIGHT].into_iter().zip(&mut neighbours) {
+        if info & flag != 0 {
+            *neighbour = Some(read_id(wire)?);
+        }
+    }
+    let named = neighbours == [None, None];
+    if named && (wire.read_var::<u32>()? != 1 || wire.read_buf()? != TEXT.as_bytes()) {
+        return Err(Malformed("an update is not of the text"));
+    }
+    let len = match info & !(LEFT | RIGHT) {
+        DELETED => wire.read_var()?,
+        STRING => {
+            let text = str::from_utf8(wire.read_buf()?);
+            let text = text.map_err(|_| Malformed("a text is not UTF-8"))?;
+            // Pages would not show these, or not as they are: a text area has but one end of a line.
+            if text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+                return Err(Malformed("a text has control characters"));
+            }
+            text.chars().map(|c| c.len_utf16() as u32).sum()
+        }
+        _ => return Err(Malformed("an update inserts what is no text")),
+    };
+    Ok((len, neighbours))
+}
+
+/// Clients come in order, each once.
+fn descends(last: &mut Option<u64>, client: u64) -> Result<(), Refusal> {
+    match last.replace(client) {
+        Some(last) if last <= client => Err(Malformed("clients are not in order")),
+        _ => Ok(()),
+    }
+}
+
+fn advance(clock: u32, len: u32) -> Result<u32, Refusal> {
+    match clock.checked_add(len) {
+        Some(end @ ..=CLOCK_MAX) if len > 0 => Ok(end),
+        _ => Err(Malformed("a length is 0 or too large")),
+    }
+}
