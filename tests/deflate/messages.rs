@@ -65,6 +65,26 @@ fn the_examples_of_the_rfc_over_a_socket() {
     server.sees(&peer, hello());
 }
 
+/// The process ended with a panic in the compressor, after 64 KiB of what compression makes no
+/// shorter.
+#[test]
+fn what_does_not_get_shorter_wore_the_compressor_out() {
+    let server = TestServer::echo();
+    let mut peer = server.connects();
+    peer.sends_bytes(offering(OFFER));
+    peer.expects_upgrade();
+    let mut dice = Dice(1);
+    for len in 64..1064 {
+        let message = noise(&mut dice, len);
+        peer.sends(binary(&message));
+        peer.expects(binary(&message));
+    }
+    // And it still compresses.
+    let message = b"The score is one to nil. ".repeat(40);
+    peer.sends(binary(&message));
+    assert_eq!(peer.reads().first, 0xC2);
+}
+
 #[test]
 fn compressed_both_ways() {
     let server = TestServer::echo();

@@ -59,7 +59,24 @@ impl Deflater {
             && out.len() - start < payload.len() + TAIL.len()
             && out.ends_with(&TAIL);
         out.truncate(if fits { out.len() - TAIL.len() } else { start });
+        if !fits {
+            discard_rest(deflate);
+        }
         fits
+    }
+}
+
+/// Takes what did not fit out of the compressor. `reset` (zlib-rs 0.6) forgets how much of it is
+/// left, and not where it begins: its buffer would get smaller each time, and then it panics.
+fn discard_rest(deflate: &mut Compress) {
+    let mut discarded = [0; 512];
+    loop {
+        let before = deflate.total_out();
+        // An error is that there is nothing to do.
+        let _ = deflate.compress(&[], &mut discarded, FlushCompress::None);
+        if deflate.total_out() == before {
+            break;
+        }
     }
 }
 
