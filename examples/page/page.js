@@ -68,8 +68,10 @@ export function connect(path, on = {}) {
   }
 
   function send(data) {
-    if (link.state === "open") socket.send(data);
-    return link.state === "open";
+    // While it is closing nothing is sent, and the state does not say so yet.
+    const open = link.state === "open" && socket.readyState === WebSocket.OPEN;
+    if (open) socket.send(data);
+    return open;
   }
 
   /** Forgets the present socket: nothing of it is heard any more. */
