@@ -112,6 +112,8 @@ pub(super) struct Topic {
     deflating: u32,
     /// Its messages may be sent compressed.
     may_deflate: bool,
+    /// The log at hand may, too: nothing was published while its messages might not.
+    log_may_deflate: bool,
     /// The number of the log's first frame.
     base: u64,
     log: TurnLog,
@@ -190,7 +192,9 @@ impl Topics {
             self.plain.insert(name.into());
         }
         if let Some(topic) = self.find(name) {
-            self.topics[topic as usize].may_deflate = may_deflate;
+            let entry = &mut self.topics[topic as usize];
+            entry.log_may_deflate &= entry.may_deflate || entry.log.is_empty();
+            entry.may_deflate = may_deflate;
         }
     }
 
@@ -225,6 +229,7 @@ impl Topics {
             subscribers: Vec::new(),
             deflating: 0,
             may_deflate,
+            log_may_deflate: true,
             base: 0,
             log: TurnLog::default(),
         }) as u32;
@@ -333,7 +338,7 @@ impl Topics {
     pub(super) fn seal(&mut self, commons: &mut Commons) {
         for &topic in &self.dirty {
             let entry = &mut self.topics[topic as usize];
-            let deflate = entry.may_deflate && entry.deflating > 0;
+            let deflate = entry.may_deflate && entry.log_may_deflate && entry.deflating > 0;
             entry.log.seal(entry.serial, entry.overflow, deflate, commons);
         }
     }
@@ -408,6 +413,7 @@ impl Topics {
             let entry = &mut self.topics[topic as usize];
             entry.base = entry.next_number();
             entry.log.clear(commons);
+            entry.log_may_deflate = true;
             if entry.subscribers.is_empty() {
                 self.remove(topic);
             }

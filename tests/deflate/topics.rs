@@ -151,6 +151,21 @@ fn a_secret_is_not_compressed_where_that_is_forbidden() {
     assert_eq!(inflated(&wire.reads()[0]), text(WORDS));
 }
 
+#[test]
+fn a_secret_stays_one_if_compressing_is_allowed_again_within_the_turn() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    sim.hub().subscribe(id, "t").unwrap();
+    sim.hub().set_topic_deflate("t", false);
+    sim.hub().publish("t", WORDS).unwrap();
+    sim.hub().set_topic_deflate("t", true);
+    sim.rests();
+    assert_eq!(wire.reads(), [text(WORDS)]);
+    sim.hub().publish("t", WORDS).unwrap();
+    sim.rests();
+    assert_eq!(inflated(&wire.reads()[0]), text(WORDS));
+}
+
 /// Peers that do not read keep logs alive: those that are compressed count like the others.
 #[test]
 fn compressed_logs_count_among_what_waits() {
