@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use net::{Sim, Told, Wire, frames};
 use pushloop::{CloseCode, Config, ConnId, Overflow, Response};
-use support::{Frame, get, ping, text};
+use support::{Frame, get, ping, pong, text};
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
     let mut config = Config::default();
@@ -222,4 +222,27 @@ fn what_gave_way_within_its_turn_was_not_counted_as_a_delivery() {
     let counters = sim.hub().counters();
     assert_eq!(arrived, [text("8")]);
     assert_eq!((counters.deliveries, counters.messages_conflated), (9, 8));
+}
+
+/// A wait tells of so many connections and no more.
+#[test]
+fn a_process_that_stood_still_dropped_those_whose_answers_it_had_not_read() {
+    let limits = |config: &mut Config| {
+        config.ping_interval = Some(Duration::from_secs(25));
+        config.pong_timeout = Duration::from_secs(100);
+    };
+    let mut sim = sim(limits);
+    let peers: Vec<_> = (0..20).map(|_| sim.opens()).collect();
+    (0..60).for_each(|_| sim.turn_within(Some(Duration::from_secs(1))));
+    for (_, wire) in &peers {
+        assert_eq!(wire.reads(), [ping("")]);
+        wire.sends(pong(""));
+    }
+    sim.server.net().told_max = 1;
+    sim.server.net().passes(Duration::from_secs(3600));
+    (0..peers.len()).for_each(|_| sim.turn());
+    assert_eq!((sim.takes(), sim.hub().connections()), (vec![], peers.len()));
+    // Whoever says nothing more is found out all the same.
+    (0..200).for_each(|_| sim.turn_within(Some(Duration::from_secs(1))));
+    assert_eq!((sim.takes().len(), sim.hub().connections()), (peers.len(), 0));
 }

@@ -9,6 +9,10 @@ use crate::{
 };
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
+/// A turn that comes later than this after it was meant to finds a process that stood still, or was
+/// kept busy. For the connections' deadlines it counts as so much and no more: what their peers have
+/// sent meanwhile is still to be read.
+const LATE: Duration = Duration::from_secs(1);
 
 impl Hub {
     /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
@@ -71,9 +75,14 @@ impl Hub {
         self.slots.iter().map(id).collect()
     }
 
-    pub(crate) fn set_now(&mut self, now: Instant) {
+    /// It is `now`, and the loop meant to sleep for `planned` at the most.
+    pub(crate) fn set_now(&mut self, now: Instant, planned: Option<Duration>) {
         // The clock of a `Net` may stand still, and no time goes back.
         if now > self.now {
+            let passed = now - self.now;
+            if planned.is_some_and(|planned| passed > planned.saturating_add(LATE)) {
+                self.epoch += passed - LATE;
+            }
             self.now = now;
             if now >= self.tick_ends {
                 self.count_ticks();

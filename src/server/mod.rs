@@ -155,7 +155,7 @@ impl<N: Net> Server<N> {
         };
         self.ready.clear();
         self.net.wait(&mut self.ready, timeout)?;
-        self.hub.set_now(self.net.now());
+        self.hub.set_now(self.net.now(), timeout);
         for ready in &self.ready {
             match *ready {
                 Ready::Connection { id, readable, writable, read_closed } => {

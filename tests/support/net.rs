@@ -38,6 +38,8 @@ pub struct MemNet {
     pub slept: Duration,
     /// Told in the next wait, whatever happened.
     pub strays: Vec<Ready>,
+    /// How much one wait tells.
+    pub told_max: usize,
     /// What the next accepts fail with.
     pub accept_errors: VecDeque<ErrorKind>,
     /// There is no descriptor for a further connection.
@@ -182,11 +184,17 @@ impl MemNet {
             calls: Calls::default(),
             slept: Duration::ZERO,
             strays: Vec::new(),
+            told_max: usize::MAX,
             accept_errors: VecDeque::new(),
             exhausted: false,
             has_reserve: true,
             out_of_watches: false,
         }
+    }
+
+    /// Time passes while the loop does not wait.
+    pub fn passes(&mut self, time: Duration) {
+        self.now += time;
     }
 
     /// A new connection for the server to accept; its kernel holds as much as comes.
@@ -227,6 +235,9 @@ impl Net for MemNet {
         ready.append(&mut self.strays);
         self.wires.retain(|wire| !wire.is_dropped());
         for wire in &self.wires {
+            if ready.len() >= self.told_max {
+                break;
+            }
             let mut state = wire.state();
             let readable = mem::take(&mut state.readable_edge);
             let writable = mem::take(&mut state.writable_edge);
