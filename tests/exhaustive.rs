@@ -15,7 +15,7 @@ use support::{Frame, binary, burst, close, continuation, frame, ping, pong, text
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 const fn limits(deflate: bool) -> Limits {
-    Limits { message_bytes: 65_536, message_frames: 1024, deflate }
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate, takeover: false }
 }
 
 fn opens(drive: &mut Drive, deflate: bool) {

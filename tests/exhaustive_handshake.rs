@@ -124,8 +124,8 @@ fn no_byte_behind_the_request_is_lost() {
         burst(&[text("first"), ping("second"), binary(vec![3; 300]), text("\u{20ac}".repeat(200))]);
     let head = request(&[]);
     let stream = [head.as_bytes(), &frames].concat();
-    let limits =
-        Limits { message_bytes: 65_536, message_frames: 1024, deflate: TAKEOVER.is_some() };
+    let deflate = TAKEOVER.is_some();
+    let limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate, takeover: false };
     let (heard, end) = hear(&frames, limits);
     assert_eq!((heard.len(), &end), (4, &End::Open));
     let mut drive = Drive::new(|_| ());

@@ -55,7 +55,8 @@ fn every_length(first: u8, limits: Limits) {
     println!("X-LEN: {cases} lengths behind {first:02X}, {limits:?}");
 }
 
-const DEFAULT: Limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate: false };
+const DEFAULT: Limits =
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, takeover: false };
 
 #[test]
 #[ignore = "exhaustive: run in release mode"]

@@ -10,10 +10,11 @@ use pushloop::{ConnId, Hub, Message};
 use support::{Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-const DEFAULT: Limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate: false };
+const DEFAULT: Limits =
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, takeover: false };
 const DEFLATE: Limits = Limits { deflate: true, ..DEFAULT };
 /// Limits that 20 bytes can pass.
-const TIGHT: Limits = Limits { message_bytes: 5, message_frames: 2, deflate: false };
+const TIGHT: Limits = Limits { message_bytes: 5, message_frames: 2, ..DEFAULT };
 const SCRIPT_BYTES: usize = 20;
 
 /// A frame whose length is written in another form, or is only claimed.

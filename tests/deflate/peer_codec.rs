@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::dice::Dice;
+use super::Dice;
 
 /// RFC 7692 §7.2.1: what a flush ends with, and a sender leaves out.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

@@ -31,8 +31,10 @@ pub enum End {
 pub struct Limits {
     pub message_bytes: u64,
     pub message_frames: u32,
-    /// permessage-deflate is spoken, and every message is compressed on its own.
+    /// permessage-deflate is spoken.
     pub deflate: bool,
+    /// Compressed messages may refer back to earlier ones (RFC 7692 §7.2.3.2).
+    pub takeover: bool,
 }
 
 impl Limits {
@@ -51,6 +53,8 @@ pub fn hear(bytes: &[u8], limits: Limits) -> (Vec<Heard>, End) {
     // The message that is open, its payload so far and how many frames it has.
     let (mut open, mut message, mut frames) = (None, Vec::new(), 0);
     let mut is_text = false;
+    // What a compressed message may refer back to.
+    let mut history = Vec::new();
     let mut rest = bytes;
     loop {
         let [first, second, after @ ..] = rest else { return (heard, End::Open) };
@@ -105,10 +109,15 @@ pub fn hear(bytes: &[u8], limits: Limits) -> (Vec<Heard>, End) {
             _ => {
                 if open == Some(Open::Compressed) {
                     let max = usize::try_from(limits.message_bytes).unwrap_or(usize::MAX);
-                    message = match inflate::message(&message, &[], max, limits.message_frames) {
+                    message = match inflate::message(&message, &history, max, limits.message_frames)
+                    {
                         Ok((message, _)) => message,
                         Err(code) => return (heard, End::Fail(code)),
                     };
+                    if limits.takeover {
+                        history.extend_from_slice(&message);
+                        history.drain(..history.len().saturating_sub(1 << 15));
+                    }
                 }
                 // §8.1: a message that ends inside a character is not UTF-8.
                 if is_text && std::str::from_utf8(&message).is_err() {

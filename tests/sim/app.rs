@@ -1,13 +1,15 @@
 //! The application of a simulated world: what it does, whenever it can, and what must come of it.
 
 use std::mem;
+use std::rc::Rc;
 use std::time::Duration;
 
 use pushloop::{
-    Accept, CloseCode, ConnId, Event, HandleError, Message, Overflow, PublishError, Reason,
-    Response, SendError, SubscribeError,
+    Accept, CloseCode, ConnId, Event, HandleError, Message, Overflow, ProtocolError, PublishError,
+    Reason, Response, SendError, SubscribeError,
 };
 
+use super::deflate::{send_uncompressed, set_topic_deflate};
 use super::marks::Mark;
 use super::oracle::stream::Heard;
 use super::peer::{PAGE, Said};
@@ -28,22 +30,49 @@ impl World {
         let topic = self.choice.below(TOPICS);
         let kind = self.choice.below(40);
         self.notes(|| format!("act {kind} on peer {at}, topic {topic}"));
+        if self.in_callback {
+            self.marks.hit(match kind {
+                0..10 => Mark::SubscribedInCallback,
+                10..13 => Mark::UnsubscribedInCallback,
+                13..29 => Mark::PublishedInCallback,
+                29..38 => Mark::SentInCallback,
+                _ => Mark::ClosedInCallback,
+            });
+        }
         match kind {
             0..10 => self.subscribes(at, id, topic),
             10..13 => self.unsubscribes(at, id, topic),
             13..24 => self.publishes(topic),
             24..29 => self.publishes_except(at, id, topic),
-            29..37 => self.sends(at, id),
+            29..37 => {
+                // Messages in a row to one peer, which may refer back to each other.
+                self.sends(at, id);
+                while self.choice.chance(40) {
+                    self.sends(at, id);
+                }
+            }
+            37 if self.choice.chance(50) => {
+                self.marks.hit(Mark::TopicSwitched);
+                let may_deflate = self.choice.chance(60);
+                if may_deflate {
+                    self.plain.remove(&topic);
+                } else {
+                    self.plain.insert(topic);
+                }
+                set_topic_deflate(self.server.hub(), &topic_name(topic), may_deflate);
+            }
             37 => {
                 let soon = self.server.hub().now() + Duration::from_millis(3);
                 self.server.hub().set_timer(soon, at as u64);
             }
-            _ => {
-                self.members[at].closed_by_us = true;
-                self.server.hub().close(id, CloseCode::NORMAL, "go");
-                self.notices(at);
-            }
+            _ => self.closes(at, id),
         }
+    }
+
+    fn closes(&mut self, at: usize, id: ConnId) {
+        self.members[at].closed_by_us = true;
+        self.server.hub().close(id, CloseCode::NORMAL, "go");
+        self.notices(at);
     }
 
     fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
@@ -102,12 +131,20 @@ impl World {
 
     /// Every subscriber must get it, but for one. Gives their number.
     fn is_due(&mut self, said: Said, except: Option<usize>) -> usize {
+        if !said.by_handle && said.topic.is_some_and(|topic| self.plain.contains(&topic)) {
+            self.secrets.insert(said);
+        }
         let mut reached = 0;
+        let mut deflated = 0;
         for (at, member) in self.members.iter_mut().enumerate() {
             if Some(at) != except && said.topic.is_some_and(|it| member.topics.contains(&it)) {
                 member.due.push(Due { said, must: true });
                 reached += 1;
+                deflated += usize::from(self.peers[at].codec.is_some());
             }
+        }
+        if deflated > 0 && deflated < reached {
+            self.marks.hit(Mark::MixedTopic);
         }
         reached
     }
@@ -117,7 +154,14 @@ impl World {
         let hub = self.server.hub();
         let waits = hub.queued_bytes(id) + payload.len() + 4;
         let max = hub.config().send_queue_bytes_max;
-        match hub.send(id, &payload) {
+        let done = if self.choice.chance(10) {
+            self.marks.hit(Mark::SentUncompressed);
+            self.secrets.insert(said);
+            send_uncompressed(hub, id, &payload)
+        } else {
+            hub.send(id, &payload)
+        };
+        match done {
             Ok(()) => {
                 assert!(self.members[at].is_open && waits <= max + 4, "{waits} bytes");
                 self.members[at].due.push(Due { said, must: true });
@@ -137,44 +181,72 @@ impl World {
         }
     }
 
-    /// A handle asks for something.
+    /// A handle asks for something: now, or from another thread in the middle of the next turn.
     pub fn commands(&mut self) {
         let Some(at) = self.any() else { return };
         let topic = self.choice.below(TOPICS);
         let kind = self.choice.below(20);
         self.notes(|| format!("command {kind} on peer {at}, topic {topic}"));
-        let done = match kind {
-            0..11 => {
+        let handle = self.handle.clone();
+        let id = self.members[at].id;
+        match (kind, id) {
+            (0..11, _) => {
                 let (said, payload) = self.message(true, Some(topic));
-                let done = self.handle.publish(&topic_name(topic), &payload);
-                if done.is_ok() {
-                    self.marks.hit(Mark::HandlePublish);
-                    self.is_due(said, None);
-                    self.flying.push(said);
-                }
-                done
+                self.is_due(said, None);
+                self.flying.push(said);
+                self.asks(Mark::HandlePublish, Some(said), move || {
+                    handle.publish(&topic_name(topic), &payload)
+                });
             }
-            11..19 => {
-                let Some(id) = self.members[at].id else { return };
+            (11..19, Some(id)) => {
                 let (said, payload) = self.message(true, None);
-                let done = self.handle.send(id, &payload);
-                if done.is_ok() {
-                    self.marks.hit(Mark::HandleSend);
-                    self.flying.push(said);
-                    let must = self.members[at].is_open;
-                    self.members[at].due.push(Due { said, must });
-                }
-                done
+                self.flying.push(said);
+                let must = self.members[at].is_open;
+                self.members[at].due.push(Due { said, must });
+                self.asks(Mark::HandleSend, Some(said), move || handle.send(id, &payload));
             }
-            _ => {
-                let Some(id) = self.members[at].id else { return };
-                self.marks.hit(Mark::HandleClose);
+            (19.., Some(id)) => {
                 self.members[at].closed_by_us = true;
-                self.handle.close(id, CloseCode::GOING_AWAY, "go")
+                let close = move || handle.close(id, CloseCode::GOING_AWAY, "go");
+                self.asks(Mark::HandleClose, None, close);
             }
-        };
-        if done == Err(HandleError::Full) {
-            self.marks.hit(Mark::HandleFull);
+            (_, None) => {}
+        }
+    }
+
+    /// Other threads are one behind the other here: the order of their commands is known.
+    fn asks(
+        &mut self,
+        mark: Mark,
+        said: Option<Said>,
+        command: impl FnOnce() -> Result<(), HandleError> + 'static,
+    ) {
+        let done = Rc::clone(&self.done);
+        let asks = move || done.borrow_mut().push((mark, said, command()));
+        let is_later = self.choice.chance(50);
+        let others = &mut self.server.net().others;
+        if is_later || !others.is_empty() {
+            others.push_back(Box::new(asks));
+        } else {
+            asks();
+        }
+        self.hears_handles();
+    }
+
+    /// What became of the commands so far.
+    pub fn hears_handles(&mut self) {
+        for (mark, said, done) in self.done.take() {
+            match done {
+                Ok(()) => self.marks.hit(mark),
+                Err(HandleError::Full) => {
+                    self.marks.hit(Mark::HandleFull);
+                    self.flying.retain(|it| Some(*it) != said);
+                    for member in &mut self.members {
+                        member.due.retain(|due| Some(due.said) != said);
+                    }
+                }
+                Err(other) => panic!("{other}"),
+            }
         }
     }
 
@@ -217,6 +289,10 @@ impl World {
                     let at = self.by_id[&id];
                     assert!(!quiet[at], "a message of a connection that was closed before");
                     self.hears_message(at, message);
+                    if self.choice.chance(3) {
+                        self.marks.hit(Mark::ClosedInCallback);
+                        self.closes(at, id);
+                    }
                 }
                 Event::Closed { id, reason } => self.hears_closed(id, &reason),
                 Event::Writable { id } => {
@@ -227,10 +303,12 @@ impl World {
                 Event::Timer { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
+            self.in_callback = true;
             while self.choice.chance(35) {
                 self.marks.hit(Mark::ActInCallback);
                 if self.choice.chance(20) { self.commands() } else { self.acts() }
             }
+            self.in_callback = false;
         }
         self.events = events;
         if self.choice.chance(60) {
@@ -290,16 +368,31 @@ impl World {
 
     fn hears_closed(&mut self, id: ConnId, reason: &Reason<'_>) {
         let at = self.by_id[&id];
-        let (member, peer) = (&mut self.members[at], &self.peers[at]);
+        let (member, peer) = (&self.members[at], &self.peers[at]);
         assert!(member.opened && member.told.is_none(), "{reason:?}");
         let has_cause = match reason {
             Reason::Peer { code, .. } => {
                 peer.close_sent && [4000, 1005, 1000, 1001, 1013].contains(code)
             }
-            Reason::Protocol(_) => !peer.is_good,
+            Reason::Protocol(error) => {
+                match error {
+                    ProtocolError::InvalidDeflate => self.marks.hit(Mark::DeflateFailed),
+                    ProtocolError::MessageTooBig if peer.codec.is_some() => {
+                        self.marks.hit(Mark::BombRefused);
+                    }
+                    _ => {}
+                }
+                let mut others = self.members.iter().zip(&self.peers);
+                if others.any(|(member, peer)| member.is_open && peer.is_good) {
+                    self.marks.hit(Mark::BesideBroken);
+                }
+                !peer.is_good
+            }
             Reason::Local { .. } => member.closed_by_us,
             Reason::Lost => peer.reset || peer.finished,
-            Reason::TimedOut | Reason::Idle => self.leaps,
+            // Others do not answer Pings, nor a Close.
+            Reason::TimedOut => self.leaps || !peer.is_good,
+            Reason::Idle => self.leaps,
             Reason::Overflow => true,
             Reason::Shutdown => self.server.hub().is_shutting_down(),
             _ => false,
@@ -308,6 +401,7 @@ impl World {
         if self.is_tight && *reason == Reason::Overflow {
             self.marks.hit(Mark::Shed);
         }
-        member.told = Some(reason.code());
+        self.members[at].told = Some(reason.code());
+        self.members[at].timed_out = *reason == Reason::TimedOut;
     }
 }

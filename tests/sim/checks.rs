@@ -1,22 +1,25 @@
 //! What must hold of a simulated world: after each turn, at rest, and at its end.
 
 use std::collections::HashSet;
+use std::mem;
 use std::time::Duration;
 
 use pushloop::{CloseCode, Overflow};
 
+use super::faults::Faults;
 use super::marks::Mark;
-use super::net::Faults;
 use super::oracle::stream::{End, Heard, hear};
 use super::peer::{Peer, Said};
 use super::world::{Member, TOPICS, World, topic_name};
 
 /// Turns within which a world without faults comes to rest.
-const TURNS_MAX: usize = 5_000;
+const TURNS_MAX: u64 = 5_000;
 /// What may wait beyond the limit: a Ping and a Close, and the Pongs for the Pings of a peer.
 const CONTROL_BYTES: usize = 2 + 127;
 const PONG_BYTES: usize = 6;
 const OVERFLOW: u16 = 1013;
+const LOST: u16 = 1006;
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl World {
     pub fn checks_the_turn(&mut self) {
@@ -53,8 +56,10 @@ impl World {
             peer.wire.link().room = usize::MAX;
         }
         let mut calm = 0;
-        for turn in 0.. {
-            assert!(turn < TURNS_MAX, "no rest");
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            assert!(turns < TURNS_MAX, "no rest");
             self.answers();
             for peer in &mut self.peers {
                 peer.reads(usize::MAX);
@@ -76,7 +81,34 @@ impl World {
             }
         }
         self.flying.clear();
+        self.turns_to_rest = self.turns_to_rest.max(turns);
         self.checks_the_rest();
+    }
+
+    /// The machine stands still for an hour, and then time passes while nothing happens: whoever
+    /// answers the Pings stays.
+    pub fn lives_on(&mut self) {
+        let is_answering = |(at, peer): (usize, &Peer)| self.members[at].is_open && peer.is_good;
+        let peers = self.peers.iter().enumerate();
+        let alive: Vec<_> = peers.filter(|it| is_answering(*it)).map(|(at, _)| at).collect();
+        let pings = self.server.hub().counters().pings_sent;
+        let net = self.server.net();
+        net.passes(HOUR);
+        // Short of `pong_timeout`: so that everyone gets to answer.
+        let nap_max = mem::replace(&mut net.nap_max, Duration::from_secs(5));
+        for _ in 0..20 {
+            self.turn(HOUR);
+            for peer in &mut self.peers {
+                peer.reads(usize::MAX);
+                peer.sends(true);
+            }
+        }
+        self.server.net().nap_max = nap_max;
+        for at in alive {
+            // A timer may come, and the application close it.
+            assert_ne!(self.members[at].told, Some(LOST), "peer {at} answered, and is dropped");
+        }
+        self.marks.add(Mark::LivedOn, self.server.hub().counters().pings_sent - pings);
     }
 
     fn checks_the_rest(&mut self) {
@@ -122,11 +154,12 @@ impl World {
     /// The application has heard what the peer said, each message once and in order.
     fn checks_heard(&mut self, at: usize) {
         let (member, peer) = (&self.members[at], &self.peers[at]);
-        let (mut heard, end) = hear(&peer.sent, World::limits());
+        let (mut heard, end) = hear(&peer.sent, peer.limits());
         heard.retain(|heard| !matches!(heard, Heard::Ping(_)));
         assert!(heard.starts_with(&member.heard), "peer {at}: {:?} of {heard:?}", member.heard);
         let too_slow = [member.told, peer.close_came].contains(&Some(OVERFLOW));
-        let undisturbed = peer.listens() && !self.leaps && !member.closed_by_us && !too_slow;
+        let undisturbed =
+            peer.listens() && !self.leaps && !member.closed_by_us && !member.timed_out && !too_slow;
         if member.opened && undisturbed {
             assert_eq!(heard.len(), member.heard.len(), "peer {at} was not heard");
             let told = match &end {
@@ -146,6 +179,9 @@ impl World {
     /// Who is open is alive, and who has ended was told so.
     fn checks_end(&mut self, at: usize) {
         let (member, peer) = (&self.members[at], &self.peers[at]);
+        let link = peer.wire.link();
+        assert!(link.dropped || link.reset || link.input.is_empty(), "peer {at} was not read");
+        drop(link);
         if member.is_open {
             assert!(member.opened && member.told.is_none(), "peer {at}");
             assert!(peer.is_at_a_boundary(), "peer {at} got half a frame");
@@ -172,6 +208,8 @@ impl World {
             assert!(due.contains(said), "peer {at}: {said:?} is not for it");
             assert!(got.insert(said), "peer {at}: {said:?} came twice");
         }
+        let secrets = peer.got_deflated.intersection(&self.secrets).count();
+        assert_eq!(secrets, 0, "peer {at} got what must not be compressed");
         for lane in 0..TOPICS {
             for by_handle in [false, true] {
                 let is_of = |said: &&Said| {
@@ -181,7 +219,7 @@ impl World {
                 assert!(numbers.is_sorted(), "peer {at}, topic {lane}: out of order");
             }
         }
-        if !peer.listens() || self.is_tight || (self.leaps && !member.is_open) {
+        if !peer.listens() || self.is_tight || member.timed_out || (self.leaps && !member.is_open) {
             return None;
         }
         if [member.told, peer.close_came].contains(&Some(OVERFLOW)) {

@@ -20,20 +20,28 @@ marks! {
     ShortRead, ShortWrite, ReadBlocked, WriteBlocked, ReadInterrupted, WriteInterrupted,
     LateEdge, SingleEdge, ShuffledEdges, SpuriousEdge, StaleEdge, Signal, FullPipe,
     AcceptBlocked, AcceptInterrupted, AcceptAborted, OutOfDescriptors, NoReserve, Unregistrable,
-    ClockJump, ResetRead, ResetWrite, DroppedUnread,
+    ClockJump, CommandInTurn, ResetRead, ResetWrite, DroppedUnread,
     // What peers do.
     HalfClose, PeerClose, BrokenClause, CutHandshake, Fragmented,
     // What the application does.
-    ActInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
+    ActInCallback, SubscribedInCallback, UnsubscribedInCallback, PublishedInCallback,
+    SentInCallback, ClosedInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
     Responded, Unsubscribed, SentToGone,
     // What follows from it.
-    Delivered, SlotReused, DroppedFull, Conflated, Overflowed, Shed,
+    Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
     MessageAfterClose, ShutDown,
+    // What compression is met with, and what comes of it.
+    Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
+    Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,
+    SentUncompressed, TopicSwitched,
 }
 
 /// How many of them, the first, are faults of the network.
 pub const FAULTS: usize = Mark::DroppedUnread as usize + 1;
+
+/// How many there are without compression.
+pub const WITHOUT_DEFLATE: usize = Mark::Bomb as usize;
 
 /// The counts of a run, shared by all parts of a world.
 #[derive(Clone)]

@@ -15,54 +15,8 @@ use std::time::{Duration, Instant};
 use pushloop::{ConnId, Net, Ready, Wake};
 
 use super::choice::Choice;
+use super::faults::Faults;
 use super::marks::{Mark, Marks};
-
-/// How many of 100 calls meet which fault.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    pub short_read: usize,
-    pub short_write: usize,
-    pub read_blocks: usize,
-    pub write_blocks: usize,
-    pub interrupts: usize,
-    pub late: usize,
-    pub single: usize,
-    pub shuffled: usize,
-    pub spurious: usize,
-    pub stale: usize,
-    pub signal: usize,
-    pub accept_fails: usize,
-    pub exhausted: usize,
-    pub no_reserve: usize,
-    pub unregistrable: usize,
-    pub jump: usize,
-}
-
-impl Faults {
-    /// Each world has its own mix, and of each fault none in a third of the worlds.
-    pub fn drawn(choice: &Choice) -> Self {
-        let knob = |most: usize| if choice.below(3) == 0 { 0 } else { choice.below(most + 1) };
-        Self {
-            short_read: knob(90),
-            short_write: knob(90),
-            read_blocks: knob(50),
-            write_blocks: knob(50),
-            interrupts: knob(30),
-            late: knob(60),
-            single: knob(60),
-            shuffled: knob(100),
-            spurious: knob(40),
-            stale: knob(60),
-            signal: knob(20),
-            accept_fails: knob(40),
-            exhausted: knob(30),
-            no_reserve: knob(80),
-            unregistrable: knob(10),
-            // A jump ends many connections: it is the exception.
-            jump: if choice.below(4) == 3 { choice.below(8) } else { 0 },
-        }
-    }
-}
 
 /// What was asked of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +134,8 @@ pub struct SimNet {
     listens: bool,
     listener_edge: bool,
     woken: Arc<AtomicBool>,
+    /// What other threads do while the loop is in one of its calls.
+    pub others: VecDeque<Box<dyn FnOnce()>>,
     /// The longest sleep; the loop may be woken for no reason at any time.
     pub nap_max: Duration,
     /// The last wait slept, for there was nothing to tell and nothing to do.
@@ -206,6 +162,7 @@ impl SimNet {
             listens: true,
             listener_edge: false,
             woken: Arc::default(),
+            others: VecDeque::new(),
             nap_max: Duration::from_millis(5),
             slept: false,
             is_stuck: false,
@@ -233,6 +190,15 @@ impl SimNet {
             self.marks.hit(mark);
         }
         happens
+    }
+
+    /// A call of the loop: other threads are not kept waiting by it.
+    fn is_called(&mut self) {
+        while !self.others.is_empty() && self.happens(self.faults.meddles, Mark::CommandInTurn) {
+            if let Some(other) = self.others.pop_front() {
+                other();
+            }
+        }
     }
 
     fn tellers(&self) -> Vec<Teller> {
@@ -281,6 +247,10 @@ impl SimNet {
     fn strays(&mut self, ready: &mut Vec<Ready>) {
         if !self.gone.is_empty() && self.happens(self.faults.stale, Mark::StaleEdge) {
             let id = self.gone[self.gone.len() - 1 - self.choice.below(self.gone.len().min(8))];
+            let has_its_slot = |it: ConnId| it.to_bits() as u32 == id.to_bits() as u32;
+            if self.wires.iter().any(|wire| wire.link().id.is_some_and(has_its_slot)) {
+                self.marks.hit(Mark::StaleOfReused);
+            }
             ready.push(Ready::Connection { id, readable: true, writable: true, read_closed: true });
         }
         let ids: Vec<_> = self.wires.iter().filter_map(|wire| wire.link().id).collect();
@@ -330,6 +300,7 @@ impl Net for SimNet {
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
         self.calls.waits += 1;
+        self.is_called();
         (self.slept, self.is_stuck) = (false, false);
         self.forgets_the_dropped();
         if self.happens(self.faults.jump, Mark::ClockJump) {
@@ -360,6 +331,7 @@ impl Net for SimNet {
 
     fn accept(&mut self, _: u32) -> io::Result<(Stream, Option<SocketAddr>)> {
         self.calls.accepts += 1;
+        self.is_called();
         if self.backlog.is_empty() {
             return blocked();
         }
@@ -411,6 +383,7 @@ impl Net for SimNet {
 
     fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
         self.calls.reads += 1;
+        self.is_called();
         if self.happens(self.faults.interrupts, Mark::ReadInterrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -439,6 +412,7 @@ impl Net for SimNet {
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         self.calls.writes += 1;
+        self.is_called();
         assert!(!from.is_empty(), "an empty write");
         if self.happens(self.faults.interrupts, Mark::WriteInterrupted) {
             return Err(ErrorKind::Interrupted.into());

@@ -1,14 +1,17 @@
 //! A client with a codec of its own. It keeps what it has sent and understands what it reads, and
 //! fails the test at the first byte that no server may send.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::choice::Choice;
+use super::deflate::{Codec, Policy, hostile, payload};
 use super::marks::{Mark, Marks};
 use super::net::Wire;
+use super::oracle::stream::Limits;
 use super::support::{
     Frame, binary, close, close_empty, continuation, frame, get, handshake, ping, pong, text,
 };
+use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
 
 /// Who said something to a peer, and where: the application's acts are in one order, and a
 /// handle's commands in another.
@@ -25,7 +28,13 @@ impl Said {
     pub fn payload(self, padding: usize) -> String {
         let by = if self.by_handle { "handle" } else { "app" };
         let topic = self.topic.map_or(-1, |topic| topic as i64);
-        format!("{by} {} {topic} {}", self.number, "x".repeat(padding))
+        format!("{by} {} {topic} {}", self.number, self.letter().repeat(padding))
+    }
+
+    /// What it is filled up with: of 20 messages one after the other, no two have the same.
+    fn letter(self) -> &'static str {
+        let at = self.number % 20;
+        &"abcdefghijklmnopqrst"[at..=at]
     }
 
     fn read(payload: &[u8]) -> Self {
@@ -33,13 +42,14 @@ impl Said {
         let [by, number, topic, padding] = payload.split(' ').collect::<Vec<_>>()[..] else {
             panic!("nobody said {payload:?}");
         };
-        assert!(padding.bytes().all(|byte| byte == b'x'), "{payload:?}");
         let topic: i64 = topic.parse().expect("a topic");
-        Self {
+        let said = Self {
             by_handle: by == "handle",
             number: number.parse().expect("a number"),
             topic: usize::try_from(topic).ok(),
-        }
+        };
+        assert!(padding == said.letter().repeat(padding.len()), "{payload:?}");
+        said
     }
 }
 
@@ -52,6 +62,8 @@ pub struct Peer {
     marks: Marks,
     /// Keeps to the protocol.
     pub is_good: bool,
+    /// Compression, if it is agreed on.
+    pub codec: Option<Codec>,
     /// What it will send.
     to_send: VecDeque<u8>,
     /// How much of it belongs to the handshake.
@@ -63,6 +75,8 @@ pub struct Peer {
     /// The status of the answer to its handshake.
     pub status: Option<u16>,
     pub got: Vec<Said>,
+    /// What of it came compressed.
+    pub got_deflated: HashSet<Said>,
     /// The code of the Close that came, 1005 for none.
     pub close_came: Option<u16>,
     pub close_sent: bool,
@@ -74,10 +88,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(wire: Wire, number: usize, is_good: bool, choice: &Choice, marks: &Marks) -> Self {
+    pub fn new(
+        wire: Wire,
+        number: usize,
+        policy: Option<Policy>,
+        choice: &Choice,
+        marks: &Marks,
+    ) -> Self {
+        let is_good = !choice.chance(35);
         let path = format!("/{number}");
         let mut head = get(&path).repeat(choice.of(&[0, 0, 0, 1, 3]));
-        head += &handshake(&path, "");
+        let (offer, codec) = Codec::offers(choice, policy);
+        head += &handshake(&path, &offer);
         if !is_good && choice.below(4) == 3 {
             marks.hit(Mark::CutHandshake);
             head.truncate(choice.below(head.len()));
@@ -87,12 +109,14 @@ impl Peer {
             choice: choice.clone(),
             marks: marks.clone(),
             is_good,
+            codec,
             to_send: head.bytes().collect(),
             head_left: head.len(),
             sent: Vec::new(),
             unread: Vec::new(),
             status: None,
             got: Vec::new(),
+            got_deflated: HashSet::new(),
             close_came: None,
             close_sent: false,
             finished: false,
@@ -112,6 +136,16 @@ impl Peer {
         !self.reset && !self.wire.link().cut
     }
 
+    /// What the server makes of what it sends.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            message_bytes: MESSAGE_BYTES_MAX as u64,
+            message_frames: MESSAGE_FRAMES_MAX,
+            deflate: self.codec.is_some(),
+            takeover: self.codec.as_ref().is_some_and(Codec::takes_over),
+        }
+    }
+
     fn says(&mut self, frame: &Frame) {
         let key = [self.sent.len() as u8, 0x5A, 0xC3, self.to_send.len() as u8];
         self.to_send.extend(frame.masked(key));
@@ -122,16 +156,24 @@ impl Peer {
         if self.close_sent || !self.talks() {
             return;
         }
-        let len = self.choice.of(&[0, 3, 40, 130, 700]);
-        let fill = b'a' + self.choice.below(26) as u8;
-        let payload = vec![fill; len];
-        let whole = if self.choice.chance(50) { text(payload) } else { binary(payload) };
+        let len = self.choice.of(&[0, 3, 40, 130, 700, MESSAGE_BYTES_MAX]);
+        let (is_text, payload) = payload(&self.choice, len);
+        let mut whole = if is_text { text(payload) } else { binary(payload) };
+        if let Some(codec) = &mut self.codec
+            && self.choice.chance(70)
+        {
+            // RFC 7692 §6: the first frame's RSV1 says that the message is compressed.
+            whole = frame(
+                whole.first | 0x40,
+                codec.deflates(&whole.payload, &self.choice, &self.marks),
+            );
+        }
         if !self.choice.chance(40) {
             return self.says(&whole);
         }
         self.marks.hit(Mark::Fragmented);
         let parts = 2 + self.choice.below(4);
-        let size = len.div_ceil(parts).max(1);
+        let size = whole.payload.len().div_ceil(parts).max(1);
         let mut chunks: Vec<_> = whole.payload.chunks(size).collect();
         chunks.resize(parts, &[]);
         for (at, chunk) in chunks.into_iter().enumerate() {
@@ -156,6 +198,10 @@ impl Peer {
             return;
         }
         self.marks.hit(Mark::BrokenClause);
+        if self.codec.is_some() && self.choice.chance(75) {
+            let frames = hostile(&self.choice, &self.marks);
+            return frames.iter().for_each(|frame| self.says(frame));
+        }
         match self.choice.below(9) {
             0 => self.to_send.extend(text("no mask").unmasked()),
             1 => self.says(&frame(0xC1, "a reserved bit")),
@@ -239,6 +285,9 @@ impl Peer {
                 self.unread.drain(..end + PAGE.len());
             } else {
                 self.status = Some(status.expect("a status line"));
+                if self.status == Some(101) {
+                    Codec::check_answer(self.codec.as_ref(), head);
+                }
                 self.unread.drain(..end);
             }
         }
@@ -262,6 +311,13 @@ impl Peer {
             0x81 => {
                 self.marks.hit(Mark::Delivered);
                 self.got.push(Said::read(&frame.payload));
+            }
+            0xC1 => {
+                let codec = self.codec.as_mut().expect("compression is agreed on");
+                self.marks.hit(Mark::Delivered);
+                let said = Said::read(&codec.inflates(&frame.payload, &self.marks));
+                self.got.push(said);
+                self.got_deflated.insert(said);
             }
             0x88 => {
                 self.close_came = Some(match frame.payload[..] {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
 use super::choice::{Choice, Every};
+use super::faults::Faults;
 use super::marks::Marks;
-use super::net::{Calls, Faults, SimNet, Wire};
+use super::net::{Calls, SimNet, Wire};
 use super::support::{Frame, close, handshake, text};
 
 /// A room: what one says, all get.

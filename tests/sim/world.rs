@@ -2,18 +2,20 @@
 //! come from one source. It goes through a time of trouble, comes to rest, and ends.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Display;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use pushloop::{Config, ConnId, Counters, Events, Handle, Overflow, Server};
+use pushloop::{Config, ConnId, Counters, Events, Handle, HandleError, Overflow, Server};
 
 use super::choice::{Choice, Source};
+use super::deflate::Policy;
+use super::faults::Faults;
 use super::marks::{Mark, Marks};
-use super::net::{Calls, Faults, SimNet};
-use super::oracle::stream::{Heard, Limits};
+use super::net::{Calls, SimNet};
+use super::oracle::stream::Heard;
 use super::peer::{Peer, Said};
 
 pub const TOPICS: usize = 4;
@@ -44,12 +46,16 @@ pub struct Member {
     pub opened: bool,
     /// The code of the reason that was told.
     pub told: Option<u16>,
+    pub timed_out: bool,
     pub topics: BTreeSet<usize>,
     pub due: Vec<Due>,
     pub heard: Vec<Heard>,
     /// The application or a handle has closed it, or tried to.
     pub closed_by_us: bool,
 }
+
+/// A command that was given: what it is counted as, what it says, and whether it was taken.
+pub type Done = (Mark, Option<Said>, Result<(), HandleError>);
 
 pub struct World {
     pub server: Server<SimNet>,
@@ -63,11 +69,21 @@ pub struct World {
     /// Requests that are answered later, and whether each asks for a WebSocket.
     pub asked: Vec<(ConnId, bool)>,
     pub said: usize,
+    /// The longest that it took until everything had arrived.
+    pub turns_to_rest: u64,
     /// Publications of handles that may not have been carried out yet.
     pub flying: Vec<Said>,
+    /// What became of commands.
+    pub done: Rc<RefCell<Vec<Done>>>,
+    pub in_callback: bool,
     /// Messages that were refused to the application.
     pub refused: u64,
+    /// Whether compression is agreed on, and how.
+    deflate: Option<Policy>,
     pub policies: [Overflow; TOPICS],
+    /// Topics whose messages must not be compressed, and messages that must not.
+    pub plain: BTreeSet<usize>,
+    pub secrets: HashSet<Said>,
     /// The whole process has little room.
     pub is_tight: bool,
     /// Time passes in leaps, or little of it is enough.
@@ -84,6 +100,7 @@ impl World {
         let choice = Choice::new(source);
         let marks = Marks::new();
         let mut config = drawn_config(&choice);
+        let deflate = Policy::drawn(&choice, &mut config);
         let is_hasty = choice.below(5) == 4;
         if is_hasty {
             hastens(&mut config);
@@ -115,23 +132,21 @@ impl World {
             by_id: HashMap::new(),
             asked: Vec::new(),
             said: 0,
+            turns_to_rest: 0,
             flying: Vec::new(),
+            done: Rc::default(),
+            in_callback: false,
             refused: 0,
+            deflate,
             policies,
+            plain: BTreeSet::new(),
+            secrets: HashSet::new(),
             is_tight,
             leaps: faults.jump > 0 || is_hasty,
             is_hasty,
             weights,
             steps: VecDeque::new(),
             traces,
-        }
-    }
-
-    pub fn limits() -> Limits {
-        Limits {
-            message_bytes: MESSAGE_BYTES_MAX as u64,
-            message_frames: MESSAGE_FRAMES_MAX,
-            deflate: false,
         }
     }
 
@@ -152,6 +167,9 @@ impl World {
                 self.step();
             }
             self.settles();
+            if !self.is_hasty {
+                self.lives_on();
+            }
             self.server.net().faults = Faults::drawn(&self.choice);
             self.leaps |= self.server.net().faults.jump > 0;
         }
@@ -167,6 +185,7 @@ impl World {
             (Mark::TimedOut, counters.closed_timeout),
             (Mark::StaleCommand, counters.stale_commands),
             (Mark::RefusedConnection, counters.connections_refused),
+            (Mark::Inflated, counters.messages_inflated),
         ] {
             self.marks.add(mark, n);
         }
@@ -206,6 +225,7 @@ impl World {
             1 => peer.sends(choice.chance(50)),
             2 => _ = peer.reads(choice.of(&[1, 10, 200, usize::MAX])),
             3 if choice.chance(30) => peer.pings(),
+            3 if !peer.is_good && choice.chance(25) => peer.misbehaves(),
             3 => peer.composes(),
             4 if peer.is_good => peer.composes(),
             4 => peer.misbehaves(),
@@ -236,9 +256,8 @@ impl World {
             return;
         }
         let number = self.peers.len();
-        let is_good = !self.choice.chance(25);
         let wire = self.server.net().connects();
-        let mut peer = Peer::new(wire, number, is_good, &self.choice, &self.marks);
+        let mut peer = Peer::new(wire, number, self.deflate, &self.choice, &self.marks);
         peer.sends(self.choice.chance(60));
         self.peers.push(peer);
         self.members.push(Member::default());
@@ -252,6 +271,10 @@ impl World {
 
     pub fn turn(&mut self, timeout: Duration) {
         self.server.poll(&mut self.events, Some(timeout)).expect("the poll works");
+        while let Some(other) = self.server.net().others.pop_front() {
+            other();
+        }
+        self.hears_handles();
         self.happens();
         self.checks_the_turn();
     }

@@ -57,7 +57,12 @@ fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], take
     drive.expects_answer(request, &verdict);
     let Verdict::Accept { rest, deflate, .. } = verdict else { return };
     let alone = deflate.is_none_or(|it| it.client_no_context_takeover);
-    let limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate: deflate.is_some() };
+    let limits = Limits {
+        message_bytes: 65_536,
+        message_frames: 1024,
+        deflate: deflate.is_some(),
+        takeover: false,
+    };
     if alone {
         let (heard, end) = hear(&request[rest..], limits);
         drive.net().output = parse(&drive.net().output).rest;

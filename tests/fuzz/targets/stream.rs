@@ -30,7 +30,7 @@ thread_local! {
 fuzz_target!(|data: &[u8]| {
     let [flags, seed, bytes @ ..] = data else { return };
     let (at, deflate) = (usize::from(flags / 2) % 3, flags % 2 == 1);
-    let limits = Limits { message_bytes: LIMITS[at].0, message_frames: LIMITS[at].1, deflate };
+    let limits = Limits { message_bytes: LIMITS[at].0, message_frames: LIMITS[at].1, deflate, takeover: false };
     // Where nothing bounds what a message inflates to, nothing bounds the test.
     if at == 2 && deflate {
         return;
