@@ -13,7 +13,7 @@ use process::{Process, connect, example, read_close, read_text};
 use tungstenite::Message;
 
 /// The examples that have a page.
-const APPLICATIONS: [&str; 3] = ["feed", "chat", "editor"];
+const APPLICATIONS: [&str; 4] = ["feed", "chat", "editor", "game"];
 
 fn ask(address: &str, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it accepts");

@@ -182,7 +182,7 @@ suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
 for browser in chromium firefox; do
     suite "browser: snippet, $browser" 300 \
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$browser"
-    for app in feed chat editor; do
+    for app in feed chat editor game; do
         suite "browser: $app, $browser" 300 \
             node tests/browser/examples.mjs "$app" "$target/release/examples/$app" "$browser"
     done
