@@ -119,7 +119,7 @@ impl Editor {
             let _ = hub.publish_except(ALL, &framed(UPDATE, &new), id);
         }
         if applied.is_err() || waits {
-            return Err(Refusal::Malformed("an update refers to what is not there"));
+            return Err(Refusal::Malformed("insertions are beside one another in a circle"));
         }
         Ok(())
     }

@@ -23,7 +23,8 @@ const CLIENT_MAX: u64 = (1 << 53) - 1;
 /// Why an update is not applied.
 #[derive(Debug, PartialEq)]
 pub enum Refusal {
-    /// It does not begin where the document ends: whoever sent it is to hear what is there.
+    /// It does not begin where the document ends, or refers to what is not there: whoever sent it
+    /// is to hear what is there, and to send what is missing.
     OutOfStep,
     /// It never was an update of a text.
     Malformed(&'static str),
@@ -90,7 +91,7 @@ pub fn check(bytes: &[u8], document: &impl ReadTxn) -> Result<usize, Refusal> {
     if wire.has_content() {
         Err(Malformed("an update is too long"))
     } else if !needed.into_iter().all(there) {
-        Err(Malformed("an update refers to what is not there"))
+        Err(OutOfStep)
     } else {
         Ok(inserted)
     }
