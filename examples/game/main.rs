@@ -22,7 +22,6 @@ use std::{
 };
 
 use page::Page;
-use pushloop::Config;
 use server::Game;
 
 const PAGE: Page = Page { name: "game", port: 9013, html: include_str!("page.html") };
@@ -38,10 +37,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let mut config = Config::default();
-    config.message_bytes_max = 64;
-    config.connections_max = 1000;
-    PAGE.run(config, |hub| Game::new(hub, RandomState::new().hash_one("the sparks")))
+    PAGE.run(server::config(), |hub| Game::new(hub, RandomState::new().hash_one("the sparks")))
 }
 
 /// `--bots N [--seconds N] [--join ADDRESS]`: bots, and without an address a server of their own,

@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request, Response,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request,
+    Response,
 };
 
 use crate::{
@@ -21,6 +22,14 @@ const NAMES: &str = "names";
 const NAMES_EVERY_TICKS: u32 = 15;
 const TICK_TIMER: u64 = 0;
 const WRITTEN_TIMER: u64 = 1;
+
+/// No message that a player can send is longer than one that joins, of 25 bytes.
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.message_bytes_max = 64;
+    config.connections_max = 1000;
+    config
+}
 
 struct Player {
     ship: Option<u16>,

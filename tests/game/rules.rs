@@ -98,6 +98,17 @@ fn a_full_arena_takes_nobody_but_in_the_place_of_who_is_away() {
 }
 
 #[test]
+fn an_id_that_is_in_use_is_passed_over_when_all_have_been_given() {
+    let mut arena = arena(&[([0.0; 2], 0)]);
+    let first = arena.ships[0].id;
+    for token in 2..70_000 {
+        let id = arena.board(0, token, name("x")).expect("there is room").id;
+        assert_ne!(id, first);
+        arena.ships.pop();
+    }
+}
+
+#[test]
 fn a_ship_waits_for_half_a_minute() {
     let mut arena = arena(&[([0.0; 2], 0)]);
     arena.ships[0].away = 1;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pushloop::{Config, Counters, Event, Events, Handler, Server};
+use pushloop::{Counters, Event, Events, Handler, Server};
 
 use crate::{
     arena::Name,
     net::{MemNet, Wire},
-    server::Game,
+    server::{Game, config},
     support::{Frame, binary, handshake},
     wire::{JOIN, SNAPSHOT, WELCOME},
 };
@@ -20,8 +20,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let mut config = Config::default();
-        config.message_bytes_max = 64;
+        let mut config = config();
         config.ping_interval = None;
         let mut server = Server::with_net(MemNet::new(), config);
         let game = Game::new(server.hub(), 1);
