@@ -39,6 +39,13 @@ async function undo(page, key) {
 /** Has a page come back now, and not when its turn has come. */
 const hurry = (page) => page.evaluate(() => { dispatchEvent(new Event("online")); });
 
+/** Open again; or it is said why not. */
+async function isOpen(page) {
+  await page.waitForSelector("#state[data-state=open], #state[data-state=refused]");
+  const text = await page.$eval("#state", (state) => state.textContent);
+  assert(text === "open", text);
+}
+
 /** All pages, and the server as each of them sees it, have one text. */
 async function same(pages) {
   const until = Date.now() + WAIT_MS;
@@ -204,7 +211,7 @@ export default {
       await story.restart();
       await Promise.all(pages.map(hurry));
       await Promise.all(each);
-      await Promise.all(pages.map((page) => stateIs(page, "open")));
+      await Promise.all(pages.map(isOpen));
       const text = await same(pages);
       assert(text.length > 0, "nothing is left");
       console.log(`figure random concurrent edits that ended in one text: ${EDITS}, ${text.length} characters`);
