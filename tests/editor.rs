@@ -26,6 +26,7 @@ use yrs::{
 
 const STATE_VECTOR: u8 = 0;
 const UPDATE: u8 = 1;
+const ANSWER: u8 = 2;
 
 fn document(client: u64) -> Doc {
     let client_id = ClientID::new(client);
@@ -104,7 +105,7 @@ impl Page {
 
     fn answer_to(&mut self, has: &StateVector) {
         let lacks = self.document.transact().encode_diff_v1(has);
-        self.send(framed(UPDATE, &lacks));
+        self.send(framed(ANSWER, &lacks));
     }
 
     fn send(&mut self, message: Message) {
@@ -242,8 +243,8 @@ fn hostile() -> Vec<(Message, &'static str)> {
     let malformed = "an update is cut off or malformed";
     let places = "a text is {\"name\"";
     vec![
-        (Message::binary(Vec::new()), "a message begins with 0 or 1"),
-        (Message::binary(vec![2, 0, 0]), "a message begins with 0 or 1"),
+        (Message::binary(Vec::new()), "a message begins with 0, 1 or 2"),
+        (Message::binary(vec![3, 0, 0]), "a message begins with 0, 1 or 2"),
         // Announced: millions of clients, of items, of bytes.
         (update(&[0xff, 0xff, 0xff, 0x1f]), malformed),
         (update(&[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 9, 0]), malformed),
@@ -369,8 +370,9 @@ fn an_update_out_of_step_is_answered_with_what_is_there() {
     let (_editor, address) = start();
     let mut ada = Page::open(&address, 1);
     insert(&ada.document, 0, "never sent, ");
-    // It follows on what the server has not got.
-    ada.write(12, "sent");
+    // It follows on what the server has not got. It is asked once, whatever it did meanwhile.
+    ada.write(12, "se");
+    ada.write(14, "nt");
     ada.answer();
     assert_eq!(served_text(&mut ada, &address), "never sent, sent");
     // Beside what is not there, and a deletion of it.

@@ -42,6 +42,8 @@ const ALL: &str = "all";
 /// What the first byte of a binary message says that the others are.
 const STATE_VECTOR: u8 = 0;
 const UPDATE: u8 = 1;
+/// An update that was asked for.
+const ANSWER: u8 = 2;
 
 /// Of the document, what was deleted included as far as it has to be remembered.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
@@ -66,6 +68,8 @@ struct Peer {
     number: u64,
     /// Its name and caret, as the others were told.
     presence: Option<String>,
+    /// It was told what is there, and has not answered.
+    asked: bool,
     budget: usize,
     budgeted: Instant,
 }
@@ -81,13 +85,13 @@ impl Editor {
         match message {
             Message::Text(text) => self.place(hub, id, text),
             Message::Binary([STATE_VECTOR, vector @ ..]) => self.bring_up(hub, id, vector),
-            Message::Binary([UPDATE, update @ ..]) => self.apply(hub, id, update),
-            Message::Binary(_) => Err(Refusal::Malformed("a message begins with 0 or 1")),
+            Message::Binary([UPDATE | ANSWER, update @ ..]) => self.apply(hub, id, update),
+            Message::Binary(_) => Err(Refusal::Malformed("a message begins with 0, 1 or 2")),
         }
     }
 
     /// A page says what it has, and gets what it lacks and what to send.
-    fn bring_up(&self, hub: &mut Hub, id: ConnId, vector: &[u8]) -> Result<(), Refusal> {
+    fn bring_up(&mut self, hub: &mut Hub, id: ConnId, vector: &[u8]) -> Result<(), Refusal> {
         let lacks = self.document.transact().encode_diff_v1(&state_vector(vector)?);
         // Whoever is gone again, or full, needs none of it; here and below.
         let _ = hub.send(id, &framed(UPDATE, &lacks));
@@ -95,7 +99,10 @@ impl Editor {
         Ok(())
     }
 
-    fn ask(&self, hub: &mut Hub, id: ConnId) {
+    fn ask(&mut self, hub: &mut Hub, id: ConnId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.asked = true;
+        }
         let has = self.document.transact().state_vector().encode_v1();
         let _ = hub.send(id, &framed(STATE_VECTOR, &has));
     }
@@ -105,6 +112,9 @@ impl Editor {
         let inserted = check(update, &self.document.transact())?;
         if inserted > 0 && !self.has_room(inserted) {
             return Err(Refusal::Malformed("the document is full: delete something, and reload"));
+        }
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.asked = false;
         }
         let decoded =
             Update::decode_v1(update).map_err(|_| Refusal::Malformed("an update is malformed"))?;
@@ -183,7 +193,13 @@ impl Handler for Editor {
         self.joined += 1;
         let _ = hub.send(id, &json!({ "you": self.joined }).to_string());
         let budgeted = hub.now();
-        let peer = Peer { number: self.joined, presence: None, budget: BURST_BYTES, budgeted };
+        let peer = Peer {
+            number: self.joined,
+            presence: None,
+            asked: false,
+            budget: BURST_BYTES,
+            budgeted,
+        };
         self.peers.insert(id, peer);
     }
 
@@ -194,6 +210,10 @@ impl Handler for Editor {
         }
         match self.hear(hub, id, message) {
             Ok(()) => {}
+            // What else it did before it heard the question will be in its answer.
+            Err(Refusal::OutOfStep)
+                if message.as_bytes()[0] == UPDATE
+                    && self.peers.get(id).is_some_and(|peer| peer.asked) => {}
             Err(Refusal::OutOfStep) => self.ask(hub, id),
             Err(Refusal::Malformed(why)) => hub.close(id, CloseCode::POLICY, why),
         }

@@ -99,7 +99,7 @@ export default {
     await check("offline-edits-are-merged", async () => {
       await wires[2].cut();
       await stateIs(three, "retrying");
-      assert(await three.$eval("#offline", (note) => !note.hidden), "it does not say that one may go on");
+      await three.waitForFunction(() => !document.querySelector("#offline").hidden);
       await type(three, "{offline}", 0);
       await type(one, "{online}", 0);
       await includes(two, "{online}");
