@@ -96,7 +96,7 @@ fn every_header_in_every_state() {
         count
     });
     assert_eq!(cases, if with_deflate { 458_752 } else { 196_608 });
-    println!("X-HDR: {cases} headers");
+    println!("figure headers of two bytes in every state of a receiver: {cases}");
 }
 
 /// X-CLOSE: all codes, with no reason, a valid one, one that is not UTF-8, and the longest.
@@ -129,7 +129,7 @@ fn every_close_code_with_every_kind_of_reason() {
         count
     });
     assert_eq!(cases, 262_144);
-    println!("X-CLOSE: {cases} payloads received");
+    println!("figure Close payloads received: {cases}");
 }
 
 /// X-CLOSE, the other way: what may be sent is sent as it was given, a reason that is too long cut
@@ -166,7 +166,7 @@ fn every_close_code_that_may_be_sent() {
         count
     });
     assert_eq!(cases, 262_144);
-    println!("X-CLOSE: {cases} to be sent");
+    println!("figure close codes and reasons to be sent: {cases}");
 }
 
 /// A message, as frames with control frames between them, and what is to be heard of it.
@@ -246,7 +246,7 @@ fn control_frames_disturb_no_message() {
         count
     });
     assert_eq!(cases, 100_000);
-    println!("F7: {cases} interleavings");
+    println!("figure control frames between fragments: {cases}");
 }
 
 /// The oracle itself, where the RFC gives the answer.

@@ -49,7 +49,7 @@ fn random_keys_are_answered_as_by_another_sha_1() {
         count
     });
     assert_eq!(cases, 100_000);
-    println!("H11: {cases} keys");
+    println!("figure keys of a handshake: {cases}");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn every_pair_of_faults_is_refused_for_one_of_them() {
         let verdict = answers(&mut drive, request(pair).as_bytes(), TAKEOVER);
         assert!(matches!(verdict, Verdict::Refuse(_) | Verdict::Accept { .. }), "{pair:?}");
     }
-    println!("HS: {} faults, {} pairs", singles.len(), pairs.len());
+    println!("figure faults of a handshake: {}, and pairs of them: {}", singles.len(), pairs.len());
 }
 
 /// HS, over sockets: refused, told to be over, and over; what comes behind is not answered.
@@ -112,7 +112,7 @@ fn every_pair_of_faults_is_refused_over_a_socket() {
         sent += 1;
     }
     assert!(sent >= 2_160, "{sent}");
-    println!("HS: {sent} requests over sockets");
+    println!("figure handshakes over sockets: {sent}");
 }
 
 /// H14: frames that come with the request are the connection's first ones, wherever the stream is
@@ -157,7 +157,7 @@ fn no_byte_behind_the_request_is_lost() {
         runs += 1;
     }
     assert!(runs > 101_000, "{runs}");
-    println!("H14: {runs} splits");
+    println!("figure a handshake and its first frames, cut: {runs}");
 }
 
 /// What stands after a parameter's name, in 18 forms; the empty name says that it is absent.
@@ -208,7 +208,7 @@ fn every_offer_is_answered_as_rfc_7692_says() {
         count
     });
     assert_eq!(cases, 104_976);
-    println!("D1: {cases} offers");
+    println!("figure offers of compression: {cases}");
 }
 
 fn random_offer(dice: &mut Dice) -> String {
@@ -266,5 +266,5 @@ fn the_first_offer_that_can_be_accepted_wins() {
         count
     });
     assert_eq!(cases, 100_000);
-    println!("D1: {cases} lists of offers");
+    println!("figure lists of offers of compression: {cases}");
 }

@@ -52,7 +52,7 @@ fn every_length(first: u8, limits: Limits) {
         count
     });
     assert_eq!(cases, CASES);
-    println!("X-LEN: {cases} lengths behind {first:02X}, {limits:?}");
+    println!("figure lengths behind {first:02X}, {limits:?}: {cases}");
 }
 
 const DEFAULT: Limits =
@@ -108,7 +108,7 @@ fn every_length_of_a_frame_that_is_whole() {
         count
     });
     assert_eq!(cases, WHOLE);
-    println!("X-LEN: {cases} whole frames");
+    println!("figure lengths of whole frames: {cases}");
 }
 
 #[test]

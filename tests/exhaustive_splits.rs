@@ -172,7 +172,7 @@ fn every_partition(scripts: &[(Limits, Vec<u8>)]) -> u64 {
 fn every_partition_of_short_scripts_is_read_as_the_whole() {
     let runs = every_partition(&scripts());
     assert_eq!(runs, 32 << 19);
-    println!("X-SPLIT-R: {runs} runs");
+    println!("figure reads of 20 bytes, cut in every way: {runs}");
 }
 
 #[cfg(feature = "deflate")]
@@ -181,7 +181,7 @@ fn every_partition_of_short_scripts_is_read_as_the_whole() {
 fn every_partition_of_short_compressed_scripts_is_read_as_the_whole() {
     let runs = every_partition(&deflated_scripts());
     assert_eq!(runs, 4 << 19);
-    println!("X-SPLIT-R: {runs} runs with compression");
+    println!("figure reads of 20 compressed bytes, cut in every way: {runs}");
 }
 
 /// Some thousand bytes of everything, and an end of each kind.
@@ -288,7 +288,7 @@ fn longer_scripts_are_read_as_the_whole_however_they_are_cut() {
         count
     });
     assert_eq!(random, RANDOM);
-    println!("X-SPLIT-R: {runs} runs of longer scripts, and {random} at random");
+    println!("figure longer reads, cut: {runs}, and {random} at random");
 }
 
 /// The output that the schedules are tried on: 16 bytes in three frames, of a connection's own and
@@ -365,7 +365,7 @@ fn every_schedule_of_short_writes_gives_the_same_bytes() {
         sends(hub, id, QUEUED[2]);
     });
     assert_eq!(runs, 14_348_907);
-    println!("X-SPLIT-W: {runs} schedules");
+    println!("figure short writes of three pieces: {runs}");
 }
 
 /// Without a topic all of it is in one buffer, which is what most connections ever have.
@@ -378,5 +378,5 @@ fn every_schedule_of_short_writes_of_one_buffer_gives_the_same_bytes() {
         sends(hub, id, QUEUED[2]);
     });
     assert_eq!(runs, 14_348_907);
-    println!("X-SPLIT-W: {runs} schedules of one buffer");
+    println!("figure short writes of one buffer: {runs}");
 }

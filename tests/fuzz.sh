@@ -37,7 +37,8 @@ fuzz() {
     local status=$?
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     if ((status == 0 && ${executions:-0} > 0)); then
-        echo "ok fuzz-$name ($executions executions)"
+        echo "ok fuzz-$name"
+        echo "figure fuzzing, $name: $executions executions, 0 crashes"
     else
         grep -v '^#[0-9]*	' "$log" | tail -n 60
         echo "FAIL fuzz-$name (status $status)"

@@ -25,6 +25,7 @@ export target=${CARGO_TARGET_DIR:-target}
 
 logs=$target/run
 mkdir -p "$logs"
+rm -f "$logs"/*.log
 passed=0 failed=0 ignored=0
 
 # step NAME SECONDS COMMAND [ARGUMENT]...
@@ -158,13 +159,13 @@ step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 step "build, release" 900 cargo build --release --all-features --bins --examples
 
 suite "test, default features" 1200 cargo test --no-fail-fast
-suite "test, all features" 1200 cargo test --no-fail-fast --all-features
+suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast
 step "benchmarks, each once" 600 cargo test --bench micro --bench million
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
-    cargo test --release --all-features --tests --no-fail-fast -- --ignored
+    cargo test --release --all-features --tests --no-fail-fast -- --ignored --show-output
 # Flags from the environment would take the place of `--cfg loom`.
 suite "model" 1800 env -u RUSTFLAGS cargo model
 
@@ -200,6 +201,9 @@ campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position
 campaign "overload: thousands of peers" 3600 env FULL=1 \
     cargo test --release --all-features --test overload -- --nocapture --test-threads=1
+
+step "figures" 60 tests/figures.sh
+cat "$logs/figures.log"
 
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -74,7 +74,7 @@ mod tests {
     fn every_length_up_to_a_page_with_sixteen_keys() {
         let cases = every_length(4096, 16);
         assert_eq!(cases, 131_104 * 16);
-        println!("F5: {cases} unmaskings");
+        println!("figure unmaskings: {cases}");
     }
 
     #[test]

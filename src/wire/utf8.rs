@@ -223,7 +223,7 @@ mod tests {
             }
         }
         assert_eq!(cases, 16_843_008);
-        println!("X-UTF8: {cases} strings of up to 3 bytes");
+        println!("figure text of up to three bytes under every split: {cases}");
     }
 
     /// X-UTF8: all strings of four bytes that begin as a character of four does, or nearly so.
@@ -241,7 +241,7 @@ mod tests {
             threads.into_iter().map(|it| it.join().expect("no string fails") as u64).sum()
         });
         assert_eq!(cases, 83_886_080);
-        println!("X-UTF8: {cases} strings of 4 bytes");
+        println!("figure text of four bytes under every split: {cases}");
     }
 
     #[test]

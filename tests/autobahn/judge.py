@@ -128,6 +128,11 @@ def main(arguments):
     runs = [json.loads((outdir / "index.json").read_text()) for outdir in outdirs]
     lines = judge(number, runs)
     print("\n".join(lines))
+    words = collections.Counter(
+        result["behavior"] for agents in runs for results in agents.values() for result in results.values()
+    )
+    seen = ", ".join(f"{count} {word}" for word, count in sorted(words.items(), reverse=True))
+    print(f"figure Autobahn, {outdirs[0].name}: {number} cases, {seen}, {len(failures(lines))} not as they should be")
     for outdir, agents in zip(outdirs, runs):
         for results in agents.values():
             explain(outdir, results)
