@@ -138,7 +138,11 @@ fn the_examples_log_nothing_of_their_peers() {
     let test = env::current_exe().expect("the test knows its own file");
     let examples =
         test.ancestors().nth(2).expect("tests are at target/PROFILE/deps").join("examples");
-    for example in ["echo", "chat", "own_loop", "publish_from_thread"] {
+    for example in ["echo", "own_loop", "publish_from_thread"] {
         says_the_same_whoever_talks_to_it(&examples.join(example), &["127.0.0.1:0"]);
+    }
+    for application in ["feed", "chat", "game"] {
+        let listen = ["--listen", "127.0.0.1:0"];
+        says_the_same_whoever_talks_to_it(&examples.join(application), &listen);
     }
 }
