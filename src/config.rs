@@ -104,6 +104,11 @@ pub struct Config {
     /// Bytes discarded while lingering. Default 4 MiB.
     pub linger_bytes_max: usize,
 
+    /// Over how long a shutdown spreads its Close frames, so that not all who were connected come
+    /// back at once. Default 0: all are closed at once. Fewer than a hundred for each second take
+    /// a hundredth of a second each.
+    pub shutdown_spread: Duration,
+
     /// Connections accepted from one listener in one turn. Default 64. Of this and the other budgets
     /// of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
@@ -175,6 +180,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(2),
             linger_bytes_max: 4 * MIB,
+            shutdown_spread: Duration::ZERO,
             accepts_per_turn: 64,
             read_bytes_per_turn: 128 * KIB,
             write_bytes_per_turn: 128 * KIB,

@@ -63,6 +63,11 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Times that the loop went to wait for the network; without a wait, if there was work already.
+    waits,
+    /// Times that it came back. Not fewer than [`waits`](Self::waits) for a while means that one
+    /// turn, a callback in it most likely, takes that long.
+    turns,
     /// Connections taken from the listening socket.
     connections_accepted,
     /// Connections that are open now, in whatever state: the one field that also falls.
@@ -116,6 +121,8 @@ counters! {
     /// Open connections closed because the peer stayed silent after a Ping, or because they were
     /// idle for `idle_timeout`.
     closed_timeout,
+    /// Callbacks of a [`Handler`](crate::Handler) that panicked.
+    handler_panics,
     /// Commands of a handle for a connection that was gone when the loop came to them.
     stale_commands,
 }

@@ -158,7 +158,8 @@ pub enum Reason<'a> {
         /// The reason as received; often empty.
         text: &'a str,
     },
-    /// [`Hub::close`](crate::Hub::close) closed it, with this code.
+    /// [`Hub::close`](crate::Hub::close) closed it, with this code; or a [`Handler`](crate::Handler)
+    /// panicked over it, with 1011.
     Local {
         /// The code that was sent.
         code: CloseCode,
@@ -377,6 +378,22 @@ impl<'a> IntoIterator for &'a Events {
 pub struct Iter<'a> {
     events: &'a Events,
     records: slice::Iter<'a, Record>,
+}
+
+impl Iter<'_> {
+    /// Whose event was given last, unless it was the last of its connection.
+    pub(crate) fn last_id(&self) -> Option<ConnId> {
+        let given = self.events.records.len() - self.records.len();
+        match self.events.records[..given].last()? {
+            Record::Request { id, .. }
+            | Record::Opened { id }
+            | Record::Text { id, .. }
+            | Record::Binary { id, .. }
+            | Record::Assembled { id, .. }
+            | Record::Writable { id } => Some(*id),
+            Record::Closed { .. } | Record::Timer { .. } | Record::Source { .. } => None,
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -222,6 +222,32 @@ fn sigterm_closes_every_connection_with_1001_and_ends_well() {
 }
 
 #[test]
+fn every_descriptor_of_it_is_closed_in_a_child() {
+    let path = std::env::temp_dir().join(format!("pushloop-fds-{}.sock", std::process::id()));
+    let (server, address) = serve(&["--listen", &format!("unix:{}", path.display())]);
+    let _clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
+    let of = |process: &str, fd: &str| std::fs::read_link(format!("/proc/{process}/fd/{fd}")).ok();
+    let process = server.child.id().to_string();
+    let mut looked_at = 0;
+    for fd in std::fs::read_dir(format!("/proc/{process}/fd")).expect("Linux has it") {
+        let fd = fd.expect("it is listed").file_name().into_string().expect("a number");
+        // Its standard streams, and what was not closed for it.
+        if ["0", "1", "2"].contains(&&*fd) || of("self", &fd) == of(&process, &fd) {
+            continue;
+        }
+        let info =
+            std::fs::read_to_string(format!("/proc/{process}/fdinfo/{fd}")).expect("it is open");
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("it has some");
+        let flags = u32::from_str_radix(flags.trim(), 8).expect("octal");
+        assert_ne!(flags & 0o2_000_000, 0, "{fd} is {:?}", of(&process, &fd));
+        looked_at += 1;
+    }
+    // Poll, waker, reserve, two listeners, ten connections.
+    assert!(looked_at >= 15, "{looked_at}");
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
 fn a_wrong_flag_ends_with_2_and_a_port_in_use_with_1_and_one_line_each() {
     let run = |arguments: &[&str]| {
         let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");

@@ -49,9 +49,13 @@ row "system calls that fail, at every position" "2,100 runs, 0 hangs, crashes or
 row "resets at every position of a script" "10,000 runs, 0 leaks" "resets at every script position"
 row "10,000 peers that never read, beside 100 that do" \
     "memory within the cap and 10 %; the 100 lose nothing" "[0-9,]+ peers that do not read beside"
+row "memory over 10^8 messages; 10^6 connections made and ended in every way" \
+    "slope below 1 %, or a mebibyte; nothing is left" "soak, "
 row "out of descriptors for 60 s" "below 20 % of a processor; accepting again without a new SYN" \
     "out of descriptors" "accepting again"
 row "one flooder beside 999 quiet peers" "99 % within 5 ms, no gap over 50 ms" "[0-9,]+ quiet peers"
+row "SIGTERM with 10,000 full queues" "all flushed, all closed with 1001" "SIGTERM with full queues"
+row "a handler that panics" "others lose nothing" "panics in "
 row "a network that cuts, loses, resets" "nothing lost, nothing left" "peers behind a cut wire" \
     "loss of " "resets injected between" "a wire of "
 exit $missing

@@ -124,7 +124,13 @@ every_position() {
         FULL=1 cargo test --release --all-features --test kernel -- --nocapture
 }
 
-export -f compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
+# 10^8 messages, and 10^6 connections that end in every way.
+soak() {
+    cargo run --release --manifest-path benches/compare/Cargo.toml --target-dir "$target/compare" --bin soak &&
+        echo "ok soak"
+}
+
+export -f soak compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
 
 step "tool: rustfmt, clippy" 300 rust_components
 step "tool: node" 600 need node nodejs npm
@@ -161,7 +167,7 @@ step "build, release" 900 cargo build --release --all-features --bins --examples
 suite "test, default features" 1200 cargo test --no-fail-fast
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
-    cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast
+    cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
 step "benchmarks, each once" 600 cargo test --bench micro --bench million
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
@@ -201,6 +207,10 @@ campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position
 campaign "overload: thousands of peers" 3600 env FULL=1 \
     cargo test --release --all-features --test overload -- --nocapture --test-threads=1
+
+campaign "panics and SIGTERM" 1800 env FULL=1 \
+    cargo test --release --all-features --test panics --test drain -- --show-output
+campaign "soak" 3600 soak
 
 step "figures" 60 tests/figures.sh
 cat "$logs/figures.log"

@@ -37,6 +37,9 @@ use crate::{
     },
 };
 
+/// What the peer is told when the application failed over what it sent.
+pub(crate) const PANICKED: &str = "the server failed";
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) state: State,
@@ -367,6 +370,7 @@ impl Connection {
             LastWords::Shed => {
                 self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::FULL, commons);
             }
+            LastWords::Panicked => self.push_close(CloseCode::INTERNAL_ERROR, PANICKED, commons),
             LastWords::Nothing => {}
         }
         self.drain(commons);

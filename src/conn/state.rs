@@ -59,6 +59,8 @@ pub(crate) enum LastWords {
     Fail(ProtocolError),
     /// The process holds too much that came half.
     Shed,
+    /// §7.4.1: 1011, because the application failed over one of its last messages.
+    Panicked,
     /// The peer is not listening any more.
     Nothing,
 }

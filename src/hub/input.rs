@@ -4,9 +4,10 @@ use std::{mem, net::SocketAddr, ops::Range};
 
 use super::{Hub, SendError, Slot, Subscriptions};
 use crate::{
-    conn::{Connection, Outcome, State},
+    conn::{Connection, LastWords, Outcome, PANICKED, State},
     event::{Cause, ConnId, Events, Record},
     handle::Command,
+    wire::{CloseCode, Response},
 };
 
 impl Hub {
@@ -207,6 +208,23 @@ impl Hub {
         if stale {
             self.commons.tally.stale_commands.add(1);
         }
+    }
+
+    /// The application panicked; over an event of this connection, if it was one's.
+    pub(crate) fn handle_panic(&mut self, id: Option<ConnId>) {
+        self.commons.tally.handler_panics.add(1);
+        let Some(id) = id else { return };
+        if self.answer(id, &Response::text(500, PANICKED), false).is_ok() {
+            return;
+        }
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id)
+            && let State::Ending { last } = &mut slot.connection.state
+        {
+            *last = LastWords::Panicked;
+            self.any_closed = true;
+        }
+        let code = CloseCode::INTERNAL_ERROR;
+        self.close_open(id, code, PANICKED, Cause::Local { code });
     }
 
     /// A connection was turned away for want of a descriptor.

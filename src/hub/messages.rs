@@ -5,7 +5,7 @@ use std::fmt;
 use super::Hub;
 use crate::{
     config::Overflow,
-    conn::State,
+    conn::{LastWords, State},
     event::{Cause, ConnId, Message},
     wire::{CloseCode, OpCode, Response, encode_frame, encoded_len},
 };
@@ -315,9 +315,12 @@ impl Hub {
     }
 
     fn is_closing(&mut self, id: ConnId) -> bool {
-        let closing = self
-            .slot(id)
-            .is_some_and(|slot| matches!(slot.connection.state, State::Closing { .. }));
+        let closing = self.slot(id).is_some_and(|slot| {
+            matches!(
+                slot.connection.state,
+                State::Closing { .. } | State::Ending { last: LastWords::Panicked }
+            )
+        });
         self.commons.tally.messages_after_close.add(closing.into());
         closing
     }
@@ -338,7 +341,7 @@ impl Hub {
         self.close_open(id, code, reason, cause);
     }
 
-    fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
+    pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if !slot.connection.is_open() || slot.connection.is_ending() {
             return;

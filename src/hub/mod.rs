@@ -95,7 +95,7 @@ pub struct Hub {
     epoch: Instant,
     /// When the tick that `Commons::now` names is over.
     tick_ends: Instant,
-    shutdown: Option<Instant>,
+    shutdown: Option<time::Shutdown>,
 }
 
 impl Hub {

@@ -14,6 +14,30 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// sent meanwhile is still to be read.
 const LATE: Duration = Duration::from_secs(1);
 
+/// Few connections are not kept waiting for each other: a spread shutdown closes a hundred in a
+/// second, or more.
+const FAREWELL_GAP_MAX: Duration = Duration::from_millis(10);
+
+/// The end of a server, once it has begun.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    deadline: Instant,
+    begun: Instant,
+    spread: Duration,
+    /// Who is still to be closed, and how many there were.
+    open: Vec<ConnId>,
+    of: usize,
+}
+
+impl Shutdown {
+    /// When the next one is to be closed: they are spread evenly, and the first is closed at once.
+    fn next_farewell(&self) -> Option<Instant> {
+        let closed = (self.of - self.open.len()) as u128;
+        let nanos = (self.spread.as_nanos() * closed).checked_div(self.of as u128)?;
+        (!self.open.is_empty()).then(|| self.begun + Duration::from_nanos(nanos as u64))
+    }
+}
+
 impl Hub {
     /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
     /// if it has passed. It comes once; the same key may be set for several moments. A clock that
@@ -30,20 +54,35 @@ impl Hub {
     }
 
     /// Ends the server gently: no further connection is accepted, every open one gets what is
-    /// queued for it and a Close frame with 1001 (going away), and whatever is left after
-    /// `deadline` is dropped. [`is_finished`](Self::is_finished) then says so.
+    /// queued for it and a Close frame with 1001 (going away), each at its time within
+    /// [`shutdown_spread`](crate::Config::shutdown_spread), and whatever is left after `deadline`
+    /// is dropped. [`is_finished`](Self::is_finished) then says so.
     ///
     /// A second call changes the deadline.
     pub fn shutdown(&mut self, deadline: Duration) {
-        let first = self.shutdown.is_none();
         // A deadline beyond the clock's end is none.
         let far = self.now + Duration::from_secs(u32::MAX.into());
-        self.shutdown = Some(self.now.checked_add(deadline).unwrap_or(far));
-        if first {
-            for id in self.all() {
-                self.close_for(id, Cause::Shutdown);
-                self.expect_no_request(id);
-            }
+        let deadline = self.now.checked_add(deadline).unwrap_or(far);
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.deadline = deadline;
+            return;
+        }
+        let all = self.all();
+        all.iter().for_each(|id| self.expect_no_request(*id));
+        let open: Vec<_> = all.into_iter().filter(|id| self.is_open(*id)).collect();
+        let spread = self.config().shutdown_spread.min(FAREWELL_GAP_MAX * open.len() as u32);
+        let (begun, of) = (self.now, open.len());
+        self.shutdown = Some(Shutdown { deadline, begun, spread, open, of });
+        self.say_farewells();
+    }
+
+    /// Closes those whose time has come since the shutdown began.
+    fn say_farewells(&mut self) {
+        while let Some(shutdown) = &mut self.shutdown
+            && shutdown.next_farewell().is_some_and(|at| at <= self.now)
+            && let Some(id) = shutdown.open.pop()
+        {
+            self.close_for(id, Cause::Shutdown);
         }
     }
 
@@ -75,8 +114,14 @@ impl Hub {
         self.slots.iter().map(id).collect()
     }
 
-    /// It is `now`, and the loop meant to sleep for `planned` at the most.
-    pub(crate) fn set_now(&mut self, now: Instant, planned: Option<Duration>) {
+    /// The loop is about to wait.
+    pub(crate) fn handle_wait(&self) {
+        self.commons.tally.waits.add(1);
+    }
+
+    /// The loop has waited, and it is `now`; it meant to sleep for `planned` at the most.
+    pub(crate) fn handle_turn(&mut self, now: Instant, planned: Option<Duration>) {
+        self.commons.tally.turns.add(1);
         // The clock of a `Net` may stand still, and no time goes back.
         if now > self.now {
             let passed = now - self.now;
@@ -112,7 +157,10 @@ impl Hub {
         let now = clock();
         let left = |at: Instant| at.saturating_duration_since(now);
         let own = self.timers.first().map(|(at, _)| left(*at));
-        [connections, own, self.shutdown.map(left)].into_iter().flatten().min()
+        let end = self.shutdown.as_ref();
+        let farewell = end.and_then(Shutdown::next_farewell).map(left);
+        let end = end.map(|shutdown| left(shutdown.deadline));
+        [connections, own, farewell, end].into_iter().flatten().min()
     }
 
     /// Does what is due at this turn's time.
@@ -134,7 +182,8 @@ impl Hub {
                 self.act_on(id, outcome);
             }
         }
-        if self.shutdown.is_some_and(|deadline| deadline <= self.now) {
+        self.say_farewells();
+        if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.deadline <= self.now) {
             for id in self.all() {
                 self.drop_connection(id, events);
             }

@@ -1,10 +1,13 @@
 //! The callback veneer over [`Server::poll`].
 
-use std::io;
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use super::{Net, Server};
 use crate::{
-    event::{ConnId, Event, Events, Message, Reason},
+    event::{ConnId, Event, Events, Iter, Message, Reason},
     hub::{Accept, Hub},
     wire::Request,
 };
@@ -13,6 +16,19 @@ use crate::{
 ///
 /// Each gets the [`Hub`], to answer, send, publish and close; none may block, because the one
 /// thread that all connections share is waiting for it.
+///
+/// # Panics
+///
+/// A callback that panics costs its own connection only: [`run`](Server::run) closes it with 1011
+/// (internal error), or answers its request with 500, delivers no further message of it, tells of
+/// its end as of any other, and counts it in [`handler_panics`](crate::Counters::handler_panics).
+/// What a panic in `on_close` or `on_timer` leaves is the count. The panic is reported by the
+/// process's panic hook, on standard error if nothing else was set.
+///
+/// The handler itself lives on, with whatever the panic left half done in it, as if a poisoned lock
+/// were taken all the same: bring what belongs together up to date before what may panic. Who
+/// wants a panic to end the server owns the loop with [`poll`](Server::poll), where a panic is the
+/// caller's, or builds with `panic = "abort"`. A stack that overflows ends the process in any case.
 pub trait Handler {
     /// A request came. By default each is accepted as a WebSocket, and one that asks for none is
     /// answered with 426.
@@ -52,27 +68,37 @@ impl<N: Net> Server<N> {
     ///
     /// # Errors
     ///
-    /// An error of the poll itself, never one of a connection.
+    /// An error of the poll itself, never one of a connection. What a panic does is said at
+    /// [`Handler`].
     pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
         let mut events = Events::default();
         while !self.hub.is_finished() {
             self.poll(&mut events, None)?;
             let hub = &mut self.hub;
-            for event in &events {
-                match event {
-                    Event::Request { id, request } => handler.on_request(hub, id, request),
-                    Event::Opened { id } => handler.on_open(hub, id),
-                    // The handler may have closed it since this batch was filled.
-                    Event::Message { id, .. } if hub.passes_over(id) => {}
-                    Event::Message { id, message } => handler.on_message(hub, id, message),
-                    Event::Writable { id } => handler.on_writable(hub, id),
-                    Event::Closed { id, reason } => handler.on_close(hub, id, reason),
-                    Event::Timer { key } => handler.on_timer(hub, key),
-                    // Sources belong to those who own the loop.
-                    Event::Source { .. } => {}
-                }
+            let mut rest = events.iter();
+            // One for the whole batch, which after a panic goes on with what is left of it: a
+            // message costs no more for it.
+            while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
+                hub.handle_panic(rest.last_id());
             }
         }
         Ok(())
+    }
+}
+
+fn tell(handler: &mut impl Handler, hub: &mut Hub, events: &mut Iter<'_>) {
+    for event in events {
+        match event {
+            Event::Request { id, request } => handler.on_request(hub, id, request),
+            Event::Opened { id } => handler.on_open(hub, id),
+            // The handler may have closed it since this batch was filled.
+            Event::Message { id, .. } if hub.passes_over(id) => {}
+            Event::Message { id, message } => handler.on_message(hub, id, message),
+            Event::Writable { id } => handler.on_writable(hub, id),
+            Event::Closed { id, reason } => handler.on_close(hub, id, reason),
+            Event::Timer { key } => handler.on_timer(hub, key),
+            // Sources belong to those who own the loop.
+            Event::Source { .. } => {}
+        }
     }
 }

@@ -154,8 +154,9 @@ impl<N: Net> Server<N> {
             sooner(sooner(timeout, accepts), self.hub.time_left(|| self.net.now()))
         };
         self.ready.clear();
+        self.hub.handle_wait();
         self.net.wait(&mut self.ready, timeout)?;
-        self.hub.set_now(self.net.now(), timeout);
+        self.hub.handle_turn(self.net.now(), timeout);
         for ready in &self.ready {
             match *ready {
                 Ready::Connection { id, readable, writable, read_closed } => {

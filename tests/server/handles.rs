@@ -1,13 +1,14 @@
 //! A server from other threads.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use pushloop::{CloseCode, Config, ConnId, Event, HandleError, Message};
 
 use super::config;
-use super::net::{Sim, Told};
+use super::net::{Sim, Told, Wire};
 use super::support::{TestServer, accept, close, frame, text};
 
 const NOBODY: ConnId = ConnId::from_bits(u64::MAX);
@@ -195,4 +196,131 @@ fn a_command_that_comes_while_others_wait_for_their_turn_is_not_forgotten() {
     assert_eq!(wire.reads(), ["0", "1", "2", "3"].map(text));
     assert_eq!(sim.server.net().slept, Duration::ZERO, "the loop slept over a command");
     assert_eq!(sim.takes(), [] as [Told; 0]);
+}
+
+/// Bytes of the frames that [`sends_to_who_comes_and_goes`] gets.
+const FRAME: usize = 2 + 3 * 8;
+
+/// What one of these says: for whom it is, who sent it, and its number.
+fn parts(payload: &[u8]) -> [u64; 3] {
+    [0, 8, 16].map(|at| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap()))
+}
+
+/// Eight threads send as fast as they can to four connections, which are closed and replaced
+/// all the while, each in the slot of the one before. Whatever was accepted arrives once, in its
+/// thread's order, where it was meant for, or is counted as too late.
+fn sends_to_who_comes_and_goes(per_thread: u64) {
+    const THREADS: u64 = 8;
+    let mut sim = Sim::new(config(|_| {}));
+    let mut seats: Vec<_> = (0..4).map(|_| sim.opens()).collect();
+    let ids: Vec<_> = seats.iter().map(|(id, _)| AtomicU64::new(id.to_bits())).collect();
+    let handle = sim.server.handle();
+    let (mut arrived, mut replaced) = (0, 0);
+    let mut last = [[0; THREADS as usize]; 4];
+    let full = AtomicU64::new(0);
+    let mut look = |seat: usize, id: ConnId, wire: &Wire| {
+        let bytes = wire.reads_bytes();
+        let (frames, rest) = bytes.as_chunks::<FRAME>();
+        for frame in frames {
+            let [meant_for, thread, number] = parts(&frame[2..]);
+            assert_eq!(meant_for, id.to_bits(), "it reached another connection");
+            let last: &mut u64 = &mut last[seat][thread as usize];
+            assert!(number > *last, "{number} of thread {thread} came after {last}");
+            *last = number;
+        }
+        arrived += frames.len() as u64;
+        rest.to_vec()
+    };
+    thread::scope(|scope| {
+        let senders = (0..THREADS).map(|thread| {
+            let (handle, ids, full) = (handle.clone(), &ids, &full);
+            scope.spawn(move || {
+                for number in 1..=per_thread {
+                    let id = ids[number as usize % ids.len()].load(Ordering::Relaxed);
+                    let payload = [id, thread, number].map(u64::to_le_bytes).concat();
+                    while handle.send(ConnId::from_bits(id), &payload) == Err(HandleError::Full) {
+                        full.fetch_add(1, Ordering::Relaxed);
+                        thread::yield_now();
+                    }
+                }
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        for round in 0.. {
+            let last_round = senders.iter().all(|sender| sender.is_finished());
+            (0..32).for_each(|_| sim.turn());
+            sim.takes();
+            for (seat, (id, wire)) in seats.iter().enumerate() {
+                assert!(look(seat, *id, wire).is_empty());
+            }
+            let total = handle.counters().messages_sent + handle.counters().stale_commands;
+            if last_round && total == THREADS * per_thread {
+                break;
+            }
+            let seat = round % seats.len();
+            let (id, wire) = seats[seat].clone();
+            sim.hub().close(id, CloseCode::NORMAL, "");
+            wire.sends(close(1000, ""));
+            wire.finishes();
+            while !wire.is_dropped() {
+                sim.turn();
+            }
+            assert_eq!(look(seat, id, &wire), close(1000, "").unmasked());
+            seats[seat] = sim.opens();
+            let new = seats[seat].0;
+            assert_eq!(new.to_bits() as u32, id.to_bits() as u32, "another slot");
+            ids[seat].store(new.to_bits(), Ordering::Relaxed);
+            replaced += 1;
+        }
+    });
+    let counters = handle.counters();
+    assert_eq!(arrived, counters.messages_sent);
+    assert_eq!(arrived + counters.stale_commands, THREADS * per_thread);
+    println!(
+        "figure sends of 8 threads: {}, 0 lost or doubled; {replaced} connections replaced under \
+         them, {} sends too late for theirs, 0 in the wrong place, {} refused for now",
+        THREADS * per_thread,
+        counters.stale_commands,
+        full.into_inner(),
+    );
+}
+
+#[test]
+fn what_threads_send_reaches_whom_it_is_meant_for_however_they_come_and_go() {
+    sends_to_who_comes_and_goes(20_000);
+}
+
+#[test]
+#[ignore = "exhaustive: run in release mode"]
+fn eight_million_sends_reach_whom_they_are_meant_for() {
+    let full = std::env::var_os("FULL").is_some();
+    sends_to_who_comes_and_goes(if full { 12_500_000 } else { 1_000_000 });
+}
+
+#[test]
+fn threads_that_send_while_the_server_ends_are_told_so_for_good() {
+    for turns in 0..20 {
+        let mut sim = Sim::new(config(|config| config.mailbox_commands_max = 100));
+        let (id, _wire) = sim.opens();
+        let handle = sim.server.handle();
+        let together = Barrier::new(9);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                let (handle, together) = (handle.clone(), &together);
+                scope.spawn(move || {
+                    together.wait();
+                    while handle.send(id, Message::Text("x")) != Err(HandleError::Closed) {
+                        thread::yield_now();
+                    }
+                    for _ in 0..100 {
+                        assert_eq!(handle.publish("t", "x"), Err(HandleError::Closed));
+                        assert_eq!(handle.shutdown(Duration::ZERO), Err(HandleError::Closed));
+                    }
+                });
+            }
+            together.wait();
+            (0..turns).for_each(|_| sim.turn());
+            drop(sim);
+        });
+    }
 }

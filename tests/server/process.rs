@@ -1,12 +1,16 @@
 //! What belongs to a process: its descriptors, and its sleep.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use pushloop::{Config, Event};
+
 use super::echo::Echo;
-use super::support::{Frame, PATIENCE, handshake, text};
+use super::support::{Frame, PATIENCE, TestServer, accept, handshake, text};
 
 /// Asks for a WebSocket; `None` if the server hangs up instead.
 fn asks(process: &Echo) -> Option<TcpStream> {
@@ -71,4 +75,34 @@ fn an_idle_server_does_not_wake() {
     let [.., (began, call), (killed, _)] = &lines[..] else { panic!("{lines:?}") };
     assert!(call.starts_with("epoll_"), "{call}");
     assert!(killed - began >= 5.0, "it woke {} s before its end", killed - began);
+}
+
+/// What a child of this process finds open beside its standard streams.
+fn inherited() -> BTreeSet<String> {
+    let output = Command::new("ls").args(["-l", "/proc/self/fd"]).output().expect("ls runs");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    let open = lines.lines().filter_map(|line| line.split_once(" -> "));
+    let beyond = open.filter_map(|(entry, target)| {
+        let number: u32 = entry.rsplit(' ').next()?.parse().ok()?;
+        (number > 2 && !target.starts_with("/proc/")).then(|| target.to_owned())
+    });
+    beyond.collect()
+}
+
+#[test]
+fn a_child_of_a_handler_inherits_no_descriptor() {
+    // What the process had from its own parent is not the server's.
+    let before = inherited();
+    let server = TestServer::start(Config::default(), |hub, event| match event {
+        Event::Message { id, .. } => {
+            let found: Vec<_> = inherited().into_iter().collect();
+            hub.send(id, &found.join("\n")).expect("it is short");
+        }
+        event => accept(hub, event),
+    });
+    let mut peers: Vec<_> = (0..20).map(|_| server.opens()).collect();
+    peers[0].sends(text("fork"));
+    let found = String::from_utf8(peers[0].reads().payload).expect("text");
+    let new: Vec<_> = found.lines().filter(|target| !before.contains(*target)).collect();
+    assert!(new.is_empty(), "{new:?}");
 }

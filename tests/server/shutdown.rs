@@ -210,6 +210,101 @@ fn who_does_not_answer_the_close_is_given_up_before_a_late_deadline() {
     assert!(wire.is_dropped());
 }
 
+/// What leaves nobody waiting: a batch goes on after the shutdown, and the rest is forgotten.
+#[test]
+fn a_shutdown_within_a_batch_meets_those_who_have_just_ended() {
+    let mut sim = Sim::new(config(|_| {}));
+    // `Ending`: its last words are due in the next turn; `Closed`: its slot is.
+    let (ending, closes) = sim.opens();
+    let (closed, lost) = sim.opens();
+    let (_, drains) = sim.opens();
+    // `Draining`, its FIN sent.
+    drains.sends(close(1000, ""));
+    sim.rests();
+    assert!(drains.is_ended() && !drains.is_dropped());
+    sim.takes();
+    closes.sends(close(1000, ""));
+    lost.resets();
+    let mut batch = Vec::new();
+    sim.turn_with(None, |hub, told| {
+        batch.push(told.clone());
+        hub.shutdown(MINUTE);
+    });
+    assert_eq!(batch, [Told::Closed(ending, 1000), Told::Closed(closed, 1006)]);
+    sim.rests();
+    assert_eq!(closes.reads(), [close(1000, "")]);
+    assert!(lost.is_dropped());
+    closes.finishes();
+    drains.finishes();
+    assert!(finishes(&mut sim) <= TICKS);
+    assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+}
+
+#[test]
+fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
+    let spread = Duration::from_secs(1);
+    let mut sim = Sim::new(config(|config| config.shutdown_spread = spread));
+    // More than a hundred for the second: else they take less.
+    let peers: Vec<_> = (0..200).map(|_| sim.opens()).collect();
+    for (id, _) in &peers {
+        sim.hub().subscribe(*id, "t").unwrap();
+    }
+    let began = sim.server.net().slept;
+    sim.hub().shutdown(MINUTE);
+    let mut closed_at = Vec::new();
+    let mut publications = 0;
+    loop {
+        sim.turn();
+        let passed = sim.server.net().slept - began;
+        for (_, wire) in &peers {
+            let mut frames = wire.reads();
+            if frames.last() == Some(&close(1001, FAREWELL)) {
+                frames.pop();
+                closed_at.push(passed);
+                answers(wire);
+            }
+            publications -= frames.len();
+        }
+        if closed_at.len() == peers.len() {
+            break;
+        }
+        publications += sim.hub().publish("t", "still here").unwrap();
+        sim.rests();
+        sim.turn_within(None);
+    }
+    assert_eq!(publications, 0, "a publication was lost, or came to somebody who was closed");
+    let expected = (0..200).map(|at| spread * at / 200);
+    assert!(closed_at.iter().copied().eq(expected), "{closed_at:?}");
+    assert_eq!(finishes(&mut sim), Duration::ZERO);
+}
+
+#[test]
+fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
+    let mut sim = Sim::new(config(|config| config.shutdown_spread = MINUTE));
+    let peers: Vec<_> = (0..5).map(|_| sim.opens()).collect();
+    let began = sim.server.net().slept;
+    sim.hub().shutdown(MINUTE);
+    let mut closed = 0;
+    loop {
+        sim.turn();
+        for (_, wire) in peers.iter().filter(|(_, wire)| !wire.reads().is_empty()) {
+            closed += 1;
+            answers(wire);
+        }
+        if closed == peers.len() {
+            break;
+        }
+        sim.rests();
+        sim.turn_within(None);
+    }
+    assert_eq!(sim.server.net().slept - began, Duration::from_millis(40));
+    let mut sim = Sim::new(config(|config| config.shutdown_spread = MINUTE));
+    let peers: Vec<_> = (0..1000).map(|_| sim.opens()).collect();
+    sim.hub().shutdown(Duration::from_secs(1));
+    assert_eq!(finishes(&mut sim), Duration::from_secs(1));
+    assert!(peers.iter().all(|(_, wire)| wire.is_dropped()));
+}
+
 #[test]
 fn a_second_shutdown_changes_the_deadline() {
     for seconds in [1, 7] {

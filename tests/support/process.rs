@@ -13,7 +13,7 @@ use std::{
 
 use tungstenite::WebSocket;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running program; it ends with the test, also with one that fails.
 pub struct Process {

@@ -1,21 +1,16 @@
 //! The pushloop server: live notifications over WebSocket, where a URL is a topic.
 
+mod drain;
 mod listen;
 mod options;
 mod service;
+mod watchdog;
 
-use std::{env, io, process::ExitCode, thread, time::Duration};
+use std::{env, io, process::ExitCode, sync::Arc};
 
 use options::{Asked, Options};
-use pushloop::{Config, Handle, Hosts, Origins, Server};
+use pushloop::{Config, Hosts, Origins, Server};
 use service::Service;
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
-
-/// How long a first SIGINT or SIGTERM lets connections end; a second one does not wait.
-const DRAIN: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let options = match options::parse(env::args_os().skip(1)) {
@@ -45,6 +40,7 @@ fn main() -> ExitCode {
 fn serve(options: &Options) -> io::Result<()> {
     let mut config = Config::default();
     config.send_queue_bytes_max = 1 << 20;
+    config.shutdown_spread = options.drain.spread;
     if options.allow_origins.iter().any(|origin| origin == "*") {
         config.origins = Origins::Any;
     } else if !options.allow_origins.is_empty() {
@@ -60,24 +56,9 @@ fn serve(options: &Options) -> io::Result<()> {
     let opened: io::Result<String> =
         options.listen.iter().map(|listen| listen::listen(&mut server, listen)).collect();
     print!("{}", opened?);
-    shut_down_on_signals(server.handle())?;
-    let mut service = Service::new(server.hub().now());
+    let not_ready = Arc::default();
+    drain::on_signals(server.handle(), options.drain, Arc::clone(&not_ready))?;
+    let slow_turns = watchdog::watch(server.handle());
+    let mut service = Service::new(server.hub().now(), not_ready, slow_turns);
     server.run(&mut service)
-}
-
-fn shut_down_on_signals(handle: Handle) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    thread::spawn(move || {
-        for (nth, _) in signals.forever().enumerate() {
-            let deadline = if nth == 0 { DRAIN } else { Duration::ZERO };
-            if nth == 0 {
-                let seconds = DRAIN.as_secs();
-                eprintln!("pushloop: closing, {seconds} s at most; once more to stop at once");
-            }
-            if handle.shutdown(deadline).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
 }

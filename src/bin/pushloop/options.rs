@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub const USAGE: &str = "\
 Live notifications over WebSocket: a URL is a topic.
@@ -17,7 +17,15 @@ Options:
                          machine]
   --anyone-may-publish   allow listening beyond this machine, where whoever can reach
                          the port can publish
+  --drain-delay SECONDS  after SIGTERM, how long all goes on but that /readyz answers 503 [0]
+  --drain-spread SECONDS
+                         then, over how long Close frames are spread at most [20]
+  --drain-deadline SECONDS
+                         and when whoever is still there is dropped [30]
   --help, --version
+
+Ctrl-C is as good as SIGTERM, and a second one ends it at once. GET /healthz and /readyz tell how
+it is; /$stats has numbers.
 ";
 
 /// Where to listen.
@@ -34,6 +42,25 @@ pub struct Options {
     pub allow_origins: Vec<String>,
     pub allow_hosts: Vec<String>,
     pub anyone_may_publish: bool,
+    pub drain: Drain,
+}
+
+/// How the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    pub delay: Duration,
+    pub spread: Duration,
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            spread: Duration::from_secs(20),
+            deadline: Duration::from_secs(30),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +90,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
                 let value = parser.value().and_then(|value| value.string());
                 options.allow_hosts.push(host(&value.map_err(|error| error.to_string())?)?);
             }
+            Long("drain-delay") => options.drain.delay = seconds(&mut parser)?,
+            Long("drain-spread") => options.drain.spread = seconds(&mut parser)?,
+            Long("drain-deadline") => options.drain.deadline = seconds(&mut parser)?,
             Long("anyone-may-publish") => options.anyone_may_publish = true,
             Long("help") | Short('h') => return Ok(Asked::Help),
             Long("version") | Short('V') => return Ok(Asked::Version),
@@ -83,6 +113,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
         )),
         _ => Ok(Asked::Serve(options)),
     }
+}
+
+fn seconds(parser: &mut lexopt::Parser) -> Result<Duration, String> {
+    let value = parser.value().map_err(|error| error.to_string())?;
+    let seconds = value.to_str().and_then(|value| value.parse::<u32>().ok());
+    let seconds =
+        seconds.ok_or_else(|| format!("'{}' is no number of seconds", value.display()))?;
+    Ok(Duration::from_secs(seconds.into()))
 }
 
 fn listen(value: &str) -> Result<Listen, String> {
@@ -156,6 +194,17 @@ mod tests {
         for line in ["--listen", "--listen 80", "--listen unix:", "--listne x", "extra", "-x"] {
             let error = parsed(line).unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn how_it_ends_is_in_whole_seconds() {
+        let line = "--drain-delay 5 --drain-spread 0 --drain-deadline 3600";
+        let Ok(Asked::Serve(Options { drain, .. })) = parsed(line) else { panic!("{line}") };
+        let seconds = [drain.delay, drain.spread, drain.deadline].map(|time| time.as_secs());
+        assert_eq!(seconds, [5, 0, 3600]);
+        for line in ["--drain-delay", "--drain-spread -1", "--drain-deadline 1.5"] {
+            assert!(parsed(line).is_err(), "{line}");
         }
     }
 

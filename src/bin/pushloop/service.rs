@@ -1,6 +1,12 @@
 //! The notification service: a URL is a topic.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use percent_encoding::percent_decode_str;
 use pushloop::{
@@ -23,17 +29,21 @@ pub struct Service {
     /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
     stats_timer_set: bool,
+    /// The process was told to end.
+    not_ready: Arc<AtomicBool>,
+    slow_turns: Arc<AtomicU64>,
 }
 
 impl Service {
-    pub fn new(now: Instant) -> Self {
-        Self { started: now, topics: ConnMap::new(), stats_timer_set: false }
+    pub fn new(now: Instant, not_ready: Arc<AtomicBool>, slow_turns: Arc<AtomicU64>) -> Self {
+        let topics = ConnMap::new();
+        Self { started: now, topics, stats_timer_set: false, not_ready, slow_turns }
     }
 
     fn connect(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
         let names = match topics(request.path(), hub) {
             Ok(names) => names,
-            Err((status, why)) => return refuse(hub, id, status, why),
+            Err((status, why)) => return tell(hub, id, status, why),
         };
         if hub.accept(id, Accept::default()).is_err() {
             // Answered with 426 already, or gone.
@@ -56,15 +66,15 @@ impl Service {
 
     fn publish(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
         if !hub.allows_origin(request) {
-            return refuse(hub, id, 403, "pages from this Origin may not publish here");
+            return tell(hub, id, 403, "pages from this Origin may not publish here");
         }
         let name = match topics(request.path(), hub).map(<[String; 1]>::try_from) {
             Ok(Ok([name])) => name,
-            Ok(Err(_)) => return refuse(hub, id, 400, "one topic at a time: no comma in the path"),
-            Err((status, why)) => return refuse(hub, id, status, why),
+            Ok(Err(_)) => return tell(hub, id, 400, "one topic at a time: no comma in the path"),
+            Err((status, why)) => return tell(hub, id, status, why),
         };
         if name.starts_with('$') {
-            return refuse(hub, id, 403, "topics that begin with $ are the server's own");
+            return tell(hub, id, 403, "topics that begin with $ are the server's own");
         }
         let message = match str::from_utf8(request.body()) {
             Ok(text) => Message::Text(text),
@@ -75,18 +85,24 @@ impl Service {
                 let response = Response::new(200).body(format!("{{\"delivered\":{delivered}}}\n"));
                 answer(hub, id, response, &[("Content-Type", "application/json")]);
             }
-            Err(full) => refuse(hub, id, 503, &full.to_string()),
+            Err(full) => tell(hub, id, 503, &full.to_string()),
         }
     }
 
     fn publish_stats(&self, hub: &mut Hub) {
         let counters = hub.counters();
         let stats = format!(
-            "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\"uptime_ms\":{}}}",
+            "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
+             \"topics\":{},\"queued_bytes\":{},\"handler_panics\":{},\"slow_turns\":{},\
+             \"uptime_ms\":{}}}",
             self.topics.len(),
             counters.deliveries,
             counters.publications,
             counters.messages_dropped_full + counters.messages_conflated,
+            hub.topics(),
+            hub.queued_bytes_total(),
+            counters.handler_panics,
+            self.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
         );
         // A refusal is counted, and the next second tries again.
@@ -105,6 +121,11 @@ impl Handler for Service {
                 let html = ("Content-Type", "text/html; charset=utf-8");
                 answer(hub, id, page, &[html, ("Content-Security-Policy", PAGE_POLICY)]);
             }
+            ("GET" | "HEAD", "/healthz") => tell(hub, id, 200, "the loop turns"),
+            ("GET" | "HEAD", "/readyz") if self.not_ready.load(Ordering::Relaxed) => {
+                tell(hub, id, 503, "the server is about to end");
+            }
+            ("GET" | "HEAD", "/readyz") => tell(hub, id, 200, "ready"),
             ("POST", path) if path != "/" => self.publish(hub, id, request),
             (_, "/") => not_allowed(hub, id, "GET, HEAD"),
             ("GET" | "HEAD", _) => {
@@ -175,8 +196,8 @@ fn not_allowed(hub: &mut Hub, id: ConnId, allow: &str) {
     answer(hub, id, response, &[("Allow", allow)]);
 }
 
-fn refuse(hub: &mut Hub, id: ConnId, status: u16, why: &str) {
-    answer(hub, id, Response::text(status, why), &[]);
+fn tell(hub: &mut Hub, id: ConnId, status: u16, what: &str) {
+    answer(hub, id, Response::text(status, what), &[]);
 }
 
 fn answer(hub: &mut Hub, id: ConnId, mut response: Response, headers: &[(&str, &str)]) {

@@ -1,0 +1,213 @@
+//! What the server is like, from outside and by its own counters.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
+
+use crate::Done;
+
+/// For what follows from the last end to be done: a closing handshake, a drain.
+const PATIENCE_SECONDS: u64 = 60;
+
+/// The server's process. It ends with this one.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended cannot be ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The server's own numbers, by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters([(&'static str, u64); NAMES.len()]);
+
+/// Those of which something is made.
+const NAMES: [&str; 5] = ["turns", "connections", "topics", "queued_bytes", "handler_panics"];
+
+impl Counters {
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| *value)
+    }
+}
+
+/// One second.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub second: u64,
+    pub messages: u64,
+    /// Connections made so far.
+    pub made: u64,
+    pub rss_kib: u64,
+    /// Of that, what is no file's.
+    pub anonymous_kib: u64,
+    pub fds: u64,
+    pub counters: Counters,
+}
+
+impl Sample {
+    /// Whether nobody is there, and nothing is left of anybody.
+    pub fn is_empty(&self) -> bool {
+        ["connections", "topics", "queued_bytes"].iter().all(|name| self.counters.get(name) == 0)
+    }
+}
+
+impl Server {
+    pub fn start() -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.arg("serve").stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is a pipe");
+        BufReader::new(stdout).read_line(&mut line)?;
+        let address = line.trim_end().trim_start_matches("listening on ").parse();
+        let address = address.map_err(|_| io::Error::other("the server does not listen"))?;
+        Ok(Self { child, address })
+    }
+
+    pub fn sample(&self, second: u64, done: &Done) -> io::Result<Sample> {
+        let counters = self.counters()?;
+        let of_process = |file: &str| format!("/proc/{}/{file}", self.child.id());
+        // What asked for the counters is being closed.
+        let fds = fs::read_dir(of_process("fd"))?.count() as u64;
+        Ok(Sample {
+            second,
+            messages: done.messages(),
+            made: done.connections.load(Ordering::Relaxed),
+            rss_kib: kib(&of_process("status"), "VmRSS:")?,
+            anonymous_kib: kib(&of_process("smaps_rollup"), "Anonymous:")?,
+            fds,
+            counters,
+        })
+    }
+
+    fn counters(&self) -> io::Result<Counters> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(PATIENCE_SECONDS)))?;
+        stream
+            .write_all(b"GET /counters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let fields = answer.lines().filter_map(|line| line.split_once(' '));
+        let fields: BTreeMap<&str, &str> = fields.collect();
+        let value = |name| fields.get(name)?.parse().ok();
+        let found = NAMES.map(|name| value(name).map(|value| (name, value)));
+        match found.iter().all(Option::is_some) {
+            true => Ok(Counters(found.map(Option::unwrap_or_default))),
+            false => Err(io::Error::other(format!("no counters: {answer}"))),
+        }
+    }
+
+    /// Waits until nobody is there any more.
+    pub fn rests(&self, done: &Done) -> io::Result<Sample> {
+        for second in 0.. {
+            thread::sleep(Duration::from_secs(1));
+            let sample = self.sample(second, done)?;
+            if sample.is_empty() || second == PATIENCE_SECONDS {
+                // The one that asked is forgotten in the next turn.
+                thread::sleep(Duration::from_secs(1));
+                let fds = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64;
+                return Ok(Sample { fds, ..sample });
+            }
+        }
+        unreachable!("seconds do not end")
+    }
+
+    /// Turns of the loop in a time in which nobody comes, beyond those that looking takes.
+    pub fn turns_in(&self, calm: Duration) -> io::Result<u64> {
+        let turns = || {
+            let turns = self.counters().map(|counters| counters.get("turns"));
+            thread::sleep(Duration::from_secs(1));
+            turns
+        };
+        let looks = [turns()?, turns()?, turns()?];
+        let one_look = (looks[1] - looks[0]).max(looks[2] - looks[1]);
+        thread::sleep(calm);
+        Ok((turns()? - looks[2]).saturating_sub(one_look))
+    }
+}
+
+fn kib(file: &str, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no {name} in {file}")))
+}
+
+pub fn csv(samples: &[Sample]) -> String {
+    let mut text = String::from("second,messages,made,rss_kib,anonymous_kib,fds");
+    NAMES.iter().for_each(|name| text += &format!(",{name}"));
+    for sample in samples {
+        let Sample { second, messages, made, rss_kib, anonymous_kib, fds, .. } = sample;
+        text += &format!("\n{second},{messages},{made},{rss_kib},{anonymous_kib},{fds}");
+        NAMES.iter().for_each(|name| text += &format!(",{}", sample.counters.get(name)));
+    }
+    text + "\n"
+}
+
+/// By how much the resident memory grew over the run, as a part of it: a straight line through what was
+/// seen after the first tenth, in which tables and pools come to their size.
+pub fn slope(samples: &[Sample]) -> f64 {
+    let under_load = &samples[1..samples.len().saturating_sub(1).max(1)];
+    let settled = &under_load[under_load.len() / 10..];
+    let n = settled.len() as f64;
+    let mean = |of: fn(&Sample) -> f64| settled.iter().map(of).sum::<f64>() / n;
+    let (x, y) =
+        (|sample: &Sample| sample.messages as f64, |sample: &Sample| sample.rss_kib as f64);
+    let (mean_x, mean_y) = (mean(x), mean(y));
+    let (mut xy, mut xx) = (0.0, 0.0);
+    for sample in settled {
+        xy += (x(sample) - mean_x) * (y(sample) - mean_y);
+        xx += (x(sample) - mean_x).powi(2);
+    }
+    let (Some(first), Some(last)) = (settled.first(), settled.last()) else { return 0.0 };
+    if xx == 0.0 { 0.0 } else { xy / xx * (x(last) - x(first)) / mean_y }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(rss: impl Fn(u64) -> u64) -> Vec<Sample> {
+        let sample = |second| Sample {
+            second,
+            messages: second * 1000,
+            made: 0,
+            rss_kib: rss(second),
+            anonymous_kib: 0,
+            fds: 0,
+            counters: Counters::default(),
+        };
+        (0..101).map(sample).collect()
+    }
+
+    #[test]
+    fn what_grows_has_a_slope_and_what_comes_and_goes_has_none() {
+        assert_eq!(slope(&samples(|_| 5000)), 0.0);
+        assert!(slope(&samples(|second| 5000 + second % 2)).abs() < 0.001);
+        // 50 KiB a second, of 5,000 to 10,000: from 10 on that is 4,500 of 7,750 or so.
+        let grows = slope(&samples(|second| 5000 + second * 50));
+        assert!((0.5..0.65).contains(&grows), "{grows}");
+        // Before that nothing counts.
+        assert_eq!(slope(&samples(|second| if second < 10 { second } else { 5000 })), 0.0);
+    }
+
+    #[test]
+    fn a_line_of_the_table_has_all_of_a_second() {
+        let text = csv(&samples(|_| 5000)[..2]);
+        assert_eq!(text.lines().nth(2), Some("1,1000,0,5000,0,0,0,0,0,0,0"));
+        assert_eq!(text.lines().next().map(|line| line.split(',').count()), Some(11));
+    }
+}
