@@ -109,7 +109,7 @@ export default {
       await here(one, "Ada", "Barbara", "Grace", "Linus");
       await four.close();
       pages.pop();
-      wires.pop();
+      await wires.pop().cut();
       await here(one, "Ada", "Grace", "Linus");
     });
     await check("markup-is-text", async () => {
