@@ -13,7 +13,7 @@ use super::peer::{Peer, Said};
 use super::world::{Member, TOPICS, World, topic_name};
 
 /// Turns within which a world without faults comes to rest.
-const TURNS_MAX: u64 = 5_000;
+const TURNS_MAX: u64 = 20_000;
 /// What may wait beyond the limit: a Ping and a Close, and the Pongs for the Pings of a peer.
 const CONTROL_BYTES: usize = 2 + 127;
 const PONG_BYTES: usize = 6;
