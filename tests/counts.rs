@@ -51,7 +51,7 @@ fn since(sim: &mut Sim, before: Calls) -> Calls {
 fn an_echo_costs_one_wait_one_read_and_one_write() {
     let mut sim = sim();
     let (_, wire) = opened(&mut sim);
-    let before = sim.server.net().calls;
+    let (before, waits) = (sim.server.net().calls, sim.hub().counters().waits);
     for at in 0..1000 {
         let message = text(format!("message {at}"));
         wire.sends(message.clone());
@@ -61,6 +61,7 @@ fn an_echo_costs_one_wait_one_read_and_one_write() {
     }
     let echoes = Calls { waits: 1000, reads: 1000, writes: 999 };
     assert_eq!(since(&mut sim, before), echoes);
+    assert_eq!(sim.hub().counters().waits - waits, 1000);
     sim.rests();
     assert_eq!(wire.reads(), [text("message 999")]);
 }

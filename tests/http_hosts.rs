@@ -389,3 +389,25 @@ fn only_pages_on_the_list_open_a_websocket() {
         assert_eq!(peer.expects_status(), if allowed { 101 } else { 403 }, "{page}");
     }
 }
+
+/// What an application asks of a plain request that changes something.
+#[test]
+fn the_hub_says_whose_pages_may_ask() {
+    let origins = Origins::List(vec!["https://app.example".to_owned()]);
+    let server = TestServer::start(config(|limits| limits.origins = origins), |hub, event| {
+        if let Event::Request { id, request } = event {
+            let allowed = hub.allows_origin(request).to_string();
+            hub.respond(id, &Response::text(200, allowed)).expect("the request waits");
+        }
+    });
+    let mut peer = server.connects();
+    for (origin, allowed) in [
+        ("", "true"),
+        ("Origin: https://app.example\r\n", "true"),
+        ("Origin: https://evil.example\r\n", "false"),
+        ("Origin: https://app.example\r\nOrigin: https://app.example\r\n", "false"),
+    ] {
+        peer.sends_bytes(get("/").replace("\r\n\r\n", &format!("\r\n{origin}\r\n")));
+        assert_eq!(peer.expects_answer(200).body, allowed, "{origin}");
+    }
+}

@@ -2,7 +2,10 @@
 
 mod support;
 
-use pushloop::{Config, ProtocolError, Reason, SubscribeError};
+use pushloop::{
+    AcceptError, Config, InvalidHeader, ProtocolError, PublishError, Reason, RespondError,
+    SendError, SubscribeError,
+};
 use support::{
     Frame, PATIENCE, Peer, Seen, TestServer, accept, binary, burst, close, close_empty, config,
     continuation, echo, frame, ping, pong, text,
@@ -213,5 +216,29 @@ fn a_message_that_never_ends_leaves_nothing_behind() {
         peer.expects_eof();
         drop(peer);
         server.until(|hub| hub.connections() == 0);
+    }
+}
+
+#[test]
+fn an_error_says_what_is_wrong_and_names_the_limit() {
+    for (error, limit) in [
+        (SendError::Full.to_string(), "send_queue_bytes_max"),
+        (SendError::ProcessFull.to_string(), "send_queues_bytes_max"),
+        (PublishError::ProcessFull.to_string(), "send_queues_bytes_max"),
+        (SubscribeError::TooManyTopics.to_string(), "topics_per_connection_max"),
+        (SubscribeError::NameTooLong.to_string(), "topic_name_bytes_max"),
+        (SubscribeError::ProcessFull.to_string(), "topics_max"),
+        (SendError::Gone.to_string(), "gone"),
+        (SubscribeError::Gone.to_string(), "gone"),
+        (AcceptError::Gone.to_string(), "gone"),
+        (RespondError::Gone.to_string(), "gone"),
+        (AcceptError::NotWebSocket.to_string(), "WebSocket"),
+        (AcceptError::SubprotocolNotOffered.to_string(), "subprotocol"),
+        (AcceptError::InvalidHeader.to_string(), "header"),
+        (InvalidHeader::Name.to_string(), "name"),
+        (InvalidHeader::Value.to_string(), "value"),
+        (InvalidHeader::Reserved.to_string(), "server"),
+    ] {
+        assert!(error.contains(limit), "{error:?} does not name {limit}");
     }
 }

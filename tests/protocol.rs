@@ -370,3 +370,18 @@ fn bytes_that_come_with_the_handshake_are_counted_once() {
     script_is_served(&server, &mut peer);
     assert_eq!(server.handle().counters().bytes_received, whole.len() as u64);
 }
+
+/// Where nothing is missing, a frame is read in another way than by its header alone.
+#[test]
+fn a_whole_frame_whose_length_has_more_bytes_than_it_needs_fails() {
+    let server = TestServer::echo();
+    for len in [0, 1, 125] {
+        for length in [vec![0xFE, 0, len], vec![0xFF, 0, 0, 0, 0, 0, 0, 0, len]] {
+            let mut peer = server.opens();
+            let payload = vec![0; 4 + usize::from(len)];
+            peer.sends_bytes([vec![0x82], length, payload].concat());
+            assert_eq!(peer.expects_close(1002), ProtocolError::LengthNotMinimal.to_string());
+            peer.expects_eof();
+        }
+    }
+}

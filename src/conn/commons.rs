@@ -144,4 +144,33 @@ mod tests {
         }
         assert_eq!(Ticks(10).after(Duration::MAX), Ticks(u32::MAX));
     }
+
+    #[test]
+    fn no_time_has_passed_since_what_is_ahead() {
+        assert_eq!(Ticks(7).since(Ticks(3)), 4);
+        assert_eq!(Ticks(3).since(Ticks(7)), 0);
+    }
+
+    #[test]
+    fn an_outbox_at_rest_leaves_its_large_buffer_to_others() {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let mut outbox = Box::<Outbox>::default();
+        outbox.push(true, &mut commons, |out| out.resize(100_000, 0));
+        outbox.advance(100_000, &mut commons);
+        commons.recycle_outbox(outbox);
+        assert!(commons.spare_outbox().take_large_buffer().is_none());
+        assert!(commons.spare_buffer().capacity() >= 100_000);
+    }
+
+    #[test]
+    fn so_many_spares_are_kept_and_no_more() {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        for _ in 0..2 * SPARES_MAX {
+            commons.recycle_partial(Box::default());
+            commons.recycle_outbox(Box::default());
+            commons.recycle_buffer(Vec::with_capacity(1));
+        }
+        let kept = [commons.partials.len(), commons.outboxes.len(), commons.buffers.len()];
+        assert_eq!(kept, [SPARES_MAX; 3]);
+    }
 }

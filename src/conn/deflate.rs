@@ -198,3 +198,50 @@ pub(crate) fn deflate_frames(frames: &[u8], commons: &mut Commons) -> (Vec<u8>, 
     commons.recycle_buffer(deflated);
     (out, ends)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_history_is_kept_and_no_room_beyond_it() {
+        let bytes: Vec<u8> = (0..=40).collect();
+        for old in 0..=20 {
+            for new in 0..=20 {
+                for max in 1..=20 {
+                    let mut history = Vec::new();
+                    keep_end(&mut history, &bytes[..old], max);
+                    keep_end(&mut history, &bytes[old..old + new], max);
+                    let all = &bytes[..old + new];
+                    assert_eq!(history, all[all.len().saturating_sub(max)..]);
+                    assert!(history.capacity() <= max);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_message_takes_no_long_buffer() {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        commons.recycle_buffer(Vec::with_capacity(500));
+        // RFC 7692 §7.2.3.1.
+        let mut message = vec![0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        let (payload, _) = Deflation::Off.inflate(&mut message, &mut commons).unwrap();
+        assert_eq!(payload, b"Hello");
+        assert!(payload.capacity() <= 2 * payload.len() + 64);
+    }
+
+    #[test]
+    fn a_history_grows_by_doubling() {
+        let (mut history, mut moves, max) = (Vec::new(), 0, 1024);
+        for byte in 0..4 * max {
+            let before = history.capacity();
+            keep_end(&mut history, &[byte as u8], max);
+            moves += usize::from(history.capacity() != before);
+        }
+        assert_eq!((history.len(), history.capacity()), (max, max));
+        assert_eq!(moves, 11, "1, 2, 4, and so on to 1024");
+    }
+}

@@ -170,3 +170,56 @@ pub(crate) fn release_log(log: Arc<Log>, commons: &mut Commons) {
         commons.recycle_buffer(log.frames);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        wire::{OpCode, encode_frame},
+    };
+
+    /// Four frames of 102 bytes.
+    fn frames() -> Vec<u8> {
+        let mut frames = Vec::new();
+        for _ in 0..4 {
+            encode_frame(&mut frames, OpCode::Binary, &[7; 100]);
+        }
+        frames
+    }
+
+    #[test]
+    fn a_short_end_of_a_log_is_copied_and_stays_what_it_was() {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        for (start, copies) in [(0, false), (200, false), (204, true), (316, true), (408, true)] {
+            for overflow in [Overflow::Close, Overflow::DropNewest] {
+                let log = Arc::new(Log { frames: frames(), topic: 0, overflow });
+                let mut segment = Segment::Shared { log: Arc::clone(&log), start, end: 408 };
+                let before = (segment.rest().to_vec(), segment.begun(), segment.is_lossy());
+                segment.unpin(&mut commons);
+                let after = (segment.rest().to_vec(), segment.begun(), segment.is_lossy());
+                assert_eq!(before, after, "from {start}");
+                assert_eq!(Arc::strong_count(&log) == 1, copies, "from {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_lags_holds_little_more_than_what_waits() {
+        for framed in [false, true] {
+            for start in [0, 50, 102, 103, 203, 204, 300, 400] {
+                let mut bytes = Vec::with_capacity(10_000);
+                bytes.extend(frames());
+                let mut own = Own { bytes, start, framed, ..Own::default() };
+                let before = (own.rest().to_vec(), own.begun());
+                own.compact();
+                assert_eq!((own.rest().to_vec(), own.begun()), before, "from {start}");
+                assert!(own.bytes.capacity() <= own.len() * 5 / 2 + 64, "from {start}");
+            }
+        }
+        let mut own = Own { bytes: Vec::with_capacity(700), ..Own::default() };
+        own.bytes.extend(frames());
+        own.compact();
+        assert!(own.bytes.capacity() >= 700, "what has room to grow is not moved each time");
+    }
+}

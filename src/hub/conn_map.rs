@@ -112,10 +112,18 @@ mod tests {
         assert_eq!(map.remove(new), None);
         assert_eq!(map.insert(new, "new"), None);
         assert_eq!((map.get(old), map.get(new), map.len()), (None, Some(&"new"), 1));
+        assert_eq!(map.get_mut(old), None);
+        assert_eq!(map.get_mut(new), Some(&mut "new"));
         assert_eq!(map.insert(new, "newer"), Some("new"));
         assert_eq!(map.iter().collect::<Vec<_>>(), [(new, &"newer")]);
         map.iter_mut().for_each(|(_, value)| *value = "newest");
-        assert_eq!(map.remove(new), Some("newest"));
+        *map.get_mut(new).unwrap() = "last";
+        assert_eq!(map.remove(new), Some("last"));
         assert!(map.is_empty());
+        assert_eq!((map.len(), map.get_mut(new)), (0, None));
+        for index in 0..3 {
+            map.insert(ConnId { index, generation: 1 }, "one of three");
+        }
+        assert!(map.len() == 3 && !map.is_empty());
     }
 }

@@ -293,4 +293,16 @@ mod tests {
         assert!(wheel.pop(Ticks(4)).is_some() && wheel.pop(Ticks(4)).is_some());
         assert_eq!(wheel.pop(Ticks(4)), None);
     }
+
+    #[test]
+    fn a_timer_nearly_a_rotation_ahead_is_seen_wherever_the_hand_is() {
+        for hand in 1..SLOTS as u32 {
+            let mut wheel = Wheel::new();
+            assert_eq!(wheel.pop(Ticks(hand - 1)), None);
+            wheel.set(0, Ticks(hand + DUE - 1));
+            wheel.set(1, Ticks(hand + DUE - 2));
+            wheel.clear(1);
+            assert_eq!(wheel.next(), Some(Ticks(hand + DUE - 1)));
+        }
+    }
 }

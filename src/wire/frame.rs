@@ -428,4 +428,20 @@ mod tests {
         assert_eq!(OPCODES.map(OpCode::is_control), [false, false, false, true, true, true]);
         assert_eq!(OPCODES.map(|opcode| opcode as u8), [0, 1, 2, 8, 9, 10]);
     }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn a_frame_in_each_form_of_the_length_is_opened() {
+        for opcode in [OpCode::Text, OpCode::Binary] {
+            for len in [0, 1, 125, 126, 65_535, 65_536] {
+                let payload = vec![b'p'; len];
+                let mut frame = Vec::new();
+                encode_frame(&mut frame, opcode, &payload);
+                assert_eq!(open_frame(&frame), Some((opcode, &payload[..])));
+            }
+        }
+        for none in [&[][..], &[0x82], &[0x82, 126, 1], &[0x82, 127, 0, 0], &[0x83, 0]] {
+            assert_eq!(open_frame(none), None);
+        }
+    }
 }

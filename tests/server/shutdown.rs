@@ -405,3 +405,14 @@ fn a_connection_that_the_kernel_holds_is_not_taken_any_more() {
     assert_eq!(finishes(&mut sim), Duration::ZERO);
     assert_eq!((late.reads_bytes(), sim.takes().len()), (Vec::new(), 1));
 }
+
+#[test]
+fn a_deadline_beyond_the_clocks_end_is_none() {
+    let mut sim = Sim::new(config(|config| config.close_timeout = MINUTE));
+    let (_, wire) = sim.opens();
+    sim.hub().shutdown(Duration::MAX);
+    sim.rests();
+    assert_eq!(wire.reads(), [close(1001, FAREWELL)]);
+    assert!(!wire.is_dropped());
+    assert!(finishes(&mut sim) >= MINUTE);
+}

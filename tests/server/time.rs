@@ -150,3 +150,20 @@ fn sources_timers_and_connections_share_one_poll() {
     assert!(until(&mut server, "source").starts_with("source 0 true"));
     server.poll(&mut Events::default(), Some(Duration::ZERO)).unwrap();
 }
+
+#[test]
+fn an_hour_in_which_the_machine_stood_still_is_a_second_of_each_deadline() {
+    let limit = Duration::from_secs(5);
+    let mut sim = Sim::new(config(|config| config.handshake_timeout = limit));
+    let wire = sim.server.net().connects();
+    wire.sends_bytes("GET / HT");
+    sim.rests();
+    sim.server.net().passes(Duration::from_secs(3600));
+    let before = sim.server.net().slept;
+    while !wire.is_ended() {
+        sim.turn_within(Some(millis(1)));
+    }
+    // A deadline is never early, and at most two ticks of 67 ms late.
+    let waited = sim.server.net().slept - before;
+    assert!((millis(3_990)..millis(4_200)).contains(&waited), "{waited:?}");
+}

@@ -311,6 +311,21 @@ fn the_latest_is_kept_also_between_direct_sends() {
 }
 
 #[test]
+fn the_latest_of_each_topic_is_kept() {
+    let (mut sim, id, wire) = slow_subscriber(Overflow::KeepLatest, 1000);
+    sim.hub().subscribe(id, "u").unwrap();
+    publish(&mut sim, 1..=3);
+    for at in 4..=20 {
+        publish(&mut sim, at..=at);
+        sim.hub().publish("u", &number(100 + at)).unwrap();
+        sim.turn();
+    }
+    let latest = [text(number(20)), text(number(120))];
+    assert_eq!(reads_all(&mut sim, &wire), [&numbers(1..=3)[..], &latest].concat());
+    assert_eq!(sim.hub().counters().messages_conflated, 32);
+}
+
+#[test]
 fn a_peer_that_reads_everything_is_never_too_slow() {
     // As much as one turn can bring from the network, turn after turn.
     let mut sim = Sim::new(config(|_| {}));

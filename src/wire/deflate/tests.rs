@@ -130,3 +130,37 @@ fn a_message_may_have_only_so_many_streams() {
         assert_eq!(inflate(&message, b"", 10), expected);
     }
 }
+
+/// §7.1.2.1: one compressor serves all connections, each with the window that it agreed on.
+#[test]
+fn each_window_has_a_compressor_of_its_own() {
+    let mut dice = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (dice >> 24) as u8
+    })
+    .take(6000)
+    .collect();
+    // It is compressed by who may refer back for 6,000 bytes, and by nobody else.
+    let message = [&noise[..], &noise].concat();
+    let mut deflater = Deflater::default();
+    for window_bits in [15, 9, 14, 10, 13, 12, 11, 15, 9] {
+        let before = [b'b'; 20_000];
+        let mut out = before.to_vec();
+        let compressed = deflater.compress(&message, &[], window_bits, &mut out);
+        assert_eq!(compressed, window_bits >= 13, "{window_bits}");
+        let deflated = out.strip_prefix(&before).unwrap();
+        if compressed {
+            assert_eq!(inflate(deflated, &[], message.len()).as_deref(), Ok(&message[..]));
+        } else {
+            assert!(deflated.is_empty());
+        }
+    }
+}
+
+/// Wherever a message ends, that is found out.
+#[test]
+fn every_message_of_two_bytes_inflates_or_fails() {
+    let inflates = (0..=u16::MAX).filter(|two| inflate(&two.to_be_bytes(), &[], 1000).is_ok());
+    assert_ne!(inflates.count(), 0);
+}

@@ -299,4 +299,23 @@ mod tests {
         let text = "\r\n\r\nThe methods CONNECT and TRACE are not supported.\n";
         assert!(trace.ends_with(text));
     }
+
+    /// RFC 9110 §15 and RFC 6585: 305 is not to be used, 306, 418 and the rest have no meaning.
+    #[test]
+    fn every_status_with_a_meaning_has_a_phrase_of_its_own() {
+        let named = [100, 101]
+            .into_iter()
+            .chain(200..=206)
+            .chain(300..=304)
+            .chain(307..=308)
+            .chain(400..=417)
+            .chain([421, 422, 426, 428, 429, 431])
+            .chain(500..=505)
+            .chain([511]);
+        let mut phrases: Vec<_> = named.clone().map(reason).collect();
+        assert!(!phrases.contains(&""));
+        phrases.sort_unstable();
+        assert!(phrases.windows(2).all(|pair| pair[0] != pair[1]));
+        assert_eq!((100..=599).filter(|status| !reason(*status).is_empty()).count(), named.count());
+    }
 }

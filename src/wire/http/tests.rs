@@ -434,3 +434,11 @@ fn each_error_has_its_status_and_names_its_limit() {
         assert_eq!(error.extra_headers().is_empty(), status != 405, "{error}");
     }
 }
+
+#[test]
+fn a_request_knows_how_long_its_head_was() {
+    for more in ["", "A: b\r\n", "Content-Length: 5\r\n"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+        assert_eq!(parse_head(head.as_bytes(), 64, 5).unwrap().head_len(), head.len());
+    }
+}

@@ -240,3 +240,13 @@ fn a_list_is_of_exact_origins_beside_the_same() {
         assert!(!allowed(&policy, origin, "example.org"), "{origin}");
     }
 }
+
+#[test]
+fn an_origin_to_allow_has_a_scheme_and_a_host_and_no_path() {
+    for origin in ["https://example.org", "http://localhost:5173", "chrome-extension://abcdef"] {
+        assert!(is_origin(origin), "{origin}");
+    }
+    for other in ["", "null", "example.org", "https://", "https://example.org/", "http://a:port"] {
+        assert!(!is_origin(other), "{other}");
+    }
+}
