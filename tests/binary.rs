@@ -8,7 +8,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
     process::Command,
 };
 
@@ -18,11 +17,7 @@ use tungstenite::Message;
 const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
 
 fn serve(arguments: &[&str]) -> (Process, String) {
-    let mut all = vec!["--listen", "127.0.0.1:0"];
-    all.extend(arguments);
-    let mut server = Process::start(Path::new(PUSHLOOP), &all);
-    let address = server.address("http://");
-    (server, address)
+    Process::server(PUSHLOOP, arguments)
 }
 
 /// Sends a request whose connection ends with the answer, and gives the whole answer.

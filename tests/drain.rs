@@ -12,7 +12,6 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
     thread,
     time::Duration,
 };
@@ -22,7 +21,6 @@ use process::{PATIENCE, Process, connect, read_close};
 use pushloop::mio::{self, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
-const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
 /// What waits in the server for each connection at the least, when it is told to end.
 const QUEUED: usize = 64 << 10;
 /// What the kernel holds of it is not more than the difference to this.
@@ -30,11 +28,7 @@ const PUBLICATIONS: usize = 10;
 const PUBLICATION: usize = 64 << 10;
 
 fn serve(arguments: &[&str]) -> (Process, String) {
-    let mut all = vec!["--listen", "127.0.0.1:0"];
-    all.extend(arguments);
-    let mut server = Process::start(Path::new(PUSHLOOP), &all);
-    let address = server.address("http://");
-    (server, address)
+    Process::server(env!("CARGO_BIN_EXE_pushloop"), arguments)
 }
 
 /// Waits for the end, and gives whether it was a good one.

@@ -64,6 +64,7 @@ fn a_handler_is_called_for_all_that_happens_until_the_shutdown() {
     let config = support::config(|limits| limits.send_queue_bytes_max = 32 << 20);
     let mut server = Server::bind_with("127.0.0.1:0", config).expect("a port is free");
     let address = server.local_addr().expect("it listens on TCP");
+    let handle = server.handle();
     let (tell, told) = mpsc::channel();
     let loop_thread = thread::spawn(move || {
         let mut told = Told { listener: tell, filling: None };
@@ -93,6 +94,7 @@ fn a_handler_is_called_for_all_that_happens_until_the_shutdown() {
     // The handler is dropped with its thread: it was called for nothing else.
     assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
     loop_thread.join().expect("the loop ends").expect("the poll works");
+    assert_eq!(handle.counters().handler_panics, 0);
 }
 
 /// Refuses whoever comes.
@@ -120,6 +122,7 @@ fn a_handler_may_answer_requests_itself() {
     assert_eq!(peer.expects_refusal(404).body, "no /chat");
     handle.shutdown(Duration::ZERO).expect("the server runs");
     loop_thread.join().expect("the loop ends").expect("the poll works");
+    assert_eq!(handle.counters().handler_panics, 0);
 }
 
 /// Closes at the first message.
@@ -154,5 +157,6 @@ fn nothing_of_the_same_batch_follows_a_close() {
     drop(peer);
     loop_thread.join().expect("the loop ends").expect("the poll works");
     assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
-    assert_eq!(handle.counters().messages_after_close, 1);
+    let counters = handle.counters();
+    assert_eq!((counters.messages_after_close, counters.handler_panics), (1, 0));
 }

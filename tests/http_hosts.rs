@@ -165,7 +165,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.shutdown(Duration::ZERO).expect("it runs");
         let ended = self.1.take().map(JoinHandle::join);
-        assert!(thread::panicking() || matches!(ended, Some(Ok(()))));
+        let panics = self.0.counters().handler_panics;
+        assert!(thread::panicking() || (matches!(ended, Some(Ok(()))) && panics == 0));
     }
 }
 

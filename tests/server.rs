@@ -63,9 +63,10 @@ impl Running {
         Self { handle, ended }
     }
 
-    /// Waits until `run` returns.
+    /// Waits until `run` returns. Where a handler asserts something, that is a panic of it.
     #[track_caller]
     fn ends(&self) {
         self.ended.recv_timeout(PATIENCE).expect("the server ends").expect("the poll works");
+        assert_eq!(self.handle.counters().handler_panics, 0);
     }
 }

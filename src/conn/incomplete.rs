@@ -56,9 +56,7 @@ impl Connection {
         match &self.state {
             State::Open { .. } => {
                 record_closed(id, Cause::ProcessFull, Span::Empty, events, commons);
-                self.leave_open(commons);
-                self.state = State::Ending { last: LastWords::Shed };
-                Outcome::Over
+                self.end_open(LastWords::Shed, commons)
             }
             State::Handshake { http, .. } => {
                 // It keeps what came until the answer is out, in the next turn.
@@ -78,17 +76,7 @@ impl Connection {
 
     /// Whether it waits for a next request of which nothing has come.
     pub(crate) fn is_idle_keep_alive(&self) -> bool {
-        match &self.state {
-            State::Handshake { http, .. } => {
-                http.paused && !http.is_begun() && !self.notes.readable
-            }
-            State::Deciding { .. }
-            | State::Responding { .. }
-            | State::Open { .. }
-            | State::Ending { .. }
-            | State::Closing { .. }
-            | State::Draining { .. }
-            | State::Closed => false,
-        }
+        matches!(&self.state, State::Handshake { http, .. } if http.paused && !http.is_begun())
+            && !self.notes.readable
     }
 }

@@ -205,9 +205,7 @@ impl Connection {
         match &self.state {
             State::Open { .. } => {
                 record_closed(id, Cause::Lost, Span::Empty, events, commons);
-                self.leave_open(commons);
-                self.state = State::Ending { last: LastWords::Nothing };
-                Outcome::Over
+                self.end_open(LastWords::Nothing, commons)
             }
             State::Closing { cause, .. } => {
                 record_closed(id, *cause, Span::Empty, events, commons);
@@ -433,6 +431,11 @@ impl Connection {
             End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
         };
         record_closed(id, cause, text, events, commons);
+        self.end_open(last, commons)
+    }
+
+    /// Reads no further frame; the last words are for the start of the next turn.
+    fn end_open(&mut self, last: LastWords, commons: &mut Commons) -> Outcome {
         self.leave_open(commons);
         self.state = State::Ending { last };
         Outcome::Over

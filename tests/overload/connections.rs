@@ -2,7 +2,7 @@
 
 use pushloop::Event;
 
-use super::crowd::{Crowded, echo, frames, nothing, now, percentile, scale};
+use super::crowd::{Crowded, echo, nothing, now, percentile, scale};
 use super::support::{config, text};
 
 #[test]
@@ -24,15 +24,8 @@ fn connections_beyond_the_limit_are_refused_each_and_those_who_are_here_lose_not
         crowd.until(&mut echo, |hub| hub.counters().connections_refused == all);
         assert!(asking.iter_mut().all(|dot| dot.is_over()), "one of them hangs");
         refused += AT_ONCE;
-        for (_, dot) in &mut live {
-            let mut got = Vec::new();
-            while got.is_empty() {
-                crowd.turn(&mut echo);
-                assert!(dot.hears(&mut got), "a live peer is closed");
-            }
-            assert!(frames(&got) == [text("x")]);
-            echoes += 1;
-        }
+        crowd.each_hears(&mut live, &text("x"), &mut echo);
+        echoes += live.len();
         took.push(now() - began);
     }
     assert_eq!(crowd.server.hub().connections(), LIVE);

@@ -209,6 +209,18 @@ impl Crowded {
         opened
     }
 
+    /// Each of these hears one message next, and nothing else.
+    pub fn each_hears(&mut self, dots: &mut [(ConnId, Dot)], message: &Frame, app: App<'_>) {
+        for (_, dot) in dots {
+            let mut got = Vec::new();
+            while got.is_empty() {
+                self.turn(app);
+                assert!(dot.hears(&mut got), "a live peer is closed");
+            }
+            assert!(frames(&got) == [message.clone()]);
+        }
+    }
+
     /// Has a peer send all of this, as fast as the server reads.
     pub fn is_fed(&mut self, dot: &mut Dot, mut bytes: &[u8], app: App<'_>) {
         while !bytes.is_empty() {

@@ -40,6 +40,14 @@ impl Process {
         Self::start(&example(name), &["--listen", "127.0.0.1:0"])
     }
 
+    /// The server to run, `program`, on a port of its own, and its address.
+    pub fn server(program: &str, arguments: &[&str]) -> (Self, String) {
+        let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
+        let mut server = Self::start(Path::new(program), &arguments);
+        let address = server.address("http://");
+        (server, address)
+    }
+
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
