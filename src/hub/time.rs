@@ -1,6 +1,9 @@
 //! Time: the application's timers, the connections' deadlines, and the end of the server.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use super::Hub;
 use crate::{
@@ -76,7 +79,6 @@ impl Hub {
         self.say_farewells();
     }
 
-    /// Closes those whose time has come since the shutdown began.
     fn say_farewells(&mut self) {
         while let Some(shutdown) = &mut self.shutdown
             && shutdown.next_farewell().is_some_and(|at| at <= self.now)
@@ -124,18 +126,18 @@ impl Hub {
         self.commons.tally.turns.add(1);
         // The clock of a `Net` may stand still, and no time goes back.
         if now > self.now {
-            let passed = now - self.now;
-            if planned.is_some_and(|planned| passed > planned.saturating_add(LATE)) {
-                self.epoch += passed - LATE;
-            }
-            self.now = now;
+            let before = mem::replace(&mut self.now, now);
             if now >= self.tick_ends {
-                self.count_ticks();
+                self.count_ticks(now - before, planned);
             }
         }
     }
 
-    fn count_ticks(&mut self) {
+    /// A tick is over, after a turn that took so long and had `planned` to sleep.
+    fn count_ticks(&mut self, passed: Duration, planned: Option<Duration>) {
+        if planned.is_some_and(|planned| passed > planned.saturating_add(LATE)) {
+            self.epoch += passed - LATE;
+        }
         let passed = self.now - self.epoch;
         let nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
         let ticks = nanos >> TICK_BITS;
@@ -182,6 +184,13 @@ impl Hub {
                 self.act_on(id, outcome);
             }
         }
+        if self.shutdown.is_some() {
+            self.go_on_ending(events);
+        }
+    }
+
+    /// Closes those whose time has come since the shutdown began, and drops all at its deadline.
+    fn go_on_ending(&mut self, events: &mut Events) {
         self.say_farewells();
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.deadline <= self.now) {
             for id in self.all() {

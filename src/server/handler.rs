@@ -76,8 +76,8 @@ impl<N: Net> Server<N> {
             self.poll(&mut events, None)?;
             let hub = &mut self.hub;
             let mut rest = events.iter();
-            // One for the whole batch, which after a panic goes on with what is left of it: a
-            // message costs no more for it.
+            // One for the whole batch, which after a panic goes on with what is left of it: what it
+            // costs, a turn costs once.
             while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
                 hub.handle_panic(rest.last_id());
             }
