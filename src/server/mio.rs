@@ -253,7 +253,7 @@ impl Net for Mio {
         Instant::now()
     }
 
-    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -263,7 +263,7 @@ impl Net for Mio {
             let id = ConnId::from_bits(event.token().0 as u64);
             let readable = event.is_readable() || event.is_error();
             let writable = event.is_writable() || event.is_error();
-            ready.push(match id.generation {
+            tell(match id.generation {
                 0 if event.token() == WAKER => Ready::Mailbox,
                 0 => Ready::Listener(id.index),
                 SOURCE_GENERATION => Ready::Source { key: id.index, readable, writable },

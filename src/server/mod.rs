@@ -43,7 +43,6 @@ pub struct Server<N: Net = Mio> {
     handle: Handle,
     /// By the connections' indices.
     streams: Vec<Option<N::Stream>>,
-    ready: Vec<Ready>,
     /// Commands that were taken from the mailbox and wait for a turn with room for them.
     commands: VecDeque<Command>,
     batch: Vec<Command>,
@@ -70,7 +69,6 @@ impl<N: Net> Server<N> {
             hub: Hub::new(config, tally, now),
             handle,
             streams: Vec::new(),
-            ready: Vec::new(),
             commands: VecDeque::new(),
             batch: Vec::new(),
             woken: false,
@@ -153,26 +151,23 @@ impl<N: Net> Server<N> {
             let accepts = self.accept_paused.map(left);
             sooner(sooner(timeout, accepts), self.hub.time_left(|| self.net.now()))
         };
-        self.ready.clear();
         self.hub.handle_wait();
-        self.net.wait(&mut self.ready, timeout)?;
-        self.hub.handle_turn(self.net.now(), timeout);
-        for ready in &self.ready {
-            match *ready {
-                Ready::Connection { id, readable, writable, read_closed } => {
-                    self.hub.handle_ready(id, readable, writable, read_closed);
-                }
-                Ready::Mailbox => self.woken = true,
-                Ready::Listener(listener) => {
-                    if !self.acceptable.contains(&listener) {
-                        self.acceptable.push(listener);
-                    }
-                }
-                Ready::Source { key, readable, writable } => {
-                    events.records.push(Record::Source { key, readable, writable });
+        let Self { net, hub, woken, acceptable, .. } = self;
+        net.wait(timeout, |ready| match ready {
+            Ready::Connection { id, readable, writable, read_closed } => {
+                hub.handle_ready(id, readable, writable, read_closed);
+            }
+            Ready::Mailbox => *woken = true,
+            Ready::Listener(listener) => {
+                if !acceptable.contains(&listener) {
+                    acceptable.push(listener);
                 }
             }
-        }
+            Ready::Source { key, readable, writable } => {
+                events.records.push(Record::Source { key, readable, writable });
+            }
+        })?;
+        hub.handle_turn(net.now(), timeout);
         Ok(())
     }
 

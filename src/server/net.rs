@@ -54,12 +54,12 @@ pub trait Net {
     fn now(&self) -> Instant;
 
     /// Waits until something is ready, for `timeout` at the most (`None`: for as long as it takes),
-    /// and appends it to `ready`. A signal may end the wait early, with nothing ready.
+    /// and tells of each thing that is. A signal may end the wait early, with nothing ready.
     ///
     /// # Errors
     ///
     /// Any error is one of the network as a whole, and ends the loop.
-    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()>;
+    fn wait(&mut self, timeout: Option<Duration>, tell: impl FnMut(Ready)) -> io::Result<()>;
 
     /// Takes the next connection from a listener.
     ///

@@ -80,18 +80,18 @@ impl Net for OneNet {
         self.now
     }
 
-    fn wait(&mut self, ready: &mut Vec<Ready>, _: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, _: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {
         for id in self.stale.drain(..) {
-            ready.push(Ready::Connection { id, readable: true, writable: true, read_closed: true });
+            tell(Ready::Connection { id, readable: true, writable: true, read_closed: true });
         }
         if mem::take(&mut self.arrives) {
-            ready.push(Ready::Listener(0));
+            tell(Ready::Listener(0));
         }
         let readable = !self.input.is_empty() || self.input_ended;
         let writable = mem::take(&mut self.writable);
         if let Some(id) = self.id.filter(|_| readable || writable) {
             let read_closed = self.input_ended && self.input.is_empty();
-            ready.push(Ready::Connection { id, readable, writable, read_closed });
+            tell(Ready::Connection { id, readable, writable, read_closed });
         }
         Ok(())
     }

@@ -298,7 +298,7 @@ impl Net for SimNet {
         self.now
     }
 
-    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, tell: impl FnMut(Ready)) -> io::Result<()> {
         self.calls.waits += 1;
         self.is_called();
         (self.slept, self.is_stuck) = (false, false);
@@ -317,15 +317,17 @@ impl Net for SimNet {
         if tellers.len() > 1 && self.happens(self.faults.single, Mark::SingleEdge) {
             tellers.truncate(1);
         }
+        let mut ready = Vec::new();
         for teller in tellers {
             if !self.happens(self.faults.late, Mark::LateEdge) {
-                self.tell(teller, ready);
+                self.tell(teller, &mut ready);
             }
         }
-        self.strays(ready);
+        self.strays(&mut ready);
         if ready.is_empty() {
             self.sleeps(timeout);
         }
+        ready.into_iter().for_each(tell);
         Ok(())
     }
 

@@ -223,16 +223,16 @@ impl Net for MemNet {
         self.now
     }
 
-    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, tell: impl FnMut(Ready)) -> io::Result<()> {
         self.calls.waits += 1;
         assert!(self.calls.waits < WAITS_MAX, "the loop spins, or the test is stuck");
+        let mut ready = mem::take(&mut self.strays);
         if self.woken.swap(false, Ordering::SeqCst) {
             ready.push(Ready::Mailbox);
         }
         if mem::take(&mut self.listener_edge) {
             ready.push(Ready::Listener(0));
         }
-        ready.append(&mut self.strays);
         self.wires.retain(|wire| !wire.is_dropped());
         for wire in &self.wires {
             if ready.len() >= self.told_max {
@@ -251,6 +251,7 @@ impl Net for MemNet {
             self.now += timeout;
             self.slept += timeout;
         }
+        ready.into_iter().for_each(tell);
         Ok(())
     }
 

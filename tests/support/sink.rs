@@ -86,19 +86,16 @@ impl Net for Sink {
     }
 
     /// It never sleeps: whoever measures moves the clock.
-    fn wait(&mut self, ready: &mut Vec<Ready>, _: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, _: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {
         if self.woken.swap(false, Ordering::SeqCst) {
-            ready.push(Ready::Mailbox);
+            tell(Ready::Mailbox);
         }
         if self.backlog > 0 {
-            ready.push(Ready::Listener(0));
+            tell(Ready::Listener(0));
         }
-        ready.extend(self.readable.drain(..).map(|id| Ready::Connection {
-            id,
-            readable: true,
-            writable: false,
-            read_closed: false,
-        }));
+        for id in self.readable.drain(..) {
+            tell(Ready::Connection { id, readable: true, writable: false, read_closed: false });
+        }
         Ok(())
     }
 
