@@ -233,13 +233,9 @@ pub(crate) enum Record {
         id: ConnId,
     },
     /// A message in the receive buffer, as most are.
-    Text {
+    Received {
         id: ConnId,
-        start: u32,
-        end: u32,
-    },
-    Binary {
-        id: ConnId,
+        is_text: bool,
         start: u32,
         end: u32,
     },
@@ -333,6 +329,29 @@ impl Events {
         Span::Assembled((self.assembled.len() - 1) as u32)
     }
 
+    fn event(&self, record: &Record) -> Event<'_> {
+        match *record {
+            Record::Request { id, at } => {
+                Event::Request { id, request: &self.requests[at as usize] }
+            }
+            Record::Opened { id } => Event::Opened { id },
+            Record::Received { id, is_text, start, end } => {
+                let payload = self.bytes(Span::Received { start, end });
+                Event::Message { id, message: message(is_text, payload) }
+            }
+            Record::Assembled { id, is_text, at } => {
+                let payload = self.bytes(Span::Assembled(at));
+                Event::Message { id, message: message(is_text, payload) }
+            }
+            Record::Writable { id } => Event::Writable { id },
+            Record::Closed { id, cause, text } => {
+                Event::Closed { id, reason: self.reason(cause, text) }
+            }
+            Record::Timer { key } => Event::Timer { key },
+            Record::Source { key, readable, writable } => Event::Source { key, readable, writable },
+        }
+    }
+
     fn bytes(&self, span: Span) -> &[u8] {
         match span {
             Span::Empty => &[],
@@ -358,6 +377,10 @@ impl Events {
             Cause::Shutdown => Reason::Shutdown,
         }
     }
+}
+
+fn message(is_text: bool, payload: &[u8]) -> Message<'_> {
+    if is_text { Message::Text(valid(payload)) } else { Message::Binary(payload) }
 }
 
 fn valid(text: &[u8]) -> &str {
@@ -387,8 +410,7 @@ impl Iter<'_> {
         match self.events.records[..given].last()? {
             Record::Request { id, .. }
             | Record::Opened { id }
-            | Record::Text { id, .. }
-            | Record::Binary { id, .. }
+            | Record::Received { id, .. }
             | Record::Assembled { id, .. }
             | Record::Writable { id } => Some(*id),
             Record::Closed { .. } | Record::Timer { .. } | Record::Source { .. } => None,
@@ -400,37 +422,13 @@ impl<'a> Iterator for Iter<'a> {
     type Item = Event<'a>;
 
     fn next(&mut self) -> Option<Event<'a>> {
-        let events = self.events;
-        Some(match self.records.next()? {
-            Record::Request { id, at } => {
-                Event::Request { id: *id, request: &events.requests[*at as usize] }
-            }
-            Record::Opened { id } => Event::Opened { id: *id },
-            Record::Text { id, start, end } => {
-                let payload = &events.buffer[*start as usize..*end as usize];
-                Event::Message { id: *id, message: Message::Text(valid(payload)) }
-            }
-            Record::Binary { id, start, end } => {
-                let payload = &events.buffer[*start as usize..*end as usize];
-                Event::Message { id: *id, message: Message::Binary(payload) }
-            }
-            Record::Assembled { id, is_text, at } => {
-                let payload = &events.assembled[*at as usize][..];
-                let message = match is_text {
-                    true => Message::Text(valid(payload)),
-                    false => Message::Binary(payload),
-                };
-                Event::Message { id: *id, message }
-            }
-            Record::Writable { id } => Event::Writable { id: *id },
-            Record::Closed { id, cause, text } => {
-                Event::Closed { id: *id, reason: events.reason(*cause, *text) }
-            }
-            Record::Timer { key } => Event::Timer { key: *key },
-            Record::Source { key, readable, writable } => {
-                Event::Source { key: *key, readable: *readable, writable: *writable }
-            }
-        })
+        let record = self.records.next()?;
+        // Most are messages that came whole: one comparison, before the table of all kinds.
+        if let Record::Received { id, is_text, start, end } = *record {
+            let payload = &self.events.buffer[start as usize..end as usize];
+            return Some(Event::Message { id, message: message(is_text, payload) });
+        }
+        Some(self.events.event(record))
     }
 }
 

@@ -155,7 +155,7 @@ mod tests {
     fn an_outbox_at_rest_leaves_its_large_buffer_to_others() {
         let mut commons = Commons::new(Config::default(), Arc::default());
         let mut outbox = Box::<Outbox>::default();
-        outbox.push(true, &mut commons, |out| out.resize(100_000, 0));
+        outbox.push(&mut commons, |out| out.resize(100_000, 0));
         outbox.advance(100_000, &mut commons);
         commons.recycle_outbox(outbox);
         assert!(commons.spare_outbox().take_large_buffer().is_none());

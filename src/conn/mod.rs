@@ -11,6 +11,7 @@ mod commons;
 mod deflate;
 mod http;
 mod incomplete;
+mod input;
 mod outbox;
 mod overflow;
 mod reader;
@@ -18,14 +19,13 @@ mod segment;
 mod state;
 mod timeout;
 
-use std::{mem, net::SocketAddr, ops::Range, time::Duration};
+use std::{mem, net::SocketAddr, time::Duration};
 
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use deflate::{Deflation, deflate_frames};
 pub(crate) use http::allows_origin;
 use http::{Http, Progress};
 pub(crate) use outbox::{Finished, OutboxSlot};
-use reader::{End, Reader};
 pub(crate) use segment::{Log, release_log};
 use state::Silence;
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
@@ -103,68 +103,6 @@ impl Connection {
         matches!(self.state, State::Open { .. } | State::Ending { .. })
     }
 
-    /// Takes `events.buffer[input]`, to its last byte.
-    pub(crate) fn handle_input(
-        &mut self,
-        id: ConnId,
-        events: &mut Events,
-        input: Range<usize>,
-        commons: &mut Commons,
-    ) -> Outcome {
-        let mut unchanged = Outcome::Same;
-        let (partial, last_message) = match &mut self.state {
-            State::Handshake { http, .. } => {
-                let bytes = input.len();
-                http.buffer.extend_from_slice(&events.buffer[input]);
-                let outcome = self.advance_http(id, events, commons);
-                self.note_incomplete(bytes, commons);
-                return outcome;
-            }
-            State::Open { partial, silence, last_message } => {
-                if let Silence::Pinged(_) = mem::replace(silence, Silence::Heard(commons.now)) {
-                    // The timer is set for the answer, which may be later than the next Ping.
-                    unchanged = Outcome::Changed;
-                }
-                (partial, Some(last_message))
-            }
-            State::Closing { partial, .. } => (partial, None),
-            State::Draining { discarded, .. } => {
-                *discarded += input.len();
-                if *discarded > commons.config.linger_bytes_max {
-                    return self.end(commons);
-                }
-                return Outcome::Same;
-            }
-            State::Deciding { .. }
-            | State::Responding { .. }
-            | State::Ending { .. }
-            | State::Closed => return Outcome::Same,
-        };
-        let before = events.records.len();
-        let mut reader = Reader {
-            id,
-            events,
-            commons,
-            outbox: &mut self.outbox,
-            deflation: &mut self.deflation,
-            backlog: self.backlog,
-            quiet: last_message.is_none(),
-            inflated: 0,
-        };
-        let read = reader.read(partial, input.start, input.end);
-        if let Some(last_message) = last_message
-            && events.records.len() > before
-        {
-            *last_message = commons.now;
-        }
-        self.note_incomplete(input.len(), commons);
-        match read {
-            Ok(at) if at < input.end => Outcome::Unread { at },
-            Ok(_) => unchanged,
-            Err(end) => self.end_reading(id, end, events, commons),
-        }
-    }
-
     /// Goes on with a request in what is buffered already.
     pub(crate) fn advance_http(
         &mut self,
@@ -195,56 +133,6 @@ impl Connection {
         }
     }
 
-    /// The peer will send nothing more.
-    pub(crate) fn handle_eof(
-        &mut self,
-        id: ConnId,
-        events: &mut Events,
-        commons: &mut Commons,
-    ) -> Outcome {
-        match &self.state {
-            State::Open { .. } => {
-                record_closed(id, Cause::Lost, Span::Empty, events, commons);
-                self.end_open(LastWords::Nothing, commons)
-            }
-            State::Closing { cause, .. } => {
-                record_closed(id, *cause, Span::Empty, events, commons);
-                self.drain(commons);
-                Outcome::Changed
-            }
-            State::Handshake { .. } => self.end(commons),
-            State::Draining { fin_sent: true, .. } => self.end(commons),
-            State::Draining { fin_sent: false, .. }
-            | State::Deciding { .. }
-            | State::Responding { .. }
-            | State::Ending { .. }
-            | State::Closed => Outcome::Same,
-        }
-    }
-
-    /// The connection is gone: reset, or stuck for good.
-    pub(crate) fn handle_lost(
-        &mut self,
-        id: ConnId,
-        cause: Cause,
-        events: &mut Events,
-        commons: &mut Commons,
-    ) -> Outcome {
-        match &self.state {
-            State::Open { .. } => record_closed(id, cause, Span::Empty, events, commons),
-            State::Closing { cause, .. } => {
-                record_closed(id, *cause, Span::Empty, events, commons);
-            }
-            State::Closed => return Outcome::Same,
-            State::Handshake { .. }
-            | State::Deciding { .. }
-            | State::Responding { .. }
-            | State::Ending { .. }
-            | State::Draining { .. } => {}
-        }
-        self.end(commons)
-    }
-
     /// Answers the request with 101 and opens the connection (RFC 6455 §4.2.2). Gives the input
     /// that came after the request: the peer's first frames.
     pub(crate) fn accept(
@@ -261,7 +149,7 @@ impl Connection {
             self.deflation = deflation;
             let subprotocol = subprotocol.unwrap_or_default();
             let outbox = self.outbox.or_spare(commons);
-            outbox.push(false, commons, |out| {
+            outbox.push_http(commons, |out| {
                 encode_accept(out, upgrade, subprotocol, &extension, headers);
             });
         }
@@ -290,7 +178,7 @@ impl Connection {
     ) {
         let Some(http) = self.take_http() else { return };
         let outbox = self.outbox.or_spare(commons);
-        outbox.push(false, commons, |out| response.encode(out, head_only, !keep_alive));
+        outbox.push_http(commons, |out| response.encode(out, head_only, !keep_alive));
         let deadline = commons.now.after(commons.config.answer_timeout);
         self.state = State::Responding { http, keep_alive, deadline };
     }
@@ -319,12 +207,12 @@ impl Connection {
             && let Some(deflated) = self.deflation.compress(payload, commons)
         {
             let outbox = self.outbox.or_spare(commons);
-            outbox.push(true, commons, |out| encode_message(out, opcode, true, &deflated));
+            outbox.push(commons, |out| encode_message(out, opcode, true, &deflated));
             commons.recycle_buffer(deflated);
             return;
         }
         let outbox = self.outbox.or_spare(commons);
-        outbox.push(true, commons, |out| encode_message(out, opcode, false, payload));
+        outbox.push(commons, |out| encode_message(out, opcode, false, payload));
     }
 
     /// Sends Close behind what is queued, if the connection is open (§7.1.2).
@@ -344,7 +232,7 @@ impl Connection {
 
     fn push_close(&mut self, code: CloseCode, reason: &str, commons: &mut Commons) {
         let outbox = self.outbox.or_spare(commons);
-        outbox.push(true, commons, |out| {
+        outbox.push(commons, |out| {
             encode_frame(out, OpCode::Close, &close_payload(code, reason));
         });
     }
@@ -356,11 +244,11 @@ impl Connection {
             LastWords::Echo(Some(code)) => {
                 let outbox = self.outbox.or_spare(commons);
                 let code = code.to_be_bytes();
-                outbox.push(true, commons, |out| encode_frame(out, OpCode::Close, &code));
+                outbox.push(commons, |out| encode_frame(out, OpCode::Close, &code));
             }
             LastWords::Echo(None) => {
                 let outbox = self.outbox.or_spare(commons);
-                outbox.push(true, commons, |out| encode_frame(out, OpCode::Close, &[]));
+                outbox.push(commons, |out| encode_frame(out, OpCode::Close, &[]));
             }
             LastWords::Fail(error) => {
                 self.push_close(error.close_code(), &error.to_string(), commons);
@@ -408,30 +296,6 @@ impl Connection {
             | State::Draining { .. }
             | State::Closed => Flushed::Idle,
         }
-    }
-
-    fn end_reading(
-        &mut self,
-        id: ConnId,
-        end: End,
-        events: &mut Events,
-        commons: &mut Commons,
-    ) -> Outcome {
-        if let State::Closing { cause, .. } = self.state {
-            // Whatever came, our Close is out already and there is no second one (§5.5.1).
-            record_closed(id, cause, Span::Empty, events, commons);
-            self.leave_open(commons);
-            self.drain(commons);
-            return Outcome::Changed;
-        }
-        let (cause, text, last) = match end {
-            End::Close { code, text } => {
-                (Cause::Peer { code: code.unwrap_or(1005) }, text, LastWords::Echo(code))
-            }
-            End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
-        };
-        record_closed(id, cause, text, events, commons);
-        self.end_open(last, commons)
     }
 
     /// Reads no further frame; the last words are for the start of the next turn.

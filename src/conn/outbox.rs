@@ -9,7 +9,7 @@ use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
 use super::{
     commons::Commons,
-    segment::{Log, Own, Segment, release},
+    segment::{Kind, Log, Own, Segment, release},
 };
 use crate::config::Overflow;
 
@@ -47,32 +47,22 @@ impl Outbox {
         self.bytes
     }
 
-    /// Appends frames (or other bytes, if not `framed`) that `encode` writes.
+    /// Appends frames that `encode` writes.
     #[inline]
-    pub(crate) fn push(
-        &mut self,
-        framed: bool,
-        commons: &mut Commons,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let lossy = commons.config.overflow != Overflow::Close;
-        self.push_own(framed, lossy, commons, encode);
+    pub(crate) fn push(&mut self, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.push_own(Kind::frames(commons.config.overflow), commons, encode);
+    }
+
+    /// Appends HTTP that `encode` writes.
+    pub(crate) fn push_http(&mut self, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.push_own(Kind::Http, commons, encode);
     }
 
     #[inline]
-    fn push_own(
-        &mut self,
-        is_framed: bool,
-        is_lossy: bool,
-        commons: &mut Commons,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) {
+    fn push_own(&mut self, kind: Kind, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
         let tail = &self.tail;
-        if (tail.framed, tail.lossy) != (is_framed, is_lossy)
-            || tail.bytes.len() >= OWN_BYTES
-            || tail.bytes.capacity() == 0
-        {
-            self.begin_tail(is_framed, is_lossy, commons);
+        if tail.kind != kind || tail.bytes.len() >= OWN_BYTES || tail.bytes.capacity() == 0 {
+            self.begin_tail(kind, commons);
         }
         let bytes = &mut self.tail.bytes;
         let before = bytes.len();
@@ -84,9 +74,9 @@ impl Outbox {
 
     /// Makes room for a tail of this kind.
     #[inline(never)]
-    fn begin_tail(&mut self, is_framed: bool, is_lossy: bool, commons: &mut Commons) {
+    fn begin_tail(&mut self, kind: Kind, commons: &mut Commons) {
         self.settle();
-        (self.tail.framed, self.tail.lossy) = (is_framed, is_lossy);
+        self.tail.kind = kind;
         if self.tail.bytes.capacity() == 0 {
             self.tail.bytes = commons.spare_buffer();
         }
@@ -95,8 +85,7 @@ impl Outbox {
     /// Makes the tail one of the segments.
     pub(super) fn settle(&mut self) {
         if self.tail.len() > 0 {
-            let Own { framed, lossy, .. } = self.tail;
-            let next = Own { framed, lossy, ..Own::default() };
+            let next = Own { kind: self.tail.kind, ..Own::default() };
             self.segments.push_back(Segment::Own(mem::replace(&mut self.tail, next)));
         }
     }
@@ -133,9 +122,9 @@ impl Outbox {
         commons: &mut Commons,
     ) {
         if lags && end - start <= COPY_BYTES && log.overflow != Overflow::KeepLatest {
-            let lossy = log.overflow != Overflow::Close;
             let frames = &log.frames[start..end];
-            return self.push_own(true, lossy, commons, |out| out.extend_from_slice(frames));
+            let kind = Kind::frames(log.overflow);
+            return self.push_own(kind, commons, |out| out.extend_from_slice(frames));
         }
         self.bytes += end - start;
         self.push_segment(Segment::Shared { log: Arc::clone(log), start, end });
@@ -243,7 +232,7 @@ impl Outbox {
             let waits = pong.len() - n;
             self.bytes += waits;
             commons.queued_bytes += waits;
-            let pong = Own { bytes: pong, start: n, framed: true, ..Own::default() };
+            let pong = Own { bytes: pong, start: n, kind: Kind::Frames, ..Own::default() };
             self.segments.push_front(Segment::Own(pong));
             return;
         }
@@ -365,7 +354,7 @@ impl OutboxSlot {
     ) {
         let outbox = self.or_spare(commons);
         if !backlog {
-            outbox.push(true, commons, encode);
+            outbox.push(commons, encode);
         } else if outbox.set_late_pong(encode) {
             commons.tally.pongs_coalesced.add(1);
         }

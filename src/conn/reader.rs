@@ -1,7 +1,7 @@
 //! Frames to messages (RFC 6455 §5). A frame that lies whole in the receive buffer is unmasked in
 //! place and its message is borrowed from there; only what is incomplete is copied.
 
-use std::{mem, str};
+use std::{mem, ops::Range, str};
 
 use super::{
     commons::{Commons, Ticks},
@@ -170,7 +170,9 @@ impl Reader<'_> {
     fn read_whole_frames(&mut self, mut at: usize, end: usize) -> Result<usize, End> {
         let expect = Expect { message_open: false, rsv1: self.deflation.is_on() };
         while at < end && !self.has_inflated_enough() {
-            at = self.read_usual_frames(at, end);
+            if !self.quiet {
+                at = read_usual_frames(self.id, self.events, self.commons, at..end);
+            }
             if at == end {
                 break;
             }
@@ -213,47 +215,6 @@ impl Reader<'_> {
             }
         }
         Ok(at)
-    }
-
-    /// The most usual frames of all: whole messages below 64 KiB, binary, or text that is valid.
-    /// Gives where the first other one begins.
-    // A function of its own, so that its loop has the processor's registers to itself.
-    #[inline(never)]
-    fn read_usual_frames(&mut self, mut at: usize, end: usize) -> usize {
-        if self.quiet {
-            return at;
-        }
-        let (id, len_max) = (self.id, self.commons.config.message_bytes_max);
-        let Events { buffer, records, .. } = &mut *self.events;
-        let (before, mut rest) = (records.len(), &mut buffer[at..end]);
-        // FIN and Text or Binary, no reserved bit; masked; its length in the fewest bytes (§5.2).
-        while let [first @ (0x81 | 0x82), second @ 0x80..=0xFE, high, low, ..] = *rest {
-            let (header_len, len) = match second {
-                0xFE => (8, usize::from(u16::from_be_bytes([high, low]))),
-                _ => (6, usize::from(second & 0x7F)),
-            };
-            if len > len_max || len + header_len > rest.len() || (header_len == 8 && len < 126) {
-                break;
-            }
-            let (frame, behind) = rest.split_at_mut(len + header_len);
-            let (header, payload) = frame.split_at_mut(header_len);
-            let Some(mask) = header.last_chunk() else { break };
-            unmask(payload, *mask, 0);
-            if first == 0x81 && str::from_utf8(payload).is_err() {
-                mask_again(payload, *mask);
-                break;
-            }
-            at = end - behind.len();
-            let (start, end) = ((at - len) as u32, at as u32);
-            records.push(match first {
-                0x81 => Record::Text { id, start, end },
-                _ => Record::Binary { id, start, end },
-            });
-            rest = behind;
-        }
-        let messages = records.len() - before;
-        self.commons.tally.messages_received.add(messages as u64);
-        at
     }
 
     /// Completes the header of the next frame, if its bytes are there.
@@ -409,18 +370,11 @@ impl Reader<'_> {
             return;
         }
         self.commons.tally.messages_received.add(1);
-        let id = self.id;
-        let (start, end) = match payload {
-            Span::Empty => (0, 0),
-            Span::Received { start, end } => (start, end),
-            Span::Assembled(at) => {
-                let is_text = kind == Kind::Text;
-                return self.events.records.push(Record::Assembled { id, is_text, at });
-            }
-        };
-        self.events.records.push(match kind {
-            Kind::Text => Record::Text { id, start, end },
-            Kind::Binary => Record::Binary { id, start, end },
+        let (id, is_text) = (self.id, kind == Kind::Text);
+        self.events.records.push(match payload {
+            Span::Empty => Record::Received { id, is_text, start: 0, end: 0 },
+            Span::Received { start, end } => Record::Received { id, is_text, start, end },
+            Span::Assembled(at) => Record::Assembled { id, is_text, at },
         });
     }
 
@@ -437,6 +391,52 @@ impl Reader<'_> {
             encode_frame(out, OpCode::Pong, payload);
         });
     }
+}
+
+/// The most usual frames of all: whole messages below 64 KiB, binary, or text that is valid. Reads
+/// `events.buffer[input]`, and gives where the first other frame begins.
+// A function of its own, so that its loop has the processor's registers to itself.
+#[inline(never)]
+pub(super) fn read_usual_frames(
+    id: ConnId,
+    events: &mut Events,
+    commons: &Commons,
+    input: Range<usize>,
+) -> usize {
+    let Range { start: mut at, end } = input;
+    let len_max = commons.config.message_bytes_max;
+    let Events { buffer, records, .. } = events;
+    let (before, mut rest) = (records.len(), &mut buffer[at..end]);
+    // FIN and Text or Binary, no reserved bit; masked; its length in the fewest bytes (§5.2).
+    while let Some((&mut [first @ (0x81 | 0x82), second @ 0x80..=0xFE], mut behind)) =
+        mem::take(&mut rest).split_first_chunk_mut()
+    {
+        let mut len = usize::from(second & 0x7F);
+        if second == 0xFE {
+            let Some((&mut long, mask_on)) = behind.split_first_chunk_mut() else { break };
+            (len, behind) = (usize::from(u16::from_be_bytes(long)), mask_on);
+            if len < 126 {
+                break;
+            }
+        }
+        let Some((&mut mask, behind)) = behind.split_first_chunk_mut() else { break };
+        let Some((payload, behind)) = behind.split_at_mut_checked(len) else { break };
+        if len > len_max {
+            break;
+        }
+        unmask(payload, mask, 0);
+        if first == 0x81 && str::from_utf8(payload).is_err() {
+            mask_again(payload, mask);
+            break;
+        }
+        at = end - behind.len();
+        let (start, end) = ((at - len) as u32, at as u32);
+        records.push(Record::Received { id, is_text: first == 0x81, start, end });
+        rest = behind;
+    }
+    let messages = records.len() - before;
+    commons.tally.messages_received.add(messages as u64);
+    at
 }
 
 /// Puts back what was unmasked, for who reads the frame next.

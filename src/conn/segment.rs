@@ -22,10 +22,25 @@ pub(super) struct Own {
     pub(super) start: usize,
     /// What is before it is the rest of a frame whose beginning is not kept.
     pub(super) cut: usize,
-    /// False for HTTP, which has no frame boundaries.
-    pub(super) framed: bool,
-    /// The policy is to drop messages.
-    pub(super) lossy: bool,
+    pub(super) kind: Kind,
+}
+
+/// What bytes of a connection's own are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Without frame boundaries.
+    #[default]
+    Http,
+    /// Frames that are sent, or the connection is closed.
+    Frames,
+    /// Frames whose messages may be dropped.
+    LossyFrames,
+}
+
+impl Kind {
+    pub(super) fn frames(overflow: Overflow) -> Self {
+        if overflow == Overflow::Close { Kind::Frames } else { Kind::LossyFrames }
+    }
 }
 
 impl Own {
@@ -41,7 +56,7 @@ impl Own {
 
     /// How many bytes of a frame that has begun to leave are still here.
     pub(super) fn begun(&self) -> usize {
-        if !self.framed {
+        if self.kind == Kind::Http {
             self.len()
         } else if self.start <= self.cut {
             self.cut - self.start
@@ -109,7 +124,7 @@ impl Segment {
 
     pub(super) fn is_lossy(&self) -> bool {
         match self {
-            Segment::Own(own) => own.lossy,
+            Segment::Own(own) => own.kind == Kind::LossyFrames,
             Segment::Shared { log, .. } => log.overflow != Overflow::Close,
             Segment::Pending { .. } => false,
         }
@@ -140,8 +155,7 @@ impl Segment {
         }
         let cut = boundary_from(&log.frames, 0, *start) - *start;
         let bytes = log.frames[*start..*end].to_vec();
-        let lossy = log.overflow != Overflow::Close;
-        let own = Own { bytes, start: 0, cut, framed: true, lossy };
+        let own = Own { bytes, start: 0, cut, kind: Kind::frames(log.overflow) };
         commons.queued_bytes += own.len();
         release(std::mem::replace(self, Segment::Own(own)), commons);
     }
@@ -206,11 +220,11 @@ mod tests {
 
     #[test]
     fn who_lags_holds_little_more_than_what_waits() {
-        for framed in [false, true] {
+        for kind in [Kind::Http, Kind::Frames] {
             for start in [0, 50, 102, 103, 203, 204, 300, 400] {
                 let mut bytes = Vec::with_capacity(10_000);
                 bytes.extend(frames());
-                let mut own = Own { bytes, start, framed, ..Own::default() };
+                let mut own = Own { bytes, start, kind, ..Own::default() };
                 let before = (own.rest().to_vec(), own.begun());
                 own.compact();
                 assert_eq!((own.rest().to_vec(), own.begun()), before, "from {start}");

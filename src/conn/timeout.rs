@@ -88,7 +88,7 @@ impl Connection {
         // §5.5.2: a Ping may serve as a keepalive.
         *silence = Silence::Pinged(commons.now);
         let outbox = self.outbox.or_spare(commons);
-        outbox.push(true, commons, |out| encode_frame(out, OpCode::Ping, &[]));
+        outbox.push(commons, |out| encode_frame(out, OpCode::Ping, &[]));
         commons.tally.pings_sent.add(1);
         Outcome::Changed
     }

@@ -194,11 +194,11 @@ pub fn encode_message(out: &mut Vec<u8>, opcode: OpCode, deflated: bool, payload
 /// How many bytes a frame to a client takes: its header and `payload_len` bytes.
 #[inline]
 pub const fn encoded_len(payload_len: usize) -> usize {
-    let header_len = match payload_len {
-        0..=125 => 2,
-        126..=0xFFFF => 4,
-        _ => 10,
-    };
+    // Most are short, and a comparison that is always the same way costs less than a table.
+    if payload_len <= 125 {
+        return payload_len + 2;
+    }
+    let header_len = if payload_len <= 0xFFFF { 4 } else { 10 };
     payload_len.saturating_add(header_len)
 }
 

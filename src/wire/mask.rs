@@ -16,10 +16,13 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4], phase: usize) {
     for piece in pieces {
         *piece = (u64::from_le_bytes(*piece) ^ wide).to_le_bytes();
     }
-    let (pieces, rest) = rest.as_chunks_mut::<4>();
-    for piece in pieces {
-        *piece = (u32::from_le_bytes(*piece) ^ key).to_le_bytes();
-    }
+    let rest = match rest.split_first_chunk_mut::<4>() {
+        Some((piece, rest)) => {
+            *piece = (u32::from_le_bytes(*piece) ^ key).to_le_bytes();
+            rest
+        }
+        None => rest,
+    };
     for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
         *byte ^= key;
     }

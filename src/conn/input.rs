@@ -1,0 +1,172 @@
+//! What comes of a connection: bytes, their end, and the connection's.
+
+use std::{mem, ops::Range};
+
+use super::{
+    Commons, Connection, LastWords, Outcome, Silence, State,
+    reader::{End, Reader, read_usual_frames},
+    record_closed,
+};
+use crate::event::{Cause, ConnId, Events, Span};
+
+impl Connection {
+    /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here; whatever else
+    /// came is left to a function of its own, whose state need not be set up for them.
+    #[inline]
+    pub(crate) fn handle_input(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        mut input: Range<usize>,
+        commons: &mut Commons,
+    ) -> Outcome {
+        let mut unchanged = Outcome::Same;
+        if let State::Open { partial, silence, last_message } = &mut self.state {
+            if let Silence::Pinged(_) = mem::replace(silence, Silence::Heard(commons.now)) {
+                // The timer is set for the answer, which may be later than the next Ping.
+                unchanged = Outcome::Changed;
+            }
+            if partial.is_none() {
+                let before = events.records.len();
+                input.start = read_usual_frames(id, events, commons, input.clone());
+                if events.records.len() > before {
+                    *last_message = commons.now;
+                }
+                if input.is_empty() {
+                    return unchanged;
+                }
+            }
+        }
+        self.handle_other_input(id, events, input, unchanged, commons)
+    }
+
+    #[inline(never)]
+    fn handle_other_input(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        input: Range<usize>,
+        unchanged: Outcome,
+        commons: &mut Commons,
+    ) -> Outcome {
+        let (partial, last_message) = match &mut self.state {
+            State::Handshake { http, .. } => {
+                let bytes = input.len();
+                http.buffer.extend_from_slice(&events.buffer[input]);
+                let outcome = self.advance_http(id, events, commons);
+                self.note_incomplete(bytes, commons);
+                return outcome;
+            }
+            State::Open { partial, last_message, .. } => (partial, Some(last_message)),
+            State::Closing { partial, .. } => (partial, None),
+            State::Draining { discarded, .. } => {
+                *discarded += input.len();
+                if *discarded > commons.config.linger_bytes_max {
+                    return self.end(commons);
+                }
+                return Outcome::Same;
+            }
+            State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closed => return Outcome::Same,
+        };
+        let before = events.records.len();
+        let mut reader = Reader {
+            id,
+            events,
+            commons,
+            outbox: &mut self.outbox,
+            deflation: &mut self.deflation,
+            backlog: self.backlog,
+            quiet: last_message.is_none(),
+            inflated: 0,
+        };
+        let read = reader.read(partial, input.start, input.end);
+        if let Some(last_message) = last_message
+            && events.records.len() > before
+        {
+            *last_message = commons.now;
+        }
+        self.note_incomplete(input.len(), commons);
+        match read {
+            Ok(at) if at < input.end => Outcome::Unread { at },
+            Ok(_) => unchanged,
+            Err(end) => self.end_reading(id, end, events, commons),
+        }
+    }
+
+    /// The peer will send nothing more.
+    pub(crate) fn handle_eof(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        match &self.state {
+            State::Open { .. } => {
+                record_closed(id, Cause::Lost, Span::Empty, events, commons);
+                self.end_open(LastWords::Nothing, commons)
+            }
+            State::Closing { cause, .. } => {
+                record_closed(id, *cause, Span::Empty, events, commons);
+                self.drain(commons);
+                Outcome::Changed
+            }
+            State::Handshake { .. } => self.end(commons),
+            State::Draining { fin_sent: true, .. } => self.end(commons),
+            State::Draining { fin_sent: false, .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Closed => Outcome::Same,
+        }
+    }
+
+    /// The connection is gone: reset, or stuck for good.
+    pub(crate) fn handle_lost(
+        &mut self,
+        id: ConnId,
+        cause: Cause,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        match &self.state {
+            State::Open { .. } => record_closed(id, cause, Span::Empty, events, commons),
+            State::Closing { cause, .. } => {
+                record_closed(id, *cause, Span::Empty, events, commons);
+            }
+            State::Closed => return Outcome::Same,
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Ending { .. }
+            | State::Draining { .. } => {}
+        }
+        self.end(commons)
+    }
+
+    fn end_reading(
+        &mut self,
+        id: ConnId,
+        end: End,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        if let State::Closing { cause, .. } = self.state {
+            // Whatever came, our Close is out already and there is no second one (§5.5.1).
+            record_closed(id, cause, Span::Empty, events, commons);
+            self.leave_open(commons);
+            self.drain(commons);
+            return Outcome::Changed;
+        }
+        let (cause, text, last) = match end {
+            End::Close { code, text } => {
+                (Cause::Peer { code: code.unwrap_or(1005) }, text, LastWords::Echo(code))
+            }
+            End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
+        };
+        record_closed(id, cause, text, events, commons);
+        self.end_open(last, commons)
+    }
+}
