@@ -2,13 +2,16 @@
 //! Each timeout is short here, and what follows from it is waited for; the timers of the hub stand
 //! in for a clock.
 
+#[path = "support/net.rs"]
+mod net;
 mod support;
 
 use std::time::Duration;
 
-use pushloop::{CloseCode, Reason};
+use net::{Sim, Told, Wire, frames};
+use pushloop::{CloseCode, ConnId, Reason};
 use support::{
-    PATIENCE, Seen, TestServer, accept, close, close_empty, config, echo, ping, pong, text,
+    PATIENCE, Seen, TestServer, accept, binary, close, close_empty, config, echo, ping, pong, text,
 };
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -185,6 +188,87 @@ fn an_answer_to_a_close_that_cannot_be_sent_ends_all_the_same() {
     server.sees(&peer, Seen::Closed(Reason::Peer { code: 1000, text: "" }));
     server.until(|hub| hub.connections() == 0 && hub.queued_bytes_total() == 0);
     server.sees_no_more(&peer);
+}
+
+/// What waits before a Close, and how long that may stay where it is.
+const QUEUE: usize = 200 << 10;
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Deadlines are kept in steps of 67 ms, and are never early.
+const TICKS: Duration = Duration::from_millis(2 * 64);
+
+/// Connections that are being closed behind a long queue, from this side and from the peer's, and
+/// whose kernel holds so little of it.
+fn closing(held: usize) -> (Sim, Vec<(ConnId, Wire)>) {
+    let limits = config(|limits| {
+        limits.ping_interval = None;
+        limits.close_timeout = CLOSE_TIMEOUT;
+    });
+    let mut sim = Sim::new(limits);
+    let peers = vec![sim.opens(), sim.opens()];
+    for (id, wire) in &peers {
+        wire.holds(held);
+        sim.hub().send(*id, &[0; QUEUE]).expect("there is room");
+    }
+    sim.hub().close(peers[0].0, CloseCode::NORMAL, "");
+    peers[1].1.sends(close(1000, ""));
+    sim.rests();
+    assert_eq!(sim.takes(), [Told::Closed(peers[1].0, 1000)]);
+    (sim, peers)
+}
+
+fn sleeps(sim: &mut Sim, time: Duration) {
+    let end = sim.server.net().slept + time;
+    while sim.server.net().slept < end {
+        let left = end - sim.server.net().slept;
+        sim.turn_within(Some(left));
+    }
+}
+
+/// The peer cannot answer before it has the Close, however slowly the network takes what is before it.
+#[test]
+fn a_close_is_waited_for_from_when_it_is_out_and_a_queue_while_it_gets_shorter() {
+    let (mut sim, peers) = closing(20 << 10);
+    let mut got = vec![Vec::new(); peers.len()];
+    for round in 0.. {
+        for ((_, wire), got) in peers.iter().zip(&mut got) {
+            got.extend(wire.reads_bytes());
+        }
+        sim.rests();
+        if sim.hub().queued_bytes_total() == 0 {
+            assert!(round >= 9, "it was to take longer than one timeout");
+            break;
+        }
+        sleeps(&mut sim, CLOSE_TIMEOUT - Duration::from_secs(1));
+    }
+    for ((_, wire), got) in peers.iter().zip(&mut got) {
+        got.extend(wire.reads_bytes());
+        assert_eq!(frames(got), [binary([0; QUEUE]), close(1000, "")]);
+    }
+    // The one lingers; the other's Close is awaited as if nothing had been before it.
+    let (id, wire) = &peers[0];
+    sleeps(&mut sim, CLOSE_TIMEOUT - Duration::from_secs(1));
+    assert!(!wire.is_ended());
+    sleeps(&mut sim, Duration::from_secs(1) + TICKS);
+    assert!(wire.is_dropped());
+    assert_eq!(sim.takes(), [Told::Closed(*id, 1000)]);
+    assert_eq!(sim.hub().connections(), 0);
+}
+
+/// Whoever reads a little now and then would have a closed connection for hours.
+#[test]
+fn a_queue_that_hardly_gets_shorter_is_given_up_with_its_close() {
+    for held in [0, 128] {
+        let (mut sim, peers) = closing(held);
+        let before = sim.server.net().slept;
+        while sim.hub().connections() > 0 {
+            peers.iter().for_each(|(_, wire)| drop(wire.reads_bytes()));
+            sleeps(&mut sim, Duration::from_millis(100));
+        }
+        let slept = sim.server.net().slept - before;
+        assert!((CLOSE_TIMEOUT..=CLOSE_TIMEOUT + 2 * TICKS).contains(&slept), "{slept:?}");
+        assert_eq!(sim.takes(), [Told::Closed(peers[0].0, 1000)]);
+        assert_eq!(sim.hub().queued_bytes_total(), 0);
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl Connection {
         let partial = partial.take();
         self.push_close(code, reason, commons);
         let deadline = commons.now.after(commons.config.close_timeout);
-        self.state = State::Closing { partial, cause, deadline };
+        self.state = State::Closing { partial, cause, left: u32::MAX, deadline };
     }
 
     fn push_close(&mut self, code: CloseCode, reason: &str, commons: &mut Commons) {
@@ -280,7 +280,7 @@ impl Connection {
             }
             State::Responding { keep_alive: false, .. } => {
                 let deadline = commons.now.after(commons.config.linger_timeout);
-                self.state = State::Draining { fin_sent: true, discarded: 0, deadline };
+                self.state = State::Draining { fin_sent: true, discarded: 0, left: 0, deadline };
                 Flushed::SendFin
             }
             State::Draining { fin_sent, deadline, .. } if !*fin_sent => {
@@ -308,7 +308,7 @@ impl Connection {
     fn drain(&mut self, commons: &mut Commons) {
         self.leave_open(commons);
         let deadline = commons.now.after(commons.config.close_timeout);
-        self.state = State::Draining { fin_sent: false, discarded: 0, deadline };
+        self.state = State::Draining { fin_sent: false, discarded: 0, left: u32::MAX, deadline };
     }
 
     /// Forgets everything but the slot itself.

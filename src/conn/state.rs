@@ -33,10 +33,11 @@ pub(crate) enum State {
     /// No further frame is read, but the application may be answering earlier ones of this batch:
     /// our last words follow at the start of the next turn (§7.1.7).
     Ending { last: LastWords },
-    /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2).
-    Closing { partial: Option<Box<Partial>>, cause: Cause, deadline: Ticks },
+    /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2). So many bytes
+    /// were `left` of what is queued when the deadline was set.
+    Closing { partial: Option<Box<Partial>>, cause: Cause, left: u32, deadline: Ticks },
     /// Flush, FIN, discard input for a bounded while (§7.1.1).
-    Draining { fin_sent: bool, discarded: usize, deadline: Ticks },
+    Draining { fin_sent: bool, discarded: usize, left: u32, deadline: Ticks },
     /// Terminal. The slot is freed at the start of the next turn.
     Closed,
 }

@@ -6,6 +6,10 @@ use crate::{
     wire::{OpCode, Response, encode_frame},
 };
 
+/// Of what is queued before a Close, the kernel is to take so much within each `close_timeout`: whoever
+/// reads a byte now and then would hold a closed connection for ever.
+const STEP_BYTES: u32 = 16 * 1024;
+
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest, as things stand.
     pub(crate) fn next_timeout(&self, commons: &Commons) -> Option<Ticks> {
@@ -56,6 +60,20 @@ impl Connection {
             | State::Closing { .. }
             | State::Draining { .. }
             | State::Closed => self.handle_lost(id, Cause::TimedOut, events, commons),
+        }
+    }
+
+    /// It was written to. A closing connection has its time again from each step of its queue, and from
+    /// the last byte, which is the Close's: no peer can answer it before.
+    pub(crate) fn handle_written(&mut self, commons: &Commons) {
+        if let State::Closing { left, deadline, .. }
+        | State::Draining { fin_sent: false, left, deadline, .. } = &mut self.state
+        {
+            let now_left = u32::try_from(self.outbox.bytes()).unwrap_or(u32::MAX);
+            if now_left == 0 || left.saturating_sub(now_left) >= STEP_BYTES {
+                *left = now_left;
+                *deadline = commons.now.after(commons.config.close_timeout);
+            }
         }
     }
 

@@ -160,6 +160,7 @@ impl Hub {
     fn end_writing(&mut self, id: ConnId, events: &mut Events) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let connection = &mut slot.connection;
+        connection.handle_written(&self.commons);
         connection.backlog = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
         if connection.backlog {
             if !connection.kernel_full {
