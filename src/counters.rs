@@ -74,6 +74,9 @@ counters! {
     connections_open,
     /// Connections turned away unheard: over the limit, or no descriptor was left for them.
     connections_refused,
+    /// Attempts to accept that failed: over a connection that was gone already, or, where this grows all the
+    /// time, for good. It is tried again ten times a second.
+    accepts_failed,
     /// Requests that the server itself answered with an HTTP error, and opening handshakes that the
     /// application refused (RFC 6455 §4.2.2).
     handshakes_refused,

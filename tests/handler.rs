@@ -3,7 +3,7 @@
 mod support;
 
 use std::mem;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -95,6 +95,43 @@ fn a_handler_is_called_for_all_that_happens_until_the_shutdown() {
     assert_eq!(told.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
     loop_thread.join().expect("the loop ends").expect("the poll works");
     assert_eq!(handle.counters().handler_panics, 0);
+}
+
+/// Is in a callback until it is let go.
+struct Busy(Receiver<()>);
+
+impl Handler for Busy {
+    fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {
+        self.0.recv().expect("the test lets it go");
+    }
+}
+
+/// So that another thread can tell which of them goes on for how long.
+#[test]
+fn a_loop_that_waits_and_one_that_is_busy_differ_in_its_counters() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let mut peer = Peer::connect(server.local_addr().expect("it listens on TCP"));
+    let handle = server.handle();
+    let (release, released) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Busy(released)));
+    let counters = || {
+        (0..PATIENCE.as_millis()).map(|_| {
+            thread::sleep(Duration::from_millis(1));
+            handle.counters()
+        })
+    };
+    peer.sends_bytes(handshake("/", ""));
+    peer.expects_upgrade();
+    let mut waits = counters();
+    assert!(waits.any(|now| now.waits == now.turns + 1), "it does not wait");
+    peer.sends(text("x"));
+    let mut works = counters().filter(|now| now.messages_received == 1);
+    assert!(works.any(|now| now.waits == now.turns), "it is not busy");
+    release.send(()).expect("the loop is in the callback");
+    let mut waits = counters();
+    assert!(waits.any(|now| now.waits == now.turns + 1), "it does not wait again");
+    handle.shutdown(Duration::ZERO).expect("the server runs");
+    loop_thread.join().expect("the loop ends").expect("the poll works");
 }
 
 /// Refuses whoever comes.

@@ -232,6 +232,11 @@ impl Hub {
         self.commons.tally.connections_refused.add(1);
     }
 
+    /// A connection could not be accepted, nor turned away.
+    pub(crate) fn handle_accept_failed(&mut self) {
+        self.commons.tally.accepts_failed.add(1);
+    }
+
     /// A connection could not be registered, and so never lived.
     pub(crate) fn handle_stillborn(&mut self, id: ConnId) {
         self.commons.tally.connections_refused.add(1);

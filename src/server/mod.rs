@@ -223,11 +223,14 @@ impl<N: Net> Server<N> {
                             self.hub.handle_refused();
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                        Err(_) => break,
+                        Err(_) => {
+                            self.hub.handle_accept_failed();
+                            break;
+                        }
                     }
                 }
                 // An error of the one connection that was to be accepted (accept(2)).
-                Err(_) => {}
+                Err(_) => self.hub.handle_accept_failed(),
             }
         }
         if !any {

@@ -88,6 +88,8 @@ fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
     // It looks again ten times a second, and does not spin.
     let waits = sim.server.net().calls.waits - before;
     assert!((15..=25).contains(&waits), "{waits} waits in 2 s");
+    let failed = sim.hub().counters().accepts_failed;
+    assert!((15..=25).contains(&failed), "{failed} accepts failed");
     assert_eq!(sim.hub().connections(), 0);
     // No further connection comes that would tell of the room.
     sim.server.net().exhausted = false;
@@ -112,7 +114,8 @@ fn a_failed_accept_is_one_connections_and_not_the_servers() {
     let wires = connects(&mut sim, 7);
     sim.rests();
     assert_eq!(opened(&mut sim), 3);
-    assert_eq!(sim.hub().counters().connections_accepted, 3);
+    let counters = sim.hub().counters();
+    assert_eq!((counters.connections_accepted, counters.accepts_failed), (3, 4));
     drop(wires);
 }
 

@@ -93,14 +93,15 @@ impl Service {
         let counters = hub.counters();
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
-             \"topics\":{},\"queued_bytes\":{},\"handler_panics\":{},\"slow_turns\":{},\
-             \"uptime_ms\":{}}}",
+             \"topics\":{},\"queued_bytes\":{},\"accepts_failed\":{},\"handler_panics\":{},\
+             \"slow_turns\":{},\"uptime_ms\":{}}}",
             self.topics.len(),
             counters.deliveries,
             counters.publications,
             counters.messages_dropped_full + counters.messages_conflated,
             hub.topics(),
             hub.queued_bytes_total(),
+            counters.accepts_failed,
             counters.handler_panics,
             self.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
