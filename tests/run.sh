@@ -205,7 +205,7 @@ for browser in chromium firefox; do
     done
 done
 
-suite "fuzz" 900 tests/fuzz.sh "$((full ? 600 : 60))"
+suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 60))"
 suite "strictness" 300 tests/strictness.sh
 suite "autobahn" 900 tests/autobahn.sh core subset
 suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules

@@ -5,44 +5,28 @@
 //! cargo sim                                # 300 worlds
 //! SIM_SEED=17 cargo sim                    # the one that failed, with its last steps
 //! SIM_SEEDS=1000000 cargo sim --release    # a campaign
+//! SIM_BYTES=FILE cargo sim                 # what a fuzzer found: see tests/fuzz/
 //! ```
 
 mod oracle;
+#[path = "sim/mod.rs"]
+mod sim;
 mod support;
 
-#[path = "sim/app.rs"]
-mod app;
-#[path = "sim/checks.rs"]
-mod checks;
-#[path = "sim/choice.rs"]
-mod choice;
-#[path = "sim/deflate.rs"]
-mod deflate;
-#[path = "sim/faults.rs"]
-mod faults;
-#[path = "sim/marks.rs"]
-mod marks;
-#[path = "sim/net.rs"]
-mod net;
-#[path = "sim/peer.rs"]
-mod peer;
-#[path = "deflate/peer_codec.rs"]
-mod peer_codec;
 #[path = "sim/small.rs"]
 mod small;
-#[path = "sim/world.rs"]
-mod world;
 
 use std::cell::RefCell;
 use std::env;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Mutex;
 
-use choice::Bytes;
-use marks::{ALL, FAULTS, WITHOUT_DEFLATE};
 use oracle::{Dice, in_parallel};
-use world::World;
+use sim::choice::Bytes;
+use sim::marks::{ALL, FAULTS, WITHOUT_DEFLATE};
+use sim::world::World;
 
 /// The worlds of an ordinary run.
 const SEEDS: u64 = 300;
@@ -95,10 +79,17 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
+/// A world whose choices are a fuzzer's.
+fn lives_by(bytes: Vec<u8>, traces: bool) {
+    World::new(Rc::new(RefCell::new(Bytes(bytes))), traces).lives();
+}
+
 #[test]
 fn what_is_promised_holds_in_every_world() {
     if let Some(seed) = number("SIM_SEED") {
         lives(seed, true);
+    } else if let Ok(path) = env::var("SIM_BYTES") {
+        lives_by(fs::read(path).expect("a file that a fuzzer wrote"), true);
     } else {
         campaign(number("SIM_SEEDS").unwrap_or(SEEDS));
     }
@@ -124,7 +115,12 @@ fn a_world_is_the_same_every_time() {
 #[test]
 fn bytes_of_a_fuzzer_make_a_world_too() {
     for len in [0, 1, 100, 5000] {
-        let bytes = (0..len).map(|at| (at * at % 251) as u8).collect();
-        World::new(Rc::new(RefCell::new(Bytes(bytes))), false).lives();
+        lives_by((0..len).map(|at| (at * at % 251) as u8).collect(), false);
+    }
+    let seeds = fs::read_dir("tests/fuzz/seeds/worlds").expect("the seeds of the target");
+    for seed in seeds {
+        let path = seed.expect("a name").path();
+        eprintln!("SIM_BYTES={} cargo sim", path.display());
+        lives_by(fs::read(path).expect("a seed"), false);
     }
 }

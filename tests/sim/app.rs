@@ -11,16 +11,19 @@ use pushloop::{
 
 use super::deflate::{send_uncompressed, set_topic_deflate};
 use super::marks::Mark;
-use super::oracle::stream::Heard;
 use super::peer::{PAGE, Said};
 use super::world::{Due, TOPICS, World, topic_name};
+use crate::oracle::stream::Heard;
+
+/// More than a message has, with its header.
+const FRAME_BYTES: usize = 1000;
 
 impl World {
     /// A message that says who said it, where, and which one it is.
     fn message(&mut self, by_handle: bool, topic: Option<usize>) -> (Said, String) {
         self.said += 1;
         let said = Said { by_handle, number: self.said, topic };
-        (said, said.payload(self.choice.of(&[0, 1, 3, 10, 100, 150, 400])))
+        (said, said.payload(self.choice.of(&[0, 1, 3, 10, 100, 150, 400, 800])))
     }
 
     /// The application does something.
@@ -63,7 +66,8 @@ impl World {
             }
             37 => {
                 let soon = self.server.hub().now() + Duration::from_millis(3);
-                self.server.hub().set_timer(soon, at as u64);
+                self.server.hub().set_timer(soon, self.timers.len() as u64);
+                self.timers.push(Some(soon));
             }
             _ => self.closes(at, id),
         }
@@ -300,7 +304,7 @@ impl World {
                     let member = &self.members[self.by_id[&id]];
                     assert!(member.opened && member.told.is_none());
                 }
-                Event::Timer { .. } => {}
+                Event::Timer { key } => self.hears_timer(key),
                 other => panic!("{other:?} is new here"),
             }
             self.in_callback = true;
@@ -325,6 +329,7 @@ impl World {
                 Event::Opened { id } => self.hears_open(id),
                 Event::Message { id, message } => self.hears_message(self.by_id[&id], message),
                 Event::Closed { id, reason } => self.hears_closed(id, &reason),
+                Event::Timer { key } => self.hears_timer(key),
                 _ => {}
             }
         }
@@ -346,6 +351,13 @@ impl World {
                 self.members[at].is_open = true;
             }
         }
+    }
+
+    /// It comes once and on time, if time does not leap.
+    fn hears_timer(&mut self, key: u64) {
+        let due = self.timers[key as usize].take().expect("a timer that has not come yet");
+        let (now, leapt) = (self.server.hub().now(), self.server.net().leapt);
+        assert!(now == due || (now > due && leapt > due), "timer {key} is out of time");
     }
 
     fn hears_open(&mut self, id: ConnId) {
@@ -393,7 +405,14 @@ impl World {
             // Others do not answer Pings, nor a Close.
             Reason::TimedOut => self.leaps || !peer.is_good,
             Reason::Idle => self.leaps,
-            Reason::Overflow => true,
+            // A frame that has begun to leave is not dropped, and may be more than may wait.
+            Reason::Overflow => {
+                let config = self.server.hub().config();
+                config.overflow == Overflow::Close
+                    || self.policies.contains(&Overflow::Close)
+                    || self.is_tight
+                    || config.send_queue_bytes_max < FRAME_BYTES
+            }
             Reason::Shutdown => self.server.hub().is_shutting_down(),
             _ => false,
         };

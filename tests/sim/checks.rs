@@ -4,25 +4,29 @@ use std::collections::HashSet;
 use std::mem;
 use std::time::Duration;
 
-use pushloop::{CloseCode, Overflow};
+use pushloop::{CloseCode, Net, Overflow};
 
 use super::faults::Faults;
 use super::marks::Mark;
-use super::oracle::stream::{End, Heard, hear};
 use super::peer::{Peer, Said};
 use super::world::{Member, TOPICS, World, topic_name};
+use crate::oracle::stream::{End, Heard, hear};
 
 /// Turns within which a world without faults comes to rest.
 const TURNS_MAX: u64 = 20_000;
 /// What may wait beyond the limit: a Ping and a Close, and the Pongs for the Pings of a peer.
 const CONTROL_BYTES: usize = 2 + 127;
 const PONG_BYTES: usize = 6;
+const ANSWER_BYTES: usize = 300;
 const OVERFLOW: u16 = 1013;
 const LOST: u16 = 1006;
+/// The longest sleep in a standing world: short of `pong_timeout`, so that everyone gets to answer.
+const NAP: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl World {
     pub fn checks_the_turn(&mut self) {
+        let beyond_all = self.beyond_all();
         let hub = self.server.hub();
         let counters = hub.counters();
         let max = hub.config().send_queue_bytes_max;
@@ -42,9 +46,19 @@ impl World {
             assert_eq!(hub.subscribers(&topic_name(topic)), subscribers);
         }
         assert_eq!(hub.topics(), topics);
+        let (now, total) = (hub.now(), hub.queued_bytes_total());
+        assert!(total <= hub.config().send_queues_bytes_max + beyond_all, "{total} wait");
+        assert!(self.timers.iter().flatten().all(|due| *due > now), "a timer did not come");
         let calls = self.server.net().calls;
         assert_eq!(counters.bytes_sent, calls.bytes_written);
         assert_eq!(counters.bytes_received, calls.bytes_read);
+    }
+
+    /// What the whole process may have beyond its limit: no limit refuses answers and control frames,
+    /// and what has begun to leave is not dropped.
+    fn beyond_all(&self) -> usize {
+        let living = self.peers.iter().filter(|peer| !peer.wire.link().dropped);
+        living.map(|peer| CONTROL_BYTES + ANSWER_BYTES + peer.pings * PONG_BYTES).sum()
     }
 
     /// The faults stop, everyone says and reads what there is, and the loop comes to rest within a
@@ -85,18 +99,23 @@ impl World {
         self.checks_the_rest();
     }
 
-    /// The machine stands still for an hour, and then time passes while nothing happens: whoever
-    /// answers the Pings stays.
+    /// Time passes while nothing happens, and at some moment the machine stands still for an hour:
+    /// whoever answers the Pings stays, although not all answers are read in the first turn.
     pub fn lives_on(&mut self) {
         let is_answering = |(at, peer): (usize, &Peer)| self.members[at].is_open && peer.is_good;
         let peers = self.peers.iter().enumerate();
         let alive: Vec<_> = peers.filter(|it| is_answering(*it)).map(|(at, _)| at).collect();
         let pings = self.server.hub().counters().pings_sent;
+        let pinged: Vec<_> = self.peers.iter().map(|peer| peer.pinged).collect();
+        let stands_still = self.choice.below(20);
         let net = self.server.net();
-        net.passes(HOUR);
-        // Short of `pong_timeout`: so that everyone gets to answer.
-        let nap_max = mem::replace(&mut net.nap_max, Duration::from_secs(5));
-        for _ in 0..20 {
+        let began = net.now() + HOUR;
+        let nap_max = mem::replace(&mut net.nap_max, NAP);
+        net.faults = Faults { late: 50, single: 50, ..Faults::default() };
+        for turn in 0..50 {
+            if turn == stands_still {
+                self.server.net().passes(HOUR);
+            }
             self.turn(HOUR);
             for peer in &mut self.peers {
                 peer.reads(usize::MAX);
@@ -104,9 +123,16 @@ impl World {
             }
         }
         self.server.net().nap_max = nap_max;
+        let slept = self.server.net().now() - began;
+        let interval = self.server.hub().config().ping_interval.unwrap_or(HOUR);
         for at in alive {
             // A timer may come, and the application close it.
             assert_ne!(self.members[at].told, Some(LOST), "peer {at} answered, and is dropped");
+            let pings = self.peers[at].pinged - pinged[at];
+            // A sleep beside the standstill counts as a part of it.
+            let least = u64::from(slept > interval + 2 * NAP && self.members[at].is_open);
+            let most = slept.as_secs() / interval.as_secs() + 2;
+            assert!((least..=most).contains(&pings), "{pings} Pings for peer {at} in {slept:?}");
         }
         self.marks.add(Mark::LivedOn, self.server.hub().counters().pings_sent - pings);
     }
@@ -233,7 +259,26 @@ impl World {
             assert!(policy != Overflow::Close, "peer {at}: {:?} is lost", due.said);
             missing += 1;
         }
+        self.checks_latest(member, &got, at);
         Some(missing)
+    }
+
+    /// Where nothing was dropped, the latest that was published is not what gave way to another: it
+    /// is the application's last or that of the handles.
+    fn checks_latest(&self, member: &Member, got: &HashSet<&Said>, at: usize) {
+        if self.handle.counters().messages_dropped_full > 0 {
+            return;
+        }
+        for topic in (0..TOPICS).filter(|topic| self.policies[*topic] == Overflow::KeepLatest) {
+            let due = || member.due.iter().filter(|due| due.said.topic == Some(topic));
+            if !due().all(|due| due.must) {
+                continue;
+            }
+            let last = |by_handle| due().rfind(|due| due.said.by_handle == by_handle);
+            let lasts: Vec<_> = [false, true].into_iter().filter_map(last).collect();
+            let came = lasts.is_empty() || lasts.iter().any(|due| got.contains(&due.said));
+            assert!(came, "peer {at}: none of {lasts:?}");
+        }
     }
 
     /// Who was too slow has got everything up to a point, of each topic that loses nothing.

@@ -5,11 +5,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::oracle::Dice;
+use crate::oracle::Dice;
 
 pub trait Source {
     /// A number below `bound`, which is not 0.
     fn below(&mut self, bound: usize) -> usize;
+
+    /// All further choices are harmless.
+    fn is_dry(&self) -> bool {
+        false
+    }
 
     /// Whether something happens that does so in so many of 100 cases.
     fn chance(&mut self, percent: usize) -> bool {
@@ -37,6 +42,10 @@ impl Source for Bytes {
         let low = self.0.pop().unwrap_or_default();
         let high = if bound > 256 { self.0.pop().unwrap_or_default() } else { 0 };
         (usize::from(high) * 256 + usize::from(low)) % bound
+    }
+
+    fn is_dry(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -99,6 +108,10 @@ impl Choice {
 
     pub fn below(&self, bound: usize) -> usize {
         self.0.borrow_mut().below(bound)
+    }
+
+    pub fn is_dry(&self) -> bool {
+        self.0.borrow().is_dry()
     }
 
     pub fn chance(&self, percent: usize) -> bool {

@@ -5,11 +5,11 @@ use pushloop::{Config, ConnId, Hub, SendError};
 
 use super::choice::Choice;
 use super::marks::{Mark, Marks};
-use super::oracle::deflate::{Answer, negotiate};
-use super::oracle::{Dice, inflate};
 use super::peer_codec::{Deflates, deflate, finals, patchwork, stored};
-use super::support::{Frame, frame, text};
 use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
+use crate::oracle::deflate::{Answer, negotiate};
+use crate::oracle::{Dice, inflate};
+use crate::support::{Frame, frame, text};
 
 const OFFERS: [&str; 10] = [
     "permessage-deflate",
@@ -154,7 +154,7 @@ pub fn payload(choice: &Choice, len: usize) -> (bool, Vec<u8>) {
     }
 }
 
-fn noise(choice: &Choice, len: usize) -> Vec<u8> {
+pub fn noise(choice: &Choice, len: usize) -> Vec<u8> {
     let mut dice = Dice::new(choice.below(1 << 16) as u64);
     (0..len).map(|_| dice.below(256) as u8).collect()
 }
@@ -174,7 +174,11 @@ pub fn hostile(choice: &Choice, marks: &Marks) -> Vec<Frame> {
             whole[at] ^= 1 << choice.below(8);
             (Mark::DeflateGarbage, vec![frame(0xC1, whole)])
         }
-        3 => (Mark::DeflateCut, vec![frame(0xC1, &whole[..at])]),
+        3 => {
+            // A block that says its length is cut in the middle, and not taken for another.
+            let whole = if choice.chance(50) { stored(words, false) } else { whole };
+            (Mark::DeflateCut, vec![frame(choice.of(&[0xC1, 0xC2]), &whole[..at])])
+        }
         4 => {
             let streams = MESSAGE_FRAMES_MAX as usize + 1;
             (Mark::DeflateStreams, vec![frame(0xC1, finals(vec![&b""[..]; streams]))])

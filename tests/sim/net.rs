@@ -124,6 +124,8 @@ enum Teller {
 
 pub struct SimNet {
     now: Instant,
+    /// When it last stood still, or leapt, until.
+    pub leapt: Instant,
     choice: Choice,
     marks: Marks,
     pub faults: Faults,
@@ -150,8 +152,10 @@ impl SimNet {
     // The clock starts somewhere; it is read once.
     #[allow(clippy::disallowed_methods)]
     pub fn new(choice: Choice, marks: Marks) -> Self {
+        let now = Instant::now();
         Self {
-            now: Instant::now(),
+            now,
+            leapt: now,
             choice,
             marks,
             faults: Faults::default(),
@@ -182,6 +186,7 @@ impl SimNet {
 
     pub fn passes(&mut self, time: Duration) {
         self.now += time;
+        self.leapt = self.now;
     }
 
     fn happens(&self, percent: usize, mark: Mark) -> bool {
@@ -304,8 +309,8 @@ impl Net for SimNet {
         (self.slept, self.is_stuck) = (false, false);
         self.forgets_the_dropped();
         if self.happens(self.faults.jump, Mark::ClockJump) {
-            self.now +=
-                Duration::from_millis(self.choice.of(&[100, 1000, 6000, 30_000, 3_600_000]));
+            let leap = self.choice.of(&[100, 1000, 6000, 30_000, 3_600_000]);
+            self.passes(Duration::from_millis(leap));
         }
         if self.happens(self.faults.signal, Mark::Signal) {
             return Ok(());

@@ -4,14 +4,15 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::choice::Choice;
-use super::deflate::{Codec, Policy, hostile, payload};
+use super::deflate::{Codec, Policy, hostile, noise, payload};
 use super::marks::{Mark, Marks};
 use super::net::Wire;
-use super::oracle::stream::Limits;
-use super::support::{
+use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
+use crate::oracle::Dice;
+use crate::oracle::stream::Limits;
+use crate::support::{
     Frame, binary, close, close_empty, continuation, frame, get, handshake, ping, pong, text,
 };
-use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
 
 /// Who said something to a peer, and where: the application's acts are in one order, and a
 /// handle's commands in another.
@@ -28,13 +29,19 @@ impl Said {
     pub fn payload(self, padding: usize) -> String {
         let by = if self.by_handle { "handle" } else { "app" };
         let topic = self.topic.map_or(-1, |topic| topic as i64);
-        format!("{by} {} {topic} {}", self.number, self.letter().repeat(padding))
+        format!("{by} {} {topic} {}", self.number, self.padding(padding))
     }
 
-    /// What it is filled up with: of 20 messages one after the other, no two have the same.
-    fn letter(self) -> &'static str {
-        let at = self.number % 20;
-        &"abcdefghijklmnopqrst"[at..=at]
+    /// What it is filled up with: of 10 messages one after the other, no two have the same. A long
+    /// one ends as it begins, which is farther back than the smallest window.
+    fn padding(self, len: usize) -> String {
+        let letter = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"][self.number % 10];
+        if len < LONG_BYTES {
+            return letter.repeat(len);
+        }
+        let mut dice = Dice::new(self.number as u64);
+        let ends: String = (0..40).map(|_| char::from(b'k' + dice.below(16) as u8)).collect();
+        [&ends, &*letter.repeat(len - 80), &ends].concat()
     }
 
     fn read(payload: &[u8]) -> Self {
@@ -48,10 +55,13 @@ impl Said {
             number: number.parse().expect("a number"),
             topic: usize::try_from(topic).ok(),
         };
-        assert!(padding == said.letter().repeat(padding.len()), "{payload:?}");
+        assert!(padding == said.padding(padding.len()), "{payload:?}");
         said
     }
 }
+
+/// More than a window of 9 bits, and 40 bytes at either end.
+const LONG_BYTES: usize = 600;
 
 /// What answers a plain request.
 pub const PAGE: &str = "a page";
@@ -66,6 +76,8 @@ pub struct Peer {
     pub codec: Option<Codec>,
     /// What it will send.
     to_send: VecDeque<u8>,
+    /// What it says again and again: with takeover, it refers as far back as it was said last.
+    noise: Vec<u8>,
     /// How much of it belongs to the handshake.
     head_left: usize,
     /// What it has sent behind the handshake.
@@ -83,6 +95,8 @@ pub struct Peer {
     pub finished: bool,
     pub reset: bool,
     pub pings: usize,
+    /// How many Pings came.
+    pub pinged: u64,
     /// The Pings that were answered.
     pub ponged: BTreeSet<usize>,
 }
@@ -111,6 +125,7 @@ impl Peer {
             is_good,
             codec,
             to_send: head.bytes().collect(),
+            noise: noise(choice, 300),
             head_left: head.len(),
             sent: Vec::new(),
             unread: Vec::new(),
@@ -122,6 +137,7 @@ impl Peer {
             finished: false,
             reset: false,
             pings: 0,
+            pinged: 0,
             ponged: BTreeSet::new(),
         }
     }
@@ -157,7 +173,11 @@ impl Peer {
             return;
         }
         let len = self.choice.of(&[0, 3, 40, 130, 700, MESSAGE_BYTES_MAX]);
-        let (is_text, payload) = payload(&self.choice, len);
+        let (is_text, payload) = if self.choice.chance(25) {
+            (false, self.noise.clone())
+        } else {
+            payload(&self.choice, len)
+        };
         let mut whole = if is_text { text(payload) } else { binary(payload) };
         if let Some(codec) = &mut self.codec
             && self.choice.chance(70)
@@ -307,6 +327,7 @@ impl Peer {
 
     fn hears(&mut self, frame: &Frame) {
         assert!(self.close_came.is_none(), "behind Close: {frame:?}");
+        self.pinged += u64::from(frame.first == 0x89);
         match frame.first {
             0x81 => {
                 self.marks.hit(Mark::Delivered);

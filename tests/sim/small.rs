@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
-use super::choice::{Choice, Every};
-use super::faults::Faults;
-use super::marks::Marks;
-use super::net::{Calls, SimNet, Wire};
-use super::support::{Frame, close, handshake, text};
+use super::sim::choice::{Choice, Every};
+use super::sim::faults::Faults;
+use super::sim::marks::Marks;
+use super::sim::net::{Calls, SimNet, Wire};
+use crate::support::{Frame, close, handshake, text};
 
 /// A room: what one says, all get.
 struct Room {

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Display;
 use std::rc::Rc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pushloop::{Config, ConnId, Counters, Events, Handle, HandleError, Overflow, Server};
 
@@ -15,8 +15,8 @@ use super::deflate::Policy;
 use super::faults::Faults;
 use super::marks::{Mark, Marks};
 use super::net::{Calls, SimNet};
-use super::oracle::stream::Heard;
 use super::peer::{Peer, Said};
+use crate::oracle::stream::Heard;
 
 pub const TOPICS: usize = 4;
 pub const MESSAGE_BYTES_MAX: usize = 2000;
@@ -73,6 +73,8 @@ pub struct World {
     pub turns_to_rest: u64,
     /// Publications of handles that may not have been carried out yet.
     pub flying: Vec<Said>,
+    /// When each of the timers is due, until it has come.
+    pub timers: Vec<Option<Instant>>,
     /// What became of commands.
     pub done: Rc<RefCell<Vec<Done>>>,
     pub in_callback: bool,
@@ -134,6 +136,7 @@ impl World {
             said: 0,
             turns_to_rest: 0,
             flying: Vec::new(),
+            timers: Vec::new(),
             done: Rc::default(),
             in_callback: false,
             refused: 0,
@@ -164,6 +167,9 @@ impl World {
     pub fn lives(&mut self) -> (Calls, Counters) {
         for _ in 0..2 {
             for _ in 0..50 + self.choice.below(400) {
+                if self.choice.is_dry() {
+                    break;
+                }
                 self.step();
             }
             self.settles();

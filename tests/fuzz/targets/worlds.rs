@@ -1,0 +1,23 @@
+//! The whole loop in a simulated world (`tests/sim/`) whose every choice is the fuzzer's, two bytes
+//! to a choice and from the last byte on. It comes to rest when they are used up. An input that
+//! fails says how it came to that with `SIM_BYTES=INPUT cargo sim`, and stays as a seed.
+
+#![no_main]
+
+#[path = "../../oracle/mod.rs"]
+mod oracle;
+#[path = "../../sim/mod.rs"]
+mod sim;
+#[path = "../../support/mod.rs"]
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use libfuzzer_sys::fuzz_target;
+use sim::choice::Bytes;
+use sim::world::World;
+
+fuzz_target!(|data: &[u8]| {
+    World::new(Rc::new(RefCell::new(Bytes(data.to_vec()))), false).lives();
+});

@@ -1,0 +1,19 @@
+//! Simulated worlds: a server, a network, peers and an application, all driven by one source of
+//! choices. `tests/sim.rs` has generators and enumerations for sources, and `tests/fuzz/` a fuzzer.
+
+// Each of them needs a part of this.
+#![allow(dead_code)]
+
+mod app;
+mod checks;
+pub mod choice;
+mod deflate;
+pub mod faults;
+pub mod marks;
+pub mod net;
+mod peer;
+#[path = "../deflate/peer_codec.rs"]
+mod peer_codec;
+pub mod world;
+
+use crate::oracle::Dice;
