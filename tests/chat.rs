@@ -13,7 +13,9 @@ struct Client(WebSocket<Stream>);
 
 impl Client {
     fn new(address: &str) -> Self {
-        Self(connect(address, "/chat"))
+        let client = connect(address, "/chat");
+        client.get_ref().0.set_nodelay(true).expect("a socket can be");
+        Self(client)
     }
 
     fn named(address: &str, name: &str) -> Self {
@@ -152,10 +154,10 @@ fn whoever_breaks_the_rules_is_told_why_and_nobody_else_is_hurt() {
         ("[".repeat(10_000), 4000, "a message has to be JSON"),
         ("5".to_owned(), 4000, "enter with a name first"),
         (json!({ "join": "lobby" }).to_string(), 4000, "enter with a name first"),
-        (enter(""), 4000, "name has to be text of 1 to 24 characters"),
-        (enter(&long), 4000, "name has to be text of 1 to 24 characters"),
-        (enter("a\u{7}"), 4000, "name has to be text of 1 to 24 characters"),
-        (json!({ "name": 5, "token": "t" }).to_string(), 4000, "name has to be text"),
+        (enter(""), 4000, "name has to be a name of 1 to 24 characters"),
+        (enter(&long), 4000, "name has to be a name of 1 to 24 characters"),
+        (enter("a\u{7}"), 4000, "name has to be a name of 1 to 24 characters"),
+        (json!({ "name": 5, "token": "t" }).to_string(), 4000, "name has to be a name"),
         (json!({ "name": "Bob" }).to_string(), 4000, "token has to be text of 1 to 40"),
         (enter("Ada"), 4001, "the name Ada is taken"),
         (" ".repeat(16 * 1024 + 1), 1009, ""),
@@ -167,11 +169,11 @@ fn whoever_breaks_the_rules_is_told_why_and_nobody_else_is_hurt() {
     }
     for (name, wish, reason) in [
         ("E1", json!({ "name": "Eve", "token": "t" }), "a name is chosen once"),
-        ("E2", json!({ "join": long }), "join has to be text"),
+        ("E2", json!({ "join": long }), "join has to be a name"),
         ("E3", json!({ "join": "lobby", "after": -1 }), "after has to be an id"),
         ("E4", json!({ "say": "hi", "room": "lobby", "key": "k" }), "join a room before"),
         ("E5", json!({ "say": "x".repeat(2_001), "room": "a", "key": "k" }), "say has to be"),
-        ("E6", json!({ "leave": [] }), "leave has to be text"),
+        ("E6", json!({ "leave": [] }), "leave has to be a name"),
         ("E7", json!({}), "say has to be text"),
     ] {
         let mut eve = Client::named(&address, name);
@@ -200,13 +202,102 @@ fn limits_hold_at_the_limit_and_one_beyond() {
     let (code, reason) = ada.is_refused();
     assert!(code == 4003 && reason.contains("topics_per_connection_max"), "{code} {reason}");
 
-    // One message was the name.
+    // Far more than are earned anew meanwhile.
     let mut bob = Client::named(&address, "Bob");
-    for _ in 0..59 {
-        bob.joins("lobby", 0);
+    for n in 0..1000 {
+        let join = json!({ "join": "lobby" }).to_string();
+        if n >= 59 && bob.0.send(Message::text(join.clone())).is_err() {
+            break;
+        } else if n < 59 {
+            bob.joins("lobby", 0);
+        }
     }
-    bob.sends(&json!({ "join": "lobby" }));
-    assert_eq!(bob.is_refused(), (4003, "slow down: 60 messages in 10s".into()));
+    assert_eq!(bob.is_refused(), (4003, "slow down: 60 messages at once, 6 a second".into()));
+}
+
+#[test]
+fn a_name_shows_and_is_no_other_that_looks_the_same() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut ada = Client::named(&address, "Ada");
+    for name in [
+        "Ada\u{200B}",
+        "\u{FEFF}Ada",
+        "A\u{200D}da",
+        "Ada\u{FE0F}",
+        "A\u{AD}da",
+        "Ada\u{E0041}",
+        "adA\u{202E}",
+        "\u{2067}Ada",
+        "Ada ",
+        "A  da",
+        "A\u{A0}da",
+        "A\u{2028}da",
+        "A\tda",
+        "A\u{85}da",
+        "\u{3164}",
+        "\u{2800}",
+        "e\u{301}",
+        &format!("z{}", "\u{300}".repeat(23)),
+        &"\u{489}".repeat(10_000),
+    ] {
+        let mut eve = Client::new(&address);
+        eve.sends(&json!({ "name": name, "token": "t" }));
+        let (code, reason) = eve.is_refused();
+        let told = (4000, "name has to be a name of 1 to 24 characters that show");
+        let (too_long, escaped) = (name.len() > 16 * 1024, name.escape_unicode());
+        assert!(too_long && code == 1009 || (code, &reason[..]) == told, "{code} {escaped}");
+        if !too_long {
+            ada.joins(&"x".repeat(3), 0);
+            let mut eve = Client::named(&address, "Eve");
+            eve.sends(&json!({ "join": name }));
+            assert_eq!(eve.is_refused().0, 4000, "{escaped}");
+        }
+    }
+    for name in
+        ["é", "Ada Lovelace", "<b>", "سلام", "नमस्ते", "สวัสดี", "😀", "Zoë-Ann O'Hara, Jr.", "李"]
+    {
+        Client::named(&address, name).joins(name, 0);
+    }
+}
+
+#[test]
+fn of_rooms_that_everybody_left_the_longest_silent_gives_way_and_what_was_never_used_is_not_kept() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let mut number = 0;
+    let mut visit = |rooms: &[String], speaks: bool| {
+        for rooms in rooms.chunks(15) {
+            number += 1;
+            let mut client = Client::named(&address, &format!("visitor {number}"));
+            for room in rooms {
+                client.joins(room, 0);
+                if speaks {
+                    client.says(room, "was here", "k");
+                    client.hears();
+                }
+                client.sends(&json!({ "leave": room }));
+            }
+            // In order: once this is answered, all of it has been done.
+            client.joins("lobby", 0);
+        }
+    };
+    let named = |start: &str, count: usize| -> Vec<_> {
+        (0..count).map(|n| format!("{start} {n}")).collect()
+    };
+    // The lobby is spoken in first, and once more when all the others were.
+    visit(&["lobby".to_owned()], true);
+    visit(&named("spoken in", 997), true);
+    visit(&["lobby".to_owned()], true);
+    visit(&named("silent", 1_100), false);
+    visit(&named("further", 3), true);
+    let mut ada = Client::named(&address, "Ada");
+    let kept = |client: &mut Client, room: &str| texts(&client.joins(room, 0)).len();
+    assert_eq!(kept(&mut ada, "lobby"), 2);
+    assert_eq!(kept(&mut ada, "further 2"), 1);
+    assert_eq!(kept(&mut ada, "spoken in 996"), 1);
+    assert_eq!(kept(&mut ada, "spoken in 1"), 1);
+    assert_eq!(kept(&mut ada, "spoken in 0"), 0, "it had to give way");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn hostile() -> Vec<(Message, &'static str)> {
         update(&[&start[..], TEXT.as_bytes(), content, &[0]].concat())
     };
     let malformed = "an update is cut off or malformed";
-    let places = "a text is {\"name\"";
+    let places = "a text is {name";
     vec![
         (Message::binary(Vec::new()), "a message begins with 0, 1 or 2"),
         (Message::binary(vec![3, 0, 0]), "a message begins with 0, 1 or 2"),
@@ -283,7 +283,7 @@ fn hostile() -> Vec<(Message, &'static str)> {
             update(&[2, 1, 9, 0, 0x84, 8, 0, 1, b'a', 1, 8, 0, 0x84, 9, 0, 1, b'b', 0]),
             "in a circle",
         ),
-        (update(&[2, 1, 9, 0, 0, 1, 1, 9, 0, 0, 1, 0]), "clients are not in order"),
+        (update(&[2, 1, 9, 0, 0, 1, 1, 9, 0, 0, 1, 0]), "a client is there twice"),
         // Texts.
         (Message::text(""), places),
         (Message::text("[".repeat(500)), places),
@@ -293,7 +293,10 @@ fn hostile() -> Vec<(Message, &'static str)> {
         (Message::text(format!(r#"{{"name":"{}"}}"#, "n".repeat(25))), places),
         (Message::text(r#"{"name":"a","from":[1,2,3],"to":null}"#), places),
         (Message::text(r#"{"name":"a","from":{"a":1},"to":null}"#), places),
-        (Message::text(format!(r#"{{"name":"a","more":"{}"}}"#, "m".repeat(500))), places),
+        (Message::text("{\"name\":\"a\u{202E}\"}"), places),
+        (Message::text("{\"name\":\"\u{3164}\"}"), places),
+        (Message::text(r#"{"name":"a","from":[1e999,0],"to":null}"#), places),
+        (Message::text(r#"{"name":"a","from":[-1,0.5],"to":null}"#), places),
         // An update as text.
         (Message::text("\u{1}\u{0}\u{0}"), places),
     ]
@@ -332,8 +335,17 @@ fn messages_that_are_too_long_or_too_many_are_refused() {
     let (_editor, address) = start();
     let mut ada = Page::open(&address, 1);
     let mut long = connect(&address, "/live");
-    long.send(Message::binary(vec![1; 128 * 1024 + 1])).expect("it is sent");
+    long.send(Message::binary(vec![1; 129 * 1024 + 1])).expect("it is sent");
     assert_eq!(closed(&mut long).0, 1009);
+
+    // What is asked for counts as well.
+    ada.write(0, &"x".repeat(60_000));
+    served_text(&mut ada, &address);
+    let mut greedy = connect(&address, "/live");
+    let asked = (0..100).take_while(|_| greedy.send(framed(STATE_VECTOR, &[0])).is_ok()).count();
+    assert_eq!(closed(&mut greedy), (1008, "too much at once".into()), "after {asked}");
+    let deletion = delete(&ada.document, 0, 60_000);
+    ada.send(framed(UPDATE, &deletion));
 
     // More than anybody types, and paid for by the message.
     let mut many = connect(&address, "/live");
@@ -363,6 +375,68 @@ fn a_document_that_is_full_takes_deletions_only() {
     bob.write(0, &"y".repeat(8 * 1024));
     ada.hear_update();
     assert_eq!(served_text(&mut ada, &address).len(), 18 * 1024);
+}
+
+/// A number as yrs writes it.
+fn var(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 127 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Every second character of a long text is taken out, and then put in again elsewhere: each of the
+/// others is an insertion of its own by then, with all that has to be known of it.
+#[test]
+fn a_document_in_pieces_stays_one_that_a_page_can_bring_back() {
+    let (_editor, address) = start();
+    let client = (1 << 53) - 2;
+    let mut ada = Page::open(&address, client);
+    ada.write(0, &"x".repeat(60_000));
+    // As many ranges as fit into a message, and then as many as are let in.
+    for most in [30_000, 1_000] {
+        let mut ended = None;
+        for start in (0..60_000).step_by(2 * most) {
+            let places = (start..60_000).step_by(2).take(most);
+            let ranges: Vec<u8> =
+                places.flat_map(|at| [var(at as u64), vec![1]].concat()).collect();
+            let deletion = [&[0, 1][..], &var(client), &var(most as u64), &ranges].concat();
+            let mut eve = connect(&address, "/live");
+            eve.send(framed(UPDATE, &deletion)).expect("it is sent");
+            // In order: it has been dealt with when this is answered.
+            eve.send(framed(STATE_VECTOR, &[0])).expect("it is sent");
+            loop {
+                match eve.read().expect("it is answered, or closed") {
+                    Message::Binary(bytes) if bytes[0] == UPDATE => {
+                        assert!(bytes.len() <= 128 * 1024, "{} bytes", bytes.len());
+                        break;
+                    }
+                    Message::Close(frame) => {
+                        ended = frame.map(|frame| frame.reason.as_str().to_owned());
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            if ended.is_some() {
+                break;
+            }
+        }
+        let full = "the document is full: delete something, and reload";
+        assert_eq!(ended.as_deref(), Some(full), "{most} at a time");
+    }
+    // The server is started anew, and gets it all in one message.
+    let joined = Page::open(&address, 5);
+    let all = state(&joined.document);
+
+    let (_editor, address) = start();
+    let mut ada = Page::open(&address, 6);
+    apply(&ada.document, &all);
+    ada.sync();
+    assert_eq!(served_text(&mut ada, &address), text_of(&joined.document));
 }
 
 #[test]

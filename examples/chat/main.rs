@@ -9,6 +9,8 @@
 //! and `{"room", "left"}`. An id is the time of a line in microseconds: ids rise, also over a
 //! restart, so that "all after the last one that I have" is a question that is always answered.
 
+#[path = "../page/name.rs"]
+mod name;
 #[path = "../page/mod.rs"]
 mod page;
 mod room;
@@ -16,27 +18,29 @@ mod room;
 use std::{
     collections::HashMap,
     process::ExitCode,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use page::Page;
+use name::is_name;
+use page::{Budget, Page};
 use pushloop::{
     Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request,
 };
 use room::{Line, Room};
 use serde_json::{Value, json};
 
-const PAGE: Page = Page { name: "chat", port: 9012, html: include_str!("page.html") };
+const PAGE: Page = Page { name: "chat", port: 9012, html: include_str!("page.html"), takes: &[] };
 
 /// Of a person's name, and of a room's.
 const NAME_CHARS_MAX: usize = 24;
 const TEXT_CHARS_MAX: usize = 2_000;
 /// Of a token and of a key: random numbers of the page's choice.
 const SECRET_CHARS_MAX: usize = 40;
+const PEOPLE_MAX: usize = 1_000;
 const ROOMS_MAX: usize = 1_000;
 const ROOMS_PER_PERSON_MAX: usize = 16;
-/// So many requests in so long a time.
-const PACE: (u32, Duration) = (60, Duration::from_secs(10));
+/// So many requests at once, and so many a second.
+const REQUESTS: (u32, f64) = (60, 6.0);
 
 /// Close codes of this application (RFC 6455 §7.4.2). A page does not try again after them.
 const BROKEN: u16 = 4000;
@@ -53,8 +57,7 @@ struct Person {
     /// What shows that it is the same page that comes back.
     token: String,
     rooms: Vec<String>,
-    /// How many requests came since when.
-    pace: (u32, Instant),
+    budget: Budget,
 }
 
 struct Chat {
@@ -85,13 +88,10 @@ impl Chat {
 
     fn handle(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) -> Result<(), Refusal> {
         let Some(person) = self.people.get_mut(id) else { return Ok(()) };
-        if hub.now() > person.pace.1 + PACE.1 {
-            person.pace = (0, hub.now());
-        }
-        person.pace.0 += 1;
-        if person.pace.0 > PACE.0 {
-            let (requests, time) = PACE;
-            return Err((TOO_MUCH, format!("slow down: {requests} messages in {time:?}")));
+        if !person.budget.pays(hub.now(), 1) {
+            let (requests, a_second) = REQUESTS;
+            let why = format!("slow down: {requests} messages at once, {a_second} a second");
+            return Err((TOO_MUCH, why));
         }
         let json = message.as_text().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let value = json.ok_or_else(|| (BROKEN, "a message has to be JSON".to_owned()))?;
@@ -106,8 +106,8 @@ impl Chat {
     }
 
     fn enter(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
-        let name = field(value, "name", NAME_CHARS_MAX)?.to_owned();
-        let token = field(value, "token", SECRET_CHARS_MAX)?.to_owned();
+        let name = name_in(value, "name")?.to_owned();
+        let token = text_in(value, "token", SECRET_CHARS_MAX)?.to_owned();
         let namesake = self.people.iter().find(|(_, person)| person.name == name);
         if let Some((other, person)) = namesake {
             if person.token != token {
@@ -125,42 +125,35 @@ impl Chat {
     }
 
     fn join(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
-        let name = field(value, "join", NAME_CHARS_MAX)?;
+        let name = name_in(value, "join")?;
         let after = value.get("after").map_or(Some(0), Value::as_u64);
         let after = after.ok_or_else(|| (BROKEN, "after has to be an id".to_owned()))?;
         if !self.rooms.contains_key(name) {
             self.make_room(hub, name)?;
         }
-        let Some(person) = self.people.get_mut(id) else { return Ok(()) };
-        if !person.rooms.iter().any(|room| room == name) {
+        let (Some(person), Some(room)) = (self.people.get_mut(id), self.rooms.get_mut(name)) else {
+            return Ok(());
+        };
+        if room.here.insert(person.name.clone()) {
+            person.rooms.push(name.to_owned());
             // Before the subscription: who comes need not be told so.
             announce(hub, name, "came", person.name.as_str());
-            let joined = hub.subscribe(id, name);
-            joined.map_err(|error| (TOO_MUCH, error.to_string()))?;
-            person.rooms.push(name.to_owned());
+            hub.subscribe(id, name).map_err(|error| (TOO_MUCH, error.to_string()))?;
         }
-        let room = &self.rooms[name];
-        let mut here: Vec<_> = self
-            .people
-            .iter()
-            .filter(|(_, person)| person.rooms.iter().any(|room| room == name))
-            .map(|(_, person)| &person.name)
-            .collect();
-        here.sort();
         // What is sent to a subscriber stands in line with what is published to it: no line falls
         // between the history and the first live one, and none is in both.
         let lines: Vec<_> = room.after(after).map(Line::to_json).collect();
         let gap = room.has_gap(after);
-        tell(hub, id, &json!({ "room": name, "here": here, "lines": lines, "gap": gap }));
+        tell(hub, id, &json!({ "room": name, "here": room.here, "lines": lines, "gap": gap }));
         Ok(())
     }
 
     fn make_room(&mut self, hub: &Hub, name: &str) -> Result<(), Refusal> {
         if self.rooms.len() >= ROOMS_MAX {
-            // One that everybody has left gives way.
-            let left = self.rooms.keys().find(|name| hub.subscribers(name) == 0).cloned();
-            let left = left.ok_or_else(|| (TOO_MUCH, "no further room".to_owned()))?;
-            self.rooms.remove(&left);
+            // Of those that everybody has left, the one that was silent for longest gives way.
+            let left = self.rooms.iter().filter(|(_, room)| room.here.is_empty());
+            let oldest = left.min_by_key(|(_, room)| room.last_id()).map(|(name, _)| name.clone());
+            self.rooms.remove(&oldest.ok_or_else(|| (TOO_MUCH, "no further room".to_owned()))?);
         }
         let now = self.next_id(hub.now());
         self.rooms.insert(name.to_owned(), Room::new(now));
@@ -168,40 +161,48 @@ impl Chat {
     }
 
     fn leave(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
-        let name = field(value, "leave", NAME_CHARS_MAX)?;
+        let room = name_in(value, "leave")?;
         let Some(person) = self.people.get_mut(id) else { return Ok(()) };
-        person.rooms.retain(|room| room != name);
-        if hub.unsubscribe(id, name) {
-            announce(hub, name, "left", person.name.as_str());
+        person.rooms.retain(|other| other != room);
+        if hub.unsubscribe(id, room) {
+            let name = person.name.clone();
+            self.vacate(hub, room, &name);
         }
         Ok(())
     }
 
     fn say(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
-        let text = field(value, "say", TEXT_CHARS_MAX)?.to_owned();
-        let name = field(value, "room", NAME_CHARS_MAX)?;
-        let key = field(value, "key", SECRET_CHARS_MAX)?.to_owned();
-        let Some(person) = self.people.get(id) else { return Ok(()) };
-        if !person.rooms.iter().any(|room| room == name) {
+        let text = text_in(value, "say", TEXT_CHARS_MAX)?.to_owned();
+        let name = name_in(value, "room")?;
+        let key = text_in(value, "key", SECRET_CHARS_MAX)?.to_owned();
+        let id_of_line = self.next_id(hub.now());
+        let Some(Person { name: from, .. }) = self.people.get(id) else { return Ok(()) };
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.here.contains(from)) else {
             return Err((BROKEN, "join a room before you speak in it".to_owned()));
-        }
-        let from = person.name.clone();
-        let next = self.next_id(hub.now());
-        let Some(room) = self.rooms.get_mut(name) else { return Ok(()) };
+        };
         // A page that was cut off says again what it does not know to have arrived.
-        if room.has(&key) {
-            return Ok(());
+        if !room.has(from, &key) {
+            let line = Line { id: id_of_line, from: from.clone(), text, key };
+            announce(hub, name, "line", line.to_json());
+            room.push(line);
         }
-        let line = Line { id: next, from, text, key };
-        announce(hub, name, "line", line.to_json());
-        room.push(line);
         Ok(())
     }
 
     fn depart(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(person) = self.people.remove(id) else { return };
         for room in &person.rooms {
-            announce(hub, room, "left", person.name.as_str());
+            self.vacate(hub, room, &person.name);
+        }
+    }
+
+    /// Somebody is no longer in a room. Where nothing was said, nothing is kept.
+    fn vacate(&mut self, hub: &mut Hub, room: &str, person: &str) {
+        announce(hub, room, "left", person);
+        let Some(there) = self.rooms.get_mut(room) else { return };
+        there.here.remove(person);
+        if there.here.is_empty() && there.last_id() == 0 {
+            self.rooms.remove(room);
         }
     }
 }
@@ -210,7 +211,8 @@ impl Handler for Chat {
     fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
         if !PAGE.answer(hub, id, request) && hub.accept(id, Accept::default()).is_ok() {
             let (name, token) = (String::new(), String::new());
-            self.people.insert(id, Person { name, token, rooms: Vec::new(), pace: (0, hub.now()) });
+            let budget = Budget::new(REQUESTS.0, REQUESTS.1, hub.now());
+            self.people.insert(id, Person { name, token, rooms: Vec::new(), budget });
         }
     }
 
@@ -226,13 +228,20 @@ impl Handler for Chat {
 }
 
 /// A field that has to be text of one character at least, and of `max` at most.
-fn field<'a>(value: &'a Value, name: &str, max: usize) -> Result<&'a str, Refusal> {
+fn text_in<'a>(value: &'a Value, field: &str, max: usize) -> Result<&'a str, Refusal> {
     let is_good = |text: &&str| {
-        let has_control = text.chars().any(|char| char.is_control() && char != '\n');
+        let has_control = text.chars().any(|char| char.is_control() && !"\n\t".contains(char));
         !text.trim().is_empty() && text.chars().count() <= max && !has_control
     };
-    let text = value.get(name).and_then(Value::as_str).filter(is_good);
-    text.ok_or_else(|| (BROKEN, format!("{name} has to be text of 1 to {max} characters")))
+    let text = value.get(field).and_then(Value::as_str).filter(is_good);
+    text.ok_or_else(|| (BROKEN, format!("{field} has to be text of 1 to {max} characters")))
+}
+
+fn name_in<'a>(value: &'a Value, field: &str) -> Result<&'a str, Refusal> {
+    let name = value.get(field).and_then(Value::as_str);
+    name.filter(|name| is_name(name, NAME_CHARS_MAX)).ok_or_else(|| {
+        (BROKEN, format!("{field} has to be a name of 1 to {NAME_CHARS_MAX} characters that show"))
+    })
 }
 
 fn tell(hub: &mut Hub, id: ConnId, value: &Value) {
@@ -255,6 +264,9 @@ fn close(hub: &mut Hub, id: ConnId, (code, reason): &Refusal) {
 fn main() -> ExitCode {
     let mut config = Config::default();
     config.message_bytes_max = 16 * 1024;
+    config.connections_max = PEOPLE_MAX;
     config.topics_per_connection_max = ROOMS_PER_PERSON_MAX;
-    PAGE.run(config, |hub| Chat::new(hub))
+    // Room for the histories of a few rooms, at their longest, with everybody in them.
+    config.send_queue_bytes_max = 1 << 20;
+    PAGE.run(config, |hub, _, _| Chat::new(hub))
 }

@@ -1,6 +1,6 @@
-//! What was said in a room, as far back as is kept.
+//! Who is in a room, and what was said there, as far back as is kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ impl Line {
 }
 
 pub struct Room {
+    pub here: BTreeSet<String>,
     lines: VecDeque<Line>,
     bytes: usize,
     /// Nothing up to this id is known here.
@@ -34,7 +35,7 @@ pub struct Room {
 impl Room {
     /// An empty room, made at this time.
     pub fn new(id: u64) -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, forgotten: id }
+        Self { here: BTreeSet::new(), lines: VecDeque::new(), bytes: 0, forgotten: id }
     }
 
     pub fn push(&mut self, line: Line) {
@@ -56,7 +57,13 @@ impl Room {
         id > 0 && id < self.forgotten
     }
 
-    pub fn has(&self, key: &str) -> bool {
-        self.lines.iter().rev().any(|line| line.key == key)
+    /// Whether the same person has said this already.
+    pub fn has(&self, from: &str, key: &str) -> bool {
+        self.lines.iter().rev().any(|line| line.key == key && line.from == from)
+    }
+
+    /// Nothing was ever said here, or nothing of it is kept: 0; else when the last was.
+    pub fn last_id(&self) -> u64 {
+        self.lines.back().map_or(0, |line| line.id)
     }
 }

@@ -7,31 +7,29 @@
 //! The page needs two npm packages, which are not part of this repository: [`INSTALL`]. Then
 //! `cargo run --release --example editor`, and `curl http://127.0.0.1:9014/text`
 
+#[path = "../page/name.rs"]
+mod name;
 #[path = "../page/mod.rs"]
 mod page;
-
 mod update;
 
-use std::{
-    fs,
-    path::Path,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::ExitCode};
 
-use page::Page;
+use name::is_name;
+use page::{Budget, Page};
 use pushloop::{
     Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Response,
 };
 use serde_json::{Value, json};
-use update::{Refusal, TEXT, check, state_vector};
+use update::{Malformed, OutOfStep, Refusal, TEXT, check, state_vector};
 use yrs::{
-    Doc, GetString, ReadTxn, StateVector, Transact, Update, WriteTxn,
+    Doc, GetString, ReadTxn, StateVector, Text, TextRef, Transact, Update, WriteTxn,
     updates::{decoder::Decode, encoder::Encode},
 };
 
-const PAGE: Page = Page { name: "editor", port: 9014, html: include_str!("page.html") };
+const PAGE: Page = Page { name: "editor", port: 9014, html: include_str!("page.html"), takes: &[] };
 
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the page needs, in the versions that were tested.
 const INSTALL: &str = "npm install --prefix target/npm --no-save yjs@13.6.33 lib0@0.2.120";
 /// Where that is looked for: where `INSTALL` has it, and where `tests/run.sh` says that it has it.
@@ -45,20 +43,23 @@ const UPDATE: u8 = 1;
 /// An update that was asked for.
 const ANSWER: u8 = 2;
 
-/// Of the document, what was deleted included as far as it has to be remembered.
-const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
-const PRESENCE_BYTES_MAX: usize = 512;
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Of all that there is to know of the document: that what was deleted was there, and what stands
+/// beside what. A page brings it back in one message. It grows by so many times an update at most.
+const STATE_BYTES_MAX: usize = 128 * 1024;
+const GROWTH_MAX: usize = 16;
 const NAME_CHARS_MAX: usize = 24;
-/// What a connection may send: so much at once, and so much each second. A message counts for
-/// `MESSAGE_COSTS` bytes more than it has.
-const BURST_BYTES: usize = 512 * 1024;
-const BYTES_PER_SECOND: usize = 32 * 1024;
+const PEOPLE_MAX: usize = 500;
+/// What a connection may send and ask for: so many bytes at once, and so many each second. A message
+/// counts for `MESSAGE_COSTS` bytes more than it has.
+const BYTES: (u32, f64) = (512 * 1024, 32_768.0);
 const MESSAGE_COSTS: usize = 64;
 
 struct Editor {
     document: Doc,
-    /// At least as many bytes as the document has.
-    document_bytes: usize,
+    text: TextRef,
+    /// There is not more to know of the document.
+    state_bytes: usize,
     peers: ConnMap<Peer>,
     joined: u64,
 }
@@ -70,29 +71,36 @@ struct Peer {
     presence: Option<String>,
     /// It was told what is there, and has not answered.
     asked: bool,
-    budget: usize,
-    budgeted: Instant,
+    budget: Budget,
 }
 
 impl Editor {
-    fn new(_: &mut Hub) -> Self {
+    fn new() -> Self {
         let document = Doc::new();
-        document.get_or_insert_text(TEXT);
-        Self { document, document_bytes: 0, peers: ConnMap::new(), joined: 0 }
+        let text = document.get_or_insert_text(TEXT);
+        Self { document, text, state_bytes: 0, peers: ConnMap::new(), joined: 0 }
     }
 
     fn hear(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) -> Result<(), Refusal> {
+        self.charge(hub, id, message.as_bytes().len() + MESSAGE_COSTS)?;
         match message {
             Message::Text(text) => self.place(hub, id, text),
             Message::Binary([STATE_VECTOR, vector @ ..]) => self.bring_up(hub, id, vector),
             Message::Binary([UPDATE | ANSWER, update @ ..]) => self.apply(hub, id, update),
-            Message::Binary(_) => Err(Refusal::Malformed("a message begins with 0, 1 or 2")),
+            Message::Binary(_) => Err(Malformed("a message begins with 0, 1 or 2")),
         }
+    }
+
+    fn charge(&mut self, hub: &Hub, id: ConnId, bytes: usize) -> Result<(), Refusal> {
+        let peer = self.peers.get_mut(id);
+        let pays = peer.is_some_and(|peer| peer.budget.pays(hub.now(), bytes));
+        if pays { Ok(()) } else { Err(Malformed("too much at once")) }
     }
 
     /// A page says what it has, and gets what it lacks and what to send.
     fn bring_up(&mut self, hub: &mut Hub, id: ConnId, vector: &[u8]) -> Result<(), Refusal> {
         let lacks = self.document.transact().encode_diff_v1(&state_vector(vector)?);
+        self.charge(hub, id, lacks.len())?;
         // Whoever is gone again, or full, needs none of it; here and below.
         let _ = hub.send(id, &framed(UPDATE, &lacks));
         self.ask(hub, id);
@@ -110,59 +118,47 @@ impl Editor {
     /// Merges what a page did, and sends the others what is new in it.
     fn apply(&mut self, hub: &mut Hub, id: ConnId, update: &[u8]) -> Result<(), Refusal> {
         let inserted = check(update, &self.document.transact())?;
-        if inserted > 0 && !self.has_room(inserted) {
-            return Err(Refusal::Malformed("the document is full: delete something, and reload"));
+        let text_bytes = self.text.len(&self.document.transact()) as usize + inserted;
+        self.state_bytes += GROWTH_MAX * update.len();
+        if self.state_bytes > STATE_BYTES_MAX {
+            self.state_bytes = self.state_with(update)?.len();
+            self.charge(hub, id, self.state_bytes / 8)?;
+        }
+        if inserted > 0 && text_bytes > TEXT_BYTES_MAX || self.state_bytes > STATE_BYTES_MAX {
+            return Err(Malformed("the document is full: delete something, and reload"));
         }
         if let Some(peer) = self.peers.get_mut(id) {
             peer.asked = false;
         }
-        let decoded =
-            Update::decode_v1(update).map_err(|_| Refusal::Malformed("an update is malformed"))?;
         let mut changes = self.document.transact_mut();
-        let applied = changes.apply_update(decoded);
+        let applied = changes.apply_update(Update::decode_v1(update)?);
         // A circle of insertions, each beside the next, would wait in the document for ever.
-        let waits = changes.prune_pending().is_some();
+        let whole = changes.prune_pending().is_none() && applied.is_ok();
         let new = changes.encode_update_v1();
         drop(changes);
         if new != Update::EMPTY_V1 {
-            self.document_bytes += new.len();
             let _ = hub.publish_except(ALL, &framed(UPDATE, &new), id);
         }
-        if applied.is_err() || waits {
-            return Err(Refusal::Malformed("insertions are beside one another in a circle"));
-        }
-        Ok(())
+        if whole { Ok(()) } else { Err(Malformed("insertions are beside one another in a circle")) }
     }
 
-    fn has_room(&mut self, bytes: usize) -> bool {
-        if self.document_bytes + bytes > DOCUMENT_BYTES_MAX {
-            let state = self.document.transact().encode_diff_v1(&StateVector::default());
-            self.document_bytes = state.len();
+    /// All that there would be to know of the document, after an update.
+    fn state_with(&self, update: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (copy, everything) = (Doc::new(), StateVector::default());
+        for update in [&self.document.transact().encode_diff_v1(&everything)[..], update] {
+            let _ = copy.transact_mut().apply_update(Update::decode_v1(update)?);
         }
-        self.document_bytes + bytes <= DOCUMENT_BYTES_MAX
+        Ok(copy.transact().encode_diff_v1(&everything))
     }
 
     /// Somebody says who and where they are.
     fn place(&mut self, hub: &mut Hub, id: ConnId, text: &str) -> Result<(), Refusal> {
         let Some(peer) = self.peers.get_mut(id) else { return Ok(()) };
-        let presence = presence(text, peer.number).ok_or(Refusal::Malformed(
-            "a text is {\"name\": 1 to 24 characters, \"from\": [client, clock], \"to\": …}",
-        ))?;
+        let wrong = "a text is {name: 1 to 24 characters that show, from: [client, clock], to: …}";
+        let presence = presence(text, peer.number).ok_or(Malformed(wrong))?;
         let _ = hub.publish_except(ALL, &presence, id);
         peer.presence = Some(presence);
         Ok(())
-    }
-}
-
-impl Peer {
-    /// Whether a message of so many bytes is within the rate.
-    fn pays(&mut self, now: Instant, bytes: usize) -> bool {
-        let earned = (now - self.budgeted).min(Duration::from_secs(60)).as_millis() as usize;
-        self.budget = BURST_BYTES.min(self.budget + earned * BYTES_PER_SECOND / 1000);
-        self.budgeted = now;
-        let rest = self.budget.checked_sub(bytes + MESSAGE_COSTS);
-        self.budget = rest.unwrap_or(0);
-        rest.is_some()
     }
 }
 
@@ -172,15 +168,10 @@ impl Handler for Editor {
         let answer = match request.path() {
             path if plain && path.starts_with("/npm/") => module(path),
             "/text" if plain => {
-                let document = self.document.transact();
-                let text = document.get_text(TEXT).map(|text| text.get_string(&document));
-                Response::text(200, text.unwrap_or_default())
+                Response::text(200, self.text.get_string(&self.document.transact()))
             }
             _ if PAGE.answer(hub, id, request) => return,
-            _ => {
-                let _ = hub.accept(id, Accept::default());
-                return;
-            }
+            _ => return hub.accept(id, Accept::default()).unwrap_or_default(),
         };
         let _ = hub.respond(id, &answer);
     }
@@ -191,31 +182,19 @@ impl Handler for Editor {
         }
         let _ = hub.subscribe(id, ALL);
         self.joined += 1;
-        let _ = hub.send(id, &json!({ "you": self.joined }).to_string());
-        let budgeted = hub.now();
-        let peer = Peer {
-            number: self.joined,
-            presence: None,
-            asked: false,
-            budget: BURST_BYTES,
-            budgeted,
-        };
-        self.peers.insert(id, peer);
+        let (number, budget) = (self.joined, Budget::new(BYTES.0, BYTES.1, hub.now()));
+        let _ = hub.send(id, &json!({ "you": number }).to_string());
+        self.peers.insert(id, Peer { number, presence: None, asked: false, budget });
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let (now, bytes) = (hub.now(), message.as_bytes().len());
-        if !self.peers.get_mut(id).is_some_and(|peer| peer.pays(now, bytes)) {
-            return hub.close(id, CloseCode::POLICY, "too much at once");
-        }
+        let asked = self.peers.get(id).is_some_and(|peer| peer.asked);
         match self.hear(hub, id, message) {
             Ok(()) => {}
             // What else it did before it heard the question will be in its answer.
-            Err(Refusal::OutOfStep)
-                if message.as_bytes()[0] == UPDATE
-                    && self.peers.get(id).is_some_and(|peer| peer.asked) => {}
-            Err(Refusal::OutOfStep) => self.ask(hub, id),
-            Err(Refusal::Malformed(why)) => hub.close(id, CloseCode::POLICY, why),
+            Err(OutOfStep) if asked && message.as_bytes()[0] == UPDATE => {}
+            Err(OutOfStep) => self.ask(hub, id),
+            Err(Malformed(why)) => hub.close(id, CloseCode::POLICY, why),
         }
     }
 
@@ -232,53 +211,36 @@ fn framed(kind: u8, bytes: &[u8]) -> Vec<u8> {
 
 /// What the others are told of who and where somebody is; `None` if it is not as it should be.
 fn presence(text: &str, number: u64) -> Option<String> {
-    if text.len() > PRESENCE_BYTES_MAX {
-        return None;
-    }
-    let said: Value = serde_json::from_str(text).ok()?;
-    let name = said["name"].as_str()?;
-    let fine = (1..=NAME_CHARS_MAX).contains(&name.chars().count())
-        && !name.contains(char::is_control)
-        && name.trim() == name;
     // A character is a client and its clock; beyond the last is `null`.
     let is_place = |place: &Value| match place {
-        Value::Null => true,
         Value::Array(id) => id.len() == 2 && id.iter().all(Value::is_u64),
-        _ => false,
+        other => other.is_null(),
     };
-    let places = [&said["from"], &said["to"]];
-    (fine && places.into_iter().all(is_place)).then(|| {
-        json!({ "id": number, "name": name, "from": places[0], "to": places[1] }).to_string()
-    })
+    let said: Value = serde_json::from_str(text).ok()?;
+    let name = said["name"].as_str().filter(|name| is_name(name, NAME_CHARS_MAX))?;
+    let [from, to] = [&said["from"], &said["to"]];
+    let presence = json!({ "id": number, "name": name, "from": from, "to": to });
+    (is_place(from) && is_place(to)).then(|| presence.to_string())
 }
 
 /// A module of the npm packages. It is read anew each time: they may have been installed since.
 fn module(path: &str) -> Response {
-    let path = path.trim_start_matches("/npm/");
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-    let named = ["lib0/", "yjs/dist/"].iter().any(|start| path.starts_with(start))
-        && [".js", ".mjs"].iter().any(|end| path.ends_with(end))
-        && path.bytes().all(plain)
+    let named = ["/npm/lib0/", "/npm/yjs/dist/"].iter().any(|start| path.starts_with(start))
         && !path.contains("..");
-    let read =
-        |folder| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(path)).ok();
+    let read = |folder| fs::read(Path::new(ROOT).join(folder).join(&path["/npm/".len()..])).ok();
     match FOLDERS.into_iter().filter(|_| named).find_map(read) {
-        Some(script) => Response::new(200)
-            .body(script)
-            .header("Content-Type", "text/javascript; charset=utf-8")
-            .expect("the header field is well-formed"),
+        Some(script) => page::file(page::SCRIPT, script),
         None => Response::text(404, INSTALL),
     }
 }
 
 fn main() -> ExitCode {
     if module("/npm/yjs/dist/yjs.mjs").status() != 200 {
-        println!("editor: its page needs two npm packages; in {}:", env!("CARGO_MANIFEST_DIR"));
-        println!("editor:   {INSTALL}");
+        println!("editor: its page needs two npm packages: cd {ROOT} && {INSTALL}");
     }
     let mut config = Config::default();
-    // A page may bring a whole document back, in which much was deleted since.
-    config.message_bytes_max = 2 * DOCUMENT_BYTES_MAX;
+    config.connections_max = PEOPLE_MAX;
+    config.message_bytes_max = STATE_BYTES_MAX + 1024;
     config.send_queue_bytes_max = 1 << 20;
-    PAGE.run(config, Editor::new)
+    PAGE.run(config, |_, _, _| Editor::new())
 }

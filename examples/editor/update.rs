@@ -30,7 +30,7 @@ pub enum Refusal {
     Malformed(&'static str),
 }
 
-use Refusal::{Malformed, OutOfStep};
+pub use Refusal::{Malformed, OutOfStep};
 
 impl From<Cut> for Refusal {
     fn from(_: Cut) -> Self {
@@ -49,35 +49,34 @@ pub fn state_vector(bytes: &[u8]) -> Result<StateVector, Refusal> {
     if wire.has_content() { Err(Malformed("a state vector is too long")) } else { Ok(vector) }
 }
 
-/// Checks an update against the document, and gives how many bytes of it are insertions.
+/// Checks an update against the document. Gives how many bytes of text it inserts.
 pub fn check(bytes: &[u8], document: &impl ReadTxn) -> Result<usize, Refusal> {
     let known = document.state_vector();
     let known = |client| known.get(&ClientID::new(client));
     let mut wire = Cursor::new(bytes);
     let mut ends = HashMap::new();
-    let mut needed = Vec::new();
+    let (mut needed, mut inserted) = (Vec::new(), 0);
 
     let clients: u32 = wire.read_var()?;
-    let mut last = None;
     for _ in 0..clients {
         let items: u32 = wire.read_var()?;
         let (client, mut clock) = read_id(&mut wire)?;
-        descends(&mut last, client)?;
         if clock != known(client) {
             return Err(OutOfStep);
         }
         for _ in 0..items {
-            let (len, neighbours) = read_item(&mut wire)?;
+            let (len, text_bytes, neighbours) = read_item(&mut wire)?;
             if neighbours.iter().flatten().any(|id| id.0 == client && id.1 >= clock) {
                 return Err(Malformed("an insertion is beside itself"));
             }
             needed.extend(neighbours.into_iter().flatten());
+            inserted += text_bytes;
             clock = advance(clock, len)?;
         }
-        ends.insert(client, clock);
+        if ends.insert(client, clock).is_some() {
+            return Err(Malformed("a client is there twice"));
+        }
     }
-    let inserted = if clients == 0 { 0 } else { wire.next };
-
     for _ in 0..wire.read_var::<u32>()? {
         let client = read_client(&mut wire)?;
         for _ in 0..wire.read_var::<u32>()? {
@@ -98,65 +97,46 @@ pub fn check(bytes: &[u8], document: &impl ReadTxn) -> Result<usize, Refusal> {
 type Id = (u64, u32);
 
 fn read_client(wire: &mut Cursor<'_>) -> Result<u64, Refusal> {
-    match wire.read_var()? {
-        client @ 0..=CLIENT_MAX => Ok(client),
-        _ => Err(Malformed("a client's number is too large")),
-    }
+    let client = Some(wire.read_var()?).filter(|client| *client <= CLIENT_MAX);
+    client.ok_or(Malformed("a client's number is too large"))
 }
 
 fn read_id(wire: &mut Cursor<'_>) -> Result<Id, Refusal> {
     Ok((read_client(wire)?, wire.read_var()?))
 }
 
-/// An insertion: its length, and between which it is.
-fn read_item(wire: &mut Cursor<'_>) -> Result<(u32, [Option<Id>; 2]), Refusal> {
-    const GONE: u8 = 0;
-    const DELETED: u8 = 1;
-    const STRING: u8 = 4;
-    const LEFT: u8 = 0x80;
-    const RIGHT: u8 = 0x40;
-
+/// An insertion: its length, that of its text in bytes, and between which it is.
+fn read_item(wire: &mut Cursor<'_>) -> Result<(u32, usize, [Option<Id>; 2]), Refusal> {
     let info = wire.read_u8()?;
-    if info == GONE {
-        return Ok((wire.read_var()?, [None, None]));
+    if info == 0 {
+        // Deleted, and nothing is known of it any more.
+        return Ok((wire.read_var()?, 0, [None, None]));
     }
-    let mut neighbours = [None, None];
-    for (flag, neighbour) in [LEFT, RIGHT].into_iter().zip(&mut neighbours) {
-        if info & flag != 0 {
-            *neighbour = Some(read_id(wire)?);
-        }
-    }
-    let named = neighbours == [None, None];
+    let left = if info & 0x80 == 0 { None } else { Some(read_id(wire)?) };
+    let right = if info & 0x40 == 0 { None } else { Some(read_id(wire)?) };
+    let named = left.or(right).is_none();
     if named && (wire.read_var::<u32>()? != 1 || wire.read_buf()? != TEXT.as_bytes()) {
         return Err(Malformed("an update is not of the text"));
     }
-    let len = match info & !(LEFT | RIGHT) {
-        DELETED => wire.read_var()?,
-        STRING => {
+    let (len, text_bytes) = match info & !0xC0 {
+        // Deleted.
+        1 => (wire.read_var()?, 0),
+        // Text.
+        4 => {
             let text = str::from_utf8(wire.read_buf()?);
             let text = text.map_err(|_| Malformed("a text is not UTF-8"))?;
             // Pages would not show these, or not as they are: a text area has but one end of a line.
             if text.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
                 return Err(Malformed("a text has control characters"));
             }
-            text.chars().map(|c| c.len_utf16() as u32).sum()
+            (text.chars().map(|c| c.len_utf16() as u32).sum(), text.len())
         }
         _ => return Err(Malformed("an update inserts what is no text")),
     };
-    Ok((len, neighbours))
-}
-
-/// Those who insert come in order, each once.
-fn descends(last: &mut Option<u64>, client: u64) -> Result<(), Refusal> {
-    match last.replace(client) {
-        Some(last) if last <= client => Err(Malformed("clients are not in order")),
-        _ => Ok(()),
-    }
+    Ok((len, text_bytes, [left, right]))
 }
 
 fn advance(clock: u32, len: u32) -> Result<u32, Refusal> {
-    match clock.checked_add(len) {
-        Some(end @ ..=CLOCK_MAX) if len > 0 => Ok(end),
-        _ => Err(Malformed("a length is 0 or too large")),
-    }
+    let end = clock.checked_add(len).filter(|end| len > 0 && *end <= CLOCK_MAX);
+    end.ok_or(Malformed("a length is 0 or too large"))
 }

@@ -6,30 +6,32 @@
 //!
 //! `cargo run --release --example feed`
 
+#[path = "../page/clock.rs"]
+mod clock;
+#[path = "../page/crowd.rs"]
+mod crowd;
+mod market;
 #[path = "../page/mod.rs"]
 mod page;
 
-mod market;
+use std::{collections::VecDeque, process::ExitCode, time::Instant};
 
-use std::{
-    collections::VecDeque,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
-
+use clock::Clock;
 use market::Market;
-use page::Page;
+use page::{Budget, Page};
 use pushloop::{
     Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request,
 };
+use serde_json::json;
 
-const PAGE: Page = Page { name: "feed", port: 9011, html: include_str!("page.html") };
+const PAGE: Page =
+    Page { name: "feed", port: 9011, html: include_str!("page.html"), takes: crowd::OPTIONS };
 
-const BEAT: Duration = Duration::from_millis(40);
+const BEATS_PER_SECOND: u32 = 25;
 const UPDATES_PER_BEAT: usize = 125;
-const BEATS_PER_SECOND: u64 = 25;
-/// Orders that one connection may give in a second.
+/// Orders that one connection may give in a second, and that all together may have waiting.
 const ORDERS_PER_SECOND: u32 = 10;
+const ORDERS_MAX: usize = 500;
 /// By how much an order moves a price, in hundredths of a percent.
 const ORDER_MOVES: i64 = 100;
 const TAPE_LEN: usize = 12;
@@ -41,66 +43,47 @@ const SECONDS: &str = "$seconds";
 struct Feed {
     market: Market,
     started: Instant,
-    next_beat: Instant,
-    beats: u64,
+    clock: Clock,
     updates: u64,
     /// The latest orders, as they were published.
     tape: VecDeque<String>,
-    /// What each connection ordered in this second.
-    ordered: ConnMap<u32>,
-    /// Orders that the next beat carries out.
-    waiting: Vec<(usize, Side)>,
+    budgets: ConnMap<Budget>,
+    /// Orders that the next beat carries out: the name of the side, by how much it moves which price.
+    waiting: Vec<(&'static str, i64, usize)>,
     orders: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Buy,
-    Sell,
 }
 
 impl Feed {
     fn new(hub: &mut Hub) -> Self {
-        hub.set_timer(hub.now(), 0);
         Self {
             market: Market::new(),
             started: hub.now(),
-            next_beat: hub.now(),
-            beats: 0,
+            clock: Clock::start(hub, BEATS_PER_SECOND),
             updates: 0,
             tape: VecDeque::new(),
-            ordered: ConnMap::new(),
+            budgets: ConnMap::new(),
             waiting: Vec::new(),
             orders: 0,
         }
     }
 
-    /// Microseconds since the market opened, by the time of this turn.
-    fn stamp(&self, hub: &Hub) -> u128 {
-        (hub.now() - self.started).as_micros()
-    }
-
-    /// What is refused here is counted, and the next price makes up for it.
+    /// With microseconds since the market opened, by the time of this turn. What is refused here is
+    /// counted, and the next price makes up for it.
     fn publish_price(&mut self, hub: &mut Hub, at: usize) {
         self.updates += 1;
         let stock = &self.market.stocks[at];
-        let price = format!("[{at},{},{},{}]", stock.price, stock.updates, self.stamp(hub));
+        let stamp = (hub.now() - self.started).as_micros();
+        let price = format!("[{at},{},{},{stamp}]", stock.price, stock.updates);
         let _ = hub.publish(&stock.symbol, &price);
     }
 
-    fn carry_out(&mut self, hub: &mut Hub, at: usize, side: Side) {
-        let (name, moves) = match side {
-            Side::Buy => ("buy", ORDER_MOVES),
-            Side::Sell => ("sell", -ORDER_MOVES),
-        };
+    fn carry_out(&mut self, hub: &mut Hub, (side, moves, at): (&str, i64, usize)) {
         self.market.push(at, moves);
         self.publish_price(hub, at);
         self.orders += 1;
         let price = self.market.stocks[at].price;
-        let order = format!(
-            "{{\"order\":{},\"side\":\"{name}\",\"at\":{at},\"price\":{price}}}",
-            self.orders
-        );
+        let order = json!({ "order": self.orders, "side": side, "at": at, "price": price });
+        let order = order.to_string();
         let _ = hub.publish(ORDERS, &order);
         self.tape.truncate(TAPE_LEN - 1);
         self.tape.push_front(order);
@@ -110,26 +93,44 @@ impl Feed {
     /// so the sum is of what every page that keeps up has by then.
     fn publish_second(&mut self, hub: &mut Hub) {
         self.market.remember();
-        self.ordered.iter_mut().for_each(|(_, orders)| *orders = 0);
-        let second = format!(
-            "{{\"second\":{},\"sum\":{},\"pages\":{},\"updates\":{},\"conflated\":{}}}",
-            self.beats / BEATS_PER_SECOND,
-            self.market.sum(),
-            self.ordered.len(),
-            self.updates,
-            hub.counters().messages_conflated,
-        );
-        let _ = hub.publish(SECONDS, &second);
+        let second = json!({
+            "second": self.clock.made / BEATS_PER_SECOND,
+            "sum": self.market.sum(),
+            "pages": self.budgets.len(),
+            "updates": self.updates,
+            "conflated": hub.counters().messages_conflated,
+        });
+        let _ = hub.publish(SECONDS, &second.to_string());
+    }
+
+    /// Takes an order down, or says why it is none.
+    fn take(&mut self, now: Instant, id: ConnId, message: Message<'_>) -> Result<(), &'static str> {
+        let wrong = "an order is `buy SYMBOL` or `sell SYMBOL`";
+        let words = message.as_text().and_then(|text| text.split_once(' '));
+        let (side, symbol) = words.ok_or(wrong)?;
+        let (side, moves) = match side {
+            "buy" => ("buy", ORDER_MOVES),
+            "sell" => ("sell", -ORDER_MOVES),
+            _ => return Err(wrong),
+        };
+        let at = self.market.find(symbol).ok_or(wrong)?;
+        if !self.budgets.get_mut(id).is_some_and(|budget| budget.pays(now, 1)) {
+            return Err("more than 10 orders in a second");
+        }
+        // Beyond what the market bears, an order is one of too many, and lost.
+        if self.waiting.len() < ORDERS_MAX {
+            self.waiting.push((side, moves, at));
+        }
+        Ok(())
     }
 }
 
 impl Handler for Feed {
     fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
-        if PAGE.answer(hub, id, request) {
-            return;
-        }
-        if hub.accept(id, Accept::default()).is_ok() {
-            self.ordered.insert(id, 0);
+        let plain = self.clock.answer(hub, id, request) || PAGE.answer(hub, id, request);
+        if !plain && hub.accept(id, Accept::default()).is_ok() {
+            let budget = Budget::new(ORDERS_PER_SECOND, ORDERS_PER_SECOND.into(), hub.now());
+            self.budgets.insert(id, budget);
         }
     }
 
@@ -148,53 +149,50 @@ impl Handler for Feed {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let order =
-            message.as_text().and_then(|text| text.split_once(' ')).and_then(|(side, symbol)| {
-                let side = match side {
-                    "buy" => Side::Buy,
-                    "sell" => Side::Sell,
-                    _ => return None,
-                };
-                Some((self.market.find(symbol)?, side))
-            });
-        let Some(order) = order else {
-            return hub.close(id, CloseCode::POLICY, "an order is `buy SYMBOL` or `sell SYMBOL`");
-        };
-        let Some(orders) = self.ordered.get_mut(id) else { return };
-        *orders += 1;
-        if *orders > ORDERS_PER_SECOND {
-            return hub.close(id, CloseCode::POLICY, "more than 10 orders in a second");
+        if let Err(why) = self.take(hub.now(), id, message) {
+            hub.close(id, CloseCode::POLICY, why);
         }
-        self.waiting.push(order);
     }
 
     fn on_close(&mut self, _: &mut Hub, id: ConnId, _: Reason<'_>) {
-        self.ordered.remove(id);
+        self.budgets.remove(id);
     }
 
-    fn on_timer(&mut self, hub: &mut Hub, _: u64) {
-        self.beats += 1;
-        if self.beats.is_multiple_of(BEATS_PER_SECOND) {
-            self.publish_second(hub);
-        } else {
-            for (at, side) in std::mem::take(&mut self.waiting) {
-                self.carry_out(hub, at, side);
-            }
-            for _ in 0..UPDATES_PER_BEAT {
-                let at = self.market.step();
-                self.publish_price(hub, at);
-            }
+    fn on_timer(&mut self, hub: &mut Hub, timer: u64) {
+        if !self.clock.ticks(hub, timer) {
+            return;
         }
-        // A process that was stopped for a while has nothing to make up for.
-        self.next_beat = (self.next_beat + BEAT).max(hub.now());
-        hub.set_timer(self.next_beat, 0);
+        if self.clock.made.is_multiple_of(BEATS_PER_SECOND) {
+            return self.publish_second(hub);
+        }
+        for order in std::mem::take(&mut self.waiting) {
+            self.carry_out(hub, order);
+        }
+        for _ in 0..UPDATES_PER_BEAT {
+            let at = self.market.step();
+            self.publish_price(hub, at);
+        }
     }
 }
 
 fn main() -> ExitCode {
     let mut config = Config::default();
     config.overflow = Overflow::KeepLatest;
+    config.connections_max = 2_000;
     config.topics_per_connection_max = 256;
     config.message_bytes_max = 32;
-    PAGE.run(config, Feed::new)
+    PAGE.run(config, |hub, address, numbers| {
+        crowd::start(address, numbers, onlooker);
+        Feed::new(hub)
+    })
+}
+
+/// Looks on, and orders now and then.
+fn onlooker(number: usize) -> crowd::Bot {
+    let mut heard = number * 101;
+    Box::new(move |_| {
+        heard += 1;
+        let order = if number.is_multiple_of(2) { "buy AURE" } else { "sell KESL" };
+        heard.is_multiple_of(30_000).then(|| tungstenite::Message::text(order))
+    })
 }

@@ -5,40 +5,10 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
 };
 
-const HOUSES: [(&str, &str); 30] = [
-    ("AUR", "Aurora"),
-    ("BAS", "Basalt"),
-    ("BRC", "Birch"),
-    ("CED", "Cedar"),
-    ("COB", "Cobalt"),
-    ("DEL", "Delta"),
-    ("DUN", "Dune"),
-    ("EMB", "Ember"),
-    ("FJO", "Fjord"),
-    ("GRA", "Granite"),
-    ("HAR", "Harbour"),
-    ("IRI", "Iris"),
-    ("JUN", "Juniper"),
-    ("KES", "Kestrel"),
-    ("LUM", "Lumen"),
-    ("MER", "Meridian"),
-    ("NIM", "Nimbus"),
-    ("ORC", "Orchid"),
-    ("PIO", "Pioneer"),
-    ("QTZ", "Quartz"),
-    ("RAV", "Raven"),
-    ("SAF", "Saffron"),
-    ("TUN", "Tundra"),
-    ("UMB", "Umbra"),
-    ("VES", "Vesper"),
-    ("WIL", "Willow"),
-    ("XEN", "Xenon"),
-    ("YAR", "Yarrow"),
-    ("ZEP", "Zephyr"),
-    ("OAK", "Oakmoss"),
-];
-const TRADES: [&str; 8] =
-    ["Energy", "Foods", "Health", "Labs", "Metals", "Robotics", "Shipping", "Textiles"];
+const HOUSES: &str = "Aurora Basalt Birch Cedar Cobalt Delta Dune Ember Fjord Granite Harbour Iris \
+    Juniper Kestrel Lumen Meridian Nimbus Oakmoss Orchid Pioneer Quartz Raven Saffron Tundra Umbra \
+    Vesper Willow Xenon Yarrow Zephyr";
+const TRADES: &str = "Energy Foods Health Labs Metals Robotics Shipping Textiles";
 /// Seconds of the past that are kept of each price.
 const HISTORY: usize = 60;
 const CENTS: std::ops::RangeInclusive<u32> = 100..=999_999;
@@ -64,11 +34,11 @@ impl Market {
         // A hasher's keys are the standard library's source of chance.
         let seed = RandomState::new().build_hasher().finish() | 1;
         let mut market = Self { stocks: Vec::new(), random: seed };
-        for trade in TRADES {
-            for (letters, house) in HOUSES {
+        for trade in TRADES.split(' ') {
+            for house in HOUSES.split(' ') {
                 let fair = 2_000 + market.chance(48_000);
                 market.stocks.push(Stock {
-                    symbol: format!("{letters}{}", &trade[..1]),
+                    symbol: format!("{}{}", &house[..3], &trade[..1]).to_uppercase(),
                     name: format!("{house} {trade}"),
                     price: fair,
                     updates: 0,

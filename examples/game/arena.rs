@@ -4,6 +4,8 @@
 //! the richer's sparks, and both are in peace for two seconds: so whoever leads is hunted by all. A
 //! ship whose player is gone waits for half a minute, and may be robbed meanwhile.
 
+use pushloop::ConnId;
+
 /// The arena's side; a spark lies at a multiple of `SIZE / 256`.
 pub const SIZE: f32 = 2560.0;
 /// What a ship flies in a tick at most, and how much of the way to that velocity it gains in one.
@@ -24,6 +26,7 @@ pub struct Ship {
     pub id: u16,
     /// Whoever knows it may steer the ship.
     pub token: u64,
+    pub pilot: Option<ConnId>,
     pub name: Name,
     pub at: [f32; 2],
     pub velocity: [f32; 2],
@@ -42,45 +45,34 @@ pub struct Arena {
     pub tick: u32,
     pub ships: Vec<Ship>,
     pub sparks: Vec<[u8; 2]>,
-    next_id: u16,
-    random: u64,
+    last_id: u16,
+    dice: u64,
 }
 
 impl Arena {
     pub fn new(seed: u64) -> Self {
-        let mut arena =
-            Self { tick: 0, ships: vec![], sparks: vec![], next_id: 0, random: seed | 1 };
+        let mut arena = Self { tick: 0, ships: vec![], sparks: vec![], last_id: 0, dice: seed | 1 };
         arena.sparks = (0..SPARKS).map(|_| arena.anywhere()).collect();
         arena
     }
 
-    pub fn ship(&mut self, id: u16) -> Option<&mut Ship> {
-        self.ships.iter_mut().find(|ship| ship.id == id)
-    }
-
-    /// Gives a player the ship that the token is of, or else a new one whose token is `fresh`.
-    /// `None` if all places are taken; ships that wait for their players make room.
-    pub fn board(&mut self, token: u64, fresh: u64, name: Name) -> Option<&mut Ship> {
-        let mut known = self.ships.iter().position(|ship| ship.token == token);
-        if known.is_none() {
-            if self.ships.len() >= SHIPS_MAX {
-                self.ships.retain(|ship| ship.away == 0);
-            }
-            if self.ships.len() >= SHIPS_MAX {
-                return None;
-            }
-            // An id is not used again before all the others were.
-            while self.ship(self.next_id).is_some() {
-                self.next_id = self.next_id.wrapping_add(1);
-            }
-            let (id, at) = (self.next_id, place(self.anywhere()));
-            self.next_id = id.wrapping_add(1);
-            known = Some(self.ships.len());
-            self.ships.push(Ship { id, at, token: fresh, ..Ship::default() });
+    /// Gives the ship that the token is of, or else a new one whose token is `fresh`. `None` if all
+    /// places are taken; of the ships that wait for their players the poorest makes room.
+    pub fn board(&mut self, token: u64, fresh: u64) -> Option<&mut Ship> {
+        if let Some(at) = self.ships.iter().position(|ship| ship.token == token) {
+            return Some(&mut self.ships[at]);
         }
-        let ship = &mut self.ships[known?];
-        (ship.name, ship.away) = (name, 0);
-        Some(ship)
+        if self.ships.len() >= SHIPS_MAX {
+            let waiting = (0..SHIPS_MAX).filter(|at| self.ships[*at].away > 0);
+            self.ships.swap_remove(waiting.min_by_key(|at| self.ships[*at].sparks)?);
+        }
+        // An id is not used again before all the others were.
+        let mut ids = (1..=u16::MAX).map(|n| self.last_id.wrapping_add(n));
+        let id = ids.find(|id| self.ships.iter().all(|ship| ship.id != *id))?;
+        self.last_id = id;
+        let at = place(self.anywhere());
+        self.ships.push(Ship { id, at, token: fresh, ..Ship::default() });
+        self.ships.last_mut()
     }
 
     pub fn step(&mut self) {
@@ -89,7 +81,7 @@ impl Arena {
         self.ships.retain(|ship| ship.away <= AWAY_TICKS_MAX);
         for at in 0..self.sparks.len() {
             let spark = place(self.sparks[at]);
-            if let Some(ship) = self.ships.iter_mut().find(|ship| touch(ship.at, spark)) {
+            if let Some(ship) = self.ships.iter_mut().find(|ship| apart(ship.at, spark) <= REACH) {
                 ship.sparks = ship.sparks.saturating_add(1);
                 self.sparks[at] = self.anywhere();
             }
@@ -102,10 +94,10 @@ impl Arena {
 
     /// A place for a spark or a ship, by xorshift64.
     fn anywhere(&mut self) -> [u8; 2] {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        [(self.random >> 48) as u8, (self.random >> 56) as u8]
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        [(self.dice >> 48) as u8, (self.dice >> 56) as u8]
     }
 }
 
@@ -121,10 +113,11 @@ impl Ship {
 }
 
 fn meet(a: &mut Ship, b: &mut Ship) {
+    let touching = apart(a.at, b.at) <= REACH;
     let (poor, rich) = if a.sparks < b.sparks { (a, b) } else { (b, a) };
-    if poor.sparks < rich.sparks && poor.peace + rich.peace == 0 && touch(poor.at, rich.at) {
+    if touching && poor.sparks < rich.sparks && poor.peace + rich.peace == 0 {
         let loot = rich.sparks.div_ceil(3);
-        (poor.sparks, rich.sparks) = (poor.sparks + loot, rich.sparks - loot);
+        (poor.sparks, rich.sparks) = (poor.sparks.saturating_add(loot), rich.sparks - loot);
         (poor.peace, rich.peace) = (PEACE_TICKS, PEACE_TICKS);
     }
 }
@@ -133,6 +126,6 @@ pub fn place(spark: [u8; 2]) -> [f32; 2] {
     spark.map(|cell| f32::from(cell) * SIZE / 256.0)
 }
 
-fn touch(a: [f32; 2], b: [f32; 2]) -> bool {
-    (a[0] - b[0]).hypot(a[1] - b[1]) <= REACH
+pub fn apart(a: [f32; 2], b: [f32; 2]) -> f32 {
+    (a[0] - b[0]).hypot(a[1] - b[1])
 }

@@ -2,7 +2,7 @@
 //!
 //! | to the server | bytes |
 //! |---|---|
-//! | join | 1, token u64 (0 for none), name \[u8; 16]: UTF-8 without control characters, filled up with 0 |
+//! | join | 1, token u64 (0 for none), name \[u8; 16]: UTF-8 that shows, filled up with 0 |
 //! | steer | 2, order u8, direction u8 (256 to the turn: 0 right, 64 down), power u8 |
 //! | ping | 3, any 4 bytes |
 //!
@@ -17,9 +17,10 @@
 
 use std::f32::consts::TAU;
 
-use pushloop::Message;
-
-use crate::arena::{Arena, Name, Ship};
+use crate::{
+    arena::{Arena, Name, Ship},
+    name::is_name,
+};
 
 pub const JOIN: u8 = 1;
 pub const STEER: u8 = 2;
@@ -29,40 +30,18 @@ pub const NAMES: u8 = 2;
 pub const SNAPSHOT: u8 = 4;
 pub const SHIP_BYTES: usize = 12;
 
-#[derive(Debug, PartialEq)]
-pub enum Input {
-    Join { token: u64, name: Name },
-    Steer { order: u8, helm: [f32; 2] },
-    Ping,
+/// What stands in a message that joins.
+pub fn token_and_name(bytes: &[u8]) -> Result<(u64, Name), &'static str> {
+    let (token, name) = bytes.split_at_checked(8).unwrap_or_default();
+    let name = Name::try_from(name).map_err(|_| "no message has this kind and length")?;
+    let text = str::from_utf8(&name).map_err(|_| "this is no name")?.trim_end_matches('\0');
+    let token = token.iter().rfold(0, |token, byte| token << 8 | u64::from(*byte));
+    if is_name(text, name.len()) { Ok((token, name)) } else { Err("this is no name") }
 }
 
-impl Input {
-    pub fn parse(message: Message<'_>) -> Result<Self, &'static str> {
-        let Message::Binary(bytes) = message else { return Err("messages are binary here") };
-        match *bytes {
-            [JOIN, t0, t1, t2, t3, t4, t5, t6, t7, ref name @ ..]
-                if name.len() == size_of::<Name>() =>
-            {
-                let token = u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
-                Ok(Self::Join { token, name: valid_name(name).ok_or("this is no name")? })
-            }
-            [STEER, order, direction, power] => {
-                let (sin, cos) = (f32::from(direction) / 256.0 * TAU).sin_cos();
-                Ok(Self::Steer {
-                    order,
-                    helm: [cos, sin].map(|part| part * f32::from(power) / 255.0),
-                })
-            }
-            [PING, _, _, _, _] => Ok(Self::Ping),
-            _ => Err("no message has this kind and length"),
-        }
-    }
-}
-
-fn valid_name(bytes: &[u8]) -> Option<Name> {
-    let text = str::from_utf8(bytes).ok()?.trim_end_matches('\0');
-    let shows = !text.trim().is_empty() && !text.contains(char::is_control);
-    bytes.try_into().ok().filter(|_| shows)
+pub fn helm(direction: u8, power: u8) -> [f32; 2] {
+    let (sin, cos) = (f32::from(direction) / 256.0 * TAU).sin_cos();
+    [cos, sin].map(|part| part * f32::from(power) / 255.0)
 }
 
 pub fn welcome(ship: &Ship) -> Vec<u8> {
@@ -74,11 +53,9 @@ pub fn names(ships: &[Ship]) -> Vec<u8> {
     [NAMES].into_iter().chain(records).collect()
 }
 
-pub fn snapshot(arena: &Arena, out: &mut Vec<u8>) {
-    out.clear();
-    out.extend([SNAPSHOT, 0]);
-    out.extend((arena.ships.len() as u16).to_le_bytes());
-    out.extend(arena.tick.to_le_bytes());
+pub fn snapshot(arena: &Arena) -> Vec<u8> {
+    let ships = (arena.ships.len() as u16).to_le_bytes();
+    let mut out = [&[SNAPSHOT, 0], &ships[..], &arena.tick.to_le_bytes()].concat();
     for ship in &arena.ships {
         out.extend(ship.id.to_le_bytes());
         out.extend(ship.at.map(|part| ((part * 16.0) as u16).to_le_bytes()).as_flattened());
@@ -87,4 +64,5 @@ pub fn snapshot(arena: &Arena, out: &mut Vec<u8>) {
         out.extend([ship.order, u8::from(ship.peace > 0) | u8::from(ship.away > 0) << 1]);
     }
     out.extend(arena.sparks.as_flattened());
+    out
 }

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use pushloop::{Hub, Message, Server};
+use pushloop::{Hub, Server};
 
 use crate::{
+    TICK,
     arena::{
         AWAY_TICKS_MAX, Arena, EASE, Name, PEACE_TICKS, REACH, SHIPS_MAX, SIZE, SPARKS, SPEED,
         Ship, place,
     },
-    clock::{Clock, LATE_TICKS_MAX, TICK},
+    clock::{Clock, LATE_TICKS_MAX},
     net::MemNet,
-    wire::{self, Input},
+    wire,
 };
 
 fn name(text: &str) -> Name {
@@ -25,7 +26,7 @@ fn arena(ships: &[([f32; 2], u16)]) -> Arena {
     let mut arena = Arena::new(1);
     arena.sparks = vec![[255, 255]];
     for (n, (at, sparks)) in ships.iter().enumerate() {
-        let ship = arena.board(0, n as u64 + 1, name("x")).expect("there is room");
+        let ship = arena.board(0, n as u64 + 1).expect("there is room");
         (ship.at, ship.sparks) = (*at, *sparks);
     }
     arena
@@ -85,12 +86,17 @@ fn equals_and_the_distant_do_not_rob() {
 fn a_full_arena_takes_nobody_but_in_the_place_of_who_is_away() {
     let mut arena = Arena::new(1);
     for token in 1..=SHIPS_MAX as u64 {
-        assert!(arena.board(0, token, name("x")).is_some());
+        assert!(arena.board(0, token).is_some());
     }
-    assert!(arena.board(0, 9999, name("x")).is_none());
-    assert!(arena.board(3, 9999, name("x")).is_some(), "its own place");
-    arena.ships[7].away = 1;
-    assert!(arena.board(0, 9999, name("x")).is_some());
+    assert!(arena.board(0, 9999).is_none());
+    assert!(arena.board(3, 9999).is_some(), "its own place");
+    for (at, sparks) in [(7, 5), (8, 2), (9, 5), (10, 0)] {
+        arena.ships[at].sparks = sparks;
+        arena.ships[at].away = u16::from(sparks > 0);
+    }
+    assert!(arena.board(0, 9999).is_some());
+    assert!(arena.ships.iter().all(|ship| ship.token != 9), "the poorest of those makes room");
+    assert!([8, 10, 11].iter().all(|token| arena.ships.iter().any(|ship| ship.token == *token)));
     let mut ids: Vec<_> = arena.ships.iter().map(|ship| ship.id).collect();
     ids.sort();
     ids.dedup();
@@ -102,7 +108,7 @@ fn an_id_that_is_in_use_is_passed_over_when_all_have_been_given() {
     let mut arena = arena(&[([0.0; 2], 0)]);
     let first = arena.ships[0].id;
     for token in 2..70_000 {
-        let id = arena.board(0, token, name("x")).expect("there is room").id;
+        let id = arena.board(0, token).expect("there is room").id;
         assert_ne!(id, first);
         arena.ships.pop();
     }
@@ -127,8 +133,7 @@ fn a_snapshot_is_as_documented_to_the_byte() {
     arena.sparks = vec![[3, 4], [5, 6]];
     let ship = &mut arena.ships[0];
     (ship.id, ship.velocity, ship.order, ship.peace, ship.away) = (513, [-1.0, 9.0], 77, 1, 1);
-    let mut bytes = vec![9];
-    wire::snapshot(&arena, &mut bytes);
+    let bytes = wire::snapshot(&arena);
     let head = [4, 0, 1, 0, 1, 2, 3, 4];
     let ship = [1, 2, 0, 16, 24, 0, 0xF8, 72, 2, 1, 77, 3];
     assert_eq!(bytes, [&head[..], &ship, &[3, 4, 5, 6]].concat());
@@ -141,20 +146,21 @@ fn a_snapshot_is_as_documented_to_the_byte() {
 
 #[test]
 fn orders_are_read_as_documented() {
-    let read = |bytes: &[u8]| Input::parse(Message::Binary(bytes));
-    let Ok(Input::Steer { order: 5, helm: [x, y] }) = read(&[2, 5, 64, 255]) else {
-        panic!("no order")
-    };
+    let [x, y] = wire::helm(64, 255);
     assert!(x.abs() < 1e-6 && (y - 1.0).abs() < 1e-6, "64 is down");
     for direction in 0..=255 {
-        let Ok(Input::Steer { helm, .. }) = read(&[2, 0, direction, 255]) else {
-            panic!("no order")
-        };
-        assert!(helm[0].hypot(helm[1]) < 1.0001, "nobody is faster than the rest");
+        let [x, y] = wire::helm(direction, 255);
+        assert!(x.hypot(y) < 1.0001, "nobody is faster than the rest");
     }
-    let join = [&[1, 1, 2, 3, 4, 5, 6, 7, 8][..], &name("Ada")].concat();
-    assert_eq!(read(&join), Ok(Input::Join { token: 0x0807_0605_0403_0201, name: name("Ada") }));
-    assert_eq!(read(&[3, 1, 2, 3, 4]), Ok(Input::Ping));
+    let join = [&[1, 2, 3, 4, 5, 6, 7, 8][..], &name("Ada")].concat();
+    assert_eq!(wire::token_and_name(&join), Ok((0x0807_0605_0403_0201, name("Ada"))));
+}
+
+#[test]
+fn the_richest_are_robbed_and_do_not_overflow() {
+    let mut arena = arena(&[([500.0; 2], u16::MAX), ([500.0; 2], u16::MAX - 1)]);
+    arena.step();
+    assert_eq!(sparks(&arena), [43_690, u16::MAX]);
 }
 
 /// The page has the rules, too: it says where its own ship will be.
@@ -175,7 +181,7 @@ fn now() -> Instant {
 #[test]
 fn a_late_tick_does_not_move_those_after_it() {
     let start = now();
-    let mut clock = Clock::new(start);
+    let mut clock = Clock::new(start, 30);
     for n in 0..1000 {
         assert_eq!(clock.due, start + TICK * n);
         // Each is later than the one before, by up to almost a tick.
@@ -188,7 +194,7 @@ fn a_late_tick_does_not_move_those_after_it() {
 fn what_was_missed_is_made_up_for_up_to_a_bound_and_the_rest_skipped() {
     for missed in 0..100 {
         let start = now();
-        let mut clock = Clock::new(start);
+        let mut clock = Clock::new(start, 30);
         // The loop was held up; when it goes on, the first tick is due and so are the missed.
         let back = start + TICK * missed + TICK / 2;
         clock.advance(back);

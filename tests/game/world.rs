@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushloop::{Counters, Event, Events, Handler, Server};
 
 use crate::{
-    arena::Name,
+    arena::{Name, Ship},
     net::{MemNet, Wire},
     server::{Game, config},
     support::{Frame, binary, handshake},
@@ -23,7 +23,7 @@ impl World {
         let mut config = config();
         config.ping_interval = None;
         let mut server = Server::with_net(MemNet::new(), config);
-        let game = Game::new(server.hub(), 1);
+        let game = Game::new(server.hub());
         Self { server, events: Events::default(), game }
     }
 
@@ -50,6 +50,10 @@ impl World {
         }
         // What it published is written.
         self.turn();
+    }
+
+    pub fn ship(&mut self, id: u16) -> Option<&mut Ship> {
+        self.game.arena.ships.iter_mut().find(|ship| ship.id == id)
     }
 
     pub fn slept(&mut self) -> Duration {

@@ -77,6 +77,26 @@ export default {
       await this.same(pages);
       assert((await lines(one)).filter((line) => line.endsWith("cut off")).length === 1, "twice");
     });
+    await check("much-that-was-said-offline-arrives-in-order-and-is-not-too-much", async () => {
+      await three.evaluate(() => { window.noRetries = true; });
+      await wires[2].cut();
+      await stateIs(three, "retrying");
+      await three.evaluate(() => {
+        for (let n = 0; n < 80; n++) {
+          document.querySelector("#say").value = `one of many, ${n}`;
+          document.querySelector("#send").requestSubmit();
+        }
+      });
+      await wires[2].mend();
+      await three.evaluate(() => {
+        window.noRetries = false;
+        dispatchEvent(new Event("online"));
+      });
+      await shows(one, "one of many, 79");
+      await this.same(pages);
+      const many = (await lines(one)).map((line) => line.split("one of many, ")[1]).filter(Boolean).join();
+      assert(many === [...Array(80).keys()].join(), many);
+    });
     await check("unread", async () => {
       for (const page of [one, two]) await join(page, "garden");
       await one.click("#rooms [data-room=lobby]");
@@ -111,6 +131,37 @@ export default {
       pages.pop();
       await wires.pop().cut();
       await here(one, "Ada", "Grace", "Linus");
+    });
+    await check("what-cannot-be-said-or-be-a-name-is-left-out", async () => {
+      const before = await one.evaluate(() => window.sockets.length);
+      await one.$eval("#say", (area) => { area.value = "\u0000a\tb\u0007\r\nc\ud800 "; });
+      await one.focus("#say");
+      await one.keyboard.press("Enter");
+      await shows(three, "a\tb\nc\ufffd");
+      assert(await one.evaluate(() => window.sockets.length) === before, "it was refused");
+      await one.$eval("#name", (field) => { field.value = " A\u200bda\u202e  \u3164 L. "; });
+      await one.focus("#name");
+      await one.keyboard.press("Enter");
+      await here(three, "Ada L.", "Grace", "Linus");
+      await rename(one, "Ada");
+      await here(three, "Ada", "Grace", "Linus");
+    });
+    await check("sixteen-rooms-and-no-more", async () => {
+      for (let n = 0; n < 14; n++) await join(one, `room ${n}`);
+      await one.type("#room", "too many");
+      await one.keyboard.press("Enter");
+      await one.waitForFunction(() => document.querySelector(".unseen").textContent.includes("16 rooms"));
+      assert(await one.$eval("#title", (title) => title.textContent) === "room 13", "it was joined");
+      await one.reload();
+      await stateIs(one, "open");
+      await one.waitForFunction(() => [...rooms.values()].length === 16 && [...rooms.values()].every(({ joined }) => joined));
+      assert(!await one.$(".unread:not([hidden])"), "history is unread");
+      for (let n = 0; n < 14; n++) {
+        await one.click(`#rooms [data-room="room ${n}"]`);
+        await one.click("#leave");
+      }
+      await one.click("#rooms [data-room=lobby]");
+      await stateIs(one, "open");
     });
     await check("markup-is-text", async () => {
       await say(one, "<img src=x onerror=window.broken=1>");

@@ -1,6 +1,6 @@
 // The game: where one page flies, the others see it, and all have one arena.
 
-import { spawn } from "node:child_process";
+import WebSocket from "ws";
 import { assert } from "../../clients/harness.mjs";
 
 const KEYS = [["ArrowRight", "x", 1], ["KeyS", "y", 1], ["ArrowLeft", "x", -1], ["KeyW", "y", -1]];
@@ -39,6 +39,19 @@ const state = (page) => page.evaluate(() => {
   const all = [...ships.values()].map(({ id, x, y, vx, vy, sparks, peace, away }) => [id, world.names.get(id), x, y, vx, vy, sparks, peace, away]);
   return JSON.stringify([all, sparks]);
 });
+
+/** A ship without a page, which flies now here and now there. */
+function drift(host, name) {
+  const socket = new WebSocket(`ws://${host}/live`);
+  socket.on("error", () => {});
+  socket.on("open", () => {
+    const join = Buffer.alloc(25);
+    join[0] = 1;
+    join.write(name, 9);
+    socket.send(join);
+    setInterval(() => socket.send(Buffer.from([2, 0, Math.random() * 256, 180])), 700).unref();
+  });
+}
 
 export default {
   offence: "I am at 100, 100",
@@ -94,10 +107,7 @@ export default {
 
   /** Among bots, the first page hunts for sparks until it has a few, and company. */
   async picture([page], look) {
-    if (look === "light") {
-      const bots = ["--bots", "30", "--seconds", "60", "--join", new URL(page.url()).host];
-      spawn(process.argv[3], bots, { stdio: "ignore" });
-    }
+    if (look === "light") for (let n = 1; n <= 30; n++) drift(new URL(page.url()).host, `bot ${n}`);
     await page.evaluate(() => scrollTo(0, 0));
     const least = (await ship(page)).sparks + (look === "light" ? 10 : 1), pressed = new Set();
     const isWorthIt = () => page.evaluate((wanted, count) => {
