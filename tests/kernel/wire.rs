@@ -251,7 +251,7 @@ fn a_backlog_that_overflows_keeps_nobody_waiting_for_ever() {
 /// addresses to TIME_WAIT there, and they come again.
 #[test]
 fn connections_come_and_go_faster_than_their_addresses_are_free() {
-    let lives = times(2_000, 100_000);
+    let lives = times(2_000, 1_000_000);
     let wire = Wire::new();
     let mut subject = wire.starts(&[]);
     let descriptors = subject.descriptors();
