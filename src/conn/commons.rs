@@ -105,7 +105,7 @@ impl Commons {
     #[inline]
     pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
-        if let Some(large) = outbox.take_large_buffer() {
+        if let Some(large) = outbox.come_to_rest() {
             self.recycle_buffer(large);
         }
         if self.outboxes.len() < SPARES_MAX {
@@ -158,7 +158,7 @@ mod tests {
         outbox.push(&mut commons, |out| out.resize(100_000, 0));
         outbox.advance(100_000, &mut commons);
         commons.recycle_outbox(outbox);
-        assert!(commons.spare_outbox().take_large_buffer().is_none());
+        assert!(commons.spare_outbox().come_to_rest().is_none());
         assert!(commons.spare_buffer().capacity() >= 100_000);
     }
 

@@ -16,6 +16,9 @@ use crate::config::Overflow;
 /// A segment that has grown to this is followed by another, so that what was sent of a queue that
 /// never runs empty is given back.
 const OWN_BYTES: usize = 128 * 1024;
+/// The same for a peer that lags: only the last segment has room to grow, which is up to half of it
+/// and no limit sees.
+const LAGGING_OWN_BYTES: usize = 4 * 1024;
 /// For a peer that lags, a shared range up to this is copied: a list of short ranges would take
 /// more memory than what it lists, and no limit would see it.
 const COPY_BYTES: usize = 1024;
@@ -23,7 +26,7 @@ const COPY_BYTES: usize = 1024;
 /// What an outbox at rest may keep of its buffer, in bytes.
 const REST_BYTES: usize = 4 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     pub(super) segments: VecDeque<Segment>,
     /// What comes behind them: most of the time, all that there is.
@@ -34,6 +37,21 @@ pub(crate) struct Outbox {
     pendings: u32,
     /// The latest Pong that came while something was left over.
     late_pong: Vec<u8>,
+    /// A tail that has grown to this becomes a segment.
+    own_bytes: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            tail: Own::default(),
+            bytes: 0,
+            pendings: 0,
+            late_pong: Vec::new(),
+            own_bytes: OWN_BYTES,
+        }
+    }
 }
 
 impl Outbox {
@@ -61,7 +79,7 @@ impl Outbox {
     #[inline]
     fn push_own(&mut self, kind: Kind, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
         let tail = &self.tail;
-        if tail.kind != kind || tail.bytes.len() >= OWN_BYTES || tail.bytes.capacity() == 0 {
+        if tail.kind != kind || tail.bytes.len() >= self.own_bytes || tail.bytes.capacity() == 0 {
             self.begin_tail(kind, commons);
         }
         let bytes = &mut self.tail.bytes;
@@ -85,13 +103,17 @@ impl Outbox {
     /// Makes the tail one of the segments.
     pub(super) fn settle(&mut self) {
         if self.tail.len() > 0 {
+            if self.own_bytes < OWN_BYTES {
+                self.tail.bytes.shrink_to_fit();
+            }
             let next = Own { kind: self.tail.kind, ..Own::default() };
             self.segments.push_back(Segment::Own(mem::replace(&mut self.tail, next)));
         }
     }
 
-    /// The buffer of an outbox at rest, if it is a large one.
-    pub(super) fn take_large_buffer(&mut self) -> Option<Vec<u8>> {
+    /// Nothing waits any more; gives the buffer, if it is a large one.
+    pub(super) fn come_to_rest(&mut self) -> Option<Vec<u8>> {
+        self.own_bytes = OWN_BYTES;
         let bytes = &mut self.tail.bytes;
         (bytes.capacity() > REST_BYTES).then(|| mem::take(bytes))
     }
@@ -273,6 +295,7 @@ impl Outbox {
 
     /// Gives back what is held of what has been written, now that the kernel takes no more.
     pub(crate) fn compact(&mut self) {
+        self.own_bytes = LAGGING_OWN_BYTES;
         match self.segments.front_mut() {
             None => self.tail.compact(),
             Some(Segment::Own(own)) => own.compact(),
