@@ -120,13 +120,15 @@ fn a_stuck_loop_is_told_once_and_then_for_how_long_it_was() {
     let slow = |_| next_stats(&mut stats)["slow_turns"].as_u64().expect("a number");
     assert!((0..PATIENCE.as_secs()).map(slow).any(|slow| slow > 0), "it is not counted");
     // It is looked at four times a second.
-    (0..2).for_each(|_| drop(read_text(&mut stats)));
+    let [_, last] = [0; 2].map(|_| next_stats(&mut stats)["slow_turns"].as_u64());
     server.child.kill().expect("it runs");
     let lines = (0..100).map(|_| server.line()).take_while(|line| !line.is_empty());
     let told: Vec<_> = lines.filter(|line| line.contains("a turn of the loop")).collect();
     let [stuck, lasted, ..] = &told[..] else { panic!("{told:?}") };
     assert_eq!(stuck, "pushloop: stuck: a turn of the loop takes 1s already\n");
     assert!(lasted.starts_with("pushloop: a turn of the loop took some "), "{lasted}");
+    let stuck = told.iter().filter(|line| line.contains("stuck")).count();
+    assert!(last <= Some(stuck as u64), "{last:?} are counted, and told of: {told:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use frame::{close, text};
+use frame::{close, pong, text};
 use process::{PATIENCE, Process, connect, read_close};
 use pushloop::mio::{self, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -33,7 +33,8 @@ fn serve(arguments: &[&str]) -> (Process, String) {
 
 /// Waits for the end, and gives whether it was a good one.
 fn ends_well(server: &mut Process) -> bool {
-    for _ in 0..PATIENCE.as_millis() * 4 {
+    // Less than the 30 s that an answer may take to be read.
+    for _ in 0..PATIENCE.as_millis() * 2 {
         if let Some(status) = server.child.try_wait().expect("it is ours") {
             return status.success();
         }
@@ -56,18 +57,24 @@ fn ask(address: &str, request_line: &str, body: &str) -> (String, String) {
     (head[9..12].to_owned(), body.to_owned())
 }
 
-/// A subscriber of `/t` that does not read, and for which the kernel takes little: at its end for want
+/// A peer that does not read, and for which the kernel takes little: at its end for want
 /// of room, and if it is one of `few` at the server's, because only ten segments may be under way and
 /// they are short. Of thousands, the kernel takes little anyway.
-fn subscribes(address: SocketAddr, few: bool) -> TcpStream {
+fn connects_small(address: SocketAddr, few: bool) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a descriptor");
     if few {
         socket.set_tcp_mss(4096).expect("TCP has the option");
     }
     socket.set_recv_buffer_size(16 << 10).expect("the system allows it");
     socket.connect(&address.into()).expect("it accepts");
-    let mut stream = TcpStream::from(socket);
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+    stream
+}
+
+/// Such a peer that subscribes to `/t`.
+fn subscribes(address: SocketAddr, few: bool) -> TcpStream {
+    let mut stream = connects_small(address, few);
     let handshake = "GET /t HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
                      Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -82,22 +89,34 @@ fn subscribes(address: SocketAddr, few: bool) -> TcpStream {
     stream
 }
 
+/// Nobody is to be silent for so long that a Ping is due.
+fn are_alive(streams: &mut [TcpStream]) {
+    let alive = pong("").masked([1, 2, 3, 4]);
+    streams.iter_mut().for_each(|stream| stream.write_all(&alive).expect("it is read"));
+}
+
 /// What the kernel holds for each of the server's peers, by their ports: sent and not acknowledged,
 /// and not read.
 fn held_by_kernel(server: u16) -> HashMap<u16, usize> {
-    let mut held = HashMap::new();
-    for line in fs::read_to_string("/proc/net/tcp").expect("Linux has it").lines().skip(1) {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let port = |field: &str| u16::from_str_radix(&field[9..], 16).expect("a port");
-        let bytes = |field: &str| usize::from_str_radix(field, 16).expect("a number");
-        let (sent, unread) = fields[4].split_once(':').expect("two queues");
-        if port(fields[1]) == server {
-            *held.entry(port(fields[2])).or_default() += bytes(sent);
-        } else if port(fields[2]) == server {
-            *held.entry(port(fields[1])).or_default() += bytes(unread);
+    let mut held = HashMap::<u16, [usize; 2]>::new();
+    let port_in_it = format!(":{server:04X} ");
+    // It is read in pieces, and while sockets come and go, one is in two of them, or in none.
+    for _ in 0..3 {
+        let list = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+        // Most of its lines may be others'.
+        for line in list.lines().filter(|line| line.contains(&port_in_it)) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let port = |field: &str| u16::from_str_radix(&field[9..], 16).expect("a port");
+            let bytes = |field: &str| usize::from_str_radix(field, 16).expect("a number");
+            let (sent, unread) = fields[4].split_once(':').expect("two queues");
+            if port(fields[1]) == server {
+                held.entry(port(fields[2])).or_default()[0] = bytes(sent);
+            } else if port(fields[2]) == server {
+                held.entry(port(fields[1])).or_default()[1] = bytes(unread);
+            }
         }
     }
-    held
+    held.into_iter().map(|(port, [sent, unread])| (port, sent + unread)).collect()
 }
 
 struct Reader {
@@ -162,7 +181,7 @@ fn sigterm_with_full_queues_loses_nothing_and_resets_nobody() {
     let connections = if std::env::var_os("FULL").is_some() { 10_000 } else { 400 };
     let (mut server, address) = serve(&["--drain-spread", "2"]);
     let socket: SocketAddr = address.parse().expect("an address");
-    let streams: Vec<_> =
+    let mut streams: Vec<_> =
         (0..connections).map(|_| subscribes(socket, connections < 1000)).collect();
     let publication = "x".repeat(PUBLICATION);
     let mut expected = Vec::new();
@@ -170,6 +189,7 @@ fn sigterm_with_full_queues_loses_nothing_and_resets_nobody() {
         let (_, delivered) = ask(&address, "POST /t", &publication);
         assert_eq!(delivered, format!("{{\"delivered\":{connections}}}\n"));
         expected.extend(text(&*publication).unmasked());
+        are_alive(&mut streams);
     }
     // Answered in a turn after the one that wrote the last of them.
     ask(&address, "POST /nobody", "");
@@ -181,6 +201,7 @@ fn sigterm_with_full_queues_loses_nothing_and_resets_nobody() {
     let least = queued.min().expect("there are connections");
     assert!(least >= QUEUED, "the kernel holds all but {least} bytes of a connection");
     expected.extend(close(1001, "the server is shutting down").unmasked());
+    are_alive(&mut streams);
     server.signal("TERM");
     all_read_to_the_end(streams, &expected);
     assert!(ends_well(&mut server));
@@ -209,11 +230,32 @@ fn it_is_not_ready_during_the_delay_and_a_second_signal_does_not_wait() {
     assert!(ends_well(&mut server));
 }
 
+/// Asks for the page again and again, and reads no answer, until the server can write no more of them.
+fn asks_without_reading(address: &str) -> TcpStream {
+    let socket: SocketAddr = address.parse().expect("an address");
+    let mut stream = connects_small(socket, true);
+    let requests = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
+    stream.write_all(requests.as_bytes()).expect("the kernel takes it");
+    let port = stream.local_addr().expect("it is connected").port();
+    let mut before = 0;
+    for _ in 0..1000 {
+        // Each takes several turns, and in every second turn the server would write an answer.
+        (0..5).for_each(|_| drop(ask(address, "GET /healthz", "")));
+        let held = held_by_kernel(socket.port())[&port];
+        if held > 0 && held == before {
+            return stream;
+        }
+        before = held;
+    }
+    panic!("the kernel takes {before} bytes, and more");
+}
+
 #[test]
 fn nobody_who_does_not_read_holds_up_the_end() {
     let (mut server, address) = serve(&["--drain-deadline", "1"]);
     let socket: SocketAddr = address.parse().expect("an address");
     let stuck: Vec<_> = (0..5).map(|_| subscribes(socket, true)).collect();
+    let asks = asks_without_reading(&address);
     let mut reads = connect(&address, "/other");
     for _ in 0..PUBLICATIONS {
         ask(&address, "POST /t", &"x".repeat(PUBLICATION));
@@ -221,5 +263,21 @@ fn nobody_who_does_not_read_holds_up_the_end() {
     server.signal("TERM");
     assert_eq!(read_close(&mut reads), 1001);
     assert!(ends_well(&mut server));
-    drop(stuck);
+    drop((stuck, asks));
+}
+
+#[test]
+fn the_end_is_spread_and_a_second_signal_cuts_it_short() {
+    // At most a hundredth of a second for each.
+    let (mut server, address) = serve(&["--drain-spread", "3600", "--drain-deadline", "3600"]);
+    let mut clients: Vec<_> = (0..500).map(|_| connect(&address, "/t")).collect();
+    server.signal("TERM");
+    // Who came last is closed first, and all goes on for who came first.
+    assert_eq!(read_close(&mut clients[499]), 1001);
+    clients[0].send("still here".into()).expect("it is open");
+    assert_eq!(process::read_text(&mut clients[0]), "still here");
+    server.signal("TERM");
+    let end = clients[0].read();
+    assert!(end.is_err(), "{end:?}");
+    assert!(ends_well(&mut server));
 }

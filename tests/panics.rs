@@ -12,8 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use net::{Sim, Wire, frames};
-use pushloop::{Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Server};
-use support::{Peer, binary, burst, close, handshake, ping, pong, text};
+use pushloop::{
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Server,
+};
+use support::{Peer, binary, burst, close, get, handshake, ping, pong, text};
 
 /// How often each callback panics.
 fn rounds() -> usize {
@@ -50,7 +52,7 @@ impl Handler for Falls {
             hub.accept(id, Accept::default()).unwrap();
             panic!("on purpose");
         }
-        self.is_called(id, "/request");
+        self.is_called(id, if request.is_websocket() { "/request" } else { "/plain" });
         hub.accept(id, Accept::default()).unwrap();
     }
 
@@ -76,7 +78,10 @@ impl Handler for Falls {
         }
     }
 
-    fn on_close(&mut self, _: &mut Hub, id: ConnId, _: Reason<'_>) {
+    fn on_close(&mut self, _: &mut Hub, id: ConnId, reason: Reason<'_>) {
+        let fell = ["/accepted", "/open", "/message"].contains(&&**self.paths.get(id).unwrap());
+        let ours = Reason::Local { code: CloseCode::INTERNAL_ERROR };
+        assert_eq!(reason == ours, fell, "{reason:?}");
         self.is_called(id, "/close");
     }
 
@@ -86,11 +91,13 @@ impl Handler for Falls {
     }
 }
 
-const PATHS: [&str; 6] = ["/request", "/accepted", "/open", "/message", "/close", "/timer"];
+const PATHS: [&str; 7] =
+    ["/plain", "/request", "/accepted", "/open", "/message", "/close", "/timer"];
 
 /// What the handler hears of a connection on each of these paths.
 fn calls(path: &str) -> &'static [&'static str] {
     match path {
+        "/plain" => &["/plain"],
         "/request" => &["/request"],
         "/accepted" => &["/open", "/close"],
         "/open" => &["/request", "/open", "/close"],
@@ -103,14 +110,14 @@ fn calls(path: &str) -> &'static [&'static str] {
 
 fn connects(server: &Running, path: &str) -> Peer {
     let mut peer = Peer::connect(server.address);
-    peer.sends_bytes(handshake(path, ""));
+    peer.sends_bytes(if path == "/plain" { get(path) } else { handshake(path, "") });
     peer
 }
 
 /// What such a connection goes through.
 fn falls(server: &Running, path: &str) {
     let mut peer = connects(server, path);
-    if path == "/request" {
+    if ["/plain", "/request"].contains(&path) {
         assert_eq!(peer.expects_refusal(500).body, "the server failed");
         return;
     }
@@ -318,4 +325,50 @@ fn a_panic_over_a_message_before_a_close_is_told_instead_of_the_echo() {
     assert_eq!(frames(&got[head..]), [close(1011, "the server failed")]);
     let counters = sim.hub().counters();
     assert_eq!((counters.handler_panics, counters.messages_after_close), (1, 1));
+}
+
+/// Sends every message back; panics over each end, and then over a timer.
+#[derive(Default)]
+struct Unlucky {
+    ends: Vec<u16>,
+}
+
+impl Handler for Unlucky {
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        hub.send(id, message).unwrap();
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: ConnId, reason: Reason<'_>) {
+        self.ends.push(reason.code());
+        panic!("on purpose");
+    }
+
+    fn on_timer(&mut self, hub: &mut Hub, key: u64) {
+        if key == 0 {
+            hub.set_timer(hub.now(), 1);
+            panic!("on purpose");
+        }
+        hub.shutdown(Duration::from_secs(1));
+    }
+}
+
+/// Whose event came just before is not to blame.
+#[test]
+fn a_panic_over_an_end_or_a_timer_costs_nobody_a_connection() {
+    let mut sim = Sim::new(config());
+    let [early, leaves, late] = [0; 3].map(|_| sim.opens().1);
+    // All in one batch, the timer last.
+    early.sends(text("x"));
+    leaves.sends(close(1000, ""));
+    late.sends(text("x"));
+    let now = sim.hub().now();
+    sim.hub().set_timer(now, 0);
+    let mut handler = Unlucky::default();
+    sim.server.run(&mut handler).expect("the poll works");
+    assert_eq!(leaves.reads(), [close(1000, "")]);
+    for stays in [early, late] {
+        assert_eq!(stays.reads(), [text("x"), close(1001, "the server is shutting down")]);
+    }
+    assert_eq!(handler.ends, [1000, 1001, 1001]);
+    assert_eq!(sim.hub().counters().handler_panics, 4);
 }

@@ -1,6 +1,7 @@
 //! Ids are never reused, though their slots are: what is meant for a connection that is gone
 //! reaches nobody, least of all the one that came into its place.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pushloop::{
@@ -124,6 +125,18 @@ fn ids_that_never_were_are_gone() {
     assert_eq!(ConnId::from_bits(id.to_bits()), id);
     sim.rests();
     assert!(sim.hub().is_open(id) && wire.reads().is_empty());
+}
+
+#[test]
+fn an_id_does_not_come_again() {
+    let mut sim = Sim::new(config(|_| {}));
+    let mut ids = HashSet::new();
+    for _ in 0..1000 {
+        let (id, wire) = sim.opens();
+        assert_eq!(slot(id), 0);
+        assert!(ids.insert(id), "{id:?}");
+        resets(&mut sim, &wire);
+    }
 }
 
 #[test]

@@ -133,7 +133,8 @@ fn it_does_not_outlast_the_last_connection() {
     let mut sim = Sim::new(config(|_| {}));
     let peers: Vec<_> = (0..10).map(|_| sim.opens()).collect();
     sim.hub().shutdown(MINUTE);
-    sim.rests();
+    // Nobody waits for another's.
+    sim.turn();
     for (_, wire) in &peers {
         assert_eq!(wire.reads(), [close(1001, FAREWELL)]);
         answers(wire);
@@ -323,19 +324,26 @@ fn a_second_shutdown_changes_the_deadline() {
 fn a_connection_that_has_not_asked_is_not_waited_for() {
     let mut sim = Sim::new(config(|_| {}));
     let silent = sim.server.net().connects();
-    let begun = sim.server.net().connects();
-    begun.sends_bytes("GET / HT");
+    // Half a head, half a body, and nothing yet of a body.
+    let post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n";
+    let halves = ["GET / HT", &format!("{post}x"), post].map(|half| {
+        let wire = sim.server.net().connects();
+        wire.sends_bytes(half);
+        wire
+    });
     sim.rests();
     sim.hub().shutdown(MINUTE);
-    // It is told what it did, and has time to read it.
+    // They are told what they did, and have time to read it.
     let before = sim.server.net().slept;
-    while !begun.is_ended() {
+    while !halves.iter().all(Wire::is_ended) {
         sim.turn_within(Some(Duration::from_millis(1)));
     }
     assert!(sim.server.net().slept - before <= TICKS);
     assert!(silent.is_dropped());
-    assert!(begun.reads_bytes().starts_with(b"HTTP/1.1 408 "));
-    begun.finishes();
+    for half in &halves {
+        assert!(half.reads_bytes().starts_with(b"HTTP/1.1 408 "));
+        half.finishes();
+    }
     assert!(finishes(&mut sim) <= TICKS);
 }
 
@@ -404,6 +412,19 @@ fn a_connection_that_the_kernel_holds_is_not_taken_any_more() {
     answers(&wire);
     assert_eq!(finishes(&mut sim), Duration::ZERO);
     assert_eq!((late.reads_bytes(), sim.takes().len()), (Vec::new(), 1));
+}
+
+#[test]
+fn a_connection_that_comes_with_the_shutdown_is_turned_away() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (_, wire) = sim.opens();
+    let late = sim.server.net().connects();
+    sim.server.handle().shutdown(PATIENCE).unwrap();
+    sim.turn();
+    assert!(sim.hub().is_shutting_down() && late.is_dropped());
+    assert_eq!(sim.hub().counters().connections_refused, 1);
+    answers(&wire);
+    assert_eq!(finishes(&mut sim), Duration::ZERO);
 }
 
 #[test]
