@@ -48,6 +48,9 @@ impl World {
             13..24 => self.publishes(topic),
             24..29 => self.publishes_except(at, id, topic),
             29..37 => {
+                if self.choice.chance(30) {
+                    self.publishes(topic);
+                }
                 // Messages in a row to one peer, which may refer back to each other.
                 self.sends(at, id);
                 while self.choice.chance(40) {
@@ -55,14 +58,8 @@ impl World {
                 }
             }
             37 if self.choice.chance(50) => {
-                self.marks.hit(Mark::TopicSwitched);
                 let may_deflate = self.choice.chance(60);
-                if may_deflate {
-                    self.plain.remove(&topic);
-                } else {
-                    self.plain.insert(topic);
-                }
-                set_topic_deflate(self.server.hub(), &topic_name(topic), may_deflate);
+                self.switches(topic, may_deflate);
             }
             37 => {
                 let soon = self.server.hub().now() + Duration::from_millis(3);
@@ -71,6 +68,17 @@ impl World {
             }
             _ => self.closes(at, id),
         }
+    }
+
+    /// What is published there from now on may be compressed, or not.
+    fn switches(&mut self, topic: usize, may_deflate: bool) {
+        self.marks.hit(Mark::TopicSwitched);
+        if may_deflate {
+            self.plain.remove(&topic);
+        } else {
+            self.plain.insert(topic);
+        }
+        set_topic_deflate(self.server.hub(), &topic_name(topic), may_deflate);
     }
 
     fn closes(&mut self, at: usize, id: ConnId) {
@@ -116,6 +124,10 @@ impl World {
             Ok(reached) => assert_eq!(reached, self.is_due(said, None), "{said:?}"),
             Err(PublishError::ProcessFull) => self.is_refused(),
             Err(other) => panic!("{other}"),
+        }
+        if self.plain.contains(&topic) && self.choice.chance(10) {
+            // What was published before stays a secret.
+            self.switches(topic, true);
         }
     }
 

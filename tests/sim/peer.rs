@@ -76,7 +76,7 @@ pub struct Peer {
     pub codec: Option<Codec>,
     /// What it will send.
     to_send: VecDeque<u8>,
-    /// What it says again and again: with takeover, it refers as far back as it was said last.
+    /// What it says again: with takeover, it refers as far back as it was said last.
     noise: Vec<u8>,
     /// How much of it belongs to the handshake.
     head_left: usize,
@@ -167,17 +167,25 @@ impl Peer {
         self.to_send.extend(frame.masked(key));
     }
 
-    /// A message in one frame or several, with Pings between.
+    /// Says something, and now and then what it said before, with much between.
     pub fn composes(&mut self) {
         if self.close_sent || !self.talks() {
             return;
         }
         let len = self.choice.of(&[0, 3, 40, 130, 700, MESSAGE_BYTES_MAX]);
-        let (is_text, payload) = if self.choice.chance(25) {
-            (false, self.noise.clone())
-        } else {
-            payload(&self.choice, len)
-        };
+        let (is_text, payload) = payload(&self.choice, len);
+        self.conveys(is_text, payload);
+        if self.choice.chance(3) {
+            self.conveys(false, self.noise.clone());
+            for _ in 0..self.choice.below(8) {
+                self.conveys(false, noise(&self.choice, MESSAGE_BYTES_MAX));
+            }
+            self.conveys(false, self.noise.clone());
+        }
+    }
+
+    /// A message in one frame or several, with Pings between.
+    fn conveys(&mut self, is_text: bool, payload: Vec<u8>) {
         let mut whole = if is_text { text(payload) } else { binary(payload) };
         if let Some(codec) = &mut self.codec
             && self.choice.chance(70)
