@@ -120,11 +120,9 @@ impl World {
 
     fn publishes(&mut self, topic: usize) {
         let (said, payload) = self.message(false, Some(topic));
-        match self.server.hub().publish(&topic_name(topic), &payload) {
-            Ok(reached) => assert_eq!(reached, self.is_due(said, None), "{said:?}"),
-            Err(PublishError::ProcessFull) => self.is_refused(),
-            Err(other) => panic!("{other}"),
-        }
+        let full = self.is_full(&payload);
+        let done = self.server.hub().publish(&topic_name(topic), &payload);
+        self.has_published(said, done, None, full);
         if self.plain.contains(&topic) && self.choice.chance(10) {
             // What was published before stays a secret.
             self.switches(topic, true);
@@ -133,15 +131,37 @@ impl World {
 
     fn publishes_except(&mut self, at: usize, id: ConnId, topic: usize) {
         let (said, payload) = self.message(false, Some(topic));
-        match self.server.hub().publish_except(&topic_name(topic), &payload, id) {
-            Ok(reached) => assert_eq!(reached, self.is_due(said, Some(at)), "{said:?}"),
-            Err(PublishError::ProcessFull) => self.is_refused(),
+        let full = self.is_full(&payload);
+        let done = self.server.hub().publish_except(&topic_name(topic), &payload, id);
+        self.has_published(said, done, Some(at), full);
+    }
+
+    fn has_published(
+        &mut self,
+        said: Said,
+        done: Result<usize, PublishError>,
+        except: Option<usize>,
+        full: bool,
+    ) {
+        match done {
+            Ok(reached) => {
+                assert!(reached == 0 || !full, "{said:?} is more than the process may have");
+                assert_eq!(reached, self.is_due(said, except), "{said:?}");
+            }
+            Err(PublishError::ProcessFull) => self.is_refused(full),
             Err(other) => panic!("{other}"),
         }
     }
 
-    fn is_refused(&mut self) {
-        assert!(self.is_tight, "there is room");
+    /// Whether this would be more than may wait in the process.
+    fn is_full(&mut self, payload: &str) -> bool {
+        let hub = self.server.hub();
+        let header = if payload.len() < 126 { 2 } else { 4 };
+        hub.queued_bytes_total() + header + payload.len() > hub.config().send_queues_bytes_max
+    }
+
+    fn is_refused(&mut self, full: bool) {
+        assert!(self.is_tight && full, "there is room");
         self.refused += 1;
     }
 
@@ -167,6 +187,7 @@ impl World {
 
     fn sends(&mut self, at: usize, id: ConnId) {
         let (said, payload) = self.message(false, None);
+        let full = self.is_full(&payload);
         let hub = self.server.hub();
         let waits = hub.queued_bytes(id) + payload.len() + 4;
         let max = hub.config().send_queue_bytes_max;
@@ -179,7 +200,7 @@ impl World {
         };
         match done {
             Ok(()) => {
-                assert!(self.members[at].is_open && waits <= max + 4, "{waits} bytes");
+                assert!(self.members[at].is_open && waits <= max + 4 && !full, "{waits} bytes");
                 self.members[at].due.push(Due { said, must: true });
             }
             Err(SendError::Gone) => {
@@ -192,7 +213,7 @@ impl World {
                 self.refused += u64::from(hub.config().overflow != Overflow::Close);
                 self.notices(at);
             }
-            Err(SendError::ProcessFull) => self.is_refused(),
+            Err(SendError::ProcessFull) => self.is_refused(full),
             Err(other) => panic!("{other}"),
         }
     }
@@ -420,18 +441,18 @@ impl World {
             // A frame that has begun to leave is not dropped, and may be more than may wait.
             Reason::Overflow => {
                 let config = self.server.hub().config();
-                config.overflow == Overflow::Close
+                let is_policy = config.overflow == Overflow::Close
                     || self.policies.contains(&Overflow::Close)
-                    || self.is_tight
-                    || config.send_queue_bytes_max < FRAME_BYTES
+                    || config.send_queue_bytes_max < FRAME_BYTES;
+                if self.is_tight && !is_policy {
+                    self.marks.hit(Mark::Shed);
+                }
+                self.is_tight || is_policy
             }
             Reason::Shutdown => self.server.hub().is_shutting_down(),
             _ => false,
         };
         assert!(has_cause, "peer {at}: {reason:?}");
-        if self.is_tight && *reason == Reason::Overflow {
-            self.marks.hit(Mark::Shed);
-        }
         self.members[at].told = Some(reason.code());
         self.members[at].timed_out = *reason == Reason::TimedOut;
     }

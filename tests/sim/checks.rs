@@ -146,6 +146,7 @@ impl World {
             self.checks_end(at);
             let lost = self.checks_got(at);
             arrived += self.peers[at].got.len() as u64;
+            missing += self.missing_of_little_room(at);
             match lost {
                 Some(lost) => missing += lost,
                 None => all_counted &= self.members[at].due.is_empty(),
@@ -261,6 +262,20 @@ impl World {
         }
         self.checks_latest(member, &got, at);
         Some(missing)
+    }
+
+    /// Where the process has little room, how much is missing of what must have been counted as given
+    /// up: not what was lost with a connection, nor what a handle published and all were refused.
+    fn missing_of_little_room(&self, at: usize) -> u64 {
+        let (member, peer) = (&self.members[at], &self.peers[at]);
+        let was_told = member.is_open || peer.close_came == Some(OVERFLOW);
+        if !self.is_tight || !was_told || !peer.listens() {
+            return 0;
+        }
+        let got: HashSet<_> = peer.got.iter().collect();
+        let must = member.due.iter().filter(|due| due.must).map(|due| due.said);
+        let one_by_one = must.filter(|said| !said.by_handle || said.topic.is_none());
+        one_by_one.filter(|said| !got.contains(said)).count() as u64
     }
 
     /// Where nothing was dropped, the latest that was published is not what gave way to another: it

@@ -109,13 +109,17 @@ impl World {
         }
         let is_tight = choice.below(5) == 4;
         if is_tight {
-            config.send_queues_bytes_max = 2500;
+            config.send_queues_bytes_max = choice.of(&[2500, 1000]);
+            let max = config.send_queue_bytes_max;
+            config.send_queue_bytes_max = choice.of(&[max, 256 * 1024]);
         }
         let policy = config.overflow;
         let mut server = Server::with_net(SimNet::new(choice.clone(), marks.clone()), config);
         let mut policies = [policy; TOPICS];
         let others = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
-        for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(40)) {
+        // Where the process has little room, it is mostly for that alone that somebody is closed.
+        let percent = if is_tight { 10 } else { 40 };
+        for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(percent)) {
             *policy = choice.of(&others);
             server.hub().set_topic_overflow(&topic_name(topic), *policy);
         }
