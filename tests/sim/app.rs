@@ -49,7 +49,9 @@ impl World {
             24..29 => self.publishes_except(at, id, topic),
             29..37 => {
                 if self.choice.chance(30) {
-                    self.publishes(topic);
+                    // What is sent then is behind what its topic still writes, and dropped first.
+                    let its = self.members[at].topics.first().copied();
+                    (0..self.choice.below(4)).for_each(|_| self.publishes(its.unwrap_or(topic)));
                 }
                 // Messages in a row to one peer, which may refer back to each other.
                 self.sends(at, id);
