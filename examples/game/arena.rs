@@ -57,14 +57,16 @@ impl Arena {
     }
 
     /// Gives the ship that the token is of, or else a new one whose token is `fresh`. `None` if all
-    /// places are taken; of the ships that wait for their players the poorest makes room.
+    /// places are taken; of the ships that wait for their players the poorest makes room, or
+    /// of several the one that waits for the shortest time.
     pub fn board(&mut self, token: u64, fresh: u64) -> Option<&mut Ship> {
         if let Some(at) = self.ships.iter().position(|ship| ship.token == token) {
             return Some(&mut self.ships[at]);
         }
         if self.ships.len() >= SHIPS_MAX {
             let waiting = (0..SHIPS_MAX).filter(|at| self.ships[*at].away > 0);
-            self.ships.swap_remove(waiting.min_by_key(|at| self.ships[*at].sparks)?);
+            let worth = |at: &usize| (self.ships[*at].sparks, self.ships[*at].away);
+            self.ships.swap_remove(waiting.min_by_key(worth)?);
         }
         // An id is not used again before all the others were.
         let mut ids = (1..=u16::MAX).map(|n| self.last_id.wrapping_add(n));

@@ -7,13 +7,13 @@ use tungstenite::Message;
 use crate::{
     arena::{Name, apart, place},
     crowd::Bot,
-    wire::{JOIN, NAMES, SHIP_BYTES, SNAPSHOT, STEER, WELCOME},
+    wire::{JOIN, SHIP_BYTES, SNAPSHOT, STEER, WELCOME},
 };
 
 pub fn bot(number: usize) -> Bot {
     let mut ship = None;
     Box::new(move |bytes| match *bytes {
-        [NAMES, ..] if ship.is_none() => Some(join(&format!("bot {}", number + 1))),
+        [] => Some(join(&format!("bot {}", number + 1))),
         [WELCOME, low, high, ..] => {
             ship = Some([low, high]);
             None

@@ -17,14 +17,12 @@ mod page;
 mod server;
 mod wire;
 
-use std::process::ExitCode;
-
 use page::Page;
 
 const PAGE: Page =
     Page { name: "game", port: 9013, html: include_str!("page.html"), takes: crowd::OPTIONS };
 
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     PAGE.run(server::config(), |hub, address, numbers| {
         crowd::start(address, numbers, bots::bot);
         server::Game::new(hub)

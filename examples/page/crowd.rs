@@ -14,7 +14,7 @@ use crate::page::Numbers;
 
 pub const OPTIONS: &[&str] = &["--bots", "--seconds"];
 
-/// What a bot answers to a message, if it does.
+/// What a bot answers to a message, if it does. To begin with, it gets an empty one.
 pub type Bot = Box<dyn FnMut(&[u8]) -> Option<tungstenite::Message>>;
 
 /// Starts as many as the command line says; `make` gets the number of each.
@@ -37,10 +37,12 @@ fn play(
     time: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let mut all = Vec::new();
-    for bot in bots {
+    for mut bot in bots {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        all.push((tungstenite::client(format!("ws://{address}/live"), stream)?.0, bot));
+        let (mut socket, _) = tungstenite::client(format!("ws://{address}/live"), stream)?;
+        bot(&[]).map_or(Ok(()), |greeting| socket.send(greeting))?;
+        all.push((socket, bot));
     }
     #[expect(clippy::disallowed_methods, reason = "this is a client, with a clock of its own")]
     let now = Instant::now;
@@ -49,9 +51,7 @@ fn play(
         // All are sent the same: what one waits for, the others get as well.
         for (socket, bot) in &mut all {
             let message = socket.read()?.into_data();
-            if let Some(answer) = bot(&message) {
-                socket.send(answer)?;
-            }
+            bot(&message).map_or(Ok(()), |answer| socket.send(answer))?;
         }
     }
     Ok(())

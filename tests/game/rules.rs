@@ -104,6 +104,19 @@ fn a_full_arena_takes_nobody_but_in_the_place_of_who_is_away() {
 }
 
 #[test]
+fn a_ship_that_waits_is_not_pushed_out_by_those_who_come_and_go() {
+    let mut arena = arena(&[([0.0; 2], 0)]);
+    arena.ships[0].away = 1;
+    for token in 2..3 * SHIPS_MAX as u64 {
+        arena.board(0, token).expect("there is room").away = 1;
+        if token.is_multiple_of(100) {
+            arena.step();
+        }
+    }
+    assert!(arena.ships.iter().any(|ship| ship.token == 1));
+}
+
+#[test]
 fn an_id_that_is_in_use_is_passed_over_when_all_have_been_given() {
     let mut arena = arena(&[([0.0; 2], 0)]);
     let first = arena.ships[0].id;

@@ -160,6 +160,11 @@ export default {
       await one.waitForFunction(() => document.querySelector("#people").textContent.includes("<b id=injected>"));
       assert(await one.$("#injected") === null, "it became an element");
     });
+    await check("what-does-not-show-is-no-part-of-a-name", async () => {
+      await rename(two, "Bo\u200bb  \u202e Jr.");
+      await one.waitForFunction(() => document.querySelector("#people").textContent.includes("Bob Jr."));
+      await stateIs(two, "open");
+    });
     await check("composing-is-not-disturbed", async () => {
       if (!story.browser.wsEndpoint().includes("/devtools/")) return; // Firefox has no way to compose by a script.
       await replace(one, 0, (await value(one)).length, "ab");

@@ -5,7 +5,7 @@ import { assert } from "../../clients/harness.mjs";
 
 const KEYS = [["ArrowRight", "x", 1], ["KeyS", "y", 1], ["ArrowLeft", "x", -1], ["KeyW", "y", -1]];
 const ship = (page) => page.evaluate(() => world.snapshots.at(-1).ships.get(world.id));
-const PILOTS = ["Ada", "Mira", "Noor"];
+const PILOTS = ["Ada", "Mira", "No\u200bor"];
 let joined = 0;
 /** The page's ship is in its own newest snapshot. */
 const isFlying = (page) => page.waitForFunction(() => world.snapshots.at(-1)?.ships.has(world.id));
