@@ -1,8 +1,8 @@
 //! Topics: who gets what, in which order, and how often.
 //!
 //! Most of it runs in memory, where a turn is a call; `topics/model.rs` compares thousands of
-//! random operations with a naive model, `topics/overflow.rs` fills the peers' kernels, and
-//! `topics/pressure.rs` does both.
+//! random operations with a naive model, `topics/overflow.rs` fills the peers' kernels,
+//! `topics/process.rs` the whole process, and `topics/pressure.rs` does all of it at random.
 
 mod support;
 
@@ -16,6 +16,8 @@ mod net;
 mod overflow;
 #[path = "topics/pressure.rs"]
 mod pressure;
+#[path = "topics/process.rs"]
+mod process;
 
 use std::collections::HashMap;
 

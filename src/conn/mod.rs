@@ -262,10 +262,10 @@ impl Connection {
         self.drain(commons);
     }
 
-    /// Whether nothing follows when all that waited is written.
+    /// Whether nothing follows when all that waited is written. Whose kernel was full has a backlog.
     #[inline]
     pub(crate) fn is_calm(&self) -> bool {
-        !self.backlog && !self.was_full && matches!(self.state, State::Open { .. })
+        !self.backlog && matches!(self.state, State::Open { .. })
     }
 
     /// What follows when all that waited is written.

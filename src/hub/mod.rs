@@ -259,8 +259,22 @@ impl fmt::Debug for Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::{Slot, wheel::Link};
-    use crate::server::Stream;
+    use std::{sync::Arc, time::Instant};
+
+    use super::{Hub, Slot, wheel::Link};
+    use crate::{config::Config, server::Stream};
+
+    // The clock starts somewhere; it is read once.
+    #[allow(clippy::disallowed_methods)]
+    #[test]
+    fn two_generations_are_nobodys() {
+        let mut hub = Hub::new(Config::default(), Arc::default(), Instant::now());
+        hub.next_generation = u32::MAX - 2;
+        let generations = [(); 4].map(|()| hub.handle_accepted(None).unwrap().generation);
+        assert_eq!(generations, [u32::MAX - 2, u32::MAX - 1, 1, 2]);
+        let shown = format!("{hub:?}");
+        assert_eq!(shown, "Hub { connections: 4, topics: 0, queued_bytes: 0, .. }");
+    }
 
     /// What a connection has in the three tables: all that an idle one owns.
     #[test]

@@ -205,3 +205,43 @@ impl Hub {
         self.act_on(id, outcome);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+
+    const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
+    const MOMENT: Duration = Duration::from_nanos(1);
+
+    // The clock starts somewhere; it is read once.
+    #[allow(clippy::disallowed_methods)]
+    fn hub() -> (Hub, Instant) {
+        let start = Instant::now();
+        (Hub::new(Config::default(), Arc::default(), start), start)
+    }
+
+    #[test]
+    fn a_tick_is_counted_in_the_moment_when_it_is_over() {
+        let (mut hub, start) = hub();
+        for ticks in 1..1000 {
+            for (at, counted) in [(TICK * ticks - MOMENT, ticks - 1), (TICK * ticks, ticks)] {
+                hub.handle_turn(start + at, None);
+                assert_eq!(hub.commons.now, Ticks(Ticks::FIRST.0 + counted));
+                assert_eq!(hub.tick_ends, start + TICK * (counted + 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_turn_is_late_beyond_a_second_after_it_was_meant_to_be() {
+        let planned = TICK * 100;
+        for (late, counted) in [(LATE, 100 + 14), (LATE + MOMENT, 14)] {
+            let (mut hub, start) = hub();
+            hub.handle_turn(start + planned + late, Some(planned));
+            assert_eq!(hub.commons.now, Ticks(Ticks::FIRST.0 + counted));
+        }
+    }
+}

@@ -385,7 +385,7 @@ impl Topics {
         let subscriber = &entry.subscribers[subscription.position as usize];
         let mut frames = entry.range_from(subscriber.cursor);
         entry.subscribers[subscription.position as usize].cursor = entry.next_number();
-        if frames.is_empty() || !entry.log.is_sealed() {
+        if frames.is_empty() {
             return;
         }
         // What gives way in the same moment is counted as conflated, too.
@@ -445,7 +445,43 @@ impl Moved {
 mod tests {
     use std::hash::{BuildHasher, RandomState};
 
-    use super::Topics;
+    use super::{Subscriptions, Topics};
+    use crate::config::Overflow;
+
+    fn subscribe(topics: &mut Topics, name: &str, list: &mut Subscriptions) {
+        topics.subscribe(name, 0, list, false, Overflow::Close);
+    }
+
+    /// Whoever came last leaves first; how often the rest moved to a smaller place is counted.
+    #[test]
+    fn the_room_of_a_crowd_is_given_back_a_few_times() {
+        let (mut topics, mut moves) = (Topics::new(), 0);
+        let mut lists = [(); 1000].map(|()| Subscriptions::default());
+        lists.iter_mut().for_each(|list| subscribe(&mut topics, "t", list));
+        for (len, list) in lists.iter_mut().enumerate().rev().filter(|(len, _)| *len > 0) {
+            let before = topics.topics[0].subscribers.capacity();
+            topics.unsubscribe(list, 0, false);
+            let room = topics.topics[0].subscribers.capacity();
+            assert!(room <= 4 * len.max(4) && (room == before || room == 2 * len), "{room}, {len}");
+            moves += usize::from(room != before);
+        }
+        assert!(moves <= 8, "{moves} times");
+    }
+
+    #[test]
+    fn the_room_of_many_names_is_given_back_a_few_times() {
+        let (mut topics, mut moves, mut list) = (Topics::new(), 0, Subscriptions::default());
+        (0..1000).for_each(|name| subscribe(&mut topics, &name.to_string(), &mut list));
+        for len in (0..1000).rev() {
+            let before = topics.by_name.capacity();
+            topics.unsubscribe(&mut list, len, false);
+            let room = topics.by_name.capacity();
+            assert!(room <= 4 * len.max(64), "{room}, {len}");
+            // Each name that goes takes a little of it along.
+            moves += usize::from(room < before / 4 * 3);
+        }
+        assert!(moves <= 4, "{moves} times");
+    }
 
     /// Peers choose names. Who knows the hash function could choose a million that fall together, were
     /// it not keyed at random: this does not compile with another.

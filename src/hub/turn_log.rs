@@ -78,10 +78,6 @@ impl TurnLog {
         self.sealed = Some(Arc::new(Log { frames, topic, overflow }));
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
-        self.sealed.is_some()
-    }
-
     /// The bytes of some frames of the sealed log, `deflated` if that was done.
     pub(super) fn bytes(&self, frames: Range<usize>, deflated: bool) -> (&Arc<Log>, usize, usize) {
         let (log, ends) = match &self.deflated {

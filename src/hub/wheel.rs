@@ -139,7 +139,8 @@ impl Wheel {
         };
     }
 
-    /// The first tick from the hand on whose slot holds anything.
+    /// The first tick from the hand on whose slot holds anything. The first word is the last as well,
+    /// for the slots before the hand's: of those behind it nothing was found.
     fn first_occupied(&self) -> Option<Ticks> {
         let start = self.hand.0 as usize % SLOTS;
         for step in 0..=self.occupied.len() {
@@ -147,8 +148,6 @@ impl Wheel {
             let mut bits = self.occupied[word];
             if step == 0 {
                 bits &= !0 << (start % 64);
-            } else if step == self.occupied.len() {
-                bits &= !(!0 << (start % 64));
             }
             if bits != 0 {
                 let slot = word * 64 + bits.trailing_zeros() as usize;

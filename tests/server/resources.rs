@@ -4,9 +4,11 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use pushloop::{ConnId, Ready, Response};
+
 use super::config;
 use super::net::{Sim, Told, Wire};
-use super::support::{handshake, text};
+use super::support::{binary, close, get, handshake, text};
 
 fn connects(sim: &mut Sim, count: usize) -> Vec<Wire> {
     let connect = |_| {
@@ -131,4 +133,63 @@ fn a_connection_that_cannot_be_registered_is_dropped() {
     assert_eq!(sim.hub().connections(), 0);
     sim.server.net().out_of_watches = false;
     sim.opens();
+}
+
+/// A connection that waits for its next request.
+fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
+    sim.accepts = false;
+    let wire = sim.server.net().connects();
+    wire.sends_bytes(get("/"));
+    sim.rests();
+    let [Told::Request(id)] = sim.takes()[..] else { panic!("there is one request") };
+    sim.hub().respond(id, &Response::text(200, "")).unwrap();
+    sim.rests();
+    assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
+    sim.accepts = true;
+    (id, wire)
+}
+
+/// Readiness may be told for nothing, and has to be forgotten when it was looked at.
+#[test]
+fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (id, wire) = waits_for_a_request(&mut sim);
+    let stray = Ready::Connection { id, readable: true, writable: false, read_closed: false };
+    sim.server.net().strays.push(stray);
+    sim.rests();
+    sim.server.net().exhausted = true;
+    let _wires = connects(&mut sim, 1);
+    sim.rests();
+    assert!(wire.is_dropped());
+    assert_eq!(sim.hub().counters().closed_for_descriptor, 1);
+}
+
+/// What came this moment counts, as well as what has been there for longer.
+#[test]
+fn who_has_begun_much_goes_before_who_has_held_little_for_a_moment() {
+    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 2000));
+    let ((_, old), (_, young)) = (sim.opens(), sim.opens());
+    old.sends_bytes(&binary([1; 1000]).masked([1; 4])[..108]);
+    sim.turn();
+    sim.turn_within(Some(Duration::from_millis(200)));
+    young.sends_bytes(&binary([1; 4000]).masked([1; 4])[..3008]);
+    sim.rests();
+    assert_eq!(young.reads(), [close(1013, "the server is at incomplete_bytes_max")]);
+    assert_eq!(old.reads(), []);
+}
+
+/// All that has come of a request is held, and not only what has come behind its head.
+#[test]
+fn heads_that_do_not_end_are_bounded_together() {
+    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 10_000));
+    let wires = [(); 10].map(|()| {
+        let wire = sim.server.net().connects();
+        wire.sends_bytes(format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(1981)));
+        wire
+    });
+    sim.rests();
+    let refused = |wire: &&Wire| wire.reads_bytes().starts_with(b"HTTP/1.1 503 ");
+    // They came in one turn; four fifths of the limit are left after it.
+    assert_eq!(wires.iter().filter(refused).count(), 6);
+    assert_eq!(sim.hub().counters().closed_incomplete, 6);
 }

@@ -9,7 +9,7 @@ use pushloop::{Config, Event, Events, Server};
 
 use super::config;
 use super::net::{Sim, Told};
-use super::support::{PATIENCE, Peer, echo, handshake, text};
+use super::support::{PATIENCE, Peer, close, echo, handshake, ping, pong, text};
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -166,4 +166,28 @@ fn an_hour_in_which_the_machine_stood_still_is_a_second_of_each_deadline() {
     // A deadline is never early, and at most two ticks of 67 ms late.
     let waited = sim.server.net().slept - before;
     assert!((millis(3_990)..millis(4_200)).contains(&waited), "{waited:?}");
+}
+
+/// Neither what it may hear nor what others hear is a message of its own, and Pings are none.
+#[test]
+fn a_subscriber_that_gets_nothing_is_idle() {
+    let idle = Duration::from_secs(10);
+    let mut sim = Sim::new(config(|config| config.idle_timeout = Some(idle)));
+    let ((early, _), (late, wire)) = (sim.opens(), sim.opens());
+    sim.hub().subscribe(early, "t").unwrap();
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        // It comes after what is published in its turn.
+        sim.hub().publish("t", "x").unwrap();
+        sim.hub().subscribe(late, "t").unwrap();
+        wire.sends(ping("p"));
+        sim.turn();
+        sim.turn();
+        sim.hub().unsubscribe(late, "t");
+        sim.turn_within(Some(idle * 3 / 10));
+        sim.turn();
+        got.extend(wire.reads());
+    }
+    assert_eq!(got, [pong("p"), pong("p"), pong("p"), pong("p"), close(1001, "idle_timeout")]);
+    assert!(sim.hub().is_open(early));
 }
