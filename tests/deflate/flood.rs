@@ -132,6 +132,23 @@ fn others_are_served_beside_a_flooder_with_long_messages() {
     innocent(1, 1 << 20);
 }
 
+/// Nor do others keep a flooder's rest waiting, who speak in each turn.
+#[test]
+fn what_is_set_aside_is_read_beside_others() {
+    let mut sim = Sim::new(config(one_in_a_turn));
+    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (_, other) = sim.opens();
+    sim.takes();
+    wire.sends_bytes(flood(0..20, LONG));
+    let mut arrived = 0;
+    for _ in 0..2 * 20 + 4 {
+        other.sends(text("x"));
+        sim.turn();
+        arrived += told(&mut sim, id, arrived, LONG);
+    }
+    assert_eq!(arrived, 20);
+}
+
 /// What may happen to a flooder while its input is set aside.
 #[derive(Clone, Copy, Debug)]
 enum End {
