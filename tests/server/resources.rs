@@ -164,6 +164,24 @@ fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
     assert_eq!(sim.hub().counters().closed_for_descriptor, 1);
 }
 
+/// Nothing tells of it that anybody hears, and the loop may not sleep over it.
+#[test]
+fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
+    let mut sim = Sim::new(config(|_| {}));
+    sim.accepts = false;
+    let wire = sim.server.net().connects();
+    wire.sends_bytes(get("/"));
+    sim.rests();
+    let [Told::Request(id)] = sim.takes()[..] else { panic!("there is one request") };
+    // No readiness is left to tell.
+    wire.resets();
+    sim.rests();
+    sim.hub().respond(id, &Response::text(200, "")).unwrap();
+    sim.rests();
+    assert!(wire.is_dropped());
+    assert_eq!(sim.takes(), []);
+}
+
 /// What came this moment counts, as well as what has been there for longer.
 #[test]
 fn who_has_begun_much_goes_before_who_has_held_little_for_a_moment() {
