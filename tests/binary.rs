@@ -252,15 +252,17 @@ fn a_unix_socket_serves_the_same() {
 }
 
 #[test]
-fn sigterm_closes_every_connection_with_1001_and_ends_well() {
-    let (mut server, address) = serve(&[]);
-    let mut clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
-    server.signal("TERM");
-    for client in &mut clients {
-        assert_eq!(read_close(client), 1001);
+fn a_signal_closes_every_connection_with_1001_and_ends_well() {
+    for signal in ["TERM", "INT"] {
+        let (mut server, address) = serve(&[]);
+        let mut clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
+        server.signal(signal);
+        for client in &mut clients {
+            assert_eq!(read_close(client), 1001);
+        }
+        drop(clients);
+        assert!(server.child.wait().expect("it ends").success());
     }
-    drop(clients);
-    assert!(server.child.wait().expect("it ends").success());
 }
 
 #[test]
