@@ -96,8 +96,9 @@ pub struct Config {
     /// Closes a connection with 1001 that carried no message in either direction for so long.
     /// Default `None`.
     pub idle_timeout: Option<Duration>,
-    /// For the kernel to take each 16 KiB of what is queued before our Close frame, and from when that is
-    /// out to the peer's. Default 5 s, then the connection is dropped.
+    /// For the kernel to take each 16 KiB of what is queued before our Close frame, unless the server is
+    /// shutting down and its deadline is awaited; and from when that is out to the peer's. Default 5 s,
+    /// then the connection is dropped.
     pub close_timeout: Duration,
     /// How long input is read and discarded after our last byte, so that the peer can read it
     /// before the kernel resets the connection. Default 2 s.

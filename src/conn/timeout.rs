@@ -77,6 +77,16 @@ impl Connection {
         }
     }
 
+    /// The whole server ends, and what is queued has until its deadline.
+    pub(crate) fn put_off_timeout(&mut self, commons: &Commons) {
+        if self.outbox.bytes() > 0
+            && let State::Closing { deadline, .. }
+            | State::Draining { fin_sent: false, deadline, .. } = &mut self.state
+        {
+            *deadline = commons.now.after(commons.config.close_timeout);
+        }
+    }
+
     fn time_out_request(
         &mut self,
         status: u16,

@@ -177,6 +177,9 @@ impl Hub {
             let Some(index) = self.wheel.pop(self.commons.now) else { break };
             let id = self.id_at(index);
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            if self.shutdown.is_some() {
+                slot.connection.put_off_timeout(&self.commons);
+            }
             let outcome = slot.connection.handle_timeout(id, events, &mut self.commons);
             if outcome == Outcome::Same {
                 self.arm(id);

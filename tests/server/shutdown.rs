@@ -211,6 +211,41 @@ fn who_does_not_answer_the_close_is_given_up_before_a_late_deadline() {
     assert!(wire.is_dropped());
 }
 
+/// Of a crowd with full queues, some come to read theirs late.
+#[test]
+fn what_is_queued_has_until_the_deadline() {
+    for reads in [true, false] {
+        let mut sim = Sim::new(config(|config| config.close_timeout = Duration::from_secs(5)));
+        let (closed, ends) = (sim.opens(), sim.opens());
+        for (id, wire) in [&closed, &ends] {
+            wire.holds(0);
+            sim.hub().send(*id, "x").unwrap();
+        }
+        // One is closed by the shutdown, the other has just said its last.
+        ends.1.sends(close(1000, ""));
+        sim.rests();
+        let before = sim.server.net().slept;
+        sim.hub().shutdown(Duration::from_secs(30));
+        while sim.server.net().slept - before < Duration::from_secs(29) {
+            sim.turn_within(Some(Duration::from_secs(1)));
+        }
+        if reads {
+            for ((_, wire), code, reason) in [(&closed, 1001, FAREWELL), (&ends, 1000, "")] {
+                wire.holds(usize::MAX);
+                wire.reads_bytes();
+                sim.rests();
+                assert_eq!(wire.reads(), [text("x"), close(code, reason)]);
+                answers(wire);
+            }
+            assert_eq!(finishes(&mut sim), Duration::ZERO);
+        } else {
+            finishes(&mut sim);
+            assert_eq!(sim.server.net().slept - before, Duration::from_secs(30));
+        }
+        assert_eq!(sim.takes(), [Told::Closed(ends.0, 1000), Told::Closed(closed.0, 1001)]);
+    }
+}
+
 /// What leaves nobody waiting: a batch goes on after the shutdown, and the rest is forgotten.
 #[test]
 fn a_shutdown_within_a_batch_meets_those_who_have_just_ended() {
