@@ -346,3 +346,18 @@ fn binary_and_every_length_are_delivered_as_they_were_published() {
     talks.expects(text("end"));
     assert!(matches!(server.next_of(&talks), Seen::Binary(payload) if payload.is_empty()));
 }
+
+/// Its Close has come, and the answer is due at the start of the next turn: until then it is open, and
+/// a close of ours has nothing to add.
+#[test]
+fn who_has_said_close_is_not_closed_again_and_hears_what_is_published_before_the_answer() {
+    let mut sim = sim();
+    let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
+    wire.sends(close(1000, ""));
+    sim.turn();
+    assert_eq!(sim.takes(), [Told::Closed(id, 1000)]);
+    sim.hub().close(id, CloseCode::GOING_AWAY, "");
+    assert_eq!(sim.hub().publish("t", "late"), Ok(1));
+    sim.rests();
+    assert_eq!(wire.reads(), [text("late"), close(1000, "")]);
+}

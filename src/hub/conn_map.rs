@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(map.insert(new, "newer"), Some("new"));
         assert_eq!(map.iter().collect::<Vec<_>>(), [(new, &"newer")]);
         map.iter_mut().for_each(|(_, value)| *value = "newest");
+        assert_eq!(map.get(new), Some(&"newest"));
         *map.get_mut(new).unwrap() = "last";
         assert_eq!(map.remove(new), Some("last"));
         assert!(map.is_empty());

@@ -9,7 +9,9 @@ use pushloop::{Config, Event, Events, Server};
 
 use super::config;
 use super::net::{Sim, Told};
-use super::support::{PATIENCE, Peer, close, echo, handshake, ping, pong, text};
+use super::support::{
+    PATIENCE, Peer, burst, close, continuation, echo, handshake, ping, pong, text,
+};
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -190,4 +192,20 @@ fn a_subscriber_that_gets_nothing_is_idle() {
     }
     assert_eq!(got, [pong("p"), pong("p"), pong("p"), pong("p"), close(1001, "idle_timeout")]);
     assert!(sim.hub().is_open(early));
+}
+
+/// A message is one however it comes: whole, or in fragments.
+#[test]
+fn messages_in_fragments_keep_a_connection_from_being_idle() {
+    let idle = Duration::from_secs(10);
+    let mut sim = Sim::new(config(|config| config.idle_timeout = Some(idle)));
+    let (id, wire) = sim.opens();
+    for _ in 0..5 {
+        wire.sends_bytes(burst(&[text("one ").open(), continuation("message")]));
+        sim.turn();
+        assert_eq!(sim.takes(), [Told::Message(id, "one message".into())]);
+        sim.turn_within(Some(idle * 3 / 10));
+        sim.turn();
+    }
+    assert_eq!((wire.reads(), sim.hub().is_open(id)), (vec![], true));
 }
