@@ -165,17 +165,12 @@ impl Reader<'_> {
         self.inflated >= self.commons.config.read_bytes_per_turn
     }
 
-    /// The usual case, with nothing held: reads frames that are messages or control frames of
-    /// their own and lie whole in the buffer. Gives where the first other one begins.
+    /// With nothing held: reads frames that are messages or control frames of their own and lie whole in
+    /// the buffer. Gives where the first other one begins. The first is no usual one, as a rule: those
+    /// were read before.
     fn read_whole_frames(&mut self, mut at: usize, end: usize) -> Result<usize, End> {
         let expect = Expect { message_open: false, rsv1: self.deflation.is_on() };
         while at < end && !self.has_inflated_enough() {
-            if !self.quiet {
-                at = read_usual_frames(self.id, self.events, self.commons, at..end);
-            }
-            if at == end {
-                break;
-            }
             let Some((header, len)) = Header::decode(&self.events.buffer[at..end], expect)? else {
                 break;
             };
@@ -212,6 +207,9 @@ impl Reader<'_> {
                     return Err(End::Close { code, text: text.unwrap_or_default() });
                 }
                 OpCode::Continuation => return Err(ProtocolError::ContinuationUnexpected.into()),
+            }
+            if !self.quiet {
+                at = read_usual_frames(self.id, self.events, self.commons, at..end);
             }
         }
         Ok(at)
