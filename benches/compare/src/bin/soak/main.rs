@@ -7,7 +7,7 @@
 //! process is looked at from outside, and asked for its counters (`samples.rs`).
 //!
 //! At the end everybody leaves, and the server has to be as it was: the same descriptors, no connection,
-//! topic or queued byte, and not one turn of its loop in a time in which every timer of a
+//! topic or queued byte, and its loop not awake once in a time in which every timer of a
 //! connection would have been due.
 
 mod chart;
@@ -96,7 +96,7 @@ fn soak(options: &Options) -> io::Result<bool> {
         ended.fold(watched, |all, one| all.and(one))
     })?;
     let last = server.rests(&done)?;
-    let calm = server.turns_in(options.calm)?;
+    let calm = server.wakes_in(options.calm)?;
     samples.push(last);
     report(options, &before, &samples, calm)
 }
@@ -147,7 +147,7 @@ fn report(options: &Options, before: &Sample, samples: &[Sample], calm: u64) -> 
     for left in ["connections", "topics", "queued_bytes"] {
         println!("figure soak, {left} left: {}", last.counters.get(left));
     }
-    println!("figure soak, turns of the idle loop in {:?}: {calm}", options.calm);
+    println!("figure soak, wakes of the idle loop in {:?}: {calm}", options.calm);
     let restored = before.fds == last.fds && last.is_empty() && calm == 0;
     // A short run is all warm-up, and a process of three mebibytes moves by some of its pages.
     let grown_kib = slope * last.rss_kib as f64;
