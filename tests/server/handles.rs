@@ -8,7 +8,7 @@ use std::time::Duration;
 use pushloop::{CloseCode, Config, ConnId, Event, HandleError, Message};
 
 use super::config;
-use super::net::{Sim, Told, Wire};
+use super::net::{Calls, Sim, Told, Wire};
 use super::support::{TestServer, accept, close, frame, text};
 
 const NOBODY: ConnId = ConnId::from_bits(u64::MAX);
@@ -232,6 +232,8 @@ fn sends_to_who_comes_and_goes(per_thread: u64) {
         rest.to_vec()
     };
     thread::scope(|scope| {
+        // It ends with what is found wrong, and with it the senders, who would wait for it.
+        let mut sim = sim;
         let senders = (0..THREADS).map(|thread| {
             let (handle, ids, full) = (handle.clone(), &ids, &full);
             scope.spawn(move || {
@@ -248,6 +250,7 @@ fn sends_to_who_comes_and_goes(per_thread: u64) {
         let senders: Vec<_> = senders.collect();
         for round in 0.. {
             let last_round = senders.iter().all(|sender| sender.is_finished());
+            sim.server.net().calls = Calls::default();
             (0..32).for_each(|_| sim.turn());
             sim.takes();
             for (seat, (id, wire)) in seats.iter().enumerate() {
