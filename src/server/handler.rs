@@ -38,8 +38,8 @@ pub trait Handler {
         let _ = hub.accept(id, Accept::default());
     }
 
-    /// A connection was accepted. It may have ended since: then `on_close` follows, and what is
-    /// sent meanwhile is refused as `Gone`.
+    /// A connection was accepted. It may have ended since: then `on_close` follows, and a `send` or
+    /// a `subscribe` meanwhile is refused as `Gone`.
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
         let _ = (hub, id);
     }
