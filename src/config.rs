@@ -35,20 +35,22 @@ pub struct Config {
     /// Bytes of the body of a plain HTTP request. Default 64 KiB, like a message. More is answered
     /// with 413.
     pub body_bytes_max: usize,
-    /// From the first byte of a request (or from the accept) to its last. Absolute: dripping bytes
-    /// does not extend it. Default 5 s.
+    /// How long a request may take to come, from its first byte (or from the accept) to its last.
+    /// Absolute: dripping bytes does not extend it. Default 5 s; then one that has begun gets 408, and
+    /// the connection is closed.
     pub handshake_timeout: Duration,
-    /// For the application to answer a request, and then for the peer to read the answer.
+    /// How long the application may take to answer a request, and then the peer to read the answer.
     /// Default 30 s; a request that is not answered in time gets 503.
     pub answer_timeout: Duration,
     /// How long a plain HTTP connection may wait between two requests. Default 15 s.
     pub keep_alive_timeout: Duration,
 
-    /// Bytes of a message's payload, all its frames together, inflated if it is compressed. Default
-    /// 64 KiB. More closes the connection with 1009: decided from the frame's header, and while
-    /// inflating at the first byte beyond.
+    /// Bytes of the payload of a message that comes, all its frames together, inflated if it is
+    /// compressed. Default 64 KiB. More closes the connection with 1009: decided from the frame's
+    /// header, and while inflating at the first byte beyond.
     pub message_bytes_max: usize,
-    /// Frames of one message, empty ones counted. Default 1,024. More closes with 1008.
+    /// Frames of one message, empty ones counted; and DEFLATE streams in a compressed one. Default
+    /// 1,024. More closes with 1008.
     pub message_frames_max: u32,
 
     /// Whether compression (permessage-deflate, RFC 7692) is agreed on with clients that offer it.
@@ -71,7 +73,7 @@ pub struct Config {
     pub send_queue_bytes_max: usize,
     /// Bytes that may wait to be sent in the whole process, a publication's shared bytes counted
     /// once. Default 256 MiB. Above four fifths, the connections that lag most are closed with
-    /// 1013; at the limit, sends and publications are refused.
+    /// 1013, whatever `overflow` says; at the limit, sends and publications are refused.
     pub send_queues_bytes_max: usize,
     /// Bytes of requests and messages that have begun to come and are not whole, in the whole process,
     /// and of input that waits for a turn to inflate it. Default 256 MiB. Beyond, those who have held
@@ -96,9 +98,9 @@ pub struct Config {
     /// Closes a connection with 1001 that carried no message in either direction for so long.
     /// Default `None`.
     pub idle_timeout: Option<Duration>,
-    /// For the kernel to take each 16 KiB of what is queued before our Close frame, unless the server is
-    /// shutting down and its deadline is awaited; and from when that is out to the peer's. Default 5 s,
-    /// then the connection is dropped.
+    /// How long the peer may take to answer our Close frame, from when that is out. Before, while other
+    /// bytes are queued in front of it: how long the kernel may take for each 16 KiB of them, unless the
+    /// server is shutting down, whose deadline then counts. Default 5 s; then the connection is dropped.
     pub close_timeout: Duration,
     /// How long input is read and discarded after our last byte, so that the peer can read it
     /// before the kernel resets the connection. Default 2 s.
@@ -107,8 +109,8 @@ pub struct Config {
     pub linger_bytes_max: usize,
 
     /// Over how long a shutdown spreads its Close frames, so that not all who were connected come
-    /// back at once. Default 0: all are closed at once. Fewer than a hundred for each second take
-    /// a hundredth of a second each.
+    /// back at once. Default 0: all are closed at once. Few connections take less time: no more than
+    /// a hundredth of a second for each.
     pub shutdown_spread: Duration,
 
     /// Connections accepted from one listener in one turn. Default 64. Of this and the other budgets

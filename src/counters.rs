@@ -65,14 +65,15 @@ macro_rules! counters {
 counters! {
     /// Times that the loop went to wait for the network; without a wait, if there was work already.
     waits,
-    /// Times that it came back. Not fewer than [`waits`](Self::waits) for a while means that one
-    /// turn, a callback in it most likely, takes that long.
+    /// Times that it came back: one less than [`waits`](Self::waits) while it waits. As many, and
+    /// neither grows for a while, means that one turn, a callback in it most likely, takes that long.
     turns,
     /// Connections taken from the listening socket.
     connections_accepted,
     /// Connections that are open now, in whatever state: the one field that also falls.
     connections_open,
-    /// Connections turned away unheard: over the limit, or no descriptor was left for them.
+    /// Connections turned away unheard: over the limit, no descriptor was left for them, or the
+    /// server is ending.
     connections_refused,
     /// Attempts to accept that failed: over a connection that was gone already, or, where this grows all the
     /// time, for good. It is tried again ten times a second.

@@ -8,8 +8,8 @@ use crate::wire::{CloseCode, ProtocolError, Request};
 
 /// Names one connection, for as long as the server lives.
 ///
-/// Slots are reused, ids are not: an id whose connection is gone is answered with an error and
-/// never reaches a later connection.
+/// Slots are reused, ids are not: an id whose connection is gone is answered with an error and does
+/// not reach a later connection. (It could come again after 2³² connections.)
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     pub(crate) index: u32,

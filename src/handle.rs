@@ -111,9 +111,9 @@ impl Handle {
         self.push(Command::Close { id, code, reason: reason.into() }, reason.len())
     }
 
-    /// Begins to end the server: no further connections, Close 1001 to those that are open
-    /// (RFC 6455 §7.4.1), and an end to the rest when `deadline` has passed since the loop took
-    /// the command. While one shutdown waits for the loop, another one replaces its deadline.
+    /// Begins to end the server as [`Hub::shutdown`](crate::Hub::shutdown) does, with a `deadline`
+    /// from when the loop took the command. While one shutdown waits for the loop, another one
+    /// replaces its deadline.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 //!
 //! One [mio](https://docs.rs/mio) poll loop owns every connection in a slab and takes each through
 //! a state machine: an HTTP request, then frames. One thread, no async runtime, no locks on the path
-//! of a message, no `unsafe`.
+//! of a message, no `unsafe` of its own.
 //!
 //! ```text
 //!          bytes ⇄ values     one connection      all connections      the only I/O
@@ -45,7 +45,7 @@
 //!
 //! None is needed to embed a server. `deflate` adds compressed messages (permessage-deflate, RFC 7692)
 //! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `server` builds
-//! the `pushloop` binary.
+//! the `pushloop` binary, with compression in it.
 
 mod config;
 mod conn;

@@ -133,7 +133,7 @@ impl Hub {
         &self.commons.config
     }
 
-    /// The time of this turn: read once, when the turn began.
+    /// The time of this turn: read once, when its wait for the network was over.
     pub fn now(&self) -> Instant {
         self.now
     }

@@ -50,7 +50,8 @@ pub trait Net {
     /// One connection. Dropping it closes it.
     type Stream;
 
-    /// The time. The loop asks once for each turn.
+    /// The time. The loop asks once for each turn, after its wait, and once before it while the
+    /// application has timers or the server is ending.
     fn now(&self) -> Instant;
 
     /// Waits until something is ready, for `timeout` at the most (`None`: for as long as it takes),
