@@ -189,7 +189,7 @@ fn pages_of_an_allowed_origin_may_publish() {
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
 }
 
-/// W9: a name leads to this machine that is not its own: a page's, or a proxy's.
+/// A name leads to this machine that is not its own: a page's, or a proxy's.
 #[test]
 fn names_that_a_proxy_passes_on_have_to_be_allowed() {
     let status = |address: &str, host: &str, request_line: &str| {

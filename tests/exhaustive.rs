@@ -214,7 +214,7 @@ fn interleaved(dice: &mut Dice, deflate: bool) -> (Vec<Frame>, Vec<Heard>) {
     (frames, heard)
 }
 
-/// F7: control frames anywhere in fragmented messages, arriving in any chunks.
+/// Control frames anywhere in fragmented messages, arriving in any chunks.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn control_frames_disturb_no_message() {

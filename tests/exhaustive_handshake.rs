@@ -31,7 +31,6 @@ fn answers(drive: &mut Drive, bytes: &[u8], takeover: Option<bool>) -> Verdict {
     verdict
 }
 
-/// H11.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn random_keys_are_answered_as_by_another_sha_1() {
@@ -115,7 +114,7 @@ fn every_pair_of_faults_is_refused_over_a_socket() {
     println!("figure handshakes over sockets: {sent}");
 }
 
-/// H14: frames that come with the request are the connection's first ones, wherever the stream is
+/// Frames that come with the request are the connection's first ones, wherever the stream is
 /// cut.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
@@ -185,7 +184,7 @@ fn deflaters() -> Vec<(Drive, Option<bool>)> {
     [(Drive::new(|_| ()), TAKEOVER)].into_iter().chain(more).collect()
 }
 
-/// D1: one offer with each parameter in each form.
+/// One offer with each parameter in each form.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn every_offer_is_answered_as_rfc_7692_says() {
@@ -241,7 +240,7 @@ fn random_offer(dice: &mut Dice) -> String {
     offer
 }
 
-/// D1: lists of offers, on one line or several.
+/// Lists of offers, on one line or several.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn the_first_offer_that_can_be_accepted_wins() {

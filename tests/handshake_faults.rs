@@ -47,7 +47,7 @@ fn with(changes: &[Change<'_>]) -> String {
     request + "\r\n"
 }
 
-/// H1 to H8 and H15: the status, the part, and each of the faults that it may have.
+/// The status, the part, and each of the faults that it may have.
 #[rustfmt::skip]
 const FAULTS: [(u16, &str, &[&str]); 21] = [
     (405, "method", &[
@@ -100,7 +100,7 @@ const FAULTS: [(u16, &str, &[&str]); 21] = [
         "a\0b", "a\r\n b", "a\nY: b", "a\rb", "a\r\n: b", "a\r\nY : b", "a\r\nY", "a\r\nY Z: b",
         "a\x7f",
     ]),
-    // H9: a list of different tokens.
+    // A list of different tokens.
     (400, "X", &[
         "y\r\nSec-WebSocket-Protocol:", "y\r\nSec-WebSocket-Protocol: ,",
         "y\r\nSec-WebSocket-Protocol: a, a", "y\r\nSec-WebSocket-Protocol: a,b,c,a",
@@ -201,7 +201,7 @@ fn two_faults_are_not_one_less() {
     assert_eq!((counters.handshakes_refused, counters.upgrades), (pairs, 0));
 }
 
-/// What is unusual and right, H3 to H6.
+/// What is unusual and right.
 #[rustfmt::skip]
 const FINE: [(&str, &[&str]); 6] = [
     ("target", &[
@@ -235,7 +235,7 @@ fn what_is_unusual_and_right_is_accepted() {
     }
 }
 
-/// H8: of all the versions that the field can name, 13.
+/// Of all the versions that the field can name, 13.
 #[test]
 fn all_versions_but_13_are_told_of_13() {
     let server = TestServer::echo();
@@ -253,7 +253,7 @@ fn all_versions_but_13_are_told_of_13() {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// H11: the answer to a key, by an implementation of another author, and nothing else.
+/// The answer to a key, by an implementation of another author, and nothing else.
 #[track_caller]
 fn accepted(server: &TestServer, key: &str) {
     let mut peer = server.connects();
@@ -266,7 +266,7 @@ fn accepted(server: &TestServer, key: &str) {
     assert_eq!(peer.reads_head().head, expected, "{key}");
 }
 
-/// H7: which bits the padding hides does not matter; how many bytes there are does.
+/// Which bits the padding hides does not matter; how many bytes there are does.
 #[test]
 fn a_key_is_16_bytes() {
     let server = TestServer::echo();
@@ -306,7 +306,7 @@ fn a_hundred_thousand_keys_are_answered() {
     random_keys(100_000);
 }
 
-/// H9: the lists that are good, what is to be seen of them, and which the server here takes.
+/// The lists that are good, what is to be seen of them, and which the server here takes.
 #[rustfmt::skip]
 const SUBPROTOCOLS: [(&[&str], &str, Option<&str>); 16] = [
     (&[], "", None),
@@ -352,7 +352,7 @@ fn a_subprotocol_is_one_that_was_offered_to_the_letter_or_none() {
     }
 }
 
-/// H14: what comes behind the request in the same bytes are frames, wherever the bytes are cut.
+/// What comes behind the request in the same bytes are frames, wherever the bytes are cut.
 #[test]
 fn a_handshake_and_its_first_frames_may_be_cut_anywhere() {
     let server = TestServer::echo();

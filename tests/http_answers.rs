@@ -158,7 +158,6 @@ fn responses_are_read_as_they_were_meant(responses: u64) {
     assert!(sent as u64 > responses / 2, "{sent} fields are hardly any");
 }
 
-/// W10.
 #[test]
 fn responses_with_hostile_fields() {
     responses_are_read_as_they_were_meant(3_000);
@@ -225,7 +224,6 @@ fn handshakes_are_answered_as_they_were_meant(handshakes: u64) {
     assert!(sent as u64 > handshakes / 20, "{sent} fields are hardly any");
 }
 
-/// W10.
 #[test]
 fn handshakes_accepted_with_hostile_fields() {
     handshakes_are_answered_as_they_were_meant(500);

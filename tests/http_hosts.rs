@@ -42,7 +42,7 @@ fn for_host(request: &str, host: &str) -> String {
 
 // Hosts.
 
-/// W9. A page of `evil.example` that has its name resolve to 127.0.0.1 says of itself that it is of
+/// A page of `evil.example` that has its name resolve to 127.0.0.1 says of itself that it is of
 /// the same origin, and it is.
 #[test]
 fn a_rebound_name_reaches_nothing() {
@@ -71,7 +71,7 @@ fn a_rebound_name_reaches_nothing() {
     assert_eq!((asked.upgrades, asked.handshakes_refused), (0, 6));
 }
 
-/// W9: what is a name of this machine, of the list, or of somebody else. All the rules are in the
+/// What is a name of this machine, of the list, or of somebody else. All the rules are in the
 /// table of `src/wire/host.rs`.
 #[test]
 fn names_by_policy() {
@@ -185,7 +185,7 @@ fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// W9: without a list, names matter while only this machine can reach the server.
+/// Without a list, names matter while only this machine can reach the server.
 #[test]
 fn a_server_that_strangers_reach_answers_to_any_name() {
     let v4 = "127.0.0.1:0";
@@ -263,7 +263,7 @@ fn a_network_without_addresses_answers_to_any_name_unless_there_is_a_list() {
 
 // Origins.
 
-/// W8. Each of these pages at each of the hosts below: 48 × 10.
+/// Each of these pages at each of the hosts below: 48 × 10.
 const PAGES: [&str; 48] = [
     "http://example.org",
     "https://example.org",
@@ -375,7 +375,7 @@ fn only_pages_of_the_same_origin_open_a_websocket() {
     assert_eq!(server.handle().counters().handshakes_refused, refused);
 }
 
-/// W8: with a list, those on it beside the same origin, to the letter.
+/// With a list, those on it beside the same origin, to the letter.
 #[test]
 fn only_pages_on_the_list_open_a_websocket() {
     let listed = ["https://example.org", "http://localhost:5173", "chrome-extension://example.org"];

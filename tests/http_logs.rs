@@ -114,7 +114,6 @@ fn frames(byte: u8) -> Vec<u8> {
     [handshake(&room, "").as_bytes(), &burst(&frames), &burst(&[close_empty()])].concat()
 }
 
-/// W11.
 fn says_the_same_whoever_talks_to_it(program: &Path, arguments: &[&str]) {
     let alone = Logged::start(program, arguments).ends();
     let talked_to = Logged::start(program, arguments);

@@ -245,7 +245,6 @@ fn random_pipelines(pipelines: usize, seed: u64) {
     assert!(requests > 4 * pipelines && upgrades > pipelines / 10, "{requests} {upgrades}");
 }
 
-/// W3.
 #[test]
 fn pipelines_are_answered_in_order_and_to_their_end() {
     random_pipelines(500, 1);

@@ -125,7 +125,7 @@ fn the_cases_of_h1spec() {
     }
 }
 
-// W1: where a request ends.
+// Where a request ends.
 
 /// Header lines whose reader may think that a body ends here or there, and what they get.
 #[rustfmt::skip]
@@ -281,7 +281,7 @@ fn a_body_is_as_long_as_its_length_says() {
     peer.expects_refusal(400);
 }
 
-// W2: every byte at each position of the grammar.
+// Every byte at each position of the grammar.
 
 fn tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -350,7 +350,7 @@ fn every_byte_at_each_position_of_the_grammar() {
     assert_eq!(accepted, 4 * 77 + 1 + 2 * 90 + 2 * 224 + 77 + 5 + 2 + 3);
 }
 
-// W5: long heads.
+// Long heads.
 
 #[test]
 fn a_head_in_single_bytes_is_read_once() {
@@ -399,7 +399,7 @@ fn too_much_is_refused_for_what_is_there() {
     assert_eq!(asked(&server), 0);
 }
 
-// W18: methods and expectations that make a server say more than one answer.
+// Methods and expectations that make a server say more than one answer.
 
 #[test]
 fn methods_and_expectations_have_one_answer_each() {

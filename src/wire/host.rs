@@ -68,7 +68,6 @@ mod tests {
     const LIST: [&str; 6] =
         ["example.org", "*.sub.example", "port.example:8443", "web.example:443", "*", "http://no"];
 
-    /// W9.
     #[test]
     fn names_by_policy() {
         let list = Hosts::List(LIST.map(String::from).to_vec());

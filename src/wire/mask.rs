@@ -71,7 +71,6 @@ mod tests {
         assert_eq!(every_length(300, 1), 301 * 8 * 4);
     }
 
-    /// F5.
     #[test]
     #[ignore = "exhaustive: run in release mode"]
     fn every_length_up_to_a_page_with_sixteen_keys() {

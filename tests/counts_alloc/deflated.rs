@@ -43,7 +43,7 @@ fn opens(sim: &mut Sim) -> (ConnId, Wire) {
     (opened.unwrap(), wire)
 }
 
-/// D10: 10 MB of zeros in 10 KB. It is refused before it takes more than the limit and 64 KiB.
+/// 10 MB of zeros in 10 KB. It is refused before it takes more than the limit and 64 KiB.
 #[test]
 fn a_bomb_takes_no_more_than_the_limit() {
     let bomb = frame(0xC2, deflate(&vec![0; 10_000_000]));
@@ -172,7 +172,7 @@ fn kept(limits: Config, chats: impl Fn(&mut Sim, ConnId, &Wire)) -> i64 {
     info.bytes_current / MANY as i64
 }
 
-/// D12: 32 KiB of what came, and 8 KiB of what went.
+/// 32 KiB of what came, and 8 KiB of what went.
 #[test]
 fn context_takeover_keeps_40_kib_for_a_connection() {
     let kept = kept(config(|config| config.deflate_context_takeover = true), chats);
@@ -194,7 +194,7 @@ fn without_context_takeover_nothing_is_kept() {
     assert!(kept <= 2048, "{kept}");
 }
 
-/// D12: ten thousand of them own no more than those that never heard of compression may.
+/// Ten thousand of them own no more than those that never heard of compression may.
 #[test]
 fn an_idle_connection_with_compression_owns_at_most_256_bytes() {
     let before = Before {

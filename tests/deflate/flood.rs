@@ -1,4 +1,4 @@
-//! R16: what is small and inflates to much. A turn inflates a bounded amount of it, everything
+//! What is small and inflates to much. A turn inflates a bounded amount of it, everything
 //! arrives in order, others are served in between, and every end of the flooder is an end.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! D10: `message_bytes_max` is on what a message inflates to, and exact.
+//! `message_bytes_max` is on what a message inflates to, and exact.
 
 use super::dice::Dice;
 use super::net::{Sim, Told, frames};

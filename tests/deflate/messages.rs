@@ -30,7 +30,7 @@ fn takeover_server() -> TestServer {
     TestServer::start(config(|config| config.deflate_context_takeover = true), echo)
 }
 
-/// D8: §7.2.3.1 to §7.2.3.6, as they are printed there.
+/// §7.2.3.1 to §7.2.3.6, as they are printed there.
 #[test]
 fn the_examples_of_the_rfc_over_a_socket() {
     let one_block = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
@@ -101,7 +101,7 @@ fn compressed_both_ways() {
             puff.forgets();
             assert!(puff.inflates(&echoed.payload) == message);
             assert!(echoed.payload.len() < message.len());
-            // D2: without takeover, the same message is the same bytes.
+            // Without takeover, the same message is the same bytes.
             peer.sends(frame(first, deflate(&message)));
             peer.expects(echoed);
         }
@@ -146,7 +146,7 @@ fn trickles(sim: &mut Sim, dice: &mut Dice, wire: &Wire, bytes: &[u8]) {
     }
 }
 
-/// D9, D11 and F7: whatever a compressor may do, in whatever pieces it comes.
+/// Whatever a compressor may do, in whatever pieces it comes.
 fn streams(seed: u64, count: usize, takeover: bool) {
     let mut dice = Dice(seed);
     let mut sim = Sim::new(config(|config| config.deflate_context_takeover = takeover));
@@ -198,7 +198,7 @@ fn a_hundred_thousand_messages_however_compressed_and_cut() {
     }
 }
 
-/// U2: text is checked as text after it is inflated, wherever a character is cut.
+/// Text is checked as text after it is inflated, wherever a character is cut.
 #[test]
 fn text_is_checked_after_it_is_inflated() {
     let mut dice = Dice(3);
@@ -295,7 +295,7 @@ fn what_no_compressor_gives_is_1007() {
     assert_eq!(text, Reason::Protocol(ProtocolError::InvalidUtf8));
 }
 
-/// C4: what was complete before the failure is answered before it.
+/// What was complete before the failure is answered before it.
 #[test]
 fn earlier_messages_are_answered_before_the_failure() {
     let server = TestServer::echo();

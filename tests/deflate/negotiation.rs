@@ -139,7 +139,7 @@ fn frames_may_follow_the_offer_in_the_same_segment() {
     peer.expects(text("hello"));
 }
 
-// ---- D1 to D5: every offer of four parameters, against an oracle ----
+// ---- every offer of four parameters, against an oracle ----
 
 /// What a parameter's text says; `None` is a value that no parameter may have, or a repetition.
 #[derive(Clone, Copy)]

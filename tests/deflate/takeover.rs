@@ -1,4 +1,4 @@
-//! D11: random operations among peers that keep their context, with kernels that are full more
+//! Random operations among peers that keep their context, with kernels that are full more
 //! often than not. Whatever arrives inflates to what was sent, in both directions; what does not
 //! arrive is counted.
 

@@ -1,4 +1,4 @@
-//! D13 and D14: what is published is compressed once for all who take it so, and not where that was
+//! What is published is compressed once for all who take it so, and not where that was
 //! forbidden.
 
 use pushloop::{Config, ConnId, Overflow};

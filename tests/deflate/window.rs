@@ -1,4 +1,4 @@
-//! D7: with whatever window a client asks for, no message refers further back than it can hold.
+//! With whatever window a client asks for, no message refers further back than it can hold.
 
 use std::thread;
 

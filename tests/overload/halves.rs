@@ -279,7 +279,6 @@ fn who_has_held_half_a_message_for_long_goes_before_who_has_begun_a_longer_one()
     }
 }
 
-/// W6.
 #[test]
 fn requests_that_drip_end_at_the_deadline_however_many_there_are() {
     let peers = scale(500, 5_000);

@@ -118,7 +118,6 @@ fn keeps_alive(process: &Echo) -> TcpStream {
     stream
 }
 
-/// W7.
 #[test]
 fn out_of_descriptors_connections_that_wait_for_a_request_make_room_for_new_ones() {
     let descriptors: usize = scale(150, 10_000);

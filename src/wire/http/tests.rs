@@ -42,7 +42,7 @@ fn the_parts_of_a_request() {
     assert_eq!(format!("{request:?}"), "Request(POST /a%20b)");
 }
 
-/// W11: it may be logged.
+/// It may be logged.
 #[test]
 fn what_is_shown_of_a_request_is_short() {
     let shown = |method: &str, path: &str| {
@@ -264,7 +264,7 @@ fn connection_is_a_list() {
     assert!(!request.list_contains("a", ""));
 }
 
-/// W1: what could make two readers see two different bodies.
+/// What could make two readers see two different bodies.
 #[test]
 fn a_content_length_is_one_number_or_refused() {
     for (value, length) in [("0", 0), ("5", 5), ("  99\t", 99), ("100", 100), ("000100", 100)] {
@@ -315,7 +315,7 @@ fn a_content_length_is_one_number_or_refused() {
     }
 }
 
-/// W1: fields that another reader might take for framing.
+/// Fields that another reader might take for framing.
 #[test]
 fn a_framing_field_that_could_be_read_in_two_ways_is_refused() {
     for lines in [
@@ -349,7 +349,7 @@ fn a_framing_field_that_could_be_read_in_two_ways_is_refused() {
     }
 }
 
-/// W1: no coding of the body but none.
+/// No coding of the body but none.
 #[test]
 fn a_transfer_encoding_is_refused_whatever_it_is() {
     for value in [

@@ -56,7 +56,7 @@ fn request(fields: &[(&str, &str)]) -> Request {
     parse_head(head("GET /chat HTTP/1.1", fields).as_bytes(), 64, 0).unwrap()
 }
 
-/// H1: an upgrade is a GET.
+/// An upgrade is a GET.
 #[test]
 fn method_must_be_get() {
     assert_eq!(request_line("GET /chat HTTP/1.1"), ACCEPTED);
@@ -78,7 +78,7 @@ fn method_must_be_get() {
     assert_eq!(Refusal::MethodNotGet.extra_headers(), [("Allow", "GET")]);
 }
 
-/// H2: HTTP/1.1.
+/// HTTP/1.1.
 #[test]
 fn version_must_be_http_1_1() {
     let refused = Outcome::Refused(Refusal::VersionHttp10);
@@ -93,7 +93,7 @@ fn version_must_be_http_1_1() {
     }
 }
 
-/// H3: origin-form and absolute-form, no fragment.
+/// Origin-form and absolute-form, no fragment.
 #[test]
 fn target_is_origin_form_or_absolute_form() {
     for target in [
@@ -127,7 +127,7 @@ fn target_is_origin_form_or_absolute_form() {
     }
 }
 
-/// H4: exactly one valid Host.
+/// Exactly one valid Host.
 #[test]
 fn host_must_be_one_and_valid() {
     for host in ["a", "a:80", "[::1]", "[::1]:9001", "127.0.0.1:1", "a:"] {
@@ -142,7 +142,7 @@ fn host_must_be_one_and_valid() {
     }
 }
 
-/// H5: a list, over all lines, in any case, with exactly `websocket`.
+/// A list, over all lines, in any case, with exactly `websocket`.
 #[test]
 fn upgrade_must_list_websocket() {
     for values in [
@@ -180,7 +180,7 @@ fn upgrade_must_list_websocket() {
     }
 }
 
-/// H6: a list, over all lines, in any case, with `upgrade`.
+/// A list, over all lines, in any case, with `upgrade`.
 #[test]
 fn connection_must_list_upgrade() {
     for values in [
@@ -216,7 +216,7 @@ fn connection_must_list_upgrade() {
     }
 }
 
-/// H7: one base64 of 16 bytes; which bits the padding hides does not matter.
+/// One base64 of 16 bytes; which bits the padding hides does not matter.
 #[test]
 fn key_must_decode_to_16_bytes() {
     let key = |key: &str| field("Sec-WebSocket-Key", &[key]);
@@ -256,7 +256,7 @@ fn key_must_decode_to_16_bytes() {
     assert_eq!(field("Sec-WebSocket-Key", &[good, ""]), refused);
 }
 
-/// H8: one 13. Whatever else, the answer says which version there is.
+/// One 13. Whatever else, the answer says which version there is.
 #[test]
 fn version_must_be_13() {
     let refused = Outcome::Refused(Refusal::VersionUnsupported);
@@ -291,7 +291,7 @@ fn version_must_be_13() {
     }
 }
 
-/// H9: tokens, all different.
+/// Tokens, all different.
 #[test]
 fn subprotocols_must_be_different_tokens() {
     for (values, expected) in [
@@ -350,7 +350,7 @@ fn extensions_have_to_be_a_list() {
     }
 }
 
-/// H15: what is not even a request; and a body, whose bytes would be taken for frames.
+/// What is not even a request; and a body, whose bytes would be taken for frames.
 #[test]
 fn other_faults_are_refused() {
     for (name, value, expected) in [

@@ -44,7 +44,7 @@ fn rfc_example_and_other_keys() {
     }
 }
 
-/// H11: these bytes and no others; no length, no body.
+/// These bytes and no others; no length, no body.
 #[test]
 fn answer_on_the_wire() {
     let start = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -56,7 +56,7 @@ fn answer_on_the_wire() {
     );
 }
 
-/// W10: nothing that is passed adds a field of its own, or one of the handshake's twice.
+/// Nothing that is passed adds a field of its own, or one of the handshake's twice.
 #[test]
 fn answer_cannot_be_broken_apart() {
     let bare = encode(None, &[]);
@@ -88,7 +88,7 @@ fn allowed(policy: &Origins, origin: &str, host: &str) -> bool {
     origin_allowed(policy, Some(origin.as_bytes()), host)
 }
 
-/// H12, W8: Origin, Host, and whether the page comes from there.
+/// Origin, Host, and whether the page comes from there.
 #[test]
 fn same_origin() {
     let same = |origin, host| allowed(&Origins::SameOrigin, origin, host);

@@ -49,7 +49,7 @@ fn is_well_formed(head: &[u8]) -> bool {
     hosts == 1 || (hosts == 0 && version == "HTTP/1.0")
 }
 
-/// W2: every byte at every position of a head, in place of the byte there and before it. The value
+/// Every byte at every position of a head, in place of the byte there and before it. The value
 /// and the target are long enough for httparse's wide loops.
 #[test]
 fn every_byte_at_every_position() {
