@@ -150,6 +150,7 @@ fn header_fields_may_be_added_that_are_not_the_handshakes_own() {
         ("Sec-WebSocket-Extensions", "permessage-deflate"),
         ("sec-websocket-protocol", "chat"),
         ("Connection", "close"),
+        ("Upgrade", "h2c"),
         ("Content-Length", "0"),
         ("Transfer-Encoding", "chunked"),
         ("X Y", "z"),

@@ -87,6 +87,7 @@ impl Hub {
         if !accept.headers.iter().all(|(name, value)| {
             // §4.2.2: an extension or subprotocol that was not agreed on must not be answered.
             check_header(name, value).is_ok()
+                && !name.eq_ignore_ascii_case("upgrade")
                 && !name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"))
         }) {
             return Err(AcceptError::InvalidHeader);

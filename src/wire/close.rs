@@ -85,7 +85,8 @@ pub enum ProtocolError {
     InvalidDeflate,
     /// The message is longer than `message_bytes_max` (§10.4), inflated if it is compressed.
     MessageTooBig,
-    /// The message has more frames than `message_frames_max` (§10.4).
+    /// The message has more frames, or a compressed one more DEFLATE streams, than
+    /// `message_frames_max` (§10.4).
     TooManyFrames,
 }
 
