@@ -246,3 +246,19 @@ fn a_process_that_stood_still_dropped_those_whose_answers_it_had_not_read() {
     (0..200).for_each(|_| sim.turn_within(Some(Duration::from_secs(1))));
     assert_eq!((sim.takes().len(), sim.hub().connections()), (peers.len(), 0));
 }
+
+#[test]
+fn who_got_a_topics_messages_before_one_that_left_it_out_was_idle_all_the_same() {
+    let idle = Duration::from_secs(10);
+    let mut sim = sim(|config| config.idle_timeout = Some(idle));
+    let (id, wire) = subscriber(&mut sim, &["t"]);
+    for round in 0..10 {
+        sim.hub().publish("t", "for all").unwrap();
+        sim.hub().publish_except("t", "for others", id).unwrap();
+        sim.rests();
+        assert_eq!(wire.reads(), [text("for all")], "round {round}");
+        sim.server.net().passes(idle / 20);
+        sim.turn_within(Some(idle / 4));
+        assert!(sim.hub().is_open(id), "round {round}");
+    }
+}

@@ -313,6 +313,7 @@ impl Topics {
             commons.tally.deliveries.add(frames.len() as u64);
             let frames = frames.start as u32..frames.end as u32;
             connection.outbox.or_spare(commons).push_pending(subscription.topic, frames);
+            connection.note_message(commons.now);
             connection.deflation.forget_sent();
         }
         entry.subscribers[subscription.position as usize].cursor = entry.next_number();
