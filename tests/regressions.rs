@@ -262,3 +262,34 @@ fn who_got_a_topics_messages_before_one_that_left_it_out_was_idle_all_the_same()
         assert!(sim.hub().is_open(id), "round {round}");
     }
 }
+
+#[test]
+fn a_peer_whose_pong_waited_behind_a_crowd_was_silent() {
+    const CROWD: usize = 300;
+    let mut sim = sim(|config| {
+        config.ping_interval = Some(Duration::from_secs(25));
+        (config.read_bytes_per_turn, config.receive_buffer_bytes) = (1000, 1000);
+    });
+    let (id, wire) = sim.opens();
+    while wire.reads().is_empty() {
+        sim.turn_within(Some(Duration::from_secs(1)));
+    }
+    // Each has more to say than one turn reads.
+    let crowd: Vec<_> = (0..CROWD).map(|_| sim.opens().1).collect();
+    crowd
+        .iter()
+        .for_each(|wire| wire.sends_bytes(support::binary("").masked([0; 4]).repeat(10_000)));
+    sim.turn();
+    wire.sends(pong(""));
+    for _ in 0..CROWD {
+        sim.server.net().passes(Duration::from_millis(100));
+        sim.turn();
+    }
+    assert!(sim.hub().is_open(id));
+    // Whoever says nothing more is found out all the same.
+    (0..2 * CROWD).for_each(|_| {
+        sim.server.net().passes(Duration::from_millis(100));
+        sim.turn();
+    });
+    assert!(!sim.hub().is_open(id));
+}

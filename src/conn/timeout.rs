@@ -107,6 +107,10 @@ impl Connection {
         if let Silence::Pinged(at) = silence
             && commons.now >= at.after(config.pong_timeout)
         {
+            if self.notes.readable {
+                // Behind a crowd, what came since is still to be read.
+                return Outcome::Same;
+            }
             return self.handle_lost(id, Cause::TimedOut, events, commons);
         }
         let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
