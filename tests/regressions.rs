@@ -293,3 +293,45 @@ fn a_peer_whose_pong_waited_behind_a_crowd_was_silent() {
     });
     assert!(!sim.hub().is_open(id));
 }
+
+/// Peers that get a long message each, whose buffers are left to others.
+struct Fast([(ConnId, Wire); 3]);
+
+impl Fast {
+    fn get_much(&self, sim: &mut Sim) {
+        self.0.iter().for_each(|(id, _)| sim.hub().send(*id, &[0; 100_000]).unwrap());
+        sim.turn();
+        self.0.iter().for_each(|(_, wire)| assert_eq!(wire.reads().len(), 1));
+    }
+}
+
+#[test]
+fn a_few_bytes_for_a_peer_that_lags_were_kept_in_a_large_recycled_buffer() {
+    let long = [0; 5000];
+    // It lags already, or begins to with that: behind a range of a topic's log, or between two.
+    for (lags, publishes_again) in [(true, false), (false, false), (false, true)] {
+        let mut sim = sim(|_| {});
+        let fast = Fast([(); 3].map(|()| sim.opens()));
+        let slow: Vec<_> = (0..100).map(|_| sim.opens()).collect();
+        let info = allocation_counter::measure(|| {
+            for (id, wire) in &slow {
+                wire.holds(0);
+                if lags {
+                    sim.hub().send(*id, &long).unwrap();
+                }
+                fast.get_much(&mut sim);
+                sim.hub().subscribe(*id, "t").unwrap();
+                if !lags {
+                    sim.hub().publish("t", &long).unwrap();
+                }
+                sim.hub().send(*id, "x").unwrap();
+                if publishes_again {
+                    sim.hub().publish("t", &long).unwrap();
+                }
+                sim.hub().unsubscribe(*id, "t");
+                sim.turn();
+            }
+        });
+        assert!(info.bytes_current < 3_000_000, "{lags} {publishes_again}: {info:?}");
+    }
+}

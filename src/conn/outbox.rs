@@ -95,7 +95,8 @@ impl Outbox {
     fn begin_tail(&mut self, kind: Kind, commons: &mut Commons) {
         self.settle();
         self.tail.kind = kind;
-        if self.tail.bytes.capacity() == 0 {
+        // A spare one may be large, and whoever lags must not hold more than waits for it.
+        if self.tail.bytes.capacity() == 0 && self.own_bytes == OWN_BYTES {
             self.tail.bytes = commons.spare_buffer();
         }
     }
@@ -296,10 +297,11 @@ impl Outbox {
     /// Gives back what is held of what has been written, now that the kernel takes no more.
     pub(crate) fn compact(&mut self) {
         self.own_bytes = LAGGING_OWN_BYTES;
-        match self.segments.front_mut() {
-            None => self.tail.compact(),
-            Some(Segment::Own(own)) => own.compact(),
-            Some(Segment::Shared { .. } | Segment::Pending { .. }) => {}
+        self.tail.compact();
+        for segment in &mut self.segments {
+            if let Segment::Own(own) = segment {
+                own.compact();
+            }
         }
     }
 
