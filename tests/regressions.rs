@@ -335,3 +335,19 @@ fn a_few_bytes_for_a_peer_that_lags_were_kept_in_a_large_recycled_buffer() {
         assert!(info.bytes_current < 3_000_000, "{lags} {publishes_again}: {info:?}");
     }
 }
+
+#[test]
+fn a_few_bytes_of_a_message_were_kept_in_a_large_recycled_buffer_that_no_limit_saw() {
+    let mut sim = sim(|config| config.incomplete_bytes_max = 1_000_000);
+    let fast = Fast([(); 3].map(|()| sim.opens()));
+    let others: Vec<Wire> = (0..100).map(|_| sim.opens().1).collect();
+    let info = allocation_counter::measure(|| {
+        for other in &others {
+            fast.get_much(&mut sim);
+            other.sends(text("x").open());
+            sim.turn();
+        }
+    });
+    assert!(info.bytes_current < 2_000_000, "{info:?}");
+    assert_eq!((sim.hub().connections(), sim.hub().counters().closed_incomplete), (103, 0));
+}

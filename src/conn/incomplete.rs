@@ -12,11 +12,24 @@ pub(super) const FULL: &str = "the server is at incomplete_bytes_max";
 impl Connection {
     /// So many bytes came. What of them is kept is not asked: all, if anything is.
     #[inline]
-    pub(super) fn note_incomplete(&self, bytes: usize, commons: &mut Commons) {
-        match &self.state {
-            State::Open { partial: None, .. } => {}
-            _ if self.incomplete(commons).0 == 0 => {}
-            _ => commons.incomplete_bytes = commons.incomplete_bytes.saturating_add(bytes),
+    pub(super) fn note_incomplete(&mut self, bytes: usize, commons: &mut Commons) {
+        let room = match &mut self.state {
+            State::Open { partial: None, .. } => return,
+            State::Open { partial: Some(partial), .. }
+            | State::Closing { partial: Some(partial), .. } => partial.take_uncounted(),
+            _ => 0,
+        };
+        if self.incomplete(commons).0 > 0 {
+            commons.incomplete_bytes = commons.incomplete_bytes.saturating_add(bytes + room);
+        }
+    }
+
+    /// Gives back room that what came half does not use.
+    pub(crate) fn compact_incomplete(&mut self) {
+        if let State::Open { partial: Some(partial), .. }
+        | State::Closing { partial: Some(partial), .. } = &mut self.state
+        {
+            partial.compact();
         }
     }
 

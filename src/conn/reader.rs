@@ -34,6 +34,8 @@ pub(crate) struct Partial {
     /// When the message began.
     began: Ticks,
     assembly: Vec<u8>,
+    /// The assembly is a spare buffer, whose room was not counted yet.
+    uncounted: bool,
     control: [u8; CONTROL_BYTES_MAX],
     control_len: u8,
 }
@@ -50,6 +52,7 @@ impl Default for Partial {
             frames: 0,
             began: Ticks::default(),
             assembly: Vec::new(),
+            uncounted: false,
             control: [0; CONTROL_BYTES_MAX],
             control_len: 0,
         }
@@ -65,6 +68,19 @@ impl Partial {
     /// Bytes that are kept of a message, and since when.
     pub(super) fn held(&self) -> (usize, Ticks) {
         (self.assembly.len(), self.began)
+    }
+
+    /// Bytes of room that is not used and no one has been told of: a spare buffer may be large.
+    pub(super) fn take_uncounted(&mut self) -> usize {
+        let room = self.assembly.capacity() - self.assembly.len();
+        if mem::take(&mut self.uncounted) { room } else { 0 }
+    }
+
+    /// Gives back most of the room that is not used.
+    pub(super) fn compact(&mut self) {
+        if self.assembly.capacity() > 2 * self.assembly.len() + 64 {
+            self.assembly.shrink_to_fit();
+        }
     }
 
     fn is_at_rest(&self) -> bool {
@@ -253,9 +269,6 @@ impl Reader<'_> {
             partial.frames = 0;
             partial.began = self.commons.now;
             partial.deflated = header.rsv1;
-            if partial.assembly.capacity() == 0 {
-                partial.assembly = self.commons.spare_buffer();
-            }
         }
         partial.frames += 1;
         if partial.frames > self.commons.config.message_frames_max {
@@ -291,6 +304,10 @@ impl Reader<'_> {
             partial.control[len..len + taken].copy_from_slice(chunk);
             partial.control_len += taken as u8;
         } else {
+            if partial.assembly.capacity() == 0 && taken > 0 {
+                partial.assembly = self.commons.spare_buffer();
+                partial.uncounted = true;
+            }
             partial.assembly.extend_from_slice(chunk);
             if partial.message == Some(Kind::Text) && !partial.deflated {
                 // §8.1: at the first byte that no text can have, even inside a frame.

@@ -17,7 +17,8 @@ impl Hub {
     pub(super) fn shed_incomplete(&mut self, events: &mut Events) {
         let keep_bytes = self.commons.config.incomplete_bytes_max / 5 * 4;
         let (mut held, mut holders) = (0, Vec::new());
-        for (index, slot) in &self.slots {
+        for (index, slot) in &mut self.slots {
+            slot.connection.compact_incomplete();
             let (bytes, ticks) = slot.connection.incomplete(&self.commons);
             if bytes > 0 {
                 held += bytes;
