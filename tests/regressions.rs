@@ -351,3 +351,29 @@ fn a_few_bytes_of_a_message_were_kept_in_a_large_recycled_buffer_that_no_limit_s
     assert!(info.bytes_current < 2_000_000, "{info:?}");
     assert_eq!((sim.hub().connections(), sim.hub().counters().closed_incomplete), (103, 0));
 }
+
+#[test]
+fn who_had_sent_many_requests_at_once_kept_room_for_them_that_no_limit_saw() {
+    let mut sim = sim(|_| {});
+    sim.accepts = false;
+    let requests = get("/").repeat(2000);
+    let wires: Vec<Wire> = (0..10).map(|_| sim.server.net().connects()).collect();
+    sim.turn();
+    let info = allocation_counter::measure(|| {
+        for wire in &wires {
+            wire.sends_bytes(&requests[..requests.len() - 10]);
+            for _ in 0..2100 {
+                sim.turn_with(Some(Duration::ZERO), |hub, told| {
+                    if let Told::Request(id) = told {
+                        hub.respond(*id, &Response::new(204)).unwrap();
+                    }
+                });
+                wire.reads_bytes();
+            }
+            assert_eq!(sim.takes().len(), 1999);
+        }
+    });
+    // The peers' own, which they do not give back.
+    let sent = (wires.len() * requests.len()) as i64;
+    assert!(info.bytes_current < sent + 100_000, "{info:?}");
+}

@@ -11,6 +11,9 @@ use crate::{
     },
 };
 
+/// What a connection between two requests may keep of its buffer, in bytes.
+const REST_BYTES: usize = 4 * 1024;
+
 /// What a connection holds until it is a WebSocket.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -112,6 +115,10 @@ impl Http {
             let mut request = head.parse(config.headers_max, config.body_bytes_max)?;
             let len = head.len();
             self.buffer.drain(..len);
+            if self.buffer.capacity() > REST_BYTES.max(2 * self.buffer.len()) {
+                // Of many requests that came at once, each gives back its part of the room.
+                self.buffer.shrink_to(REST_BYTES);
+            }
             self.scanner = HeadScanner::default();
             request.set_peer(self.peer);
             self.headed = Some(request);
