@@ -50,7 +50,7 @@ pub struct Config {
     /// header, and while inflating at the first byte beyond.
     pub message_bytes_max: usize,
     /// Frames of one message, empty ones counted; and DEFLATE streams in a compressed one. Default
-    /// 1,024. More closes with 1008.
+    /// 1,024. More closes with 1008. 0 counts as 1.
     pub message_frames_max: u32,
 
     /// Whether compression (permessage-deflate, RFC 7692) is agreed on with clients that offer it.
@@ -125,7 +125,8 @@ pub struct Config {
     /// Connection timers handled in one turn. Default 10,000.
     pub expiries_per_turn: usize,
     /// Bytes that one batch of events receives from all connections. Default 256 KiB: it stays in
-    /// the processor's cache. At least `read_bytes_per_turn` is used.
+    /// the processor's cache. At least `read_bytes_per_turn` is used. Of either, more than 64 MiB
+    /// counts as 64 MiB.
     pub receive_buffer_bytes: usize,
 
     /// Commands that wait between the [`Handle`](crate::Handle)s and the loop. Default 65,536.
@@ -134,8 +135,11 @@ pub struct Config {
     pub mailbox_bytes_max: usize,
 }
 
+/// Of a receive buffer, this is used at the most.
+const RECEIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 impl Config {
-    /// A budget of nothing would be a loop that never ends.
+    /// A budget of nothing would be a loop that never ends, and one of all memory a buffer that cannot be.
     pub(crate) fn let_every_turn_do_something(&mut self) {
         for budget in [
             &mut self.accepts_per_turn,
@@ -146,6 +150,10 @@ impl Config {
         ] {
             *budget = (*budget).max(1);
         }
+        for bytes in [&mut self.read_bytes_per_turn, &mut self.receive_buffer_bytes] {
+            *bytes = (*bytes).min(RECEIVE_BYTES_MAX);
+        }
+        self.message_frames_max = self.message_frames_max.max(1);
     }
 }
 

@@ -377,3 +377,30 @@ fn who_had_sent_many_requests_at_once_kept_room_for_them_that_no_limit_saw() {
     let sent = (wires.len() * requests.len()) as i64;
     assert!(info.bytes_current < sent + 100_000, "{info:?}");
 }
+
+#[test]
+fn a_message_was_refused_or_taken_by_whether_it_came_in_one_piece() {
+    let mut sim = sim(|config| config.message_frames_max = 0);
+    let (id, wire) = sim.opens();
+    let message = text("x").masked([1, 2, 3, 4]);
+    for pieces in [vec![&message[..]], vec![&message[..3], &message[3..]]] {
+        for piece in pieces {
+            wire.sends_bytes(piece);
+            sim.turn();
+        }
+        assert_eq!(sim.takes(), [Told::Message(id, b"x".into())]);
+    }
+}
+
+#[test]
+fn a_turn_without_a_limit_on_what_it_reads_panicked() {
+    for set in [(|config| config.read_bytes_per_turn = usize::MAX) as fn(&mut Config), |config| {
+        config.receive_buffer_bytes = usize::MAX
+    }] {
+        let mut sim = sim(set);
+        let (id, wire) = sim.opens();
+        wire.sends(text("x"));
+        sim.turn();
+        assert_eq!(sim.takes(), [Told::Message(id, b"x".into())]);
+    }
+}
