@@ -46,6 +46,11 @@
 //! None is needed to embed a server. `deflate` adds compressed messages (permessage-deflate, RFC 7692)
 //! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `server` builds
 //! the `pushloop` binary, with compression in it.
+//!
+//! # Platforms
+//!
+//! It needs a Unix system of 64 bits, and is tested on Linux. Set `overflow-checks = true` in your
+//! release profile: a length that wraps would be a hole in a limit.
 
 mod config;
 mod conn;

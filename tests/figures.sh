@@ -3,7 +3,7 @@
 # what the last run of tests/run.sh saw. A figure that was not seen is a failure.
 #
 #   tests/figures.sh           of the last run
-#   tests/figures.sh --full    after a run of everything at its full size, which takes hours
+#   tests/figures.sh --full    after tests/run.sh --full, which takes hours
 #
 # Tests and scripts print lines `figure NAME: VALUE`; the rows below say which belong together.
 set -uo pipefail

@@ -2,8 +2,8 @@
 # tests/fuzz.sh [SECONDS [TARGET]...]
 #
 # Runs each fuzz target of tests/fuzz/ for SECONDS (60), as many at once as there are processors,
-# and prints `ok fuzz-TARGET (N executions)` or `FAIL fuzz-TARGET`, and then what went wrong and
-# the input that did it. cargo-fuzz is installed if it is missing. What is built and found is kept
+# and prints `ok fuzz-TARGET` and how many executions it was, or what went wrong, the input that did
+# it, and `FAIL fuzz-TARGET`. cargo-fuzz is installed if it is missing. What is built and found is kept
 # under target/; seeds that are worth it belong into tests/fuzz/seeds/TARGET/.
 
 set -u

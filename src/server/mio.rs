@@ -23,6 +23,8 @@ use crate::{config::Config, event::ConnId};
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_PER_WAIT: usize = 1024;
+// Where pointers are shorter, the ids of connections would lose their generations as tokens.
+const _: () = assert!(usize::BITS >= u64::BITS, "pushloop needs a platform of 64 bits");
 /// Tokens whose upper half is 0 are listeners', by number, and the waker's.
 const WAKER: Token = Token(u32::MAX as usize);
 /// Tokens whose upper half is this are the application's own sources'.
