@@ -222,6 +222,7 @@ campaign "panics and SIGTERM" 1800 env FULL=1 \
     cargo test --release --all-features --test panics --test drain -- --show-output
 campaign "soak" 3600 soak
 campaign "address sanitizer" 3600 sanitized
+campaign "mutation testing" 14400 tests/mutants.sh
 
 step "figures" 60 tests/figures.sh
 cat "$logs/figures.log"
