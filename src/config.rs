@@ -129,9 +129,11 @@ pub struct Config {
     /// counts as 64 MiB.
     pub receive_buffer_bytes: usize,
 
-    /// Commands that wait between the [`Handle`](crate::Handle)s and the loop. Default 65,536.
+    /// Commands that wait between the [`Handle`](crate::Handle)s and the loop. Default 65,536. The loop
+    /// takes all that wait at once, and until it has carried them out, over several turns, as many
+    /// again may come.
     pub mailbox_commands_max: usize,
-    /// Bytes of those commands. Default 16 MiB.
+    /// Bytes of those commands. Default 16 MiB; and so 32 MiB at the most, with what was taken.
     pub mailbox_bytes_max: usize,
 }
 

@@ -15,17 +15,18 @@ use crate::{
 /// A server seen from another thread: cheap to clone, and free to outlive the server.
 ///
 /// Every method returns at once. `Ok` means that the command was accepted, not that it was carried
-/// out: the loop takes commands in its next turn, those of one thread in the order of the calls. A
+/// out: the loop takes commands in its next turns, those of one thread in the order of the calls. A
 /// command for a connection that is gone by then is dropped and counted in
 /// [`Counters::stale_commands`]; one that was accepted before the server was dropped may be lost
 /// with it.
 ///
 /// # Backpressure
 ///
-/// At most `mailbox_commands_max` commands wait for the loop, with at most `mailbox_bytes_max`
-/// bytes of topics, messages and reasons in them. A command over either bound is refused with
-/// [`HandleError::Full`] and changes nothing: the caller, who still has the message, decides
-/// whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its own.
+/// At most `mailbox_commands_max` commands wait to be taken by the loop, with at most
+/// `mailbox_bytes_max` bytes of topics, messages and reasons in them. A command over either bound is
+/// refused with [`HandleError::Full`] and changes nothing: the caller, who still has the message,
+/// decides whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its
+/// own.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
