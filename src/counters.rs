@@ -68,7 +68,8 @@ counters! {
     /// Times that it came back: one less than [`waits`](Self::waits) while it waits. As many, and
     /// neither grows for a while, means that one turn, a callback in it most likely, takes that long.
     turns,
-    /// Connections taken from the listening socket.
+    /// Connections accepted and let in; those that were turned away are in
+    /// [`connections_refused`](Self::connections_refused).
     connections_accepted,
     /// Connections that are open now, in whatever state: the one field that also falls.
     connections_open,

@@ -172,7 +172,8 @@ pub enum Reason<'a> {
     TimedOut,
     /// No message in either direction for `idle_timeout`.
     Idle,
-    /// More than `send_queue_bytes_max` or `send_queues_bytes_max` would have waited for it.
+    /// More than `send_queue_bytes_max` would have waited for it, or it lagged most while more than
+    /// four fifths of `send_queues_bytes_max` waited in the process.
     Overflow,
     /// More than `incomplete_bytes_max` had come half in the whole process, much of it here.
     ProcessFull,
