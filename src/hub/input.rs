@@ -279,8 +279,8 @@ impl Hub {
         if let Outcome::Unread { at } = outcome
             && let Some(slot) = Self::slot_mut(&mut self.slots, id)
         {
-            let mut unread = self.commons.spare_buffer();
-            unread.extend_from_slice(&events.buffer[at..end]);
+            // No spare buffer, which may be large: it may wait for many turns.
+            let unread = events.buffer[at..end].to_vec();
             slot.connection.notes.replaying = true;
             self.commons.incomplete_bytes += unread.len();
             self.replays.push_back((id, unread));

@@ -384,3 +384,24 @@ fn what_is_set_aside_of_all_together_is_bounded() {
     }
     assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
 }
+
+/// A spare buffer may be large, and who is many waits for many turns.
+#[test]
+fn what_waits_for_its_turn_takes_no_more_room_than_it_is_long() {
+    let mut sim = Sim::new(config(one_in_a_turn));
+    let fast: Vec<_> = (0..8).map(|_| sim.opens()).collect();
+    let wires: Vec<_> = (0..200).map(|_| opens(&mut sim, OFFER, ALONE).1).collect();
+    let flood = flood(0..4, LONG);
+    let mut info = allocation_counter::measure(|| {
+        wires.iter().for_each(|wire| wire.sends_bytes(&flood));
+        for _ in 0..100 {
+            fast.iter().for_each(|(id, _)| sim.hub().send(*id, &[0; 100_000]).unwrap());
+            sim.turn();
+            sim.takes();
+            fast.iter().for_each(|(_, wire)| drop(wire.reads_bytes()));
+        }
+    });
+    info.bytes_current -= 200 * flood.len() as i64;
+    // Beside the spare ones, of which 4 MiB are kept.
+    assert!(info.bytes_current < 8_000_000, "{info:?}");
+}
