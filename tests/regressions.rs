@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use net::{Sim, Told, Wire, frames};
 use pushloop::{CloseCode, Config, ConnId, Overflow, Response};
-use support::{Frame, get, ping, pong, text};
+use support::{Frame, get, handshake, ping, pong, text};
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
     let mut config = Config::default();
@@ -403,4 +403,16 @@ fn a_turn_without_a_limit_on_what_it_reads_panicked() {
         sim.turn();
         assert_eq!(sim.takes(), [Told::Message(id, b"x".into())]);
     }
+}
+
+#[test]
+fn a_clock_that_went_on_by_ten_years_kept_the_loop_for_good() {
+    let mut sim = sim(|_| {});
+    sim.server.net().passes(Duration::from_secs(10 * 365 * 24 * 3600));
+    // The wait for a connection, for which nothing else is to be done.
+    let wire = sim.server.net().connects();
+    sim.turn_within(None);
+    wire.sends_bytes(handshake("/", ""));
+    (0..3).for_each(|_| sim.turn());
+    assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 101 "));
 }

@@ -142,7 +142,8 @@ impl Hub {
         let nanos = passed.as_secs() * NANOS_PER_SEC + u64::from(passed.subsec_nanos());
         let ticks = nanos >> TICK_BITS;
         let since = u32::try_from(ticks).unwrap_or(u32::MAX);
-        self.commons.now = Ticks(Ticks::FIRST.0.saturating_add(since));
+        // Where no further tick can be counted, deadlines come no more, and all else goes on.
+        self.commons.now = Ticks(Ticks::FIRST.0.saturating_add(since).min(u32::MAX - 1));
         self.tick_ends = self.epoch + Duration::from_nanos((ticks + 1) << TICK_BITS);
     }
 
