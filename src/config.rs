@@ -113,8 +113,8 @@ pub struct Config {
     /// a hundredth of a second for each.
     pub shutdown_spread: Duration,
 
-    /// Connections accepted from one listener in one turn. Default 64. Of this and the other budgets
-    /// of a turn, 0 counts as 1.
+    /// Connections accepted from one listener in one turn. Default 64; more than 65,536 counts as so
+    /// many. Of this and the other budgets of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
     /// Bytes read from one connection in one turn. Default 128 KiB: half of a batch.
     pub read_bytes_per_turn: usize,
@@ -139,6 +139,8 @@ pub struct Config {
 
 /// Of a receive buffer, this is used at the most.
 const RECEIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So often a turn accepts at the most: a listener may fail for good, and each time.
+const ACCEPTS_MAX: usize = 64 * 1024;
 
 impl Config {
     /// A budget of nothing would be a loop that never ends, and one of all memory a buffer that cannot be.
@@ -152,6 +154,7 @@ impl Config {
         ] {
             *budget = (*budget).max(1);
         }
+        self.accepts_per_turn = self.accepts_per_turn.min(ACCEPTS_MAX);
         for bytes in [&mut self.read_bytes_per_turn, &mut self.receive_buffer_bytes] {
             *bytes = (*bytes).min(RECEIVE_BYTES_MAX);
         }

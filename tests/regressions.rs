@@ -416,3 +416,13 @@ fn a_clock_that_went_on_by_ten_years_kept_the_loop_for_good() {
     (0..3).for_each(|_| sim.turn());
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 101 "));
 }
+
+#[test]
+fn a_turn_without_a_limit_on_what_it_accepts_ended_only_with_the_kernels_errors() {
+    let mut sim = sim(|config| config.accepts_per_turn = usize::MAX);
+    let net = sim.server.net();
+    net.accept_errors = vec![std::io::ErrorKind::InvalidInput; 100_000].into();
+    let _wires: Vec<Wire> = (0..100_000).map(|_| net.connects()).collect();
+    sim.turn();
+    assert!(sim.hub().counters().accepts_failed < 100_000);
+}
