@@ -93,7 +93,8 @@ pub struct Config {
     /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below
     /// the minute after which proxies and NATs commonly forget a connection.
     pub ping_interval: Option<Duration>,
-    /// How long after a Ping a peer may stay silent; any byte counts as life. Default 10 s.
+    /// How long after a Ping a peer may stay silent; any byte counts as life, and so does reading what
+    /// has waited for it. Default 10 s.
     pub pong_timeout: Duration,
     /// Closes a connection with 1001 that carried no message in either direction for so long.
     /// Default `None`.

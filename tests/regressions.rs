@@ -426,3 +426,24 @@ fn a_turn_without_a_limit_on_what_it_accepts_ended_only_with_the_kernels_errors(
     sim.turn();
     assert!(sim.hub().counters().accepts_failed < 100_000);
 }
+
+#[test]
+fn a_peer_that_read_all_the_time_and_slowly_was_silent() {
+    let mut sim = sim(|config| {
+        config.ping_interval = Some(Duration::from_secs(25));
+        config.overflow = Overflow::DropNewest;
+    });
+    let (id, wire) = subscriber(&mut sim, &["t"]);
+    wire.holds(5000);
+    for second in 0..100 {
+        sim.hub().publish("t", &[0; 20_000]).unwrap();
+        sim.turn();
+        wire.reads_bytes();
+        sim.rests();
+        sim.turn_within(Some(Duration::from_secs(1)));
+        assert!(sim.hub().is_open(id), "{second}");
+    }
+    // Whoever reads nothing more is found out all the same.
+    (0..40).for_each(|_| sim.turn_within(Some(Duration::from_secs(1))));
+    assert!(!sim.hub().is_open(id));
+}

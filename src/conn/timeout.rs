@@ -63,6 +63,14 @@ impl Connection {
         }
     }
 
+    /// The kernel takes more, after it was full: the peer has read. A Ping may be queued behind much, and
+    /// it cannot answer that before.
+    pub(crate) fn handle_room(&mut self, now: Ticks) {
+        if let State::Open { silence, .. } = &mut self.state {
+            *silence = Silence::Heard(now);
+        }
+    }
+
     /// It was written to. A closing connection has its time again from each step of its queue, and from
     /// the last byte, which is the Close's: no peer can answer it before.
     pub(crate) fn handle_written(&mut self, commons: &Commons) {

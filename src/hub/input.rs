@@ -97,6 +97,7 @@ impl Hub {
         if writable && slot.connection.kernel_full {
             slot.connection.kernel_full = false;
             slot.connection.was_full = true;
+            slot.connection.handle_room(self.commons.now);
             Self::mark_dirty(slot, &mut self.dirty, id);
         }
         if readable || read_closed {
