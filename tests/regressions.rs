@@ -447,3 +447,27 @@ fn a_peer_that_read_all_the_time_and_slowly_was_silent() {
     (0..40).for_each(|_| sim.turn_within(Some(Duration::from_secs(1))));
     assert!(!sim.hub().is_open(id));
 }
+
+#[test]
+fn a_pong_took_its_room_from_what_is_written_beyond_the_limit() {
+    let limits = |config: &mut Config| {
+        (config.send_queue_bytes_max, config.write_bytes_per_turn) = (10_000, 1000);
+    };
+    let mut sim = sim(limits);
+    let (id, wire) = subscriber(&mut sim, &["t"]);
+    wire.holds(100);
+    sim.hub().publish("t", &[1; 5000]).unwrap();
+    sim.turn();
+    wire.sends(ping("x"));
+    sim.turn();
+    // From here on the kernel takes all.
+    wire.holds(usize::MAX);
+    let mut bytes = wire.reads_bytes();
+    sim.turn();
+    sim.hub().publish("t", &[2; 20_000]).unwrap();
+    sim.rests();
+    assert!(sim.hub().is_open(id));
+    bytes.extend(wire.reads_bytes());
+    let expected = [support::binary([1; 5000]), pong("x"), support::binary([2; 20_000])];
+    assert_eq!(frames(&bytes), expected);
+}

@@ -25,7 +25,7 @@ pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use deflate::{Deflation, deflate_frames};
 pub(crate) use http::allows_origin;
 use http::{Http, Progress};
-pub(crate) use outbox::{Finished, OutboxSlot};
+pub(crate) use outbox::{Finished, Outbox, OutboxSlot};
 pub(crate) use segment::{Log, release_log};
 use state::Silence;
 pub(crate) use state::{Flushed, LastWords, Outcome, State};

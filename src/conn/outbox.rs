@@ -65,6 +65,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// The same, and the Pong that waits beside them.
+    pub(crate) fn bytes_with_pong(&self) -> usize {
+        self.bytes + self.late_pong.len()
+    }
+
     /// Appends frames that `encode` writes.
     #[inline]
     pub(crate) fn push(&mut self, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
