@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     net::{Shutdown, SocketAddr, ToSocketAddrs},
-    os::unix::{fs::FileTypeExt, net::UnixStream as StdUnixStream},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -235,7 +235,8 @@ fn named(error: io::Error, address: &dyn fmt::Display) -> io::Error {
 /// Whether the path is a socket that nobody listens on.
 fn is_left_behind(path: &Path) -> bool {
     let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refused = StdUnixStream::connect(path)
+    // Without blocking: the backlog of one that is stuck may be full.
+    let refused = UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     is_socket && refused
 }

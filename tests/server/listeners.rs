@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use pushloop::{Accept, Config, ConnId, Handler, Hub, Message, Request, Server};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::support::{Frame, PATIENCE, Peer, handshake, text};
 use super::{Echo, Running};
@@ -142,6 +143,24 @@ fn a_live_unix_socket_is_left_alone() {
     echoes(unix(&path));
     running.handle.shutdown(Duration::ZERO).unwrap();
     running.ends();
+}
+
+/// Its server is stuck, and as many wait to be accepted as may: whoever asks it is kept waiting, too.
+#[test]
+fn a_unix_socket_whose_backlog_is_full_keeps_nobody_waiting() {
+    let path = SocketPath::new("full");
+    let stuck = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    stuck.bind(&SockAddr::unix(&path.0).unwrap()).unwrap();
+    stuck.listen(0).unwrap();
+    let waiting: Vec<_> =
+        (0..100).map_while(|_| pushloop::mio::net::UnixStream::connect(&path.0).ok()).collect();
+    let (tell, told) = mpsc::channel();
+    let at = path.0.clone();
+    let asks = thread::spawn(move || tell.send(server().listen_unix(at).unwrap_err().kind()));
+    let refused = told.recv_timeout(PATIENCE);
+    drop((waiting, stuck));
+    assert_eq!(refused, Ok(ErrorKind::AddrInUse));
+    asks.join().unwrap().unwrap();
 }
 
 #[test]
