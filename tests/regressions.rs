@@ -471,3 +471,21 @@ fn a_pong_took_its_room_from_what_is_written_beyond_the_limit() {
     let expected = [support::binary([1; 5000]), pong("x"), support::binary([2; 20_000])];
     assert_eq!(frames(&bytes), expected);
 }
+
+#[test]
+fn a_ping_drove_out_a_message_that_had_been_taken() {
+    let mut sim = sim(|config| {
+        config.ping_interval = Some(Duration::from_secs(25));
+        (config.overflow, config.send_queue_bytes_max) = (Overflow::DropNewest, 1000);
+    });
+    let (id, wire) = sim.opens();
+    wire.holds(0);
+    for _ in 0..10 {
+        sim.hub().send(id, &[0; 98]).unwrap();
+    }
+    while sim.hub().counters().pings_sent == 0 {
+        sim.turn_within(None);
+    }
+    sim.turn();
+    assert_eq!((sim.hub().queued_bytes(id), sim.hub().counters().messages_dropped_full), (1002, 0));
+}

@@ -203,12 +203,13 @@ impl Hub {
             return;
         }
         let Some(outbox) = slot.connection.outbox.get_mut() else { return };
-        let dropped = outbox.drop_newest(keep_bytes, &mut self.commons);
+        let control_bytes = outbox.control_bytes();
+        let dropped = outbox.drop_newest(keep_bytes + control_bytes, &mut self.commons);
         if dropped > 0 {
             slot.connection.deflation.forget_sent();
         }
         self.commons.tally.messages_dropped_full.add(dropped);
-        if outbox.bytes() - outbox.control_bytes() > keep_bytes {
+        if outbox.bytes() - control_bytes > keep_bytes {
             self.close_for(id, Cause::Overflow);
         }
     }
