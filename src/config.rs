@@ -75,9 +75,10 @@ pub struct Config {
     /// once. Default 256 MiB. Above four fifths, the connections that lag most are closed with
     /// 1013, whatever `overflow` says; at the limit, sends and publications are refused.
     pub send_queues_bytes_max: usize,
-    /// Bytes of requests and messages that have begun to come and are not whole, in the whole process,
-    /// and of input that waits for a turn to inflate it. Default 256 MiB. Beyond, those who have held
-    /// most for longest are closed, with 1013 or 503, until four fifths of it are left.
+    /// Bytes of requests and messages that have begun to come and are not whole, of requests that the
+    /// application has not answered, and of input that waits for a turn to inflate it, in the whole
+    /// process. Default 256 MiB. Beyond, those who have held most for longest are closed, with 1013 or
+    /// 503, until four fifths of it are left.
     pub incomplete_bytes_max: usize,
 
     /// Connections at once. Default 1,000,000: in effect the descriptors that the system grants.

@@ -1,4 +1,5 @@
-//! What a connection keeps of requests and messages that came half, and how it is closed for it.
+//! What a connection keeps of messages that came half and of requests that have no answer yet, and how it
+//! is closed for it.
 
 use super::{Commons, Connection, LastWords, Outcome, State, record_closed};
 use crate::{
@@ -33,7 +34,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that are kept of what came half, and for how many ticks they have been.
+    /// Bytes that are kept of what came half or waits for its answer, and for how many ticks they have been.
     pub(crate) fn incomplete(&self, commons: &Commons) -> (usize, usize) {
         match &self.state {
             State::Open { partial: Some(partial), .. }
@@ -45,7 +46,12 @@ impl Connection {
                 let ends = commons.now.after(commons.config.handshake_timeout);
                 (http.held(), ends.since(*deadline))
             }
-            State::Deciding { http, .. } | State::Responding { http, .. } => (http.held(), 0),
+            State::Deciding { http, asked, deadline } => {
+                let asked = asked.request.head_len() + asked.request.body().len();
+                let ends = commons.now.after(commons.config.answer_timeout);
+                (http.held() + asked, ends.since(*deadline))
+            }
+            State::Responding { http, .. } => (http.held(), 0),
             State::Open { partial: None, .. }
             | State::Closing { partial: None, .. }
             | State::Ending { .. }
@@ -71,20 +77,23 @@ impl Connection {
                 record_closed(id, Cause::ProcessFull, Span::Empty, events, commons);
                 self.end_open(LastWords::Shed, commons)
             }
-            State::Handshake { http, .. } => {
-                // It keeps what came until the answer is out, in the next turn.
-                let head_only = http.is_head();
-                commons.tally.handshakes_refused.add(1);
-                self.write_response(&Response::text(503, FULL), head_only, false, commons);
-                Outcome::Changed
+            // It keeps what came until the answer is out, in the next turn.
+            State::Handshake { http, .. } => self.shed_request(http.is_head(), commons),
+            State::Deciding { asked, .. } => {
+                self.shed_request(asked.request.method() == "HEAD", commons)
             }
-            State::Deciding { .. }
-            | State::Responding { .. }
+            State::Responding { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
             | State::Closed => self.handle_lost(id, Cause::ProcessFull, events, commons),
         }
+    }
+
+    fn shed_request(&mut self, head_only: bool, commons: &mut Commons) -> Outcome {
+        commons.tally.handshakes_refused.add(1);
+        self.write_response(&Response::text(503, FULL), head_only, false, commons);
+        Outcome::Changed
     }
 
     /// Whether it waits for a next request of which nothing has come.
