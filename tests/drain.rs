@@ -12,6 +12,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -252,5 +253,18 @@ fn the_end_is_spread_and_a_second_signal_cuts_it_short() {
     server.signal("TERM");
     let end = clients[0].read();
     assert!(end.is_err(), "{end:?}");
+    assert!(ends_well(&mut server));
+}
+
+/// A full disk, or a pipe whose reader is gone.
+#[test]
+fn sigterm_ends_a_server_that_cannot_write_to_its_log() {
+    let program = env!("CARGO_BIN_EXE_pushloop");
+    let shell = ["-c", "exec \"$0\" --listen 127.0.0.1:0 2>/dev/full", program];
+    let mut server = Process::start(Path::new("bash"), &shell);
+    let address = server.address("http://");
+    let mut client = connect(&address, "/t");
+    server.signal("TERM");
+    assert_eq!(read_close(&mut client), 1001);
     assert!(ends_well(&mut server));
 }

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the first lets connections end, the second does not wait.
 
 use std::{
-    io,
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,7 +30,11 @@ pub fn on_signals(handle: Handle, drain: Drain, not_ready: Arc<AtomicBool>) -> i
         }
         not_ready.store(true, Ordering::Relaxed);
         let seconds = (drain.delay + drain.deadline).as_secs();
-        eprintln!("pushloop: closing, {seconds} s at most; once more to stop at once");
+        // Not by a macro that panics where there is nobody to tell: all signals are this thread's.
+        let _ = writeln!(
+            io::stderr(),
+            "pushloop: closing, {seconds} s at most; once more to stop at once"
+        );
         let mut again = false;
         for _ in 0..drain.delay.as_millis() / STEP.as_millis() {
             thread::sleep(STEP);
