@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     net::{Shutdown, SocketAddr, ToSocketAddrs},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -44,12 +44,16 @@ pub struct Mio {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// And its file, and which that is.
+    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        // By now the path may be the next server's.
+        if let Listener::Unix(_, path, file) = self
+            && identity(path) == *file
+        {
             // Gone already is as good.
             let _ = std::fs::remove_file(path);
         }
@@ -169,8 +173,8 @@ impl Server<Mio> {
         Ok(bound)
     }
 
-    /// Listens on a Unix-domain socket. The file is removed with the server; one that a crashed
-    /// server left behind is replaced.
+    /// Listens on a Unix-domain socket. The file is removed with the server, unless another has its
+    /// path by then; one that a crashed server left behind is replaced.
     ///
     /// # Errors
     ///
@@ -190,7 +194,7 @@ impl Server<Mio> {
         let net = &mut self.net;
         let token = net.next_listener();
         net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        net.listeners.push(Listener::Unix(listener, path.into()));
+        net.listeners.push(Listener::Unix(listener, path.into(), identity(path)));
         Ok(())
     }
 
@@ -230,6 +234,11 @@ impl Server<Mio> {
 
 fn named(error: io::Error, address: &dyn fmt::Display) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+}
+
+/// Which file a path leads to. No other can be that one while a listener is bound to it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Whether the path is a socket that nobody listens on.
@@ -287,7 +296,7 @@ impl Net for Mio {
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
-            Listener::Unix(listener, _) => {
+            Listener::Unix(listener, ..) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Stream::Unix(stream), None))
             }

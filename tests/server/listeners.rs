@@ -117,6 +117,18 @@ fn a_unix_socket_is_removed_with_the_server() {
     assert!(!path.0.exists());
 }
 
+/// The next server took the path over before this one ended, so that nobody was turned away.
+#[test]
+fn a_unix_socket_that_is_another_servers_by_now_is_left_alone() {
+    let (path, next) = (SocketPath::new("taken-over"), SocketPath::new("next"));
+    let (mut first, mut second) = (server(), server());
+    first.listen_unix(&path.0).unwrap();
+    second.listen_unix(&next.0).unwrap();
+    fs::rename(&next.0, &path.0).unwrap();
+    drop(first);
+    assert!(path.0.exists(), "nobody reaches the second server any more");
+}
+
 #[test]
 fn a_stale_unix_socket_is_replaced() {
     let path = SocketPath::new("stale");
