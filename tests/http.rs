@@ -61,6 +61,23 @@ fn requests_in_one_segment_are_answered_in_order() {
     }
 }
 
+/// What comes behind an answer of 1xx is taken for the answer to the same request, and some clients
+/// take a 205 to have no body, whatever its length says.
+#[test]
+fn an_answer_that_the_client_would_read_otherwise_is_not_taken_for_the_next() {
+    let server = TestServer::start(config(|_| ()), |hub, event| {
+        if let Event::Request { id, request } = event {
+            let status = request.path()[1..].parse().expect("the path is a status");
+            hub.respond(id, &Response::text(status, "body")).expect("the request waits");
+        }
+    });
+    let mut peer = server.connects();
+    peer.sends_bytes(["/103", "/101", "/205", "/200"].map(get).concat());
+    for (status, body) in [(500, "body"), (500, "body"), (205, ""), (200, "body")] {
+        assert_eq!(peer.expects_answer(status).body, body);
+    }
+}
+
 #[test]
 fn the_next_request_is_told_when_the_last_one_is_answered() {
     let server = silent();

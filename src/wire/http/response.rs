@@ -14,10 +14,10 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response without a body. A status that does not exist, below 100 or above 599, becomes
-    /// 500.
+    /// A response without a body. A status that answers nothing, below 200 or above 599, becomes
+    /// 500: behind one of 1xx, the client takes the next answer for this one (RFC 9110 §15.2).
     pub fn new(status: u16) -> Response {
-        let status = if (100..=599).contains(&status) { status } else { 500 };
+        let status = if (200..=599).contains(&status) { status } else { 500 };
         Response { status, headers: Vec::new(), body: Vec::new() }
     }
 
@@ -65,11 +65,12 @@ impl Response {
         for (name, value) in &self.headers {
             line(&[name, ": ", value]);
         }
-        // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 1xx and 204; with 304 it would be
-        // the length of another response's body.
-        let has_body = !matches!(self.status, 100..=199 | 204 | 304);
+        // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 204; with 304 it would be the
+        // length of another response's body. §15.3.6: with 205, a body MUST NOT be sent.
+        let has_body = !matches!(self.status, 204 | 304);
+        let body = if self.status == 205 { &[][..] } else { &self.body };
         if has_body {
-            line(&["Content-Length: ", &self.body.len().to_string()]);
+            line(&["Content-Length: ", &body.len().to_string()]);
         }
         // RFC 9110 §7.8: whoever sends Upgrade (a 426 does) MUST name it in Connection.
         let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
@@ -80,7 +81,7 @@ impl Response {
         ]);
         line(&[]);
         if has_body && !head_only {
-            out.extend_from_slice(&self.body);
+            out.extend_from_slice(body);
         }
     }
 
@@ -158,8 +159,6 @@ pub(crate) fn check_header(name: &str, value: &str) -> Result<(), InvalidHeader>
 /// The reason phrase of a status (RFC 9110 §15, RFC 6585); empty where none is registered.
 fn reason(status: u16) -> &'static str {
     match status {
-        100 => "Continue",
-        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
@@ -244,14 +243,17 @@ mod tests {
 
     #[test]
     fn statuses_without_a_body_have_no_length_either() {
-        for status in 100..=599 {
+        for status in 200..=599 {
             let encoded = encode(&Response::new(status).body("body"), false, false);
-            let bodiless = status < 200 || status == 204 || status == 304;
-            assert_eq!(encoded.contains("Content-Length"), !bodiless, "{status}");
+            let bodiless = [204, 205, 304].contains(&status);
+            let length = (!bodiless).then_some("Content-Length: 4\r\n");
+            let length = if status == 205 { Some("Content-Length: 0\r\n") } else { length };
+            assert_eq!(encoded.contains("Content-Length"), length.is_some(), "{status}");
+            assert!(encoded.contains(length.unwrap_or_default()), "{status}");
             assert_eq!(encoded.ends_with("\r\n\r\nbody"), !bodiless, "{status}");
             assert!(encoded.starts_with(&format!("HTTP/1.1 {status} ")));
         }
-        for status in [0, 99, 600, 1000, u16::MAX] {
+        for status in [0, 99, 100, 101, 199, 600, 1000, u16::MAX] {
             assert_eq!(Response::new(status).status(), 500);
         }
     }
@@ -303,9 +305,7 @@ mod tests {
     /// RFC 9110 §15 and RFC 6585: 305 is not to be used, 306, 418 and the rest have no meaning.
     #[test]
     fn every_status_with_a_meaning_has_a_phrase_of_its_own() {
-        let named = [100, 101]
-            .into_iter()
-            .chain(200..=206)
+        let named = (200..=206)
             .chain(300..=304)
             .chain(307..=308)
             .chain(400..=417)
@@ -316,6 +316,6 @@ mod tests {
         assert!(!phrases.contains(&""));
         phrases.sort_unstable();
         assert!(phrases.windows(2).all(|pair| pair[0] != pair[1]));
-        assert_eq!((100..=599).filter(|status| !reason(*status).is_empty()).count(), named.count());
+        assert_eq!((0..=999).filter(|status| !reason(*status).is_empty()).count(), named.count());
     }
 }
