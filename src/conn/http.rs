@@ -35,6 +35,13 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<Upgrade>,
 }
 
+impl Asked {
+    /// Bytes that are kept of the request.
+    pub(super) fn held(&self) -> usize {
+        self.request.head_len() + self.request.body().len()
+    }
+}
+
 /// Whoever reads it has a proxy in front, or a name in /etc/hosts, and wants to know what to set.
 const HOST_REFUSED: &str = "this server does not answer to that Host: beside localhost and IP \
      addresses, it answers to the names in Config::hosts (pushloop --allow-host NAME)\n";

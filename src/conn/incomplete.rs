@@ -1,7 +1,7 @@
 //! What a connection keeps of messages that came half and of requests that have no answer yet, and how it
 //! is closed for it.
 
-use super::{Commons, Connection, LastWords, Outcome, State, record_closed};
+use super::{Commons, Connection, LastWords, Outcome, State, http::Asked, record_closed};
 use crate::{
     event::{Cause, ConnId, Events, Span},
     wire::Response,
@@ -23,6 +23,12 @@ impl Connection {
         if self.incomplete(commons).0 > 0 {
             commons.incomplete_bytes = commons.incomplete_bytes.saturating_add(bytes + room);
         }
+    }
+
+    /// The application answers a request. Most are answered at once, and are not to make all connections
+    /// be gone through now and then.
+    pub(super) fn note_answered(asked: &Asked, commons: &mut Commons) {
+        commons.incomplete_bytes = commons.incomplete_bytes.saturating_sub(asked.held());
     }
 
     /// Gives back room that what came half does not use.
@@ -47,9 +53,8 @@ impl Connection {
                 (http.held(), ends.since(*deadline))
             }
             State::Deciding { http, asked, deadline } => {
-                let asked = asked.request.head_len() + asked.request.body().len();
                 let ends = commons.now.after(commons.config.answer_timeout);
-                (http.held() + asked, ends.since(*deadline))
+                (http.held() + asked.held(), ends.since(*deadline))
             }
             State::Responding { http, .. } => (http.held(), 0),
             State::Open { partial: None, .. }

@@ -143,6 +143,7 @@ impl Connection {
         commons: &mut Commons,
     ) -> Vec<u8> {
         let State::Deciding { http, asked, .. } = &mut self.state else { return Vec::new() };
+        Self::note_answered(asked, commons);
         let rest = mem::take(&mut http.buffer);
         if let Some(upgrade) = &asked.upgrade {
             let (deflation, extension) = Deflation::negotiate(&asked.request, &commons.config);
@@ -163,6 +164,7 @@ impl Connection {
     /// Answers the request as plain HTTP. Another may follow if this one lets it, and it `may_go_on`.
     pub(crate) fn respond(&mut self, response: &Response, may_go_on: bool, commons: &mut Commons) {
         let State::Deciding { asked, .. } = &self.state else { return };
+        Self::note_answered(asked, commons);
         let head_only = asked.request.method() == "HEAD";
         // A refused upgrade always ends the connection: a proxy may take it for a tunnel already.
         let keep_alive = may_go_on && asked.request.keep_alive() && asked.upgrade.is_none();
