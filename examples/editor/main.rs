@@ -103,16 +103,17 @@ impl Editor {
         self.charge(hub, id, lacks.len())?;
         // Whoever is gone again, or full, needs none of it; here and below.
         let _ = hub.send(id, &framed(UPDATE, &lacks));
-        self.ask(hub, id);
-        Ok(())
+        self.ask(hub, id)
     }
 
-    fn ask(&mut self, hub: &mut Hub, id: ConnId) {
+    fn ask(&mut self, hub: &mut Hub, id: ConnId) -> Result<(), Refusal> {
+        let has = self.document.transact().state_vector().encode_v1();
+        self.charge(hub, id, has.len())?;
         if let Some(peer) = self.peers.get_mut(id) {
             peer.asked = true;
         }
-        let has = self.document.transact().state_vector().encode_v1();
         let _ = hub.send(id, &framed(STATE_VECTOR, &has));
+        Ok(())
     }
 
     /// Merges what a page did, and sends the others what is new in it.
@@ -189,12 +190,14 @@ impl Handler for Editor {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         let asked = self.peers.get(id).is_some_and(|peer| peer.asked);
-        match self.hear(hub, id, message) {
-            Ok(()) => {}
+        let heard = match self.hear(hub, id, message) {
             // What else it did before it heard the question will be in its answer.
-            Err(OutOfStep) if asked && message.as_bytes()[0] == UPDATE => {}
+            Err(OutOfStep) if asked && message.as_bytes()[0] == UPDATE => Ok(()),
             Err(OutOfStep) => self.ask(hub, id),
-            Err(Malformed(why)) => hub.close(id, CloseCode::POLICY, why),
+            heard => heard,
+        };
+        if let Err(Malformed(why)) = heard {
+            hub.close(id, CloseCode::POLICY, why);
         }
     }
 
