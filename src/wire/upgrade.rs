@@ -275,9 +275,10 @@ pub fn origin_allowed(policy: &Origins, origin: Option<&[u8]>, host: &str) -> bo
     origin.is_of(host) || list.iter().filter_map(|it| Origin::parse(it)).any(|it| it.same(&origin))
 }
 
-/// Whether the text is an origin as [`Origins::List`] takes it: `scheme://host[:port]`, with no path.
+/// Whether the text is an origin as [`Origins::List`] takes it: `scheme://host[:port]`, with no path
+/// and no `*`, which would stand for itself.
 pub fn is_origin(text: &str) -> bool {
-    Origin::parse(text).is_some()
+    !text.contains('*') && Origin::parse(text).is_some()
 }
 
 /// An origin: `scheme://host[:port]` (RFC 6454 §6.2).

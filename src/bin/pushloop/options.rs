@@ -179,9 +179,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
-        for line in
-            ["--allow-origin example.org", "--allow-origin null", "--allow-origin http://a/b"]
-        {
+        for line in [
+            "--allow-origin example.org",
+            "--allow-origin null",
+            "--allow-origin http://a/b",
+            "--allow-origin https://*.example.org",
+        ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains("is no origin") && !error.contains('\n'), "{line}: {error}");
         }
