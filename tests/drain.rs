@@ -12,6 +12,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
     path::Path,
     thread,
     time::Duration,
@@ -266,5 +267,25 @@ fn sigterm_ends_a_server_that_cannot_write_to_its_log() {
     let mut client = connect(&address, "/t");
     server.signal("TERM");
     assert_eq!(read_close(&mut client), 1001);
+    assert!(ends_well(&mut server));
+}
+
+#[test]
+fn a_server_that_cannot_say_where_it_listens_listens() {
+    let path = std::env::temp_dir().join(format!("pushloop-{}-mute.sock", std::process::id()));
+    let at = format!("--listen=unix:{}", path.display());
+    let shell = ["-c", "exec \"$0\" \"$1\" >/dev/full", env!("CARGO_BIN_EXE_pushloop"), &at];
+    let mut server = Process::start(Path::new("bash"), &shell);
+    let mut answer = String::new();
+    for _ in 0..PATIENCE.as_millis() {
+        thread::sleep(Duration::from_millis(1));
+        let Ok(mut stream) = UnixStream::connect(&path) else { continue };
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("the server is there");
+        stream.read_to_string(&mut answer).expect("it answers");
+        break;
+    }
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    server.signal("TERM");
     assert!(ends_well(&mut server));
 }

@@ -6,7 +6,12 @@ mod options;
 mod service;
 mod watchdog;
 
-use std::{env, io, process::ExitCode, sync::Arc};
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use options::{Asked, Options};
 use pushloop::{Config, Hosts, Origins, Server};
@@ -55,7 +60,8 @@ fn serve(options: &Options) -> io::Result<()> {
     // Nothing is said to be open before all is.
     let opened: io::Result<String> =
         options.listen.iter().map(|listen| listen::listen(&mut server, listen)).collect();
-    print!("{}", opened?);
+    // Where nobody can be told, it listens all the same.
+    let _ = io::stdout().write_all(opened?.as_bytes());
     let not_ready = Arc::default();
     drain::on_signals(server.handle(), options.drain, Arc::clone(&not_ready))?;
     let slow_turns = watchdog::watch(server.handle());
