@@ -16,10 +16,13 @@ fn is_control(first: u8) -> bool {
 }
 
 impl Outbox {
-    /// Drops the newest messages whose policy allows it, until no more than `keep_bytes` wait.
-    /// Gives how many. More than `keep_bytes` wait afterwards if the rest must not be dropped.
+    /// Drops the newest messages whose policy allows it, until no more than `keep_bytes` wait; a topic's
+    /// latest, for which earlier ones gave way, only if that is not enough. Gives how many. More than
+    /// `keep_bytes` wait afterwards if the rest must not be dropped.
     pub(crate) fn drop_newest(&mut self, keep_bytes: usize, commons: &mut Commons) -> u64 {
-        self.drop_from_newest(keep_bytes, Segment::is_lossy, commons)
+        let is_newest = |segment: &Segment| segment.is_lossy() && segment.latest_of().is_none();
+        let dropped = self.drop_from_newest(keep_bytes, is_newest, commons);
+        dropped + self.drop_from_newest(keep_bytes, Segment::is_lossy, commons)
     }
 
     /// Drops every message that has not begun to leave, whatever its policy. Gives how many.

@@ -154,10 +154,21 @@ impl Segment {
             return;
         }
         let cut = boundary_from(&log.frames, 0, *start) - *start;
+        let (len, is_latest) = (*end - *start, log.overflow == Overflow::KeepLatest);
+        if is_latest && cut > 0 && cut < len {
+            // It is being written, and what is behind may still give way to a later one.
+            return;
+        }
         let bytes = log.frames[*start..*end].to_vec();
-        let own = Own { bytes, start: 0, cut, kind: Kind::frames(log.overflow) };
-        commons.queued_bytes += own.len();
-        release(std::mem::replace(self, Segment::Own(own)), commons);
+        let copy = if is_latest && cut == 0 {
+            // It gives way to the next one of its topic, as before.
+            let log = Log { frames: bytes, topic: log.topic, overflow: log.overflow };
+            Segment::Shared { log: Arc::new(log), start: 0, end: len }
+        } else {
+            Segment::Own(Own { bytes, start: 0, cut, kind: Kind::frames(log.overflow) })
+        };
+        commons.queued_bytes += len;
+        release(std::mem::replace(self, copy), commons);
     }
 }
 

@@ -383,3 +383,72 @@ fn each_ping_is_answered_again_when_a_long_queue_has_gone_out() {
     sim.rests();
     assert_eq!(wire.reads(), [pong("c"), pong("d")]);
 }
+
+/// Another one fills the process, and is closed for it.
+fn fills_the_process(sim: &mut Sim) {
+    let (greedy, wire) = sim.opens();
+    wire.holds(0);
+    sim.hub().send(greedy, &[0; 90_000]).unwrap();
+    sim.turn();
+    assert!(!sim.hub().is_open(greedy));
+}
+
+/// What is short of a long log is copied then, and gives way to a later one all the same.
+#[test]
+fn the_latest_is_kept_also_where_the_process_is_nearly_full() {
+    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 100_000));
+    sim.hub().set_topic_overflow("t", Overflow::KeepLatest);
+    let (_, wire) = subscribers(&mut sim, 1, "t").remove(0);
+    wire.holds(0);
+    for turn in 0..3 {
+        (1..=4).for_each(|at| drop(sim.hub().publish("t", &number(4 * turn + at))));
+        sim.turn();
+        fills_the_process(&mut sim);
+    }
+    wire.holds(usize::MAX);
+    wire.reads_bytes();
+    (0..2).for_each(|_| sim.turn());
+    assert_eq!(wire.reads(), numbers(12..=12));
+    assert_eq!(sim.hub().counters().messages_conflated, 11);
+}
+
+/// The same while its log is being written, in the middle of a frame.
+#[test]
+fn who_comes_to_lag_in_a_process_that_is_nearly_full_keeps_the_latest() {
+    let mut sim = Sim::new(config(|config| {
+        (config.send_queues_bytes_max, config.write_bytes_per_turn) = (100_000, 153);
+    }));
+    sim.hub().set_topic_overflow("t", Overflow::KeepLatest);
+    let (_, wire) = subscribers(&mut sim, 1, "t").remove(0);
+    (1..=100).for_each(|at| drop(sim.hub().publish("t", &number(at))));
+    fills_the_process(&mut sim);
+    let mut bytes = wire.reads_bytes();
+    let begun = bytes.len().div_ceil(10);
+    assert!(bytes.len() % 10 > 0 && begun > 50 && begun < 99, "{begun}");
+    wire.holds(0);
+    sim.turn();
+    wire.holds(usize::MAX);
+    wire.reads_bytes();
+    (0..2).for_each(|_| sim.turn());
+    bytes.extend(wire.reads_bytes());
+    let expected = [numbers(1..=begun), numbers(100..=100)].concat();
+    assert_eq!(super::net::frames(&bytes), expected);
+}
+
+/// Whoever lost it would have none: those before it gave way to it.
+#[test]
+fn the_newest_of_others_are_dropped_before_the_latest_of_a_topic() {
+    let (mut sim, id, wire) = slow_subscriber(Overflow::DropNewest, 40);
+    sim.hub().set_topic_overflow("state", Overflow::KeepLatest);
+    sim.hub().subscribe(id, "state").unwrap();
+    publish(&mut sim, 1..=9);
+    for at in 101..=103 {
+        sim.hub().publish("state", &number(at)).unwrap();
+        sim.turn();
+    }
+    // 25 bytes in the kernel, 35 here: the latest is one of them.
+    let expected = [numbers(1..=5), numbers(103..=103)].concat();
+    assert_eq!(reads_all(&mut sim, &wire), expected);
+    let counters = sim.hub().counters();
+    assert_eq!((counters.messages_dropped_full, counters.messages_conflated), (4, 2));
+}
