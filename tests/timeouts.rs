@@ -302,3 +302,20 @@ fn timers_come_when_they_are_due_and_as_often_as_they_were_set() {
         server.sees_timer(key);
     }
 }
+
+/// Nor does it where the kernel took more meanwhile, which is a sign of life, too.
+#[test]
+fn a_long_pong_timeout_does_not_put_off_the_next_ping_of_a_slow_reader() {
+    let second = Duration::from_secs(1);
+    let mut sim = Sim::new(config(|limits| {
+        (limits.ping_interval, limits.pong_timeout) = (Some(5 * second), 60 * second);
+    }));
+    let (id, wire) = sim.opens();
+    wire.holds(10);
+    sim.hub().send(id, &[0; 1000]).unwrap();
+    sleeps(&mut sim, 8 * second);
+    assert_eq!(sim.hub().counters().pings_sent, 1);
+    wire.reads_bytes();
+    sleeps(&mut sim, 7 * second);
+    assert_eq!(sim.hub().counters().pings_sent, 2);
+}

@@ -93,17 +93,19 @@ impl Hub {
         read_closed: bool,
     ) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if readable || read_closed {
+            slot.connection.notes.readable = true;
+            slot.connection.notes.read_closed |= read_closed;
+            Self::mark_readable(slot, &mut self.readable, id);
+        }
         // Without that, the edge that every new connection brings would cost a look at it.
         if writable && slot.connection.kernel_full {
             slot.connection.kernel_full = false;
             slot.connection.was_full = true;
             slot.connection.handle_room(self.commons.now);
             Self::mark_dirty(slot, &mut self.dirty, id);
-        }
-        if readable || read_closed {
-            slot.connection.notes.readable = true;
-            slot.connection.notes.read_closed |= read_closed;
-            Self::mark_readable(slot, &mut self.readable, id);
+            // The timer is set for the answer to a Ping, which may be later than the next Ping.
+            self.arm(id);
         }
     }
 
