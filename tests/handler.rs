@@ -197,3 +197,23 @@ fn nothing_of_the_same_batch_follows_a_close() {
     let counters = handle.counters();
     assert_eq!((counters.messages_after_close, counters.handler_panics), (1, 0));
 }
+
+/// The peer's Close, in the same batch, is no reason to deliver what the application did not wait for.
+#[test]
+fn nothing_follows_a_close_also_where_the_peers_is_in_the_same_batch() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let handle = server.handle();
+    let (tell, told) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Once(tell)));
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(handshake("/", ""));
+    peer.expects_upgrade();
+    peer.sends_bytes(support::burst(&[text("first"), text("second"), close(4000, "bye")]));
+    peer.expects(close(4000, ""));
+    peer.expects_eof();
+    drop(peer);
+    loop_thread.join().expect("the loop ends").expect("the poll works");
+    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
+    assert_eq!(handle.counters().messages_after_close, 1);
+}

@@ -241,7 +241,7 @@ impl Connection {
 
     /// Says the last words of `Ending` and begins to drain.
     pub(crate) fn finish(&mut self, commons: &mut Commons) {
-        let State::Ending { last } = self.state else { return };
+        let State::Ending { last, .. } = self.state else { return };
         match last {
             LastWords::Echo(Some(code)) => {
                 let outbox = self.outbox.or_spare(commons);
@@ -303,7 +303,7 @@ impl Connection {
     /// Reads no further frame; the last words are for the start of the next turn.
     fn end_open(&mut self, last: LastWords, commons: &mut Commons) -> Outcome {
         self.leave_open(commons);
-        self.state = State::Ending { last };
+        self.state = State::Ending { last, closed: false };
         Outcome::Over
     }
 

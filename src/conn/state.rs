@@ -31,8 +31,9 @@ pub(crate) enum State {
     /// Upgraded; frames flow both ways (§5).
     Open { partial: Option<Box<Partial>>, silence: Silence, last_message: Ticks },
     /// No further frame is read, but the application may be answering earlier ones of this batch:
-    /// our last words follow at the start of the next turn (§7.1.7).
-    Ending { last: LastWords },
+    /// our last words follow at the start of the next turn (§7.1.7). If it `closed` it meanwhile, it is
+    /// told of no further one.
+    Ending { last: LastWords, closed: bool },
     /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2). So many bytes
     /// were `left` of what is queued when the deadline was set.
     Closing { partial: Option<Box<Partial>>, cause: Cause, left: u32, deadline: Ticks },

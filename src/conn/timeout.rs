@@ -132,9 +132,4 @@ impl Connection {
         commons.tally.pings_sent.add(1);
         Outcome::Changed
     }
-
-    /// Whether the connection waits for the start of the next turn to say its last words.
-    pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.state, State::Ending { .. })
-    }
 }

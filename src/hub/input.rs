@@ -221,10 +221,9 @@ impl Hub {
             return;
         }
         if let Some(slot) = Self::slot_mut(&mut self.slots, id)
-            && let State::Ending { last } = &mut slot.connection.state
+            && let State::Ending { last, .. } = &mut slot.connection.state
         {
             *last = LastWords::Panicked;
-            self.any_closed = true;
         }
         let code = CloseCode::INTERNAL_ERROR;
         self.close_open(id, code, PANICKED, Cause::Local { code });

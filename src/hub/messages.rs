@@ -5,7 +5,7 @@ use std::fmt;
 use super::Hub;
 use crate::{
     config::Overflow,
-    conn::{LastWords, State},
+    conn::State,
     event::{Cause, ConnId, Message},
     wire::{CloseCode, OpCode, Response, encode_frame, encoded_len},
 };
@@ -318,7 +318,7 @@ impl Hub {
         let closing = self.slot(id).is_some_and(|slot| {
             matches!(
                 slot.connection.state,
-                State::Closing { .. } | State::Ending { last: LastWords::Panicked }
+                State::Closing { .. } | State::Ending { closed: true, .. }
             )
         });
         self.commons.tally.messages_after_close.add(closing.into());
@@ -343,7 +343,13 @@ impl Hub {
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        if !slot.connection.is_open() || slot.connection.is_ending() {
+        if let State::Ending { closed, .. } = &mut slot.connection.state {
+            // Its last words are due anyway.
+            *closed |= matches!(cause, Cause::Local { .. });
+            self.any_closed |= *closed;
+            return;
+        }
+        if !slot.connection.is_open() {
             return;
         }
         self.leave_topics(id, true);
