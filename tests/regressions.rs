@@ -191,6 +191,7 @@ fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
     assert_eq!(sim.takes(), []);
     assert!(wire.is_ended());
+    assert_eq!(sim.hub().counters().handshakes_refused, 1);
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl Hub {
             return Err(AcceptError::Gone);
         };
         if asked.upgrade.is_none() {
+            self.commons.tally.handshakes_refused.add(1);
             let _ = self.respond(id, &Response::from(Refusal::UpgradeMissing));
             return Err(AcceptError::NotWebSocket);
         }
@@ -139,7 +140,8 @@ impl Hub {
         let State::Deciding { asked, .. } = &slot.connection.state else {
             return Err(RespondError::Gone);
         };
-        if asked.upgrade.is_some() {
+        // The server's own answers are those after which the connection may not go on.
+        if asked.upgrade.is_some() || !may_go_on {
             self.commons.tally.handshakes_refused.add(1);
         }
         slot.connection.respond(response, may_go_on, &mut self.commons);

@@ -27,10 +27,14 @@ impl Hub {
             flushed_in: 0,
         }) as u32;
         let id = ConnId { index, generation };
-        self.commons.tally.connections_accepted.add(1);
         self.commons.tally.connections_open.add(1);
         self.arm(id);
         Some(id)
+    }
+
+    /// An accepted connection is registered: it lives.
+    pub(crate) fn handle_registered(&mut self) {
+        self.commons.tally.connections_accepted.add(1);
     }
 
     /// Where the server listens: whether all its TCP listeners are bound to loopback addresses.
@@ -199,7 +203,8 @@ impl Hub {
                 self.send(id, message.message()) == Err(SendError::Gone)
             }
             Command::Close { id, code, reason } => {
-                let live = Self::slot_mut(&mut self.slots, id).is_some();
+                let is_live = |slot: &Slot| !matches!(slot.connection.state, State::Closed);
+                let live = self.slot(id).is_some_and(is_live);
                 self.close(id, code, &reason);
                 !live
             }

@@ -247,8 +247,9 @@ impl<N: Net> Server<N> {
             self.streams.resize_with(at + 1, || None);
         }
         self.streams[at] = Some(stream);
-        if registered.is_err() {
-            self.hub.handle_stillborn(id);
+        match registered {
+            Ok(()) => self.hub.handle_registered(),
+            Err(_) => self.hub.handle_stillborn(id),
         }
     }
 

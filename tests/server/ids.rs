@@ -219,3 +219,18 @@ fn data_of_an_old_connection_is_not_found_for_the_new_one() {
     assert_eq!(names.insert(new, "new"), None);
     assert_eq!((names.get(old), names.get(new), names.len()), (None, Some(&"new"), 1));
 }
+
+/// Its slot is still there, to the end of the turn.
+#[test]
+fn commands_for_a_connection_that_is_lost_in_the_same_turn_are_too_late() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (id, wire) = sim.opens();
+    sim.hub().send(id, "finds out").unwrap();
+    wire.resets();
+    let handle = sim.server.handle();
+    handle.send(id, Message::Text("x")).unwrap();
+    handle.close(id, CloseCode::NORMAL, "").unwrap();
+    sim.rests();
+    assert_eq!(sim.takes(), [Told::Closed(id, 1006)]);
+    assert_eq!(sim.hub().counters().stale_commands, 2);
+}

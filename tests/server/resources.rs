@@ -130,6 +130,7 @@ fn a_connection_that_cannot_be_registered_is_dropped() {
     assert!(wires.iter().all(Wire::is_dropped));
     let counters = sim.hub().counters();
     assert_eq!((counters.connections_refused, counters.connections_open), (3, 0));
+    assert_eq!(counters.connections_accepted, 0);
     assert_eq!(sim.hub().connections(), 0);
     sim.server.net().out_of_watches = false;
     sim.opens();
