@@ -149,3 +149,21 @@ fn a_short_end_of_a_long_log_does_not_pin_it() {
     wire.holds(usize::MAX);
     assert_eq!(reads_all(&mut sim, &wire), []);
 }
+
+/// Where many have the same end of a log, a copy for each would be more than the log, and close them.
+#[test]
+fn nobody_is_closed_for_copies_of_what_was_shared() {
+    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 100_000));
+    let peers = subscribers(&mut sim, 50, "t");
+    peers.iter().for_each(|(_, wire)| wire.holds(6000));
+    (0..4).for_each(|at| drop(sim.hub().publish("t", &[at; 2000])));
+    sim.turn();
+    assert_eq!(sim.hub().queued_bytes_total(), 4 * 2004);
+    let (greedy, wire) = sim.opens();
+    wire.holds(0);
+    sim.hub().send(greedy, &[0; 90_000]).unwrap();
+    sim.turn();
+    assert!(!sim.hub().is_open(greedy));
+    assert!(peers.iter().all(|(id, _)| sim.hub().is_open(*id)));
+    assert!(sim.hub().queued_bytes_total() < 20_000);
+}
