@@ -156,7 +156,7 @@ fn nobody_is_closed_for_copies_of_what_was_shared() {
     let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 100_000));
     let peers = subscribers(&mut sim, 50, "t");
     peers.iter().for_each(|(_, wire)| wire.holds(6000));
-    (0..4).for_each(|at| drop(sim.hub().publish("t", &[at; 2000])));
+    (0..4).for_each(|at| assert_eq!(sim.hub().publish("t", &[at; 2000]), Ok(50)));
     sim.turn();
     assert_eq!(sim.hub().queued_bytes_total(), 4 * 2004);
     let (greedy, wire) = sim.opens();
