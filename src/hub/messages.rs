@@ -87,7 +87,8 @@ impl Hub {
     ///
     /// What the kernel does not take waits here, up to
     /// [`send_queue_bytes_max`](crate::Config::send_queue_bytes_max). Beyond,
-    /// [`overflow`](crate::Config::overflow) says what happens.
+    /// [`overflow`](crate::Config::overflow) says what happens; before it closes the connection, messages
+    /// of topics that drop theirs are dropped.
     ///
     /// # Errors
     ///
@@ -133,7 +134,8 @@ impl Hub {
         if connection.outbox.bytes() + len > config.send_queue_bytes_max
             || self.commons.queued_bytes + len > config.send_queues_bytes_max
         {
-            return Err(self.refuse_message(id, len));
+            self.make_room(id, len)?;
+            return self.send_message(id, message, may_deflate);
         }
         for subscription in slot.topics.as_slice() {
             self.topics.take_so_far(*subscription, connection, &mut self.commons);
@@ -144,7 +146,28 @@ impl Hub {
         Ok(())
     }
 
-    /// A message of `len` bytes would exceed a limit.
+    /// A message of `len` bytes would exceed a limit. Where it must not be dropped, others that may are
+    /// dropped for it.
+    #[cold]
+    fn make_room(&mut self, id: ConnId, len: usize) -> Result<(), SendError> {
+        let (commons, slots) = (&mut self.commons, &mut self.slots);
+        let config = &commons.config;
+        if config.overflow == Overflow::Close
+            && commons.queued_bytes + len <= config.send_queues_bytes_max
+            && let Some(keep_bytes) = config.send_queue_bytes_max.checked_sub(len)
+            && let Some(slot) = Self::slot_mut(slots, id)
+            && let Some(outbox) = slot.connection.outbox.get_mut()
+        {
+            let dropped = outbox.drop_newest(keep_bytes, commons);
+            commons.tally.messages_dropped_full.add(dropped);
+            if outbox.bytes() <= keep_bytes {
+                return Ok(());
+            }
+        }
+        Err(self.refuse_message(id, len))
+    }
+
+    /// A message of `len` bytes exceeds a limit.
     #[cold]
     fn refuse_message(&mut self, id: ConnId, len: usize) -> SendError {
         let config = &self.commons.config;

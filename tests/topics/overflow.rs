@@ -456,3 +456,24 @@ fn the_newest_of_others_are_dropped_before_the_latest_of_a_topic() {
     let counters = sim.hub().counters();
     assert_eq!((counters.messages_dropped_full, counters.messages_conflated), (4, 2));
 }
+
+/// As they are for what is published where nothing may be dropped: who lags has a queue full of them.
+#[test]
+fn what_may_be_dropped_is_dropped_for_what_is_sent_directly() {
+    let (mut sim, id, wire) = slow_subscriber(Overflow::Close, 40);
+    sim.hub().set_topic_overflow("t", Overflow::DropNewest);
+    publish(&mut sim, 1..=9);
+    assert_eq!(sim.hub().queued_bytes(id), 35);
+    for at in 101..=103 {
+        assert_eq!(sim.hub().send(id, &number(at)), Ok(()));
+        assert_eq!(sim.hub().queued_bytes(id), 35);
+    }
+    let counters = sim.hub().counters();
+    assert_eq!((counters.messages_dropped_full, counters.messages_sent), (3 + 3, 3));
+    // What has begun to leave, and what is sent directly, stay.
+    assert_eq!(sim.hub().send(id, &number(104)), Err(SendError::Full));
+    assert!(!sim.hub().is_open(id));
+    let mut got = reads_all(&mut sim, &wire);
+    assert_eq!(got.pop(), Some(close(1013, TOO_SLOW)));
+    assert_eq!(got, [numbers(1..=3), numbers(101..=103)].concat());
+}
