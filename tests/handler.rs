@@ -218,3 +218,31 @@ fn nothing_follows_a_close_also_where_the_peers_is_in_the_same_batch() {
     assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
     assert_eq!(handle.counters().messages_after_close, 1);
 }
+
+/// Ends the server at the first message.
+struct Ends(Sender<Vec<u8>>);
+
+impl Handler for Ends {
+    fn on_message(&mut self, hub: &mut Hub, _: ConnId, message: Message<'_>) {
+        self.0.send(message.as_bytes().into()).expect("the test listens");
+        hub.shutdown(Duration::MAX);
+    }
+}
+
+/// It has finished by itself, and a shutdown takes nothing from it.
+#[test]
+fn who_has_said_close_is_heard_to_the_end_in_a_shutdown() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let (tell, told) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Ends(tell)));
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(handshake("/", ""));
+    peer.expects_upgrade();
+    peer.sends_bytes(support::burst(&[text("first"), text("second"), close(4000, "bye")]));
+    peer.expects(close(4000, ""));
+    peer.expects_eof();
+    drop(peer);
+    loop_thread.join().expect("the loop ends").expect("the poll works");
+    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first".to_vec(), b"second".to_vec()]);
+}
