@@ -172,7 +172,8 @@ impl Hub {
     fn refuse_message(&mut self, id: ConnId, len: usize) -> SendError {
         let config = &self.commons.config;
         let full = self.queued_bytes(id) + len > config.send_queue_bytes_max;
-        if full && config.overflow == Overflow::Close {
+        let ends = |slot: &super::Slot| matches!(slot.connection.state, State::Ending { .. });
+        if full && config.overflow == Overflow::Close && !self.slot(id).is_some_and(ends) {
             self.close_for(id, Cause::Overflow);
         } else {
             self.commons.tally.messages_dropped_full.add(1);

@@ -214,7 +214,7 @@ impl World {
             Err(SendError::Full) => {
                 assert!(waits > max, "{waits} bytes are full");
                 // Whoever is closed for it is told by its end, and nothing is counted as dropped.
-                self.refused += u64::from(hub.config().overflow != Overflow::Close);
+                self.refused += u64::from(hub.is_open(id));
                 self.notices(at);
             }
             Err(SendError::ProcessFull) => self.is_refused(full),

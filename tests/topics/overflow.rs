@@ -477,3 +477,15 @@ fn what_may_be_dropped_is_dropped_for_what_is_sent_directly() {
     assert_eq!(got.pop(), Some(close(1013, TOO_SLOW)));
     assert_eq!(got, [numbers(1..=3), numbers(101..=103)].concat());
 }
+
+/// It is closing by itself, and not for it: the message is dropped.
+#[test]
+fn what_is_refused_to_who_has_said_close_is_counted() {
+    let (mut sim, id, wire) = slow_subscriber(Overflow::Close, 40);
+    wire.sends(close(1000, ""));
+    sim.turn();
+    sim.takes();
+    (1..=4).for_each(|at| assert_eq!(sim.hub().send(id, &number(at)), Ok(())));
+    assert_eq!(sim.hub().send(id, "x"), Err(SendError::Full));
+    assert_eq!(sim.hub().counters().messages_dropped_full, 1);
+}
