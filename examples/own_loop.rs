@@ -11,6 +11,9 @@ use pushloop::{
 };
 
 const TICK: u64 = 1;
+const DATAGRAMS: u64 = 2;
+/// What one turn takes: a flood must not keep the loop from everybody else.
+const DATAGRAMS_PER_TURN: usize = 64;
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
@@ -34,9 +37,17 @@ fn main() -> io::Result<()> {
             match event {
                 Event::Request { id, .. } => _ = hub.accept(id, Accept::default()),
                 Event::Opened { id } => _ = hub.subscribe(id, "all"),
-                Event::Source { .. } => {
-                    while let Ok(len) = udp.recv(&mut datagram) {
+                Event::Source { .. } | Event::Timer { key: DATAGRAMS } => {
+                    let mut left = DATAGRAMS_PER_TURN;
+                    while left > 0
+                        && let Ok(len) = udp.recv(&mut datagram)
+                    {
                         _ = hub.publish("all", &datagram[..len]);
+                        left -= 1;
+                    }
+                    if left == 0 {
+                        // The poll tells of them once, so the next turn is to look again.
+                        hub.set_timer(hub.now(), DATAGRAMS);
                     }
                 }
                 Event::Timer { .. } => {

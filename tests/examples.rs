@@ -116,6 +116,21 @@ fn own_loop_shares_its_poll_with_a_clock_and_a_udp_socket() {
             other => panic!("{other:?}"),
         }
     }
+    // More than one turn takes wait at once.
+    own_loop.signal("STOP");
+    for at in 0..150_u8 {
+        socket.send_to(&[at], udp.trim()).expect("it is sent");
+    }
+    own_loop.signal("CONT");
+    for at in 0..150 {
+        let message = loop {
+            match client.read().expect("a message comes") {
+                Message::Binary(bytes) => break bytes,
+                other => assert!(other.is_text(), "{other:?}"),
+            }
+        };
+        assert_eq!(&message[..], [at]);
+    }
     client.send(Message::text("bye")).expect("it is sent");
     assert_eq!(read_close(&mut client), 1000);
 }
