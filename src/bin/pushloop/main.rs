@@ -60,10 +60,12 @@ fn serve(options: &Options) -> io::Result<()> {
     // Nothing is said to be open before all is.
     let opened: io::Result<String> =
         options.listen.iter().map(|listen| listen::listen(&mut server, listen)).collect();
-    // Where nobody can be told, it listens all the same.
-    let _ = io::stdout().write_all(opened?.as_bytes());
+    let opened = opened?;
     let not_ready = Arc::default();
+    // Whoever is told that it is open may end it at once.
     drain::on_signals(server.handle(), options.drain, Arc::clone(&not_ready))?;
+    // Where nobody can be told, it listens all the same.
+    let _ = io::stdout().write_all(opened.as_bytes());
     let slow_turns = watchdog::watch(server.handle());
     let mut service = Service::new(server.hub().now(), not_ready, slow_turns);
     server.run(&mut service)
