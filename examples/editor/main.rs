@@ -91,10 +91,10 @@ impl Editor {
         }
     }
 
-    fn charge(&mut self, hub: &Hub, id: ConnId, bytes: usize) -> Result<(), Refusal> {
-        let peer = self.peers.get_mut(id);
-        let pays = peer.is_some_and(|peer| peer.budget.pays(hub.now(), bytes));
-        if pays { Ok(()) } else { Err(Malformed("too much at once")) }
+    fn charge(&mut self, hub: &Hub, id: ConnId, bytes: usize) -> Result<&mut Peer, Refusal> {
+        let peer = self.peers.get_mut(id).ok_or(Malformed("nobody is there"))?;
+        let pays = peer.budget.pays(hub.now(), bytes);
+        pays.then_some(peer).ok_or(Malformed("too much at once"))
     }
 
     /// A page says what it has, and gets what it lacks and what to send.
@@ -108,10 +108,7 @@ impl Editor {
 
     fn ask(&mut self, hub: &mut Hub, id: ConnId) -> Result<(), Refusal> {
         let has = self.document.transact().state_vector().encode_v1();
-        self.charge(hub, id, has.len())?;
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.asked = true;
-        }
+        self.charge(hub, id, has.len())?.asked = true;
         let _ = hub.send(id, &framed(STATE_VECTOR, &has));
         Ok(())
     }
