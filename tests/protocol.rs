@@ -385,3 +385,20 @@ fn a_whole_frame_whose_length_has_more_bytes_than_it_needs_fails() {
         }
     }
 }
+
+/// A read ends at urgent data (`MSG_OOB`), and the kernel tells of what is behind it only once.
+#[test]
+fn what_is_behind_urgent_data_is_read_at_once() {
+    let server = TestServer::echo();
+    let mut peer = server.opens();
+    server.act_and_wait_for(
+        |_| {},
+        || {
+            peer.sends(text("before"));
+            peer.sends_urgent(b'!');
+            peer.sends(text("behind"));
+        },
+    );
+    peer.expects(text("before"));
+    peer.expects(text("behind"));
+}

@@ -280,7 +280,8 @@ impl Net for Mio {
                 0 => Ready::Listener(id.index),
                 SOURCE_GENERATION => Ready::Source { key: id.index, readable, writable },
                 _ => {
-                    let read_closed = event.is_read_closed();
+                    // A read ends at urgent data as it does at the end: there is more to read.
+                    let read_closed = event.is_read_closed() || event.is_priority();
                     Ready::Connection { id, readable, writable, read_closed }
                 }
             });
@@ -323,6 +324,8 @@ impl Net for Mio {
     fn register(&mut self, stream: &mut Stream, id: ConnId) -> io::Result<()> {
         let token = Token(id.to_bits() as usize);
         let both = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let both = both | Interest::PRIORITY;
         match stream {
             Stream::Tcp(stream) => self.poll.registry().register(stream, token, both),
             Stream::Unix(stream) => self.poll.registry().register(stream, token, both),

@@ -24,7 +24,8 @@ pub enum Ready {
         readable: bool,
         /// It may take bytes again, or has an error to report.
         writable: bool,
-        /// The peer shut down its side: one more read after the last byte will say so.
+        /// A read that brings less than it could is not the last: the peer shut down its side, which one
+        /// more read after the last byte will say, or sent something at which a read stops.
         read_closed: bool,
     },
     /// A source of the application's own.

@@ -4,6 +4,8 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::{Frame, PATIENCE, burst};
 
 /// A handshake for `path`, with further header lines that end in CRLF each.
@@ -70,6 +72,13 @@ impl Peer {
     }
 
     // What it does.
+
+    /// Sends a byte beside the stream.
+    #[track_caller]
+    pub fn sends_urgent(&mut self, byte: u8) {
+        let socket = SockRef::from(self.stream().get_ref());
+        assert_eq!(socket.send_out_of_band(&[byte]).expect("TCP has urgent data"), 1);
+    }
 
     /// Sends one frame in one segment, if it fits.
     #[track_caller]
