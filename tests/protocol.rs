@@ -3,6 +3,7 @@
 mod support;
 
 use pushloop::{ProtocolError, Reason};
+use socket2::SockRef;
 use support::{
     Seen, TestServer, binary, burst, close, continuation, frame, handshake, ping, pong, text,
 };
@@ -395,7 +396,8 @@ fn what_is_behind_urgent_data_is_read_at_once() {
         |_| {},
         || {
             peer.sends(text("before"));
-            peer.sends_urgent(b'!');
+            let urgent = SockRef::from(peer.socket()).send_out_of_band(b"!");
+            assert_eq!(urgent.expect("TCP has urgent data"), 1);
             peer.sends(text("behind"));
         },
     );

@@ -4,8 +4,6 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use super::{Frame, PATIENCE, burst};
 
 /// A handshake for `path`, with further header lines that end in CRLF each.
@@ -67,18 +65,16 @@ impl Peer {
         self.address
     }
 
+    /// For what is no reading or writing.
+    pub fn socket(&mut self) -> &TcpStream {
+        self.stream().get_ref()
+    }
+
     fn stream(&mut self) -> &mut BufReader<TcpStream> {
         self.stream.as_mut().expect("the test has not reset it")
     }
 
     // What it does.
-
-    /// Sends a byte beside the stream.
-    #[track_caller]
-    pub fn sends_urgent(&mut self, byte: u8) {
-        let socket = SockRef::from(self.stream().get_ref());
-        assert_eq!(socket.send_out_of_band(&[byte]).expect("TCP has urgent data"), 1);
-    }
 
     /// Sends one frame in one segment, if it fits.
     #[track_caller]
