@@ -200,19 +200,25 @@ fn who_has_begun_much_goes_before_who_has_held_little_for_a_moment() {
 /// A request is kept until the application has answered it.
 #[test]
 fn requests_that_the_application_does_not_answer_are_bounded_together() {
-    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 10_000));
-    sim.accepts = false;
-    let wires = [(); 10].map(|()| {
-        let wire = sim.server.net().connects();
-        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1900\r\n\r\n";
-        wire.sends_bytes(head.to_owned() + &"x".repeat(1900));
-        wire
-    });
-    sim.rests();
-    let answers = wires.each_ref().map(Wire::reads_bytes);
-    let refused = answers.iter().filter(|answer| answer.starts_with(b"HTTP/1.1 503 ")).count();
-    assert_eq!((refused, answers.iter().filter(|answer| answer.is_empty()).count()), (6, 4));
-    assert_eq!(sim.hub().counters().closed_incomplete, 6);
+    for method in ["POST", "HEAD"] {
+        let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 10_000));
+        sim.accepts = false;
+        let wires = [(); 10].map(|()| {
+            let wire = sim.server.net().connects();
+            let head = " / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1900\r\n\r\n";
+            wire.sends_bytes([method, head, &"x".repeat(1900)].concat());
+            wire
+        });
+        sim.rests();
+        let mut answers = wires.each_ref().map(Wire::reads_bytes).to_vec();
+        answers.retain(|answer| !answer.is_empty());
+        assert_eq!(answers.len(), 6);
+        for answer in answers {
+            assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
+            assert_eq!(answer.ends_with(b"\r\n\r\n"), method == "HEAD");
+        }
+        assert_eq!(sim.hub().counters().closed_incomplete, 6);
+    }
 }
 
 /// All that has come of a request is held, and not only what has come behind its head.

@@ -460,7 +460,12 @@ fn the_newest_of_others_are_dropped_before_the_latest_of_a_topic() {
 /// As they are for what is published where nothing may be dropped: who lags has a queue full of them.
 #[test]
 fn what_may_be_dropped_is_dropped_for_what_is_sent_directly() {
-    let (mut sim, id, wire) = slow_subscriber(Overflow::Close, 40);
+    let mut sim = Sim::new(config(|config| {
+        (config.send_queue_bytes_max, config.send_queues_bytes_max) = (40, 100);
+        config.overflow = Overflow::Close;
+    }));
+    let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
+    wire.holds(25);
     sim.hub().set_topic_overflow("t", Overflow::DropNewest);
     publish(&mut sim, 1..=9);
     assert_eq!(sim.hub().queued_bytes(id), 35);
