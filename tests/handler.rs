@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use pushloop::{CloseCode, ConnId, Handler, Hub, Message, Reason, Request, Server};
-use support::{PATIENCE, Peer, binary, close, get, handshake, text};
+use pushloop::{CloseCode, ConnId, Counters, Handler, Hub, Message, Reason, Request, Server};
+use support::{Frame, PATIENCE, Peer, binary, close, get, handshake, text};
 
 /// Tells of each call; of requests it does not override the default.
 struct Told {
@@ -177,46 +177,47 @@ impl Handler for Once {
     }
 }
 
-#[test]
-fn nothing_of_the_same_batch_follows_a_close() {
+/// What the handler of a server was told, and the counters at its end. The peer sends these frames in one
+/// segment, and so in one batch, and is then closed as `closes` expects.
+fn told_of_a_batch<H: Handler + Send + 'static>(
+    handler: fn(Sender<Vec<u8>>) -> H,
+    batch: &[Frame],
+    closes: impl FnOnce(&mut Peer),
+) -> (Vec<Vec<u8>>, Counters) {
     let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
     let address = server.local_addr().expect("it listens on TCP");
     let handle = server.handle();
     let (tell, told) = mpsc::channel();
-    let loop_thread = thread::spawn(move || server.run(&mut Once(tell)));
+    let loop_thread = thread::spawn(move || server.run(&mut handler(tell)));
     let mut peer = Peer::connect(address);
     peer.sends_bytes(handshake("/", ""));
     peer.expects_upgrade();
-    // One segment, and so one batch.
-    peer.sends_bytes(support::burst(&[text("first"), text("second")]));
-    peer.expects(close(1000, "enough"));
-    peer.sends(close(1000, ""));
+    peer.sends_bytes(support::burst(batch));
+    closes(&mut peer);
     peer.expects_eof();
     drop(peer);
     loop_thread.join().expect("the loop ends").expect("the poll works");
-    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
-    let counters = handle.counters();
+    (told.iter().collect(), handle.counters())
+}
+
+#[test]
+fn nothing_of_the_same_batch_follows_a_close() {
+    let batch = [text("first"), text("second")];
+    let (told, counters) = told_of_a_batch(Once, &batch, |peer| {
+        peer.expects(close(1000, "enough"));
+        peer.sends(close(1000, ""));
+    });
+    assert_eq!(told, [b"first"]);
     assert_eq!((counters.messages_after_close, counters.handler_panics), (1, 0));
 }
 
 /// The peer's Close, in the same batch, is no reason to deliver what the application did not wait for.
 #[test]
 fn nothing_follows_a_close_also_where_the_peers_is_in_the_same_batch() {
-    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
-    let address = server.local_addr().expect("it listens on TCP");
-    let handle = server.handle();
-    let (tell, told) = mpsc::channel();
-    let loop_thread = thread::spawn(move || server.run(&mut Once(tell)));
-    let mut peer = Peer::connect(address);
-    peer.sends_bytes(handshake("/", ""));
-    peer.expects_upgrade();
-    peer.sends_bytes(support::burst(&[text("first"), text("second"), close(4000, "bye")]));
-    peer.expects(close(4000, ""));
-    peer.expects_eof();
-    drop(peer);
-    loop_thread.join().expect("the loop ends").expect("the poll works");
-    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first"]);
-    assert_eq!(handle.counters().messages_after_close, 1);
+    let batch = [text("first"), text("second"), close(4000, "bye")];
+    let (told, counters) = told_of_a_batch(Once, &batch, |peer| peer.expects(close(4000, "")));
+    assert_eq!(told, [b"first"]);
+    assert_eq!(counters.messages_after_close, 1);
 }
 
 /// Ends the server at the first message.
@@ -232,17 +233,7 @@ impl Handler for Ends {
 /// It has finished by itself, and a shutdown takes nothing from it.
 #[test]
 fn who_has_said_close_is_heard_to_the_end_in_a_shutdown() {
-    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
-    let address = server.local_addr().expect("it listens on TCP");
-    let (tell, told) = mpsc::channel();
-    let loop_thread = thread::spawn(move || server.run(&mut Ends(tell)));
-    let mut peer = Peer::connect(address);
-    peer.sends_bytes(handshake("/", ""));
-    peer.expects_upgrade();
-    peer.sends_bytes(support::burst(&[text("first"), text("second"), close(4000, "bye")]));
-    peer.expects(close(4000, ""));
-    peer.expects_eof();
-    drop(peer);
-    loop_thread.join().expect("the loop ends").expect("the poll works");
-    assert_eq!(told.iter().collect::<Vec<_>>(), [b"first".to_vec(), b"second".to_vec()]);
+    let batch = [text("first"), text("second"), close(4000, "bye")];
+    let (told, _) = told_of_a_batch(Ends, &batch, |peer| peer.expects(close(4000, "")));
+    assert_eq!(told, [b"first".to_vec(), b"second".to_vec()]);
 }
