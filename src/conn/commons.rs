@@ -16,6 +16,13 @@ pub(crate) struct Ticks(pub(crate) u32);
 const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
 pub(crate) const TICK_BITS: u32 = 26;
 
+/// Whether a buffer has so much more room than it uses that what is kept for long should not stay in it:
+/// limits count what is used.
+#[inline]
+pub(crate) fn wastes_room(bytes: &Vec<u8>) -> bool {
+    bytes.capacity() > 2 * bytes.len() + 64
+}
+
 impl Ticks {
     /// The first one is not 0: a stamp can be set back before it, so that the first Pings of those
     /// who connect to a new server at once are spread as well.

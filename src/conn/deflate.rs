@@ -1,7 +1,7 @@
 //! permessage-deflate on one connection (RFC 7692). By default no connection has a compressor or a
 //! window: each message stands alone, and all connections share one compressor and one inflater.
 
-use super::commons::Commons;
+use super::commons::{Commons, wastes_room};
 use crate::{
     config::Config,
     wire::{
@@ -146,7 +146,7 @@ impl Deflation {
             config.message_frames_max,
             &mut payload,
         )?;
-        if payload.capacity() > 2 * payload.len() + 64 {
+        if wastes_room(&payload) {
             // The batch keeps it: thousands of short messages must not take a long buffer each.
             payload.shrink_to_fit();
         }

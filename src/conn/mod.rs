@@ -21,7 +21,7 @@ mod timeout;
 
 use std::{mem, net::SocketAddr, time::Duration};
 
-pub(crate) use commons::{Commons, TICK_BITS, Ticks};
+pub(crate) use commons::{Commons, TICK_BITS, Ticks, wastes_room};
 pub(crate) use deflate::{Deflation, deflate_frames};
 pub(crate) use http::allows_origin;
 use http::{Http, Progress};

@@ -4,7 +4,7 @@
 use std::{mem, ops::Range, str};
 
 use super::{
-    commons::{Commons, Ticks},
+    commons::{Commons, Ticks, wastes_room},
     deflate::Deflation,
     outbox::OutboxSlot,
 };
@@ -78,7 +78,7 @@ impl Partial {
 
     /// Gives back most of the room that is not used.
     pub(super) fn compact(&mut self) {
-        if self.assembly.capacity() > 2 * self.assembly.len() + 64 {
+        if wastes_room(&self.assembly) {
             self.assembly.shrink_to_fit();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::commons::Commons;
+use super::commons::{Commons, wastes_room};
 use crate::{config::Overflow, wire::frame_len};
 
 /// The frames that one topic published in one turn, shared by all its subscribers.
@@ -73,7 +73,7 @@ impl Own {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
-        if self.bytes.capacity() > 2 * self.bytes.len() + 64 {
+        if wastes_room(&self.bytes) {
             self.bytes.shrink_to_fit();
         }
     }

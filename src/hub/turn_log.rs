@@ -7,7 +7,7 @@ use std::{mem, ops::Range, sync::Arc};
 
 use crate::{
     config::Overflow,
-    conn::{Commons, Log, deflate_frames, release_log},
+    conn::{Commons, Log, deflate_frames, release_log, wastes_room},
 };
 
 /// Frame ends for which room is kept from turn to turn.
@@ -64,7 +64,7 @@ impl TurnLog {
         commons: &mut Commons,
     ) {
         let mut frames = mem::take(&mut self.frames);
-        if frames.capacity() > 2 * frames.len() + 64 {
+        if wastes_room(&frames) {
             // Whoever lags keeps the log: it must not be larger than it says.
             let exact = frames.as_slice().to_vec();
             commons.recycle_buffer(mem::replace(&mut frames, exact));
