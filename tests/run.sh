@@ -27,6 +27,10 @@ logs=$target/run
 mkdir -p "$logs"
 rm -f "$logs"/*.log
 passed=0 failed=0 ignored=0
+# What failed is said once more at the end, where it is found: of what the step printed, these
+# lines, or else the last ones.
+failures=
+failure='^FAIL |^test .* FAILED$|^thread .* panicked at|^error|^ended after|tests were run, and not'
 
 # step NAME SECONDS COMMAND [ARGUMENT]...
 # One line when it passes, and what it printed when it does not. A step counts for one, and so
@@ -56,6 +60,7 @@ step() {
         passed=$((passed + ok + 1))
     else
         passed=$((passed + ok)) failed=$((failed + bad + 1))
+        failures+=$'\n'"FAILED $name"$'\n'$({ grep -m 20 -E "$failure" "$log" || tail -n 5 "$log"; } | sed 's/^/       | /')
         tail -n 500 "$log" | sed 's/^/       | /'
     fi
 }
@@ -227,5 +232,6 @@ campaign "mutation testing" 14400 tests/mutants.sh
 step "figures" 60 tests/figures.sh
 cat "$logs/figures.log"
 
+[[ ! $failures ]] || echo "$failures"
 echo "$passed passed, $failed failed"
 ((failed == 0))

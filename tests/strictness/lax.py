@@ -25,13 +25,16 @@ def serve(connection):
         return
     fallback = b"x-unknown" in head or head.count(b"permessage-deflate") > 1
     connection.sendall(ACCEPTED + (b"" if fallback else DEFLATE) + b"\r\n")
+    first = None
     while data := connection.recv(1 << 16):
         HOARD.append(data * 4)
-        if data[0] == RESERVED_3:
-            return
+        # Later reads may begin anywhere, and so with any byte.
+        first = first or data[0]
         # The only two failures, so that the rows about how to fail have something to see: one has
         # no Close, and the other one the wrong code.
-        connection.sendall(CLOSE_1000 if data[0] == RESERVED_4 else TEXT_LAX)
+        if first == RESERVED_3:
+            return
+        connection.sendall(CLOSE_1000 if first == RESERVED_4 else TEXT_LAX)
 
 
 def attempt(connection):
