@@ -6,7 +6,10 @@ use std::{
     fs::File,
     io,
     net::{Shutdown, SocketAddr, ToSocketAddrs},
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -166,6 +169,9 @@ impl Server<Mio> {
 
     fn add(&mut self, mut listener: TcpListener) -> io::Result<SocketAddr> {
         let bound = listener.local_addr()?;
+        // What is accepted inherits it: no system call for each. No listener's type has the option,
+        // which another handle to the same socket does.
+        TcpStream::from(listener.as_fd().try_clone_to_owned()?).set_nodelay(true)?;
         let token = self.net.next_listener();
         self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
         self.net.listeners.push(Listener::Tcp(listener));
@@ -293,8 +299,6 @@ impl Net for Mio {
         match self.listener(listener)? {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
-                // It fails only for a peer that is gone already; reading will tell.
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
             Listener::Unix(listener, ..) => {
@@ -359,5 +363,26 @@ impl Net for Mio {
 
     fn close_listeners(&mut self) {
         self.listeners.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Net, Server, Stream};
+
+    #[test]
+    fn what_is_accepted_has_the_nodelay_of_its_listener() {
+        let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut server = Server::new(Config::default()).unwrap();
+        let addresses =
+            [server.listen("127.0.0.1:0").unwrap(), server.listen_on(inherited).unwrap()];
+        for (listener, address) in addresses.into_iter().enumerate() {
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            // On loopback, the handshake is over when connect returns.
+            let (Stream::Tcp(stream), _) = server.net.accept(listener as u32).unwrap() else {
+                panic!("a TCP listener")
+            };
+            assert!(stream.nodelay().unwrap());
+        }
     }
 }

@@ -31,7 +31,7 @@ const fn unix(call: &'static str, error: &'static str, lost_max: usize) -> Fault
 }
 
 /// Out of resources, the server takes one connection and drops it, so that it is not left waiting.
-const FAULTS: [Fault; 42] = [
+const FAULTS: [Fault; 40] = [
     fault("accept4", "EMFILE", 1),
     fault("accept4", "ENFILE", 1),
     fault("accept4", "ENOMEM", 1),
@@ -66,8 +66,6 @@ const FAULTS: [Fault; 42] = [
     fault("epoll_ctl", "ENOMEM", 1),
     fault("epoll_ctl", "EPERM", 1),
     fault("epoll_ctl", "EEXIST", 1),
-    fault("setsockopt", "EINVAL", 0),
-    fault("setsockopt", "ENOBUFS", 0),
     fault("shutdown", "ENOTCONN", 0),
     fault("close", "EINTR", 0),
     fault("close", "EIO", 0),
