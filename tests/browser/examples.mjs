@@ -11,6 +11,7 @@
 //   same(pages)        resolves as soon as all of them show one state
 //   offence            a message that the application refuses by closing with 1008 or 4000-4999
 //   checks(story)      further checks, if there are any
+//   intercepts         true if these intercept requests
 //   picture(pages)     makes the first page worth a picture, if the story does not leave it so
 //
 // Each page reaches the server through a wire of its own, which is cut and mended here.
@@ -192,7 +193,7 @@ const app = (await import(`./examples/${name}.mjs`)).default;
 const server = await start(program, ["--listen", "127.0.0.1:0"], "http");
 let story;
 try {
-  story = new Story(app, await launch(browserName), server);
+  story = new Story(app, await launch(browserName, app.intercepts), server);
   await tell(story);
   if (options.screenshots) await pictures(story, options.screenshots);
   await refusal(story);

@@ -79,6 +79,7 @@ async function edit(seed, count) {
 }
 
 export default {
+  intercepts: true,
   offence: "who is there?",
 
   async act(page, n) {
