@@ -157,7 +157,8 @@ impl Server<Mio> {
     }
 
     /// Listens on a socket that the caller has bound and set to listen: with a longer backlog than
-    /// the 128 of [`listen`](Self::listen), say, or inherited from a supervisor.
+    /// the 128 of [`listen`](Self::listen), say, or inherited from a supervisor. `TCP_NODELAY` is set
+    /// on it, for what is accepted to inherit.
     ///
     /// # Errors
     ///
