@@ -1,5 +1,7 @@
 //! The chat of the examples, by clients that are no page: what it holds to, and whom it shows out.
 
+#[path = "../examples/page/name.rs"]
+mod name;
 #[path = "support/process.rs"]
 mod process;
 
@@ -235,9 +237,33 @@ fn a_name_shows_and_is_no_other_that_looks_the_same() {
         "\u{3164}",
         "\u{2800}",
         "e\u{301}",
+        // What does not show: an empty note, a filler, letters that only fill a place.
+        "\u{1D159}",
+        "Ada\u{1D159}",
+        "\u{16FE4}",
+        "Ada\u{16FE4}",
+        "\u{18B00}\u{16FE4}",
+        "\u{115F}\u{1160}",
+        "\u{FFA0}",
+        "\u{13441}",
+        "ក\u{17B5}",
+        "Ada\u{303F}",
+        "Ada\u{E000}",
+        "Ada\u{378}",
+        // What stacks, or is on nothing of its own script.
+        &format!("ก{}", "\u{E49}".repeat(23)),
+        "ก\u{E49}\u{E49}",
+        "ก\u{E31}\u{E48}\u{E49}\u{E4A}\u{E4B}",
+        "\u{E49}",
+        "a\u{E49}",
+        "1\u{301}",
+        "a\u{20DD}",
+        // What looks like one character, and is two.
+        "\u{1112}\u{1161}\u{11AB}",
         &format!("z{}", "\u{300}".repeat(23)),
         &"\u{489}".repeat(10_000),
     ] {
+        assert!(!name::is_name(name, 24), "{}", name.escape_unicode());
         let mut eve = Client::new(&address);
         eve.sends(&json!({ "name": name, "token": "t" }));
         let (code, reason) = eve.is_refused();
@@ -251,9 +277,31 @@ fn a_name_shows_and_is_no_other_that_looks_the_same() {
             assert_eq!(eve.is_refused().0, 4000, "{escaped}");
         }
     }
-    for name in
-        ["é", "Ada Lovelace", "<b>", "سلام", "नमस्ते", "สวัสดี", "😀", "Zoë-Ann O'Hara, Jr.", "李"]
-    {
+    for name in [
+        "é",
+        "Ada Lovelace",
+        "<b>",
+        "سلام",
+        "नमस्ते",
+        "สวัสดี",
+        "😀",
+        "Zoë-Ann O'Hara, Jr.",
+        "李",
+        "น้ำผึ้ง",
+        "မြို့",
+        "བརྒྱུད",
+        "שִׁמְעוֹן",
+        "مُحَمَّد",
+        "ẹ́",
+        "한글",
+        "ᏣᎳᎩ",
+        "ガ",
+        "👍🏽",
+        "𞤀𞤣𞤤𞤢𞤥",
+        "a^2 + €5",
+        "№ 1",
+    ] {
+        assert!(name::is_name(name, 24), "{}", name.escape_unicode());
         Client::named(&address, name).joins(name, 0);
     }
 }

@@ -9,12 +9,13 @@ export const $ = (id) => document.getElementById(id);
 export const element = (tag, className = "", text = "") =>
   Object.assign(document.createElement(tag), { className, textContent: text });
 
-/** What does not show, changes what is beside it, or piles up: the servers let in no name with it (`name.rs`). */
-const UNFIT = /[\p{Cc}\p{Cf}\p{DI}\u2800\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]/gu;
+/** What does not show, or changes what is beside it, or encloses it; a mark on no letter, a mark twice, and more than four: the servers let in no name with it (`name.rs`). */
+const UNSEEN = /[\p{C}\p{DI}\p{Me}\p{scx=Zinh}\u{13441}\u{13442}\u{16fe4}]|(?![\0-\u27ff]|\p{Emoji})\p{So}/gu;
+const PILED = /(?<!\p{L}\p{M}*)\p{M}|(?<=(\p{M})\p{M}*)\1|(?<=\p{M}{4})\p{M}/gu;
 
 /** A name out of what somebody typed; empty if nothing is left. */
 export const nameOf = (text) =>
-  text.toWellFormed().normalize("NFC").replace(/\p{Z}/gu, " ").replace(UNFIT, "").replace(/ +/g, " ").trim();
+  text.toWellFormed().normalize("NFC").replace(/\p{Z}/gu, " ").replace(UNSEEN, "").replace(PILED, "").normalize("NFC").replace(/ +/g, " ").trim();
 
 /**
  * Keeps a WebSocket to `path` of the page's own server open. All of `on` may be left out:
