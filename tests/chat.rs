@@ -4,10 +4,14 @@
 mod name;
 #[path = "support/process.rs"]
 mod process;
+#[path = "../examples/chat/room.rs"]
+#[allow(dead_code)] // Its lines are for the program.
+mod room;
 
 use std::collections::HashSet;
 
 use process::{Process, Stream, connect, read_text};
+use room::{KEYS_MAX, Room};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -121,6 +125,46 @@ fn whoever_comes_back_gets_what_was_said_meanwhile_and_is_not_heard_twice() {
     assert_eq!(texts(&bob.joins("lobby", 0)), ["one", "two", "three"]);
     // An id from before the server began: of what was said before, nothing is known.
     assert_eq!(again.joins("lobby", 1)["gap"], json!(true));
+}
+
+#[test]
+fn a_line_that_is_said_again_is_known_when_it_is_no_longer_kept() {
+    let mut chat = Process::application("chat");
+    let address = chat.address("http://");
+    let (mut ada, mut bob) = (Client::named(&address, "Ada"), Client::named(&address, "Bob"));
+    ada.joins("lobby", 0);
+    bob.joins("lobby", 0);
+    ada.says("lobby", "one", "a");
+    let last = bob.hears()["id"].as_u64().expect("an id");
+    // 8,000 bytes each, of the 48 KiB that a room keeps.
+    for n in 0..7 {
+        bob.says("lobby", &"😀".repeat(2_000), &n.to_string());
+        bob.hears();
+    }
+    // Ada was cut off before she heard her own line.
+    let mut again = Client::named(&address, "Ada");
+    let joined = again.joins("lobby", last - 1);
+    assert_eq!((texts(&joined).contains(&"one"), &joined["gap"]), (false, &json!(true)));
+    again.says("lobby", "one", "a");
+    again.says("lobby", "two", "b");
+    assert_eq!(bob.hears()["text"], "two");
+    // A key is a page's own: the same of another is another.
+    bob.says("lobby", "three", "a");
+    assert_eq!(again.hears()["text"], "two");
+    assert_eq!(again.hears()["text"], "three");
+}
+
+#[test]
+fn the_keys_that_a_room_knows_are_more_than_its_lines_and_not_without_end() {
+    let mut room = Room::new(0);
+    for n in 0..=KEYS_MAX {
+        room.remember("token", &n.to_string());
+        // What is known is not known twice.
+        room.remember("token", &n.to_string());
+    }
+    assert!(!room.knows("token", "0"), "it gave way");
+    assert!((1..=KEYS_MAX).all(|n| room.knows("token", &n.to_string())));
+    assert!(!room.knows("another token", "1"));
 }
 
 #[test]

@@ -176,16 +176,18 @@ impl Chat {
         let name = name_in(value, "room")?;
         let key = text_in(value, "key", SECRET_CHARS_MAX)?.to_owned();
         let id_of_line = self.next_id(hub.now());
-        let Some(Person { name: from, .. }) = self.people.get(id) else { return Ok(()) };
+        let Some(Person { name: from, token, .. }) = self.people.get(id) else { return Ok(()) };
         let Some(room) = self.rooms.get_mut(name).filter(|room| room.here.contains(from)) else {
             return Err((BROKEN, "join a room before you speak in it".to_owned()));
         };
         // A page that was cut off says again what it does not know to have arrived.
-        if !room.has(from, &key) {
-            let line = Line { id: id_of_line, from: from.clone(), text, key };
-            announce(hub, name, "line", line.to_json());
-            room.push(line);
+        if room.knows(token, &key) {
+            return Ok(());
         }
+        room.remember(token, &key);
+        let line = Line { id: id_of_line, from: from.clone(), text, key };
+        announce(hub, name, "line", line.to_json());
+        room.push(line);
         Ok(())
     }
 

@@ -1,12 +1,18 @@
 //! Who is in a room, and what was said there, as far back as is kept.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+};
 
 use serde_json::{Value, json};
 
 /// A room keeps so many lines, and so many bytes of text.
 const LINES_MAX: usize = 300;
 const BYTES_MAX: usize = 48 * 1024;
+/// A room knows the keys of so many lines. A key outlives its line by far: a page that was cut off
+/// may say a line again when the line is no longer kept.
+pub const KEYS_MAX: usize = 8 * LINES_MAX;
 
 /// Something that was said.
 pub struct Line {
@@ -28,6 +34,7 @@ pub struct Room {
     pub here: BTreeSet<String>,
     lines: VecDeque<Line>,
     bytes: usize,
+    keys: Keys,
     /// Nothing up to this id is known here.
     forgotten: u64,
 }
@@ -35,7 +42,8 @@ pub struct Room {
 impl Room {
     /// An empty room, made at this time.
     pub fn new(id: u64) -> Self {
-        Self { here: BTreeSet::new(), lines: VecDeque::new(), bytes: 0, forgotten: id }
+        let (here, lines, keys) = (BTreeSet::new(), VecDeque::new(), Keys::default());
+        Self { here, lines, bytes: 0, keys, forgotten: id }
     }
 
     pub fn push(&mut self, line: Line) {
@@ -57,13 +65,32 @@ impl Room {
         id > 0 && id < self.forgotten
     }
 
-    /// Whether the same person has said this already.
-    pub fn has(&self, from: &str, key: &str) -> bool {
-        self.lines.iter().rev().any(|line| line.key == key && line.from == from)
+    /// Whether the page with this token has said the line with this key already.
+    pub fn knows(&self, token: &str, key: &str) -> bool {
+        self.keys.known.contains(&self.keys.hash.hash_one((token, key)))
+    }
+
+    pub fn remember(&mut self, token: &str, key: &str) {
+        let Keys { hash, known, by_age } = &mut self.keys;
+        let key = hash.hash_one((token, key));
+        if known.insert(key) {
+            by_age.push_back(key);
+        }
+        if by_age.len() > KEYS_MAX {
+            by_age.pop_front().map(|oldest| known.remove(&oldest));
+        }
     }
 
     /// Nothing was ever said here, or nothing of it is kept: 0; else when the last was.
     pub fn last_id(&self) -> u64 {
         self.lines.back().map_or(0, |line| line.id)
     }
+}
+
+/// The keys of lines, as hashes under a secret of this room: nobody can make two that are the same.
+#[derive(Default)]
+struct Keys {
+    hash: RandomState,
+    known: HashSet<u64>,
+    by_age: VecDeque<u64>,
 }
