@@ -1,19 +1,35 @@
 //! The chat of the examples, by clients that are no page: what it holds to, and whom it shows out.
 
+#[path = "../examples/page/ledger.rs"]
+mod ledger;
 #[path = "../examples/page/name.rs"]
 mod name;
+#[path = "support/net.rs"]
+mod net;
+#[path = "../examples/page/mod.rs"]
+#[allow(dead_code)] // The command line is for the program.
+mod page;
 #[path = "support/process.rs"]
 mod process;
 #[path = "../examples/chat/room.rs"]
-#[allow(dead_code)] // Its lines are for the program.
 mod room;
+#[path = "../examples/chat/server.rs"]
+mod server;
+mod support;
+#[path = "chat/work.rs"]
+mod work;
+#[path = "chat/world.rs"]
+mod world;
 
 use std::collections::HashSet;
 
+use page::Page;
 use process::{Process, Stream, connect, read_text};
 use room::{KEYS_MAX, Room};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
+
+const PAGE: Page = Page { name: "chat", port: 0, html: "", takes: &[] };
 
 struct Client(WebSocket<Stream>);
 
