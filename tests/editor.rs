@@ -3,12 +3,37 @@
 
 #[path = "editor/budget.rs"]
 mod budget;
+#[path = "../examples/editor/document.rs"]
+mod document;
 #[path = "editor/fuzz.rs"]
 mod fuzz;
+#[path = "editor/heal.rs"]
+mod heal;
+#[path = "editor/hostile.rs"]
+mod hostile;
+#[path = "../examples/page/ledger.rs"]
+mod ledger;
+#[path = "../examples/page/name.rs"]
+mod name;
+#[path = "support/net.rs"]
+mod net;
+#[path = "../examples/editor/order.rs"]
+mod order;
+#[path = "../examples/page/mod.rs"]
+#[allow(dead_code)] // The command line is for the program.
+mod page;
 #[path = "support/process.rs"]
 mod process;
+#[path = "../examples/editor/server.rs"]
+#[allow(dead_code)] // The packages are for the program.
+mod server;
+mod support;
 #[path = "../examples/editor/update.rs"]
 mod update;
+#[path = "editor/work.rs"]
+mod work;
+#[path = "chat/world.rs"]
+mod world;
 
 use std::{
     fs,
@@ -26,6 +51,7 @@ use yrs::{
     updates::{decoder::Decode, encoder::Encode},
 };
 
+const PAGE: page::Page = page::Page { name: "editor", port: 0, html: "", takes: &[] };
 const STATE_VECTOR: u8 = 0;
 const UPDATE: u8 = 1;
 const ANSWER: u8 = 2;
@@ -235,81 +261,12 @@ fn others_are_told_who_is_where_and_who_left() {
     assert_eq!(left, serde_json::json!({ "id": you["you"], "left": true }));
 }
 
-/// Messages that nobody with a page would send, and what the server says to each.
-fn hostile() -> Vec<(Message, &'static str)> {
-    let update = |bytes: &[u8]| framed(UPDATE, bytes);
-    let named = |kind: u8, content: &[u8]| {
-        let start = [1, 1, 9, 0, kind, 1, 4];
-        update(&[&start[..], TEXT.as_bytes(), content, &[0]].concat())
-    };
-    let malformed = "an update is cut off or malformed";
-    let places = "a text is {name";
-    vec![
-        (Message::binary(Vec::new()), "a message begins with 0, 1 or 2"),
-        (Message::binary(vec![3, 0, 0]), "a message begins with 0, 1 or 2"),
-        // Announced: millions of clients, of items, of bytes.
-        (update(&[0xff, 0xff, 0xff, 0x1f]), malformed),
-        (update(&[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 9, 0]), malformed),
-        (framed(STATE_VECTOR, &[0xff, 0xff, 0xff, 0x1f]), malformed),
-        (named(4, &[0xff, 0xff, 0xff, 0xff, 0x0f]), malformed),
-        (update(&[]), malformed),
-        (update(&[0, 0, 0]), "an update is too long"),
-        (framed(STATE_VECTOR, &[0, 0]), "a state vector is too long"),
-        (
-            framed(STATE_VECTOR, &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]),
-            "a client's",
-        ),
-        // Not text: JSON, bytes, an embedded object, a format, a map, anything, a document.
-        (named(2, &[1, 1, b'0']), "an update inserts what is no text"),
-        (named(3, &[1, 0]), "an update inserts what is no text"),
-        (named(5, b"\x02{}"), "an update inserts what is no text"),
-        (named(6, b"\x01a\x011"), "an update inserts what is no text"),
-        (named(7, &[1]), "an update inserts what is no text"),
-        (named(8, &[1, 126]), "an update inserts what is no text"),
-        (named(9, b"\x01a\x7f"), "an update inserts what is no text"),
-        (named(10, &[1]), "an update inserts what is no text"),
-        (named(4 | 0x20, b"\x01a\x01a"), "an update inserts what is no text"),
-        (
-            update(&[1, 1, 9, 0, 4, 1, 5, b'o', b't', b'h', b'e', b'r', 1, b'a', 0]),
-            "is not of the text",
-        ),
-        (named(4, &[1, 0xff]), "a text is not UTF-8"),
-        (named(4, b"\x02a\r"), "a text has control characters"),
-        // Lengths.
-        (named(4, &[0]), "a length is 0 or too large"),
-        (named(1, &[0xff, 0xff, 0xff, 0xff, 0x0f]), "a length is 0 or too large"),
-        (update(&[0, 1, 9, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 2]), "a length is 0 or too large"),
-        // What is beside itself, and two in a circle.
-        (update(&[1, 1, 9, 0, 0x84, 9, 0, 1, b'a', 0]), "an insertion is beside itself"),
-        (
-            update(&[2, 1, 9, 0, 0x84, 8, 0, 1, b'a', 1, 8, 0, 0x84, 9, 0, 1, b'b', 0]),
-            "in a circle",
-        ),
-        (update(&[2, 1, 9, 0, 0, 1, 1, 9, 0, 0, 1, 0]), "a client is there twice"),
-        // Texts.
-        (Message::text(""), places),
-        (Message::text("[".repeat(500)), places),
-        (Message::text(r#"{"name":"","from":null,"to":null}"#), places),
-        (Message::text(r#"{"name":" a","from":null,"to":null}"#), places),
-        (Message::text(r#"{"name":"a\u0007","from":null,"to":null}"#), places),
-        (Message::text(format!(r#"{{"name":"{}"}}"#, "n".repeat(25))), places),
-        (Message::text(r#"{"name":"a","from":[1,2,3],"to":null}"#), places),
-        (Message::text(r#"{"name":"a","from":{"a":1},"to":null}"#), places),
-        (Message::text("{\"name\":\"a\u{202E}\"}"), places),
-        (Message::text("{\"name\":\"\u{3164}\"}"), places),
-        (Message::text(r#"{"name":"a","from":[1e999,0],"to":null}"#), places),
-        (Message::text(r#"{"name":"a","from":[-1,0.5],"to":null}"#), places),
-        // An update as text.
-        (Message::text("\u{1}\u{0}\u{0}"), places),
-    ]
-}
-
 #[test]
 fn what_breaks_the_rules_is_refused_with_a_reason_and_harms_nobody_else() {
     let (editor, address) = start();
     let (mut ada, mut bob) = (Page::open(&address, 1), Page::open(&address, 2));
     let mut written = String::new();
-    for (n, (message, reason)) in hostile().into_iter().enumerate() {
+    for (n, (message, reason)) in hostile::hostile().into_iter().enumerate() {
         let mut eve = connect(&address, "/live");
         eve.send(message.clone()).expect("it is sent");
         // Nothing behind it counts, be it right or not.
@@ -399,7 +356,8 @@ fn a_document_in_pieces_stays_one_that_a_page_can_bring_back() {
     let mut ada = Page::open(&address, client);
     ada.write(0, &"x".repeat(60_000));
     // As many ranges as fit into a message, and then as many as are let in.
-    for most in [30_000, 1_000] {
+    let full = "the document is full: delete something, and reload";
+    for (most, why) in [(30_000, "too much at once"), (1_000, full)] {
         let mut ended = None;
         for start in (0..60_000).step_by(2 * most) {
             let places = (start..60_000).step_by(2).take(most);
@@ -427,8 +385,7 @@ fn a_document_in_pieces_stays_one_that_a_page_can_bring_back() {
                 break;
             }
         }
-        let full = "the document is full: delete something, and reload";
-        assert_eq!(ended.as_deref(), Some(full), "{most} at a time");
+        assert_eq!(ended.as_deref(), Some(why), "{most} at a time");
     }
     // The server is started anew, and gets it all in one message.
     let joined = Page::open(&address, 5);
@@ -487,7 +444,7 @@ fn no_file_but_the_packages_is_served() {
 fn the_packages_are_those_that_the_browsers_are_driven_with() {
     let root = env!("CARGO_MANIFEST_DIR");
     let program =
-        fs::read_to_string(format!("{root}/examples/editor/main.rs")).expect("it is there");
+        fs::read_to_string(format!("{root}/examples/editor/server.rs")).expect("it is there");
     let pins =
         fs::read_to_string(format!("{root}/tests/browser/package.json")).expect("it is there");
     let pins: Value = serde_json::from_str(&pins).expect("it is JSON");

@@ -37,7 +37,10 @@ impl<H: Handler> World<H> {
         let (hub, app) = (self.server.hub(), &mut self.app);
         for event in &self.events {
             match event {
-                Event::Request { id, .. } => (self.arrive)(app, hub, id, Some(self.from.into())),
+                Event::Request { id, request } if request.is_websocket() => {
+                    (self.arrive)(app, hub, id, Some(self.from.into()));
+                }
+                Event::Request { id, request } => app.on_request(hub, id, request),
                 Event::Opened { id } => app.on_open(hub, id),
                 Event::Message { id, message } => app.on_message(hub, id, message),
                 Event::Closed { id, reason } => app.on_close(hub, id, reason),
@@ -76,14 +79,25 @@ impl<H: Handler> World<H> {
 
     /// A WebSocket, or what the handshake was answered with.
     pub fn asks(&mut self) -> Result<Wire, String> {
+        self.asks_with(handshake("/live", ""))
+    }
+
+    /// What a plain request is answered with. It comes from no address.
+    pub fn gets(&mut self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.asks_with(request).err().expect("it is no handshake")
+    }
+
+    fn asks_with(&mut self, request: impl AsRef<[u8]>) -> Result<Wire, String> {
         let wire = self.server.net().connects();
-        wire.sends_bytes(handshake("/live", ""));
+        wire.sends_bytes(request);
         for _ in 0..20 {
             self.turn();
             let answer = wire.reads_bytes();
             if answer.starts_with(b"HTTP/1.1 101 ") {
                 return Ok(wire);
             } else if !answer.is_empty() {
+                wire.resets();
                 return Err(String::from_utf8_lossy(&answer[9..12]).into());
             }
         }
