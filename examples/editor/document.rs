@@ -27,6 +27,9 @@ const GROWTH_MAX: usize = 16;
 const UPDATES_BYTES: usize = 16 * 1024;
 /// To read a byte of an update, or of the whole state.
 const BYTE_COSTS: u64 = 5;
+/// Each client that has ever written: an update is compared with a list of them, and so is what was
+/// there before it with what is there then.
+const CLIENT_COSTS: u64 = 150;
 /// To look at each piece of the document.
 const PIECE_COSTS: u64 = 60;
 /// What one update may cost, and the whole document if it is put together anew.
@@ -97,7 +100,8 @@ impl Document {
 
     /// Merges an update, and gives what is new in it. If it is refused, nothing of it is merged.
     pub fn apply(&mut self, update: &[u8], work: &mut Work) -> Result<Vec<u8>, Refusal> {
-        work.spend(BYTE_COSTS * update.len() as u64)?;
+        let clients = self.order.clients() as u64;
+        work.spend(CLIENT_COSTS * clients + BYTE_COSTS * update.len() as u64)?;
         let parts = check(update, &self.doc.transact().state_vector())?;
         let text_len = self.text.len(&self.doc.transact()) as usize + parts.inserted;
         if parts.inserted > 0 && text_len > TEXT_LEN_MAX {

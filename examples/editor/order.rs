@@ -62,6 +62,10 @@ impl Order {
         self.runs.len() - self.joined
     }
 
+    pub fn clients(&self) -> usize {
+        self.starts.len()
+    }
+
     /// The first characters of all runs that are not deleted, in their order.
     #[cfg(test)]
     pub fn ids(&self) -> impl Iterator<Item = Id> {

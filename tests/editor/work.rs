@@ -110,6 +110,19 @@ fn what_takes_long_for_its_length_is_too_much() {
 }
 
 #[test]
+fn an_update_that_does_not_fit_costs_as_much_as_there_is_to_compare_it_with() {
+    let mut server = Document::new();
+    for client in 0..500 {
+        let update = insert(&document(1_000 + client), 0, "x");
+        server.apply(&update, &mut everything()).expect("it is merged");
+    }
+    let mut work = everything();
+    assert_eq!(server.apply(&[1, 1, 9, 5], &mut work), Err(Refusal::OutOfStep));
+    let cost = u64::MAX - work.left;
+    assert!((500 * 150..500 * 200).contains(&cost), "{cost}");
+}
+
+#[test]
 fn a_document_that_would_take_long_to_put_together_anew_is_full() {
     let mut server = in_pieces(4_000);
     let full = Refusal::Malformed("the document is full: delete something, and reload");
