@@ -318,6 +318,7 @@ fn a_name_shows_and_is_no_other_that_looks_the_same() {
         "a\u{E49}",
         "1\u{301}",
         "a\u{20DD}",
+        "\u{430}\u{489}",
         // What looks like one character, and is two.
         "\u{1112}\u{1161}\u{11AB}",
         &format!("z{}", "\u{300}".repeat(23)),

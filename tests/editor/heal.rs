@@ -1,5 +1,7 @@
 //! What becomes of a document that yrs panics over.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tungstenite::Message;
 use yrs::{ReadTxn, StateVector, Transact};
 
@@ -58,6 +60,31 @@ fn a_panic_in_the_midst_of_a_change_leaves_what_was_merged_before() {
     assert_eq!(server.text(), text_of(&page));
     let boom = insert(&document(3), 0, "BOOM");
     assert_eq!(merge(&mut server, &boom), Err(Refusal::Broken));
+    assert_eq!(server.text(), text_of(&page));
+}
+
+/// Two panics at once would end the process, and with it all tests.
+#[test]
+fn a_panic_in_the_commit_after_a_panic_in_the_change_leaves_what_was_merged_before() {
+    let (mut server, page) = (Document::new(), document(1));
+    let update = insert(&page, 0, "one");
+    merge(&mut server, &update).expect("it is merged");
+    for is_alone in [true, false] {
+        server.midst = if is_alone { |_| {} } else { |_| panic!("planted") };
+        let (doc, _) = server.parts();
+        // To observe is a transaction too, which is to pass.
+        let commits = AtomicUsize::new(0);
+        doc.observe_after_transaction("test", move |_| {
+            assert_eq!(commits.fetch_add(1, Ordering::Relaxed), 0, "planted in the commit");
+        })
+        .expect("no transaction is open");
+        let update = insert(&document(2), 0, "two");
+        assert_eq!(merge(&mut server, &update), Err(Refusal::Broken));
+        assert_eq!(server.text(), "one");
+    }
+    server.midst = |_| {};
+    let update = insert(&page, 3, ", two");
+    merge(&mut server, &update).expect("it is merged");
     assert_eq!(server.text(), text_of(&page));
 }
 
