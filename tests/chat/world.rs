@@ -1,6 +1,9 @@
 //! An application's server on a network in memory: its clock stands still until a test moves it, so
 //! that what an address has left is a number. Connections come from the addresses that a test names.
 
+// Each test file is a crate of its own that needs a part of this.
+#![allow(dead_code)]
+
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
