@@ -88,7 +88,7 @@ impl Document {
         self.doc.transact().state_vector().encode_v1()
     }
 
-    /// What somebody lacks who has this.
+    /// What a peer lacks that has this.
     pub fn lacking(&self, vector: &StateVector) -> Vec<u8> {
         self.doc.transact().encode_diff_v1(vector)
     }

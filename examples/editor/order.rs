@@ -2,7 +2,7 @@
 //!
 //! yrs looks for the place of an insertion among all that others inserted at the same place, and a
 //! thousand insertions of five bytes each can have it look at ten million. It is counted here, by the
-//! same rules and before yrs is asked, and whoever sends an update pays for it. What is found on the
+//! same rules and before yrs is asked, and the sender of an update pays for it. What is found on the
 //! way is whether an insertion is between what stands in that order, which yrs takes for granted, and
 //! by which the texts of pages could come to differ.
 
@@ -24,7 +24,7 @@ const UNITS_COUNTED_FOR_ONE: u64 = 2;
 const UNITS_COPIED_FOR_ONE: u64 = 20;
 const RUNS_MOVED_FOR_ONE: u64 = 16;
 
-/// What may still be done for somebody.
+/// What may still be done for a peer.
 pub struct Work {
     pub left: u64,
 }

@@ -155,7 +155,7 @@ fn what_is_said_is_charged_for_all_who_hear_it() {
 }
 
 #[test]
-fn whoever_has_nothing_left_is_told_to_come_later_and_a_room_that_was_not_paid_for_is_not_made() {
+fn an_address_with_nothing_left_is_told_to_come_later_and_a_room_not_paid_for_is_not_made() {
     let mut world = world();
     let wire = enters(&mut world, "eve");
     let payer = Payer::new(Some([10, 0, 0, 1].into()));

@@ -189,7 +189,7 @@ fn an_address_pays_for_all_its_connections_and_the_others_go_on() {
 }
 
 #[test]
-fn whoever_writes_or_moves_a_caret_pays_for_all_who_are_told() {
+fn a_caret_that_moves_is_paid_for_by_the_number_that_are_told() {
     let told = |people: usize| {
         let mut world = World::new(config(), |_| Editor::new(), Editor::arrive);
         let crowd: Vec<_> = (0..people).map(|_| world.opens()).collect();
