@@ -78,7 +78,7 @@ pub use crate::{
     hub::{
         Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,
     },
-    server::{Handler, Mio, Net, Ready, Server, Stream, Wake},
+    server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},
 };
 

@@ -46,9 +46,10 @@ pub(crate) struct Connection {
     pub(crate) outbox: OutboxSlot,
     /// What was agreed on about compression.
     pub(crate) deflation: Deflation,
-    /// The kernel refused bytes and has not said since that it takes more.
+    /// The network refused bytes, or holds some that the kernel refused, and has not said since that
+    /// it takes more.
     pub(crate) kernel_full: bool,
-    /// Something waits that an earlier turn could not write.
+    /// Something waits that an earlier turn could not write, here or in the network.
     pub(crate) backlog: bool,
     /// It was full since the outbox was empty.
     pub(crate) was_full: bool,
@@ -62,9 +63,9 @@ pub(crate) struct Notes {
     pub(crate) dirty: bool,
     /// It is in `Hub::readable`.
     pub(crate) listed: bool,
-    /// The kernel may hold input, or news of the connection's end.
+    /// The network may have input, or news of the connection's end.
     pub(crate) readable: bool,
-    /// The kernel told of an end that is to be read after the last byte.
+    /// It told of an end that is to be read after the last byte.
     pub(crate) read_closed: bool,
     /// Input was set aside, and is to be read before any other.
     pub(crate) replaying: bool,
@@ -282,22 +283,31 @@ impl Connection {
             }
             State::Responding { keep_alive: false, .. } => {
                 let deadline = commons.now.after(commons.config.linger_timeout);
-                self.state = State::Draining { fin_sent: true, discarded: 0, left: 0, deadline };
+                self.state = State::Draining { fin_sent: false, discarded: 0, left: 0, deadline };
                 Flushed::SendFin
             }
-            State::Draining { fin_sent, deadline, .. } if !*fin_sent => {
-                *fin_sent = true;
-                *deadline = commons.now.after(commons.config.linger_timeout);
-                Flushed::SendFin
-            }
+            State::Draining { fin_sent: false, .. } => Flushed::SendFin,
             State::Handshake { .. }
             | State::Deciding { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Closing { .. }
-            | State::Draining { .. }
+            | State::Draining { fin_sent: true, .. }
             | State::Closed => Flushed::Idle,
         }
+    }
+
+    /// FIN is out. What the peer still sends is discarded for a while.
+    pub(crate) fn handle_finished(&mut self, commons: &Commons) {
+        if let State::Draining { fin_sent, deadline, .. } = &mut self.state {
+            *fin_sent = true;
+            *deadline = commons.now.after(commons.config.linger_timeout);
+        }
+    }
+
+    /// The network takes nothing more for now, and holds something or has yet to send FIN.
+    pub(crate) fn handle_write_blocked(&mut self) {
+        (self.kernel_full, self.backlog) = (true, true);
     }
 
     /// Reads no further frame; the last words are for the start of the next turn.

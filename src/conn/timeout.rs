@@ -87,7 +87,7 @@ impl Connection {
 
     /// The whole server ends, and what is queued has until its deadline.
     pub(crate) fn put_off_timeout(&mut self, commons: &Commons) {
-        if self.outbox.bytes() > 0
+        if (self.outbox.bytes() > 0 || self.backlog)
             && let State::Closing { deadline, .. }
             | State::Draining { fin_sent: false, deadline, .. } = &mut self.state
         {

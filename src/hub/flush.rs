@@ -5,7 +5,7 @@
 
 use super::{Hub, Slot, topics::Topics};
 use crate::{
-    conn::{Commons, Flushed, Outbox, State},
+    conn::{Commons, Connection, Flushed, Outbox, State},
     event::{Cause, ConnId, Events, Record},
 };
 
@@ -30,15 +30,24 @@ impl Progress {
     }
 }
 
-/// What became of a write.
+/// What became of a write, or of a flush.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Taken {
-    /// The kernel took so many bytes.
+    /// The network took so many bytes; all that it held are with the kernel, after a flush.
     Bytes(usize),
-    /// It takes nothing now, and will say when it does.
+    /// It takes nothing now, or holds what the kernel does not take, and will say when it does.
     Full,
     /// The connection is gone.
     Failed,
+}
+
+/// What a connection is written to.
+pub(crate) trait Outlet {
+    /// Writes some or all of `output`.
+    fn write(&mut self, output: &[u8]) -> Taken;
+
+    /// Hands on what the network holds, if it does.
+    fn flush(&mut self) -> Taken;
 }
 
 /// Bytes given to one write: what is gathered for it is copied.
@@ -79,7 +88,7 @@ impl Hub {
         &mut self,
         id: ConnId,
         events: &mut Events,
-        mut write: impl FnMut(&[u8]) -> Taken,
+        outlet: &mut impl Outlet,
     ) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         // It has all that its topics published: their logs are sealed. Who subscribes to hundreds of
@@ -100,41 +109,62 @@ impl Hub {
             self.enforce_limit(id);
             return false;
         }
-        let config = &self.commons.config;
-        // A Pong beside the line takes its part of what is written.
-        let waits = connection.outbox.get().map_or(0, Outbox::bytes_with_pong);
-        let excess = waits.saturating_sub(config.send_queue_bytes_max);
-        let mut budget = config.write_bytes_per_turn.max(excess);
-        while budget > 0
-            && let Some(outbox) = connection.outbox.get_mut()
-        {
-            let output = outbox.next_write(&mut self.flush.scratch, budget.min(WRITE_BYTES_MAX));
-            if output.is_empty() {
-                break;
-            }
-            match write(output) {
-                Taken::Bytes(n) => {
-                    budget -= n;
-                    self.commons.tally.bytes_sent.add(n as u64);
-                    outbox.advance(n, &mut self.commons);
-                    if connection.outbox.rest_if_empty(&mut self.commons) && connection.is_calm() {
-                        return false;
-                    }
-                }
-                Taken::Full => {
-                    connection.kernel_full = true;
+        match Self::write_out(connection, outlet, &mut self.flush.scratch, &mut self.commons) {
+            Taken::Bytes(_) if connection.outbox.get().is_none() && connection.is_calm() => false,
+            Taken::Bytes(_) => self.end_writing(id, events),
+            Taken::Full => {
+                connection.handle_write_blocked();
+                if let Some(outbox) = connection.outbox.get_mut() {
                     outbox.compact();
                     let dropped = outbox.keep_latest(&mut self.commons);
                     self.commons.tally.messages_conflated.add(dropped);
-                    break;
                 }
-                Taken::Failed => {
-                    self.handle_lost(id, events);
-                    return false;
-                }
+                self.end_writing(id, events)
+            }
+            Taken::Failed => {
+                self.handle_lost(id, events);
+                false
             }
         }
-        self.end_writing(id, events)
+    }
+
+    /// Writes what waits for the connection, as much as its turn allows, and flushes it. Gives how
+    /// many bytes that were, or what ended it.
+    #[inline]
+    fn write_out(
+        connection: &mut Connection,
+        outlet: &mut impl Outlet,
+        scratch: &mut Vec<u8>,
+        commons: &mut Commons,
+    ) -> Taken {
+        // A Pong beside the line takes its part of what is written.
+        let waits = connection.outbox.get().map_or(0, Outbox::bytes_with_pong);
+        let excess = waits.saturating_sub(commons.config.send_queue_bytes_max);
+        let all = commons.config.write_bytes_per_turn.max(excess);
+        let mut budget = all;
+        while budget > 0
+            && let Some(outbox) = connection.outbox.get_mut()
+        {
+            let output = outbox.next_write(scratch, budget.min(WRITE_BYTES_MAX));
+            if output.is_empty() {
+                break;
+            }
+            match outlet.write(output) {
+                Taken::Bytes(n) => {
+                    budget -= n;
+                    commons.tally.bytes_sent.add(n as u64);
+                    outbox.advance(n, commons);
+                    if connection.outbox.rest_if_empty(commons) {
+                        break;
+                    }
+                }
+                stopped @ (Taken::Full | Taken::Failed) => return stopped,
+            }
+        }
+        match outlet.flush() {
+            Taken::Bytes(_) => Taken::Bytes(all - budget),
+            stopped @ (Taken::Full | Taken::Failed) => stopped,
+        }
     }
 
     /// Turns what the connection's topics have for it in this turn into ranges of their logs.
@@ -163,7 +193,8 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let connection = &mut slot.connection;
         connection.handle_written(&self.commons);
-        connection.backlog = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
+        let waits = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
+        connection.backlog = waits || connection.kernel_full;
         if connection.backlog {
             if !connection.kernel_full {
                 Self::mark_dirty(slot, &mut self.dirty, id);
@@ -185,6 +216,7 @@ impl Hub {
                 false
             }
             Flushed::SendFin => {
+                // The peer's end, too, which may have been read while FIN could not be sent.
                 Self::mark_readable(slot, &mut self.readable, id);
                 self.arm(id);
                 true
@@ -212,6 +244,19 @@ impl Hub {
         if outbox.bytes() - control_bytes > keep_bytes {
             self.close_for(id, Cause::Overflow);
         }
+    }
+
+    /// The connection's FIN is out.
+    pub(crate) fn handle_finished(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.handle_finished(&self.commons);
+        self.arm(id);
+    }
+
+    /// The network holds something of the connection until it is writable, or could not send FIN.
+    pub(crate) fn handle_write_blocked(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.handle_write_blocked();
     }
 
     pub(crate) fn end_flush(&mut self, events: &mut Events) {

@@ -87,8 +87,8 @@ impl Hub {
             || self.topics.any_log()
     }
 
-    /// The kernel says that the connection can be read, or that it takes bytes for it again; with
-    /// `read_closed`, that there is an end to read.
+    /// The network says that the connection can be read, or that it takes bytes again; with
+    /// `read_closed`, that it is to be read up to its end.
     pub(crate) fn handle_ready(
         &mut self,
         id: ConnId,
@@ -150,7 +150,7 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 slot.connection.notes.replaying = false;
             }
-            self.take_input(id, events, start..end, false);
+            self.take_input(id, events, start..end, true);
         }
     }
 
@@ -184,7 +184,7 @@ impl Hub {
         }
     }
 
-    /// The kernel had nothing to read.
+    /// The network had nothing to read.
     pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
         if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
             (slot.connection.notes.readable, slot.connection.notes.read_closed) = (false, false);
@@ -250,23 +250,23 @@ impl Hub {
         self.closed.push(id);
     }
 
-    /// Bytes came: `events.buffer[input]`. If they were `all`, fewer than there was room for, the
-    /// kernel has nothing more (epoll(7)), but for an end that it has told of.
+    /// Bytes came, or a step towards some: `events.buffer[input]`. If there is no `more`, a further
+    /// read is of use after the next readiness only, or for an end that was told of.
     pub(crate) fn handle_input(
         &mut self,
         id: ConnId,
         events: &mut Events,
         input: Range<usize>,
-        all: bool,
+        more: bool,
     ) {
         self.commons.tally.bytes_received.add(input.len() as u64);
-        self.take_input(id, events, input, all);
+        self.take_input(id, events, input, more);
     }
 
     #[inline]
-    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, all: bool) {
+    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, more: bool) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        if all {
+        if !more {
             slot.connection.notes.readable = slot.connection.notes.read_closed;
         }
         let end = input.end;

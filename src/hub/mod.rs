@@ -28,7 +28,7 @@ use std::{
 
 pub use answer::{Accept, AcceptError, RespondError};
 pub use conn_map::ConnMap;
-pub(crate) use flush::Taken;
+pub(crate) use flush::{Outlet, Taken};
 pub use messages::{PublishError, SendError, SubscribeError};
 use slab::Slab;
 use topics::{Subscriptions, Topics};

@@ -21,7 +21,7 @@ use ::mio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use super::{Net, Ready, Server, Wake};
+use super::{Input, Net, Ready, Server, Wake};
 use crate::{config::Config, event::ConnId};
 
 /// Readiness events taken from the kernel at once.
@@ -337,11 +337,14 @@ impl Net for Mio {
         }
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
-        match stream {
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<Input> {
+        let count = match stream {
             Stream::Tcp(stream) => io::Read::read(stream, into),
             Stream::Unix(stream) => io::Read::read(stream, into),
-        }
+        }?;
+        // epoll(7): fewer bytes than there was room for are all that there are, but for an end or
+        // urgent data, of which a readiness tells (`read_closed`).
+        Ok(if count == 0 { Input::End } else { Input::Bytes { count, more: count == into.len() } })
     }
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
@@ -351,7 +354,7 @@ impl Net for Mio {
         }
     }
 
-    fn shut_down(&mut self, stream: &mut Stream) -> io::Result<()> {
+    fn finish(&mut self, stream: &mut Stream) -> io::Result<()> {
         match stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),

@@ -16,7 +16,7 @@ use std::{
 
 pub use handler::Handler;
 pub use mio::{Mio, Stream};
-pub use net::{Net, Ready};
+pub use net::{Input, Net, Ready};
 
 pub use crate::mailbox::Wake;
 
@@ -25,7 +25,7 @@ use crate::{
     counters::Tally,
     event::{ConnId, Events, Record},
     handle::{Command, Handle},
-    hub::{Hub, Taken},
+    hub::{Hub, Outlet, Taken},
 };
 
 /// How long accepting pauses when there is no room for a further connection and no reserve.
@@ -128,10 +128,13 @@ impl<N: Net> Server<N> {
         self.hub.begin_flush();
         while let Some(id) = self.hub.next_to_flush() {
             let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { continue };
-            let net = &mut self.net;
-            let fin = self.hub.flush_one(id, events, |output| write(net, stream, output));
-            if fin && self.net.shut_down(stream).is_err() {
-                self.hub.handle_lost(id, events);
+            let mut outlet = StreamOutlet { net: &mut self.net, stream };
+            if self.hub.flush_one(id, events, &mut outlet) {
+                match retried(|| self.net.finish(stream)) {
+                    Ok(()) => self.hub.handle_finished(id),
+                    Err(error) if is_blocked(&error) => self.hub.handle_write_blocked(id),
+                    Err(_) => self.hub.handle_lost(id, events),
+                }
             }
         }
         self.hub.end_flush(events);
@@ -269,19 +272,21 @@ impl<N: Net> Server<N> {
         let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
         let start = events.filled;
         let room = events.room().min(self.hub.config().read_bytes_per_turn);
-        let n = loop {
-            match self.net.read(stream, &mut events.buffer[start..start + room]) {
-                Ok(0) => return self.hub.handle_eof(id, events),
-                Ok(n) => break n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.hub.handle_read_blocked(id);
-                }
-                Err(_) => return self.hub.handle_lost(id, events),
+        match retried(|| self.net.read(stream, &mut events.buffer[start..start + room])) {
+            Ok(Input::Bytes { count, more }) => {
+                events.filled = start + count;
+                self.hub.handle_input(id, events, start..start + count, more);
             }
-        };
-        events.filled = start + n;
-        self.hub.handle_input(id, events, start..start + n, n < room);
+            Ok(Input::End) => self.hub.handle_eof(id, events),
+            Err(error) if is_blocked(&error) => self.hub.handle_read_blocked(id),
+            Err(_) => return self.hub.handle_lost(id, events),
+        }
+        // What came may have made the stream say something of its own.
+        match (StreamOutlet { net: &mut self.net, stream }).flush() {
+            Taken::Bytes(_) => {}
+            Taken::Full => self.hub.handle_write_blocked(id),
+            Taken::Failed => self.hub.handle_lost(id, events),
+        }
     }
 }
 
@@ -291,16 +296,45 @@ impl<N: Net> Drop for Server<N> {
     }
 }
 
-/// Writes once, for the hub to know what became of it.
-fn write<N: Net>(net: &mut N, stream: &mut N::Stream, output: &[u8]) -> Taken {
-    loop {
-        return match net.write(stream, output) {
+/// A stream, as the hub writes to it.
+struct StreamOutlet<'a, N: Net> {
+    net: &'a mut N,
+    stream: &'a mut N::Stream,
+}
+
+impl<N: Net> Outlet for StreamOutlet<'_, N> {
+    #[inline]
+    fn write(&mut self, output: &[u8]) -> Taken {
+        match retried(|| self.net.write(self.stream, output)) {
             Ok(n @ 1..) => Taken::Bytes(n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Taken::Full,
+            Err(error) if is_blocked(&error) => Taken::Full,
             Ok(0) | Err(_) => Taken::Failed,
-        };
+        }
     }
+
+    #[inline]
+    fn flush(&mut self) -> Taken {
+        match retried(|| self.net.flush(self.stream)) {
+            Ok(()) => Taken::Bytes(0),
+            Err(error) if is_blocked(&error) => Taken::Full,
+            Err(_) => Taken::Failed,
+        }
+    }
+}
+
+/// Calls again for as long as a signal interrupts it.
+#[inline]
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// The shorter of two times, of which `None` is for ever.

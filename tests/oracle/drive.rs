@@ -7,7 +7,9 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pushloop::{Accept, Config, ConnId, Event, Events, Message, Net, Ready, Reason, Server, Wake};
+use pushloop::{
+    Accept, Config, ConnId, Event, Events, Input, Message, Net, Ready, Reason, Server, Wake,
+};
 
 use self::stream::{End, Heard};
 use super::deflate::Answer;
@@ -117,12 +119,16 @@ impl Net for OneNet {
         Ok(())
     }
 
-    fn read(&mut self, stream: &mut u32, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut u32, into: &mut [u8]) -> io::Result<Input> {
         if *stream != self.current {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let Some(chunk) = self.input.front_mut() else {
-            return if self.input_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if self.input_ended {
+                Ok(Input::End)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
         };
         let n = chunk.len().min(into.len());
         into[..n].copy_from_slice(&chunk[..n]);
@@ -130,7 +136,7 @@ impl Net for OneNet {
         if chunk.is_empty() {
             self.input.pop_front();
         }
-        Ok(n)
+        Ok(Input::Bytes { count: n, more: n == into.len() })
     }
 
     fn write(&mut self, stream: &mut u32, from: &[u8]) -> io::Result<usize> {
@@ -149,7 +155,7 @@ impl Net for OneNet {
         Ok(n)
     }
 
-    fn shut_down(&mut self, stream: &mut u32) -> io::Result<()> {
+    fn finish(&mut self, stream: &mut u32) -> io::Result<()> {
         self.ended |= *stream == self.current;
         Ok(())
     }

@@ -20,7 +20,7 @@ marks! {
     ShortRead, ShortWrite, ReadBlocked, WriteBlocked, ReadInterrupted, WriteInterrupted,
     LateEdge, SingleEdge, ShuffledEdges, SpuriousEdge, StaleEdge, Signal, FullPipe,
     AcceptBlocked, AcceptInterrupted, AcceptAborted, OutOfDescriptors, NoReserve, Unregistrable,
-    ClockJump, CommandInTurn, ResetRead, ResetWrite, DroppedUnread,
+    ClockJump, CommandInTurn, FinishInterrupted, FinishBlocked, ResetRead, ResetWrite, DroppedUnread,
     // What peers do.
     HalfClose, PeerClose, BrokenClause, CutHandshake, Fragmented,
     // What the application does.

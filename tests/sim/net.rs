@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pushloop::{ConnId, Net, Ready, Wake};
+use pushloop::{ConnId, Input, Net, Ready, Wake};
 
 use super::choice::Choice;
 use super::faults::Faults;
@@ -36,6 +36,8 @@ pub struct Link {
     pub input_ended: bool,
     pub output: VecDeque<u8>,
     pub output_ended: bool,
+    /// By FIN, and not only by being dropped.
+    pub finished: bool,
     /// How much of the output the kernel holds.
     pub room: usize,
     pub reset: bool,
@@ -60,6 +62,7 @@ impl Wire {
             input_ended: false,
             output: VecDeque::new(),
             output_ended: false,
+            finished: false,
             room: usize::MAX,
             reset: false,
             dropped: false,
@@ -388,7 +391,7 @@ impl Net for SimNet {
         Ok(())
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<Input> {
         self.calls.reads += 1;
         self.is_called();
         if self.happens(self.faults.interrupts, Mark::ReadInterrupted) {
@@ -400,7 +403,7 @@ impl Net for SimNet {
             return Err(ErrorKind::ConnectionReset.into());
         }
         if link.input.is_empty() {
-            return if link.input_ended { Ok(0) } else { blocked() };
+            return if link.input_ended { Ok(Input::End) } else { blocked() };
         }
         if self.happens(self.faults.read_blocks, Mark::ReadBlocked) {
             link.read_edge = true;
@@ -414,7 +417,7 @@ impl Net for SimNet {
         // What is left arrives as soon as this is read.
         link.read_edge |= n < into.len() && !link.input.is_empty();
         self.calls.bytes_read += n as u64;
-        Ok(n)
+        Ok(Input::Bytes { count: n, more: n == into.len() })
     }
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
@@ -445,12 +448,20 @@ impl Net for SimNet {
         if n == 0 { blocked() } else { Ok(n) }
     }
 
-    fn shut_down(&mut self, stream: &mut Stream) -> io::Result<()> {
+    fn finish(&mut self, stream: &mut Stream) -> io::Result<()> {
+        if self.happens(self.faults.interrupts, Mark::FinishInterrupted) {
+            return Err(ErrorKind::Interrupted.into());
+        }
         let mut link = stream.0.link();
         if link.reset {
             return Err(ErrorKind::NotConnected.into());
         }
-        link.output_ended = true;
+        assert!(!link.output_ended, "a second FIN");
+        if self.happens(self.faults.write_blocks, Mark::FinishBlocked) {
+            link.blocked = true;
+            return blocked();
+        }
+        (link.output_ended, link.finished) = (true, true);
         Ok(())
     }
 

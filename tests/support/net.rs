@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Net, Ready, Server, Wake};
+use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Input, Net, Ready, Server, Wake};
 
 use crate::support::{Frame, handshake};
 
@@ -291,7 +291,7 @@ impl Net for MemNet {
         Ok(())
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<Input> {
         self.calls.reads += 1;
         let mut state = stream.0.state();
         if state.reset {
@@ -302,7 +302,7 @@ impl Net for MemNet {
         }
         let n = state.input.make_contiguous().as_ref().read(into)?;
         state.input.drain(..n);
-        Ok(n)
+        Ok(if n == 0 { Input::End } else { Input::Bytes { count: n, more: n == into.len() } })
     }
 
     fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
@@ -317,7 +317,7 @@ impl Net for MemNet {
         if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
     }
 
-    fn shut_down(&mut self, stream: &mut Stream) -> io::Result<()> {
+    fn finish(&mut self, stream: &mut Stream) -> io::Result<()> {
         stream.0.state().output_ended = true;
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Net, Ready, Server, Wake};
+use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Input, Net, Ready, Server, Wake};
 
 /// What every connection says first.
 pub const HANDSHAKE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -117,13 +117,13 @@ impl Net for Sink {
         Ok(())
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<Input> {
         let says = if mem::replace(&mut stream.greeted, true) { &self.says } else { HANDSHAKE };
         if says.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
         into[..says.len()].copy_from_slice(says);
-        Ok(says.len())
+        Ok(Input::Bytes { count: says.len(), more: says.len() == into.len() })
     }
 
     fn write(&mut self, _: &mut Stream, from: &[u8]) -> io::Result<usize> {
@@ -136,7 +136,7 @@ impl Net for Sink {
         Ok(from.len())
     }
 
-    fn shut_down(&mut self, _: &mut Stream) -> io::Result<()> {
+    fn finish(&mut self, _: &mut Stream) -> io::Result<()> {
         Ok(())
     }
 
