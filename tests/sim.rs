@@ -13,6 +13,8 @@ mod oracle;
 mod sim;
 mod support;
 
+#[path = "sim/layers.rs"]
+mod layers;
 #[path = "sim/small.rs"]
 mod small;
 

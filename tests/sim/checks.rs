@@ -49,9 +49,9 @@ impl World {
         let (now, total) = (hub.now(), hub.queued_bytes_total());
         assert!(total <= hub.config().send_queues_bytes_max + beyond_all, "{total} wait");
         assert!(self.timers.iter().flatten().all(|due| *due > now), "a timer did not come");
-        let calls = self.server.net().calls;
-        assert_eq!(counters.bytes_sent, calls.bytes_written);
-        assert_eq!(counters.bytes_received, calls.bytes_read);
+        let net = self.server.net();
+        assert_eq!(counters.bytes_sent, net.bytes_written);
+        assert_eq!(counters.bytes_received, net.bytes_read);
     }
 
     /// What the whole process may have beyond its limit: no limit refuses answers and control frames,
@@ -210,6 +210,17 @@ impl World {
         let (member, peer) = (&self.members[at], &self.peers[at]);
         let link = peer.wire.link();
         assert!(link.dropped || link.reset || link.input.is_empty(), "peer {at} was not read");
+        let is_whole = !link.reset && !link.cut;
+        // Who does not answer a Close is dropped in time.
+        let was_closed = peer.close_came.is_some() && (peer.is_good || peer.close_sent);
+        if is_whole && was_closed && !self.leaps && !self.is_tight {
+            assert!(link.finished, "no FIN for peer {at}");
+        }
+        if let Some(layer) = peer.layer.as_ref().filter(|_| is_whole) {
+            let is_settled = link.dropped || layer.is_over || layer.is_at_rest();
+            assert!(is_settled, "what a stream says of its own does not come to peer {at}");
+            assert!(layer.is_over || !link.finished, "no goodbye for peer {at}");
+        }
         drop(link);
         if member.is_open {
             assert!(member.opened && member.told.is_none(), "peer {at}");

@@ -30,7 +30,7 @@ marks! {
     // What follows from it.
     Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
-    MessageAfterClose, ShutDown,
+    MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept,
     // What compression is met with, and what comes of it.
     Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
     Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,

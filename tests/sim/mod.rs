@@ -7,8 +7,10 @@
 mod app;
 mod checks;
 pub mod choice;
+pub mod codec;
 mod deflate;
 pub mod faults;
+pub mod layered;
 pub mod marks;
 pub mod net;
 mod peer;

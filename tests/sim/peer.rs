@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::choice::Choice;
+use super::codec::Client;
 use super::deflate::{Codec, Policy, hostile, noise, payload};
 use super::marks::{Mark, Marks};
 use super::net::Wire;
@@ -74,6 +75,8 @@ pub struct Peer {
     pub is_good: bool,
     /// Compression, if it is agreed on.
     pub codec: Option<Codec>,
+    /// What is between it and the network, if that has a layer.
+    pub layer: Option<Client>,
     /// What it will send.
     to_send: VecDeque<u8>,
     /// What it says again: with takeover, it refers as far back as it was said last.
@@ -105,6 +108,7 @@ impl Peer {
     pub fn new(
         wire: Wire,
         number: usize,
+        layer: Option<Client>,
         policy: Option<Policy>,
         choice: &Choice,
         marks: &Marks,
@@ -124,6 +128,7 @@ impl Peer {
             marks: marks.clone(),
             is_good,
             codec,
+            layer,
             to_send: head.bytes().collect(),
             noise: noise(choice, 300),
             head_left: head.len(),
@@ -214,6 +219,11 @@ impl Peer {
     }
 
     pub fn pings(&mut self) {
+        if let Some(layer) = &mut self.layer
+            && self.choice.chance(30)
+        {
+            layer.asks();
+        }
         if !self.close_sent && self.talks() {
             self.pings += 1;
             self.says(&ping(format!("{}", self.pings)));
@@ -257,22 +267,40 @@ impl Peer {
 
     /// Hands some of what it wants to say to the network, or all.
     pub fn sends(&mut self, all: bool) {
-        if self.to_send.is_empty() || !self.talks() {
+        if !self.talks() {
             return;
         }
+        if !self.to_send.is_empty() {
+            self.says_some(all);
+        }
+        if let Some(layer) = &mut self.layer {
+            let records = layer.transmits(all);
+            if !records.is_empty() {
+                self.wire.sends(records);
+            }
+        }
+    }
+
+    fn says_some(&mut self, all: bool) {
         let whole = self.to_send.len();
         let n = if all || whole == 1 { whole } else { self.choice.part(whole) };
         let bytes: Vec<u8> = self.to_send.drain(..n).collect();
         let head = self.head_left.min(n);
         self.head_left -= head;
         self.sent.extend(&bytes[head..]);
-        self.wire.sends(bytes);
+        match &mut self.layer {
+            Some(layer) => layer.says(&bytes),
+            None => self.wire.sends(bytes),
+        }
     }
 
     /// Sends FIN, behind what it has sent so far.
     pub fn finishes(&mut self) {
         if self.talks() {
             self.finished = true;
+            if let Some(layer) = &mut self.layer {
+                self.wire.sends(layer.leaves());
+            }
             self.wire.finishes();
         }
     }
@@ -290,8 +318,14 @@ impl Peer {
             return 0;
         }
         let n = max.min(link.output.len());
-        self.unread.extend(link.output.drain(..n));
+        match &mut self.layer {
+            Some(layer) => self.unread.extend(layer.hears(link.output.drain(..n))),
+            None => self.unread.extend(link.output.drain(..n)),
+        }
         let ended = link.output_ended && link.output.is_empty();
+        if let Some(layer) = &self.layer {
+            assert!(!ended || !link.finished || link.cut || layer.is_over, "FIN, and no goodbye");
+        }
         drop(link);
         self.understands();
         if ended && self.talks() {

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use pushloop::{Config, ConnId, Counters, Events, Handle, HandleError, Overflow, Server};
 
 use super::choice::{Choice, Source};
+use super::codec::Client;
 use super::deflate::Policy;
 use super::faults::Faults;
+use super::layered::Layered;
 use super::marks::{Mark, Marks};
 use super::net::{Calls, SimNet};
 use super::peer::{Peer, Said};
@@ -58,7 +60,7 @@ pub struct Member {
 pub type Done = (Mark, Option<Said>, Result<(), HandleError>);
 
 pub struct World {
-    pub server: Server<SimNet>,
+    pub server: Server<Layered>,
     pub events: Events,
     pub handle: Handle,
     pub choice: Choice,
@@ -82,6 +84,8 @@ pub struct World {
     pub refused: u64,
     /// Whether compression is agreed on, and how.
     deflate: Option<Policy>,
+    /// The network has a layer.
+    is_layered: bool,
     pub policies: [Overflow; TOPICS],
     /// Topics whose messages must not be compressed, and messages that must not.
     pub plain: BTreeSet<usize>,
@@ -114,7 +118,10 @@ impl World {
             config.send_queue_bytes_max = choice.of(&[max, 256 * 1024]);
         }
         let policy = config.overflow;
-        let mut server = Server::with_net(SimNet::new(choice.clone(), marks.clone()), config);
+        let held_max = choice.of(&[None, None, Some(64 * 1024), Some(300), Some(1)]);
+        let net = SimNet::new(choice.clone(), marks.clone());
+        let net = Layered::new(net, held_max, choice.clone(), marks.clone());
+        let mut server = Server::with_net(net, config);
         let mut policies = [policy; TOPICS];
         let others = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
         // Where the process has little room, it is mostly for that alone that somebody is closed.
@@ -145,6 +152,7 @@ impl World {
             in_callback: false,
             refused: 0,
             deflate,
+            is_layered: held_max.is_some(),
             policies,
             plain: BTreeSet::new(),
             secrets: HashSet::new(),
@@ -267,7 +275,8 @@ impl World {
         }
         let number = self.peers.len();
         let wire = self.server.net().connects();
-        let mut peer = Peer::new(wire, number, self.deflate, &self.choice, &self.marks);
+        let layer = self.is_layered.then(|| Client::new(&self.choice, &self.marks));
+        let mut peer = Peer::new(wire, number, layer, self.deflate, &self.choice, &self.marks);
         peer.sends(self.choice.chance(60));
         self.peers.push(peer);
         self.members.push(Member::default());
