@@ -45,13 +45,13 @@ pub enum Ready {
 pub enum Input {
     /// Bytes of plaintext, or a step towards some.
     Bytes {
-        /// How many there are, at the front of the buffer. With 0, something came that is no
+        /// How many bytes, at the front of the buffer. 0 means that something came that is no
         /// plaintext yet, such as a part of a record or a step of a handshake: the peer is alive.
         count: usize,
         /// Another read may bring something without a further readiness: the loop reads again, in
         /// a later turn. If not, the loop waits for the next readiness, and forgets those before
-        /// this read: a layer that gives what it had left says `more`, as it has not asked its
-        /// transport.
+        /// this read. So a layer that gives what it had left, without a look at its transport,
+        /// says `more`.
         more: bool,
     },
     /// The peer has ended its side. Further reads give the same.
@@ -60,37 +60,37 @@ pub enum Input {
 
 /// A network with edge-triggered readiness: mio's, or a simulated one in tests.
 ///
-/// A stream carries plaintext between the loop and a peer. It may be a layer over a transport, with
-/// a handshake, records and bytes of its own (TLS); then it holds *ciphertext* that has not left yet,
-/// and the methods below say when it leaves. A plain socket holds nothing.
+/// A stream carries plaintext between the loop and a peer. It is a plain socket, or a layer over one,
+/// with a handshake and records (TLS). A layer holds ciphertext that has not left yet, and the loop
+/// gives it the occasions to send it. A plain socket holds nothing, and costs nothing for this.
 ///
 /// # What the loop promises
 ///
-/// - After a readiness to read, it calls [`read`](Self::read) until that says that there is no
-///   `more`, or gives the end, `WouldBlock` or an error; and until one of the last three if the
-///   readiness said `read_closed`. It may do so many turns later, with other calls in between.
-/// - It writes nothing to a connection before a read has brought a byte of it.
-/// - After the writes of a turn, and after each read that did not fail, it calls
-///   [`flush`](Self::flush).
-/// - After a `WouldBlock` of `write`, `flush` or [`finish`](Self::finish), it does not write until it
-///   is told that the connection is writable; then it calls `flush` before anything else waits for
-///   the connection, and goes on where it stopped. Reads go on meanwhile.
-/// - It calls `finish` when everything is written and flushed, and again on the next readiness to
-///   write for as long as that gives `WouldBlock`. It writes nothing afterwards, and reads on.
-/// - It calls again what a signal interrupted, at once.
-/// - It drops a stream after an error of it, and else after its end or a deadline.
+/// - After a readiness to read, it calls [`read`](Self::read) until a read says that there is no
+///   `more`, or gives the end, `WouldBlock` or an error. After one with `read_closed`, only the last
+///   three count. The reads may come many turns later, and other calls between them.
+/// - It writes to a connection only after a read has brought plaintext of it.
+/// - It calls [`flush`](Self::flush) after the writes of a turn, and after each read that did not
+///   fail.
+/// - After a `WouldBlock` of `write`, `flush` or [`finish`](Self::finish), it writes nothing until it
+///   is told that the connection is writable. Then it goes on: with writes if any wait, and with a
+///   flush in any case. It reads on meanwhile. Other readiness to write is ignored.
+/// - It calls `finish` once everything is written and a flush has left nothing. If that gives
+///   `WouldBlock`, it flushes and calls it again when the connection is writable. Afterwards it
+///   writes nothing, and reads on.
+/// - It calls anything again at once that gives `Interrupted`.
+/// - It drops a stream after an error, at the end, at a deadline, or to free what the stream takes.
 ///
 /// # What a network promises
 ///
-/// - Readiness is told once, in a [`wait`](Self::wait) after it came about: to read, if the last
-///   read gave no `more`, or `WouldBlock`, and there is something new; to write, if `write`,
-///   `flush` or `finish` gave `WouldBlock` and what stood in the way is gone. Each later part of what
-///   arrives is told of anew.
-/// - Readiness may be late, for nothing, or of a connection that is gone.
-/// - All calls are nonblocking but for `wait`.
-/// - A stream holds a bounded number of bytes. Where it is full of ciphertext, `write` gives
-///   `WouldBlock`. A read does not wait for ciphertext to leave, as no readiness to write makes the
-///   loop read: a stream of which the peer's records demand more answers than it can hold fails.
+/// - Each readiness is told once, by a [`wait`](Self::wait) after it came about. There is one to read
+///   when something new arrives, and one to write when something can leave after a `WouldBlock`.
+/// - A readiness may be late, for nothing, or of a connection that is gone.
+/// - No call blocks but `wait`.
+/// - What a stream holds is bounded. If its ciphertext has no more room, `write` gives `WouldBlock`.
+/// - A read does not wait for ciphertext to leave: no readiness to write makes the loop read. If the
+///   peer's records demand more answers than the stream can hold, the read fails.
+/// - A stream that has something to say about an error sends it before it gives the error.
 pub trait Net {
     /// One connection. Dropping it closes it, and what it holds is lost.
     type Stream;
@@ -98,18 +98,18 @@ pub trait Net {
     /// The time. The loop asks once for each turn, after its wait, and once before it while the
     /// application has timers or the server is ending.
     ///
-    /// The clock may stand still and does not go back; what it says after a wait is the time of the
-    /// whole turn. It is the one that [`wait`](Self::wait) measures its timeout with.
+    /// The clock does not go back, and may stand still outside of a wait. What it says after a wait is
+    /// the time of the whole turn. [`wait`](Self::wait) measures its timeout with the same clock.
     fn now(&self) -> Instant;
 
     /// Waits until something is ready, for `timeout` at the most (`None`: for as long as it takes;
     /// zero: not at all), and tells of each thing that is. A signal may end the wait early, with
     /// nothing ready.
     ///
-    /// A wait that lasts for its timeout has brought [`now`](Self::now) that far, or the loop waits
-    /// once more for what is due then. If it has brought it more than a second further, the loop
-    /// takes the process to have been suspended, and what is due of connections is put off by the
-    /// rest, as their peers' bytes are still to be read.
+    /// A wait that ends at its timeout has moved [`now`](Self::now) on by as much: if it has not, the
+    /// loop waits again for what is due then. If it has moved it on by more than a second beyond,
+    /// the loop takes the process to have stood still: the connections' deadlines are put off by what
+    /// exceeds the second, as their peers' bytes are still to be read.
     ///
     /// # Errors
     ///
@@ -142,8 +142,8 @@ pub trait Net {
     /// Any error ends the connection.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
 
-    /// Reads once. `into` is not empty, and may be shorter than what there is: the stream keeps the
-    /// rest, and there is `more`. All of `into` may be written to.
+    /// Reads once. `into` is not empty, and may be shorter than what there is: then the stream keeps
+    /// the rest and says `more`. All of `into` may be written to, as a layer's ciphertext is.
     ///
     /// # Errors
     ///
