@@ -51,7 +51,7 @@ fn publishes(names: &HashMap<ConnId, String>, hub: &mut Hub, event: Event<'_>) {
 
 /// A3: new connections with a request each, while there is always more to read of many flooders.
 pub fn requests_beside_flooders(scale: Scale) {
-    let (count, turns) = (scale.of(4, 400), scale.of(4, 50));
+    let (count, turns) = (scale.of(2, 400), scale.of(1, 50));
     let mut world = World::new(config());
     let names = opens_flooders(&mut world, count);
     for _ in 0..turns {
@@ -93,7 +93,7 @@ pub fn compressed_flood(scale: Scale) {
     let mut world = World::new(config());
     let names = opens_flooders(&mut world, 1);
     let mut bystander = Bystander::opens(&mut world);
-    for _ in 0..scale.of(4, 300) {
+    for _ in 0..scale.of(2, 300) {
         bystander.turn(&mut world, |hub, event| publishes(&names, hub, event));
     }
     reports("A10a", "one floods with messages that compress badly", &bystander);

@@ -1,5 +1,7 @@
 //! Memory that is held for what is counted, and what of it stays when that has gone.
 
+use pushloop::Hub;
+
 use crate::Scale;
 use crate::frame::binary;
 use crate::net::Says;
@@ -103,24 +105,25 @@ pub fn halves_of_messages(scale: Scale) {
     reports_kept("A5a", "10 s after they left", Memory::now(&world).since(empty));
 }
 
-/// A5: laggards that hold messages which are too long to be copied together, nearly.
+/// A5: laggards whose queues grow by a message a turn, one laggard after the other.
 pub fn laggards(scale: Scale) {
     let (count, messages) = (scale.of(5, 195), scale.of(20, 916));
     let mut config = config();
     config.send_queue_bytes_max = 1 << 20;
     let mut world = World::new(config);
-    let peers = world.opens_subscribers(count, "t");
+    let peers = world.opens(count);
     let open = Memory::now(&world);
     world.stop_reading(&peers);
-    for _ in 0..messages {
-        world.turn_after(|hub| publish(hub, "t", &[b'x'; 1000]), nothing);
+    for id in world.ids(&peers) {
+        for _ in 0..messages {
+            let send = |hub: &mut Hub| hub.send(id, &[b'x'; 1000]).expect("there is room");
+            world.turn_after(send, nothing);
+        }
     }
     world.settles();
     let held = Memory::now(&world).since(open);
-    // What each of them has to get, whether it is held once or for each.
-    let queued = (count * messages * 1004) as i64;
     let counted = world.counted();
-    let what = format!("{count} laggards with {:.0} MiB of 1,000-byte messages", mib(queued));
+    let what = format!("{count} laggards with {messages} messages of 1,000 bytes each");
     reports_held("A5b", &what, held, counted);
     peers.iter().for_each(|peer| world.net().reads(*peer, true));
     world.rests();

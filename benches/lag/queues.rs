@@ -185,7 +185,7 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
         crowd.heap = crowd.heap.max(world.heap - before);
         crowd.counted = crowd.counted.max(world.counted());
     }
-    world.settles();
+    world.rests();
     crowd.closed = world.hub().counters().closed_overflow;
     let all = turns as u64 * 102;
     let served =

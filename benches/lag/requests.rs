@@ -41,7 +41,8 @@ pub fn second_answer(_: Scale) {
 
 /// A9: a server ends, and its peers have a further request behind each that is answered.
 pub fn pipelines_in_a_drain(scale: Scale) {
-    let (peers, deadline) = (10, Duration::from_secs(20));
+    let (peers, seconds) = (10, scale.of(1, 20));
+    let deadline = Duration::from_secs(seconds);
     let mut world = World::new(config());
     for _ in 0..peers {
         world.net().connects(Says::forever(GET.as_bytes()));
@@ -56,7 +57,8 @@ pub fn pipelines_in_a_drain(scale: Scale) {
         took += Duration::from_millis(1) + world.turn(answers);
         assert!(took < 2 * deadline, "the server does not end");
     }
-    let what =
-        format!("a shutdown with 20 s for it, beside {peers} pipelines of requests without end");
+    let what = format!(
+        "a shutdown with {seconds} s for it, beside {peers} pipelines of requests without end"
+    );
     at_most("A9", what, took.as_secs_f64(), 3.0, "s");
 }

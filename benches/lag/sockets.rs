@@ -35,23 +35,30 @@ pub fn fan_out(scale: Scale) {
     });
     let (address, handle) = told.recv().expect("the server starts");
     let mut crowd = Crowd::opens(address, handle.clone(), subscribers);
+    let time = scale.of(Duration::from_millis(50), Duration::from_secs(8));
     for (payload, name) in [(64 * 1024, "64 KiB"), (20, "20 B")] {
-        let stop = AtomicBool::new(false);
-        let (rate, waits) = thread::scope(|scope| {
-            let bystander = scope.spawn(|| echoes(address, &stop));
-            let rate =
-                crowd.reads(payload, scale.of(Duration::from_millis(50), Duration::from_secs(8)));
-            stop.store(true, Ordering::Relaxed);
-            (rate, bystander.join().expect("it is answered"))
-        });
+        let (rate, waits) = beside_echoes(address, || crowd.reads(payload, time));
         let what = format!("{name} again and again to {subscribers} over sockets{lack}");
         let [most, longest] = [99, 100].map(|percent| millis(percentile(&waits, percent)));
         at_most("D7", format!("{what}: another's echo, 99 %"), most, 5.0, "ms");
         at_most("D7", "... the longest", longest, 50.0, "ms");
         figure("D7", "... deliveries, thousands a second", rate / 1e3, "k/s");
     }
+    let ((), waits) = beside_echoes(address, || thread::sleep(time));
+    figure("D7", "... another's echo beside nothing, 99 %", millis(percentile(&waits, 99)), "ms");
     handle.shutdown(Duration::ZERO).expect("the server is there");
     server.join().expect("it ends");
+}
+
+/// Does something; gives how long the echoes of another connection took meanwhile.
+fn beside_echoes<R>(address: SocketAddr, job: impl FnOnce() -> R) -> (R, Vec<Duration>) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let bystander = scope.spawn(|| echoes(address, &stop));
+        let result = job();
+        stop.store(true, Ordering::Relaxed);
+        (result, bystander.join().expect("it is answered"))
+    })
 }
 
 /// How many this process may have.
@@ -93,18 +100,20 @@ fn opens(address: SocketAddr, first: &crate::frame::Frame) -> TcpStream {
     stream
 }
 
-/// How long each message took to come back, from when it was due to be said.
+/// How long each message took to come back. What would have been said meanwhile counts, too: it would
+/// have come back in the same moment.
 fn echoes(address: SocketAddr, stop: &AtomicBool) -> Vec<Duration> {
     let message = binary("hello");
     let mut stream = opens(address, &message);
     let (said, mut answer) = (message.masked(KEY), message.unmasked());
-    let (mut due, mut waits) = (Instant::now(), Vec::new());
+    let mut waits = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        due += EVERY;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        thread::sleep(EVERY);
+        let began = Instant::now();
         stream.write_all(&said).expect("it is read");
         stream.read_exact(&mut answer).expect("it is answered");
-        waits.push(due.elapsed());
+        let took = began.elapsed();
+        waits.extend((0..).map_while(|nth| took.checked_sub(EVERY * nth)));
     }
     waits
 }
