@@ -183,7 +183,7 @@ suite "test, default features" 1200 cargo test --no-fail-fast
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
-step "benchmarks, each once" 600 cargo test --bench micro --bench million
+step "benchmarks, each once" 600 cargo test --bench micro --bench million --bench lag
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
     cargo test --release --all-features --tests --no-fail-fast -- --ignored --show-output

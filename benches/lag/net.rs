@@ -18,6 +18,9 @@ use pushloop::{ConnId, Input, Net, Ready, Wake};
 const READ: Duration = Duration::from_micros(1);
 const WRITE: Duration = Duration::from_micros(3);
 
+/// Peers for which there is room from the start.
+const ROOM: usize = 16_384;
+
 /// The CPU time of this thread; where the system does not tell it, time as such.
 struct Cpu {
     file: Option<File>,
@@ -85,7 +88,9 @@ impl Memory {
     pub fn new() -> Self {
         let cpu =
             Cpu { file: File::open("/proc/thread-self/schedstat").ok(), began: Instant::now() };
-        let (peers, backlog, ready) = (Vec::new(), VecDeque::new(), Vec::new());
+        // What grew later would lie behind memory that the server gives back, and keep it from the system.
+        let (peers, backlog) = (Vec::with_capacity(ROOM), VecDeque::with_capacity(ROOM));
+        let ready = Vec::with_capacity(ROOM);
         Self { cpu, calls: Duration::ZERO, ahead: Duration::ZERO, peers, backlog, ready }
     }
 

@@ -34,7 +34,7 @@ pub fn answers_and_publications(scale: Scale) {
         for ratio in &mut ratios {
             longest = longest.max(world.turn(app));
             let held = (world.heap - before) as f64;
-            *ratio = held.max(1.0) / world.counted() as f64;
+            *ratio = f64::max(*ratio, held / world.counted() as f64);
         }
     }
     let what =
