@@ -2,38 +2,13 @@
 //!
 //! This module must not know who fills a batch, nor anything of connections' states.
 
-use std::{fmt, slice, str, sync::Arc};
+mod ids;
+
+use std::{slice, str, sync::Arc};
+
+pub use ids::{ConnId, RequestId};
 
 use crate::wire::{CloseCode, ProtocolError, Request};
-
-/// Names one connection, for as long as the server lives.
-///
-/// Slots are reused, ids are not: an id whose connection is gone is answered with an error and does
-/// not reach a later connection. (It could come again after 2³² connections.)
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
-    pub(crate) index: u32,
-    /// Guards against reuse of the index. Connections have 1 and up, [`u32::MAX`] excluded.
-    pub(crate) generation: u32,
-}
-
-impl ConnId {
-    /// The id as one number, for logs and for tables of your own.
-    pub const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
-    }
-
-    /// The inverse of [`to_bits`](Self::to_bits).
-    pub const fn from_bits(bits: u64) -> Self {
-        Self { index: bits as u32, generation: (bits >> 32) as u32 }
-    }
-}
-
-impl fmt::Debug for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.index, self.generation)
-    }
-}
 
 /// A whole message (RFC 6455 §5.6): received, or to be sent. What takes one takes `&str`, `&String`,
 /// `&[u8]` or `&Vec<u8>` as well.
@@ -102,10 +77,24 @@ pub enum Event<'a> {
     /// too: `accept` answers 426 to what asks for no WebSocket. Without an answer it gets 503 after
     /// [`answer_timeout`](crate::Config::answer_timeout).
     Request {
-        /// The connection.
-        id: ConnId,
+        /// The request; [`conn`](RequestId::conn) gives its connection.
+        id: RequestId,
         /// What it asks for.
         request: &'a Request,
+    },
+    /// The requester has left, or the server has answered in the application's place. Comes at most
+    /// once for a request, and not for one that the application has answered before this batch was
+    /// filled; [`run`](crate::Server::run) passes over what was answered since.
+    ///
+    /// It is a notice. A peer that has sent its last byte may still read, and nothing tells it from one
+    /// that is gone: until the connection ends, the request can be answered all the same, and if an
+    /// answer costs little, it should be. Where the server answered itself (503 after
+    /// [`answer_timeout`](crate::Config::answer_timeout), for want of memory or on
+    /// [`Hub::close`](crate::Hub::close), 500 after a panic), or the connection has ended, an answer is
+    /// [`Gone`](crate::RespondError::Gone).
+    RequestGone {
+        /// The request, which was told before.
+        id: RequestId,
     },
     /// The connection was accepted as a WebSocket. Comes once, before its first message.
     Opened {
@@ -227,8 +216,11 @@ pub(crate) enum Cause {
 pub(crate) enum Record {
     /// By its place in `Events::requests`.
     Request {
-        id: ConnId,
+        id: RequestId,
         at: u32,
+    },
+    RequestGone {
+        id: RequestId,
     },
     Opened {
         id: ConnId,
@@ -317,7 +309,7 @@ impl Events {
         if self.assembled_bytes < self.buffer.len() { self.buffer.len() - self.filled } else { 0 }
     }
 
-    pub(crate) fn record_request(&mut self, id: ConnId, request: &Arc<Request>) {
+    pub(crate) fn record_request(&mut self, id: RequestId, request: &Arc<Request>) {
         let at = self.requests.len() as u32;
         self.requests.push(Arc::clone(request));
         self.records.push(Record::Request { id, at });
@@ -335,6 +327,7 @@ impl Events {
             Record::Request { id, at } => {
                 Event::Request { id, request: &self.requests[at as usize] }
             }
+            Record::RequestGone { id } => Event::RequestGone { id },
             Record::Opened { id } => Event::Opened { id },
             Record::Received { id, is_text, start, end } => {
                 let payload = self.bytes(Span::Received { start, end });
@@ -409,8 +402,8 @@ impl Iter<'_> {
     pub(crate) fn last_id(&self) -> Option<ConnId> {
         let given = self.events.records.len() - self.records.len();
         match self.events.records[..given].last()? {
-            Record::Request { id, .. }
-            | Record::Opened { id }
+            Record::Request { id, .. } | Record::RequestGone { id } => Some(id.conn()),
+            Record::Opened { id }
             | Record::Received { id, .. }
             | Record::Assembled { id, .. }
             | Record::Writable { id } => Some(*id),
@@ -436,13 +429,6 @@ impl<'a> Iterator for Iter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_survives_the_way_through_its_bits() {
-        let id = ConnId { index: 7, generation: u32::MAX - 1 };
-        assert_eq!(ConnId::from_bits(id.to_bits()), id);
-        assert_eq!(format!("{id:?}"), "7#4294967294");
-    }
 
     #[test]
     fn a_record_stays_small() {

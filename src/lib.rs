@@ -73,7 +73,7 @@ pub use mio;
 pub use crate::{
     config::{Config, Hosts, Origins, Overflow},
     counters::Counters,
-    event::{ConnId, Event, Events, Iter, Message, Reason},
+    event::{ConnId, Event, Events, Iter, Message, Reason, RequestId},
     handle::{Handle, HandleError},
     hub::{
         Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,

@@ -466,7 +466,7 @@ fn a_request_that_waits_for_its_answer_survives_a_shutdown() {
     let mut upgrade = server.connects();
     plain.sends_bytes("GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n");
     upgrade.sends_bytes(handshake("/upgrade", ""));
-    let ids = [&plain, &upgrade].map(|peer| server.id_of(peer));
+    let ids = [&plain, &upgrade].map(|peer| server.request_of(peer));
     server.act(|hub| hub.shutdown(PATIENCE));
     server.act(move |hub| {
         hub.respond(ids[0], &Response::text(200, "still here")).expect("it waits");

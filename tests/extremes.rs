@@ -42,8 +42,8 @@ fn lives(config: Config) {
         let app = |hub: &mut Hub, told: &Told| match told {
             Told::Request(id) if round % 3 == 0 => {
                 let _ = hub.accept(*id, Accept::default());
-                let _ = hub.subscribe(*id, "t");
-                let _ = hub.subscribe(*id, "");
+                let _ = hub.subscribe(id.conn(), "t");
+                let _ = hub.subscribe(id.conn(), "");
             }
             Told::Request(id) => {
                 let _ = hub.respond(*id, &Response::text(200, "x".repeat(1000)));
@@ -54,7 +54,7 @@ fn lives(config: Config) {
                 let _ = hub.publish_except("t", message, *id);
             }
             Told::Opened(id) => drop(hub.send(*id, "hello")),
-            Told::Writable(_) | Told::Closed(..) | Told::Timer(_) => {}
+            Told::RequestGone(_) | Told::Writable(_) | Told::Closed(..) | Told::Timer(_) => {}
         };
         sim.turn_with(Some(Duration::from_millis(200)), app);
         let handle = sim.server.handle();

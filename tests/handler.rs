@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use pushloop::{CloseCode, ConnId, Counters, Handler, Hub, Message, Reason, Request, Server};
+use pushloop::{
+    CloseCode, ConnId, Counters, Handler, Hub, Message, Reason, Request, RequestId, Server,
+};
 use support::{Frame, PATIENCE, Peer, binary, close, get, handshake, text};
 
 /// Tells of each call; of requests it does not override the default.
@@ -139,7 +141,7 @@ fn a_loop_that_waits_and_one_that_is_busy_differ_in_its_counters() {
 struct Closed;
 
 impl Handler for Closed {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let why = format!("no {}", request.path());
         hub.refuse(id, 404, &why).expect("it waits");
     }

@@ -14,7 +14,7 @@ fn silent() -> TestServer {
 /// Has the server accept a peer's request.
 #[track_caller]
 fn accepts(server: &TestServer, peer: &Peer, how: Accept<'static>) -> Result<(), AcceptError> {
-    let id = server.id_of(peer);
+    let id = server.request_of(peer);
     server.act(move |hub| hub.accept(id, how))
 }
 
@@ -214,8 +214,10 @@ fn a_handshake_that_the_application_refuses_ends_the_connection() {
 fn an_accepted_connection_takes_messages_at_once() {
     let greet = |hub: &mut Hub, event: Event<'_>| {
         if let Event::Request { id, .. } = event {
+            let request = id;
+            let id = request.conn();
             assert_eq!((hub.send(id, "early"), hub.is_open(id)), (Err(SendError::Gone), false));
-            hub.accept(id, Accept::default()).expect("it asks for a WebSocket");
+            hub.accept(request, Accept::default()).expect("it asks for a WebSocket");
             assert!(hub.is_open(id));
             hub.send(id, "first").expect("it is open");
             hub.subscribe(id, "news").expect("it is open");
@@ -233,7 +235,7 @@ fn a_connection_that_is_closed_as_it_is_accepted_is_opened_first() {
     let server = TestServer::start(config(|_| ()), |hub, event| {
         if let Event::Request { id, .. } = event {
             accept(hub, event);
-            hub.close(id, CloseCode::POLICY, "full");
+            hub.close(id.conn(), CloseCode::POLICY, "full");
         }
     });
     let mut peer = server.opens();
@@ -244,14 +246,14 @@ fn a_connection_that_is_closed_as_it_is_accepted_is_opened_first() {
     server.sees(&peer, Seen::Closed(Reason::Local { code }));
 }
 
-/// The application learns of the loss from the connection that it has opened, and only then.
+/// What it is told before is a notice: the request can still be accepted.
 #[test]
 fn a_peer_that_is_gone_before_it_is_accepted_is_opened_and_lost() {
     let server = silent();
     for resets in [false, true] {
         let mut peer = server.connects();
         peer.sends_bytes([get("/"), handshake("/", "")].concat());
-        let id = server.id_of(&peer);
+        let id = server.request_of(&peer);
         server.act(move |hub| hub.respond(id, &Response::text(200, "unread"))).expect("it waits");
         server.sees(&peer, Seen::Request("GET /".into()));
         server.sees(&peer, Seen::Request("GET /".into()));
@@ -260,6 +262,7 @@ fn a_peer_that_is_gone_before_it_is_accepted_is_opened_and_lost() {
         } else {
             peer.finishes();
         }
+        server.sees(&peer, Seen::RequestGone);
         server.sees_no_more(&peer);
         assert_eq!(accepts(&server, &peer, Accept::default()), Ok(()));
         if !resets {

@@ -83,14 +83,21 @@ fn the_next_request_is_told_when_the_last_one_is_answered() {
     let server = silent();
     let mut peer = server.connects();
     peer.sends_bytes([get("/one"), get("/two")].concat());
-    let id = server.id_of(&peer);
+    let id = server.request_of(&peer);
     server.sees(&peer, Seen::Request("GET /one".into()));
     server.sees_no_more(&peer);
     let answers =
         server.act(move |hub| [(); 2].map(|()| hub.respond(id, &Response::text(200, "first"))));
     assert_eq!(answers, [Ok(()), Err(RespondError::Gone)]);
     server.sees(&peer, Seen::Request("GET /two".into()));
-    server.act(move |hub| hub.refuse(id, 404, "second")).expect("the request waits");
+    let next = server.request_of(&peer);
+    assert_eq!(next.conn(), id.conn());
+    server.act(move |hub| {
+        assert_eq!(hub.respond(id, &Response::text(200, "another's")), Err(RespondError::Gone));
+        assert_eq!(hub.refuse(id, 403, "another's"), Err(RespondError::Gone));
+        assert_eq!(hub.accept(id, Accept::default()), Err(AcceptError::Gone));
+        hub.refuse(next, 404, "second").expect("the request waits");
+    });
     assert_eq!(peer.expects_answer(200).body, "first");
     assert_eq!(peer.expects_answer(404).body, "second");
     // Not found is no reason to end the connection.
@@ -154,8 +161,9 @@ fn a_peer_may_finish_before_it_is_answered() {
     let mut peer = server.connects();
     peer.sends_bytes(get("/"));
     peer.finishes();
-    let id = server.id_of(&peer);
+    let id = server.request_of(&peer);
     server.sees(&peer, Seen::Request("GET /".into()));
+    server.sees(&peer, Seen::RequestGone);
     server.sees_no_more(&peer);
     server.act(move |hub| hub.respond(id, &Response::text(200, "late"))).expect("it waits");
     assert_eq!(peer.expects_answer(200).body, "late");
@@ -305,7 +313,7 @@ fn a_request_that_is_never_answered_gets_503() {
         let mut peer = server.connects();
         peer.sends_bytes(request);
         peer.expects_refusal(503);
-        let id = server.id_of(&peer);
+        let id = server.request_of(&peer);
         let late = server.act(move |hub| {
             (hub.accept(id, Accept::default()), hub.respond(id, &Response::new(200)))
         });
@@ -359,5 +367,6 @@ fn closing_a_connection_that_waits_for_an_answer_refuses_it() {
     server.act(move |hub| hub.close(id, CloseCode::NORMAL, ""));
     peer.expects_refusal(503);
     server.sees(&peer, Seen::Request("GET /".into()));
+    server.sees(&peer, Seen::RequestGone);
     server.sees_no_more(&peer);
 }

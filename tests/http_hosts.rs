@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use net::MemNet;
 use pushloop::{
-    ConnId, Event, Events, Handle, Handler, Hosts, Hub, Message, Origins, Request, Response, Server,
+    ConnId, Event, Events, Handle, Handler, Hosts, Hub, Message, Origins, Request, RequestId,
+    Response, Server,
 };
 use support::{PATIENCE, TestServer, config, echo, get, handshake};
 
@@ -143,7 +144,7 @@ fn the_name_that_counts_is_the_targets() {
 struct Found;
 
 impl Handler for Found {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, _: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, _: &Request) {
         let _ = hub.respond(id, &Response::text(200, "found"));
     }
 

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 
 use dice::Dice;
-use pushloop::{Accept, ConnId, Event, Hub, Response};
+use pushloop::{Accept, Event, Hub, RequestId, Response};
 use support::{Frame, Peer, TestServer, close, config, get, handshake, text};
 
 /// What has to come back for one part of what was sent.
@@ -178,7 +178,7 @@ impl Pipeline {
 /// Answers at once, or in a later turn; never has two requests of one connection at a time.
 #[derive(Default)]
 struct Site {
-    late: Vec<(ConnId, Answer)>,
+    late: Vec<(RequestId, Answer)>,
 }
 
 #[derive(Clone)]
@@ -191,7 +191,10 @@ impl Site {
     fn handle(&mut self, hub: &mut Hub, event: Event<'_>) {
         match event {
             Event::Request { id, request } => {
-                assert!(self.late.iter().all(|(other, _)| *other != id), "two at a time");
+                assert!(
+                    self.late.iter().all(|(other, _)| other.conn() != id.conn()),
+                    "two at a time"
+                );
                 let body = String::from_utf8_lossy(request.body());
                 let page = format!("{} {} [{body}]", request.method(), request.path());
                 let answer = match request.path() {
@@ -215,7 +218,7 @@ impl Site {
     }
 }
 
-fn give(hub: &mut Hub, id: ConnId, answer: &Answer) {
+fn give(hub: &mut Hub, id: RequestId, answer: &Answer) {
     match answer {
         Answer::Accept => hub.accept(id, Accept::default()).expect("the request waits"),
         Answer::Respond(response) => hub.respond(id, response).expect("the request waits"),

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use net::{Sim, Wire, frames};
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Server,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
+    Server,
 };
 use support::{Peer, binary, burst, close, get, handshake, ping, pong, text};
 
@@ -46,14 +47,18 @@ impl Falls {
 }
 
 impl Handler for Falls {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
-        self.paths.insert(id, request.path().into());
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        self.paths.insert(id.conn(), request.path().into());
         if request.path() == "/accepted" {
             hub.accept(id, Accept::default()).unwrap();
             panic!("on purpose");
         }
-        self.is_called(id, if request.is_websocket() { "/request" } else { "/plain" });
+        self.is_called(id.conn(), if request.is_websocket() { "/request" } else { "/plain" });
         hub.accept(id, Accept::default()).unwrap();
+    }
+
+    fn on_request_gone(&mut self, _: &mut Hub, id: RequestId) {
+        self.is_called(id.conn(), "/gone");
     }
 
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
@@ -97,8 +102,8 @@ const PATHS: [&str; 7] =
 /// What the handler hears of a connection on each of these paths.
 fn calls(path: &str) -> &'static [&'static str] {
     match path {
-        "/plain" => &["/plain"],
-        "/request" => &["/request"],
+        "/plain" => &["/plain", "/gone"],
+        "/request" => &["/request", "/gone"],
         "/accepted" => &["/open", "/close"],
         "/open" => &["/request", "/open", "/close"],
         // Of the two that came at once, the first.
@@ -226,11 +231,11 @@ const LONG: usize = 1000;
 const ROOM: usize = 300;
 
 impl Handler for Drains {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         hub.accept(id, Accept::default()).unwrap();
         match request.path() {
-            "/falls" => drop(self.falls.insert(id, ())),
-            _ => hub.subscribe(id, "ticks").unwrap(),
+            "/falls" => drop(self.falls.insert(id.conn(), ())),
+            _ => hub.subscribe(id.conn(), "ticks").unwrap(),
         }
     }
 

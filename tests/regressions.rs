@@ -185,11 +185,11 @@ fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
     sim.rests();
     let told = sim.takes();
     let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
-    sim.hub().close(id, CloseCode::NORMAL, "");
+    sim.hub().close(id.conn(), CloseCode::NORMAL, "");
     sim.rests();
     let answer = wire.reads_bytes();
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
-    assert_eq!(sim.takes(), []);
+    assert_eq!(sim.takes(), [Told::RequestGone(id)]);
     assert!(wire.is_ended());
     assert_eq!(sim.hub().counters().handshakes_refused, 1);
 }

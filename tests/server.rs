@@ -1,4 +1,4 @@
-//! The server around the connections: listeners, handles, shutdown, time, ids, and what the system
+//! The server around the connections: listeners, handles, shutdown, time, ids, requests, and what the system
 //! runs out of.
 //!
 //! What has to be exact runs on a network in memory; what has to be true runs on sockets, and what
@@ -18,6 +18,8 @@ mod listeners;
 mod net;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/requests.rs"]
+mod requests;
 #[path = "server/resources.rs"]
 mod resources;
 #[path = "server/shutdown.rs"]

@@ -49,7 +49,7 @@ impl Turns {
             self.turn();
         }
         peer.expects_upgrade();
-        (peer, id)
+        (peer, id.conn())
     }
 
     /// Takes turns until a number has grown to `goal`. Gives by how much it grew in each turn in

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushloop::{ConnId, Event, Hub, Response};
+use pushloop::{Event, Hub, RequestId, Response};
 
 use crate::Scale;
 use crate::net::Says;
@@ -23,7 +23,7 @@ pub fn answers(hub: &mut Hub, event: Event<'_>) {
 pub fn second_answer(_: Scale) {
     let mut world = World::new(config());
     world.net().connects(Says::once(GET.repeat(2).into_bytes()));
-    let (mut first, mut second): (Option<ConnId>, _) = (None, None);
+    let (mut first, mut second): (Option<RequestId>, _) = (None, None);
     for _ in 0..10 {
         world.turn(|hub, event| {
             if let Event::Request { id, .. } = event {

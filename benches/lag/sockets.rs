@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pushloop::mio::{Events, Interest, Poll, Token, net};
-use pushloop::{Accept, Handle, Handler, Hub, Message, Request, Server};
+use pushloop::{Accept, Handle, Handler, Hub, Message, Request, RequestId, Server};
 
 use crate::Scale;
 use crate::frame::{binary, text};
@@ -73,7 +73,7 @@ fn descriptors() -> usize {
 struct App;
 
 impl Handler for App {
-    fn on_request(&mut self, hub: &mut Hub, id: pushloop::ConnId, _: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, _: &Request) {
         hub.accept(id, Accept::default()).expect("it is a handshake");
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
 };
 use serde_json::{Value, json};
 
@@ -92,8 +92,8 @@ impl Chat {
         self.last_id
     }
 
-    /// A connection from this address asks to be let in.
-    pub fn arrive(&mut self, hub: &mut Hub, id: ConnId, address: Option<IpAddr>) {
+    /// A request from this address asks to be let in.
+    pub fn arrive(&mut self, hub: &mut Hub, id: RequestId, address: Option<IpAddr>) {
         let (now, payer) = (hub.now(), Payer::new(address));
         if !self.ledger.pays(payer, now, CONNECTION_COSTS) {
             // A page tries again, and there is more left by then. The peer may be gone: then it
@@ -102,7 +102,7 @@ impl Chat {
         } else if hub.accept(id, Accept::default()).is_ok() {
             let (name, token) = (String::new(), String::new());
             let budget = Budget::new(REQUESTS.0, REQUESTS.1, now);
-            self.people.insert(id, Person { name, token, rooms: Vec::new(), budget, payer });
+            self.people.insert(id.conn(), Person { name, token, rooms: Vec::new(), budget, payer });
         }
     }
 
@@ -261,7 +261,7 @@ impl Chat {
 }
 
 impl Handler for Chat {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !PAGE.answer(hub, id, request) {
             self.arrive(hub, id, request.peer().map(|peer| peer.ip()));
         }

@@ -3,7 +3,8 @@
 use std::{fs, net::IpAddr, path::Path};
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Response,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
+    Response,
 };
 use serde_json::{Value, json};
 use yrs::Update;
@@ -75,8 +76,8 @@ impl Editor {
         Self { document, ledger, peers: ConnMap::new(), joined: 0 }
     }
 
-    /// A connection from this address asks to be let in.
-    pub fn arrive(&mut self, hub: &mut Hub, id: ConnId, address: Option<IpAddr>) {
+    /// A request from this address asks to be let in.
+    pub fn arrive(&mut self, hub: &mut Hub, id: RequestId, address: Option<IpAddr>) {
         let (now, payer) = (hub.now(), Payer::new(address));
         // It is told who is there, and all are told when it leaves.
         let price = CONNECTION_COSTS + 2 * DELIVERY_WORK * self.peers.iter().count() as u64;
@@ -86,7 +87,8 @@ impl Editor {
             let budget = Budget::new(BYTES.0, BYTES.1, now);
             self.joined += 1;
             let number = self.joined;
-            self.peers.insert(id, Peer { number, presence: None, asked: false, budget, payer });
+            self.peers
+                .insert(id.conn(), Peer { number, presence: None, asked: false, budget, payer });
         }
     }
 
@@ -167,7 +169,7 @@ impl Editor {
 }
 
 impl Handler for Editor {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let plain = request.method() == "GET" && !request.is_websocket();
         let address = request.peer().map(|peer| peer.ip());
         let is_file = plain && (request.path().starts_with("/npm/") || request.path() == "/text");

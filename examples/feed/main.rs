@@ -21,6 +21,7 @@ use market::Market;
 use page::{Budget, Page};
 use pushloop::{
     Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request,
+    RequestId,
 };
 use serde_json::json;
 
@@ -126,11 +127,11 @@ impl Feed {
 }
 
 impl Handler for Feed {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let plain = self.clock.answer(hub, id, request) || PAGE.answer(hub, id, request);
         if !plain && hub.accept(id, Accept::default()).is_ok() {
             let budget = Budget::new(ORDERS_PER_SECOND, ORDERS_PER_SECOND.into(), hub.now());
-            self.budgets.insert(id, budget);
+            self.budgets.insert(id.conn(), budget);
         }
     }
 

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use pushloop::{
     Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request,
+    RequestId,
 };
 
 use crate::{
@@ -81,10 +82,10 @@ impl Game {
 }
 
 impl Handler for Game {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let plain = self.clock.answer(hub, id, request) || PAGE.answer(hub, id, request);
         if !plain && hub.accept(id, Accept::default()).is_ok() {
-            self.budgets.insert(id, Budget::new(MESSAGES.0, MESSAGES.1, hub.now()));
+            self.budgets.insert(id.conn(), Budget::new(MESSAGES.0, MESSAGES.1, hub.now()));
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{ConnId, Counters, Hub, Request, Response};
+use pushloop::{Counters, Hub, Request, RequestId, Response};
 
 /// So many late ticks are made up for, one in a turn of the loop; those before them are skipped.
 /// Ticks are numbered as they are made: who looks on sees a world that stood still, and no gap.
@@ -78,7 +78,7 @@ impl Clock {
     }
 
     /// Answers `GET /ticks`. False if something else is asked for.
-    pub fn answer(&self, hub: &mut Hub, id: ConnId, request: &Request) -> bool {
+    pub fn answer(&self, hub: &mut Hub, id: RequestId, request: &Request) -> bool {
         let asked = request.path() == "/ticks" && !request.is_websocket();
         if asked {
             // The peer may be gone by now, which needs no answer.

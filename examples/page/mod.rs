@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use pushloop::{Config, ConnId, Handler, Hub, Request, Response, Server};
+use pushloop::{Config, Handler, Hub, Request, RequestId, Response, Server};
 use socket2::{Domain, Socket, Type};
 
 /// Nothing but the application's own script and style, and no frame around it.
@@ -80,7 +80,7 @@ impl Page {
 
     /// Answers a plain request: the page, what it needs, or 404. False if the request asks for a
     /// WebSocket, which is the application's to accept.
-    pub fn answer(&self, hub: &mut Hub, id: ConnId, request: &Request) -> bool {
+    pub fn answer(&self, hub: &mut Hub, id: RequestId, request: &Request) -> bool {
         if request.is_websocket() {
             return false;
         }

@@ -25,6 +25,8 @@ pub(crate) struct Http {
     pub(super) paused: bool,
     /// A request whose body has not all come.
     headed: Option<Request>,
+    /// How many requests the application was told of.
+    pub(super) told: u64,
 }
 
 /// A request for the application to answer.
@@ -33,6 +35,8 @@ pub(crate) struct Asked {
     pub(crate) request: Arc<Request>,
     /// Present if it asks for a WebSocket, and may have one.
     pub(crate) upgrade: Option<Upgrade>,
+    /// The application was told that the requester has left, or that the request is over.
+    pub(crate) gone: bool,
 }
 
 impl Asked {
@@ -65,6 +69,7 @@ impl Http {
             scanner: HeadScanner::default(),
             paused: false,
             headed: None,
+            told: 0,
         }
     }
 
@@ -105,7 +110,7 @@ impl Http {
         match judge(&request, commons) {
             Ok(upgrade) => {
                 let request = Arc::new(request);
-                Progress::Asked(Box::new(Asked { request, upgrade }))
+                Progress::Asked(Box::new(Asked { request, upgrade, gone: false }))
             }
             Err(response) => {
                 commons.tally.handshakes_refused.add(1);

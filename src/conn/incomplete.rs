@@ -85,7 +85,9 @@ impl Connection {
             // It keeps what came until the answer is out, in the next turn.
             State::Handshake { http, .. } => self.shed_request(http.is_head(), commons),
             State::Deciding { asked, .. } => {
-                self.shed_request(asked.request.method() == "HEAD", commons)
+                let head_only = asked.request.method() == "HEAD";
+                self.record_gone(id, events);
+                self.shed_request(head_only, commons)
             }
             State::Responding { .. }
             | State::Ending { .. }

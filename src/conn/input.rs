@@ -137,8 +137,8 @@ impl Connection {
                 record_closed(id, *cause, Span::Empty, events, commons);
             }
             State::Closed => return Outcome::Same,
+            State::Deciding { .. } => self.record_gone(id, events),
             State::Handshake { .. }
-            | State::Deciding { .. }
             | State::Responding { .. }
             | State::Ending { .. }
             | State::Draining { .. } => {}

@@ -15,6 +15,7 @@ mod input;
 mod outbox;
 mod overflow;
 mod reader;
+mod request;
 mod segment;
 mod state;
 mod timeout;
@@ -121,8 +122,9 @@ impl Connection {
             }
             Progress::Incomplete => Outcome::Same,
             Progress::Asked(asked) => {
-                let Some(http) = self.take_http() else { return Outcome::Same };
-                events.record_request(id, &asked.request);
+                let Some(mut http) = self.take_http() else { return Outcome::Same };
+                http.told += 1;
+                events.record_request(http.request_id(id), &asked.request);
                 let deadline = commons.now.after(commons.config.answer_timeout);
                 self.state = State::Deciding { http, asked, deadline };
                 Outcome::Changed

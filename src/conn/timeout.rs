@@ -51,6 +51,7 @@ impl Connection {
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
                 let text = "the application did not answer in time";
+                self.record_gone(id, events);
                 self.time_out_request(503, text, head_only, commons)
             }
             State::Open { .. } => self.time_out_open(id, events, commons),

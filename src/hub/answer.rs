@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::Hub;
 use crate::{
-    conn::{State, allows_origin},
-    event::{Cause, ConnId},
+    conn::allows_origin,
+    event::{Cause, ConnId, Record, RequestId},
     wire::{Refusal, Request, Response, check_header, subprotocols},
 };
 
@@ -22,7 +22,7 @@ pub struct Accept<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcceptError {
-    /// The connection is gone, or its request is answered already.
+    /// The request is answered already, timed out, or its connection is gone.
     Gone,
     /// The request asks for no WebSocket; it has been answered with 426.
     NotWebSocket,
@@ -35,7 +35,9 @@ pub enum AcceptError {
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            AcceptError::Gone => "the connection is gone, or its request is answered already",
+            AcceptError::Gone => {
+                "the request is answered already, timed out, or its connection is gone"
+            }
             AcceptError::NotWebSocket => "the request asks for no WebSocket",
             AcceptError::SubprotocolNotOffered => "the request does not offer this subprotocol",
             AcceptError::InvalidHeader => "a header field is malformed or not the application's",
@@ -49,13 +51,13 @@ impl std::error::Error for AcceptError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RespondError {
-    /// The connection is gone, or its request is answered already.
+    /// The request is answered already, timed out, or its connection is gone.
     Gone,
 }
 
 impl fmt::Display for RespondError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is gone, or its request is answered already")
+        f.write_str("the request is answered already, timed out, or its connection is gone")
     }
 }
 
@@ -64,17 +66,16 @@ impl std::error::Error for RespondError {}
 impl Hub {
     /// Answers a request with 101: the connection is a WebSocket from here on (RFC 6455 §4.2.2).
     ///
-    /// Messages and subscriptions are taken at once; [`Event::Opened`](crate::Event::Opened)
+    /// Messages and subscriptions of [`id.conn()`](RequestId::conn) are taken at once; [`Event::Opened`](crate::Event::Opened)
     /// follows in the next batch. A request that asks for no WebSocket is answered with 426.
     ///
     /// # Errors
     ///
     /// See [`AcceptError`].
-    pub fn accept(&mut self, id: ConnId, accept: Accept<'_>) -> Result<(), AcceptError> {
-        let slot = Self::slot_mut(&mut self.slots, id).ok_or(AcceptError::Gone)?;
-        let State::Deciding { asked, .. } = &slot.connection.state else {
-            return Err(AcceptError::Gone);
-        };
+    pub fn accept(&mut self, id: RequestId, accept: Accept<'_>) -> Result<(), AcceptError> {
+        let conn = id.conn;
+        let slot = Self::slot_mut(&mut self.slots, conn).ok_or(AcceptError::Gone)?;
+        let asked = slot.connection.asked(id).ok_or(AcceptError::Gone)?;
         if asked.upgrade.is_none() {
             self.commons.tally.handshakes_refused.add(1);
             let _ = self.respond(id, &Response::from(Refusal::UpgradeMissing));
@@ -93,20 +94,23 @@ impl Hub {
         }) {
             return Err(AcceptError::InvalidHeader);
         }
+        if asked.gone {
+            self.answered.insert(id);
+        }
         let rest =
-            slot.connection.accept(id, accept.subprotocol, accept.headers, &mut self.commons);
-        self.opened.push(id);
+            slot.connection.accept(conn, accept.subprotocol, accept.headers, &mut self.commons);
+        self.told_next.push(Record::Opened { id: conn });
         if rest.is_empty() {
             self.commons.recycle_buffer(rest);
         } else {
             slot.connection.notes.replaying = true;
-            self.replays.push_back((id, rest));
+            self.replays.push_back((conn, rest));
         }
-        Self::mark_dirty(slot, &mut self.dirty, id);
-        Self::mark_readable(slot, &mut self.readable, id);
-        self.arm(id);
+        Self::mark_dirty(slot, &mut self.dirty, conn);
+        Self::mark_readable(slot, &mut self.readable, conn);
+        self.arm(conn);
         if self.is_shutting_down() {
-            self.close_for(id, Cause::Shutdown);
+            self.close_for(conn, Cause::Shutdown);
         }
         Ok(())
     }
@@ -126,28 +130,46 @@ impl Hub {
     /// # Errors
     ///
     /// [`RespondError::Gone`].
-    pub fn respond(&mut self, id: ConnId, response: &Response) -> Result<(), RespondError> {
+    pub fn respond(&mut self, id: RequestId, response: &Response) -> Result<(), RespondError> {
+        let slot = self.slot(id.conn).ok_or(RespondError::Gone)?;
+        if slot.connection.asked(id).ok_or(RespondError::Gone)?.gone {
+            self.answered.insert(id);
+        }
         self.answer(id, response, true)
     }
 
-    pub(super) fn answer(
+    /// Answers the request that waits on this connection, in the application's place, and ends the
+    /// connection with it. False if none waits.
+    pub(super) fn answer_in_place(&mut self, conn: ConnId, response: &Response) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, conn) else { return false };
+        let Some(id) = slot.connection.waiting_request(conn) else { return false };
+        let gone = slot.connection.take_gone(conn);
+        self.told_next.extend(gone.map(|id| Record::RequestGone { id }));
+        self.answer(id, response, false).is_ok()
+    }
+
+    fn answer(
         &mut self,
-        id: ConnId,
+        id: RequestId,
         response: &Response,
         may_go_on: bool,
     ) -> Result<(), RespondError> {
-        let slot = Self::slot_mut(&mut self.slots, id).ok_or(RespondError::Gone)?;
-        let State::Deciding { asked, .. } = &slot.connection.state else {
-            return Err(RespondError::Gone);
-        };
+        let slot = Self::slot_mut(&mut self.slots, id.conn).ok_or(RespondError::Gone)?;
+        let asked = slot.connection.asked(id).ok_or(RespondError::Gone)?;
         // The server's own answers are those after which the connection may not go on.
         if asked.upgrade.is_some() || !may_go_on {
             self.commons.tally.handshakes_refused.add(1);
         }
         slot.connection.respond(response, may_go_on, &mut self.commons);
-        Self::mark_dirty(slot, &mut self.dirty, id);
-        self.arm(id);
+        Self::mark_dirty(slot, &mut self.dirty, id.conn);
+        self.arm(id.conn);
         Ok(())
+    }
+
+    /// Whether the application answered the request in this batch, which may hold a notice that it is
+    /// gone.
+    pub(crate) fn was_answered(&self, id: RequestId) -> bool {
+        self.answered.contains(&id)
     }
 
     /// Answers a request with an HTTP status and a sentence that says why.
@@ -155,7 +177,7 @@ impl Hub {
     /// # Errors
     ///
     /// [`RespondError::Gone`].
-    pub fn refuse(&mut self, id: ConnId, status: u16, why: &str) -> Result<(), RespondError> {
+    pub fn refuse(&mut self, id: RequestId, status: u16, why: &str) -> Result<(), RespondError> {
         self.respond(id, &Response::text(status, why))
     }
 }

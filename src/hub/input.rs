@@ -5,7 +5,7 @@ use std::{mem, net::SocketAddr, ops::Range};
 use super::{Hub, SendError, Slot, Subscriptions};
 use crate::{
     conn::{Connection, LastWords, Outcome, PANICKED, State},
-    event::{Cause, ConnId, Events, Record},
+    event::{Cause, ConnId, Events},
     handle::Command,
     wire::{CloseCode, Response},
 };
@@ -59,9 +59,8 @@ impl Hub {
         let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
         self.any_closed = false;
-        if !self.opened.is_empty() {
-            events.records.extend(self.opened.drain(..).map(|id| Record::Opened { id }));
-        }
+        self.answered.clear();
+        events.records.append(&mut self.told_next);
         for at in 0..self.ending.len() {
             let id = self.ending[at];
             self.leave_topics(id, true);
@@ -80,7 +79,8 @@ impl Hub {
             || !self.readable.is_empty()
             || !self.dirty.is_empty()
             || !self.ending.is_empty()
-            || !self.opened.is_empty()
+            || !self.told_next.is_empty()
+            || !self.departed.is_empty()
             || !self.replays.is_empty()
             || !self.resumed.is_empty()
             || !self.closed.is_empty()
@@ -100,6 +100,9 @@ impl Hub {
         if readable || read_closed {
             slot.connection.notes.readable = true;
             slot.connection.notes.read_closed |= read_closed;
+            if read_closed && slot.connection.has_departed() {
+                self.departed.push(id);
+            }
             Self::mark_readable(slot, &mut self.readable, id);
         }
         // Without that, the edge that every new connection brings would cost a look at it.
@@ -110,6 +113,18 @@ impl Hub {
             Self::mark_dirty(slot, &mut self.dirty, id);
             // The timer is set for the answer to a Ping, which may be later than the next Ping.
             self.arm(id);
+        }
+    }
+
+    /// Tells of requests that wait though their peers have left. All were told in an earlier batch: the
+    /// application had its chance to answer.
+    pub(crate) fn handle_departed(&mut self, events: &mut Events) {
+        for id in self.departed.drain(..) {
+            if let Some(slot) = Self::slot_mut(&mut self.slots, id)
+                && slot.connection.has_departed()
+            {
+                slot.connection.record_gone(id, events);
+            }
         }
     }
 
@@ -222,7 +237,7 @@ impl Hub {
     pub(crate) fn handle_panic(&mut self, id: Option<ConnId>) {
         self.commons.tally.handler_panics.add(1);
         let Some(id) = id else { return };
-        if self.answer(id, &Response::text(500, PANICKED), false).is_ok() {
+        if self.answer_in_place(id, &Response::text(500, PANICKED)) {
             return;
         }
         if let Some(slot) = Self::slot_mut(&mut self.slots, id)
@@ -317,6 +332,10 @@ impl Hub {
         match outcome {
             Outcome::Same => {}
             Outcome::Changed | Outcome::Unread { .. } => {
+                if slot.connection.has_departed() {
+                    // For the next turn: the application has not seen the request yet.
+                    self.departed.push(id);
+                }
                 Self::mark_dirty(slot, &mut self.dirty, id);
                 self.arm(id);
             }

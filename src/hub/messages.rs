@@ -323,10 +323,11 @@ impl Hub {
     /// [`close_timeout`](crate::Config::close_timeout).
     ///
     /// A request that still waits for its answer is refused with 503, and is the last of its
-    /// connection. A connection that is gone stays so.
+    /// connection; [`Event::RequestGone`](crate::Event::RequestGone) tells of it. A connection that is
+    /// gone stays so.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         let refusal = Response::text(503, "the server closed this connection");
-        if self.answer(id, &refusal, false).is_err() {
+        if !self.answer_in_place(id, &refusal) {
             self.close_open(id, code, reason, Cause::Local { code });
         }
     }

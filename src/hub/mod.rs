@@ -40,7 +40,7 @@ use crate::{
     config::Config,
     conn::{Commons, Connection},
     counters::{Counters, Tally},
-    event::ConnId,
+    event::{ConnId, Record, RequestId},
 };
 
 /// One connection's place.
@@ -74,8 +74,13 @@ pub struct Hub {
     read: usize,
     /// Connections whose last words are due at the start of the next turn.
     ending: Vec<ConnId>,
-    /// Connections that were accepted since the last batch.
-    opened: Vec<ConnId>,
+    /// What the next batch begins with: connections that were accepted, and requests that were answered
+    /// in the application's place.
+    told_next: Vec<Record>,
+    /// Connections whose peers may have left while a request waits.
+    departed: Vec<ConnId>,
+    /// Requests that were answered in this batch, after it was noted that they are gone.
+    answered: BTreeSet<RequestId>,
     /// Input that came with the handshake.
     replays: VecDeque<(ConnId, Vec<u8>)>,
     /// The last turn took of it.
@@ -112,7 +117,9 @@ impl Hub {
             reading: Vec::new(),
             read: 0,
             ending: Vec::new(),
-            opened: Vec::new(),
+            told_next: Vec::new(),
+            departed: Vec::new(),
+            answered: BTreeSet::new(),
             replays: VecDeque::new(),
             set_aside_had_its_turn: false,
             resumed: Vec::new(),

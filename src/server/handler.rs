@@ -7,7 +7,7 @@ use std::{
 
 use super::{Net, Server};
 use crate::{
-    event::{ConnId, Event, Events, Iter, Message, Reason},
+    event::{ConnId, Event, Events, Iter, Message, Reason, RequestId},
     hub::{Accept, Hub},
     wire::Request,
 };
@@ -21,7 +21,7 @@ use crate::{
 ///
 /// A callback that panics costs its own connection only: [`run`](Server::run) closes it with 1011
 /// (internal error), or answers its request with 500, delivers no further message of it, tells of
-/// its end as of any other, and counts it in [`handler_panics`](crate::Counters::handler_panics).
+/// its end (`on_close`, `on_request_gone`) as of any other, and counts it in [`handler_panics`](crate::Counters::handler_panics).
 /// What a panic in `on_close` or `on_timer` leaves is the count. The panic is reported by the
 /// process's panic hook, on standard error if nothing else was set.
 ///
@@ -32,10 +32,17 @@ use crate::{
 pub trait Handler {
     /// A request came. By default each is accepted as a WebSocket, and one that asks for none is
     /// answered with 426.
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let _ = request;
         // The error is the peer's, and has been answered.
         let _ = hub.accept(id, Accept::default());
+    }
+
+    /// The requester has left before it was answered, or the server has answered in the application's
+    /// place: see [`Event::RequestGone`]. Comes at most once for a request, and not after the
+    /// application has answered it.
+    fn on_request_gone(&mut self, hub: &mut Hub, id: RequestId) {
+        let _ = (hub, id);
     }
 
     /// A connection was accepted. It may have ended since: then `on_close` follows, and a `send` or
@@ -90,6 +97,9 @@ fn tell(handler: &mut impl Handler, hub: &mut Hub, events: &mut Iter<'_>) {
     for event in events {
         match event {
             Event::Request { id, request } => handler.on_request(hub, id, request),
+            // The handler may have answered it since this batch was filled.
+            Event::RequestGone { id } if hub.was_answered(id) => {}
+            Event::RequestGone { id } => handler.on_request_gone(hub, id),
             Event::Opened { id } => handler.on_open(hub, id),
             // The handler may have closed it since this batch was filled.
             Event::Message { id, .. } if hub.passes_over(id) => {}

@@ -257,6 +257,7 @@ impl<N: Net> Server<N> {
     }
 
     fn read(&mut self, events: &mut Events) {
+        self.hub.handle_departed(events);
         self.hub.handle_set_aside(events);
         self.hub.begin_reading();
         while events.room() >= READ_BYTES_MIN.min(events.buffer.len())

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{Config, ConnId, Counters, Event, Events, Handler, Hub, Server};
+use pushloop::{Config, Counters, Event, Events, Handler, Hub, RequestId, Server};
 
 use crate::{
     net::{MemNet, Wire},
     support::{Frame, handshake},
 };
 
-type Arrive<H> = fn(&mut H, &mut Hub, ConnId, Option<IpAddr>);
+type Arrive<H> = fn(&mut H, &mut Hub, RequestId, Option<IpAddr>);
 
 pub struct World<H> {
     server: Server<MemNet>,

@@ -16,7 +16,8 @@
 use std::{env, io, time::Duration};
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, Handler, Hub, Message, Reason, Request, Response, Server,
+    Accept, CloseCode, Config, ConnId, Handler, Hub, Message, Reason, Request, RequestId, Response,
+    Server,
 };
 
 const SUBPROTOCOL: &str = "chat.v2";
@@ -30,7 +31,7 @@ struct Peer {
 }
 
 impl Handler for Peer {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !request.is_websocket() {
             let page = Response::new(200).header("Content-Type", "text/html");
             let page = page.expect("the header is well-formed").body("<!doctype html><title>peer");

@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use pushloop::{Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Server};
+use pushloop::{
+    Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server,
+};
 
 const HANGING: Duration = Duration::from_secs(300);
 
@@ -48,9 +50,9 @@ impl Subject {
 }
 
 impl Handler for Subject {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if hub.accept(id, Accept::default()).is_ok() {
-            self.paths.insert(id, request.path().into());
+            self.paths.insert(id.conn(), request.path().into());
         }
     }
 

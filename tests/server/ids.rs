@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pushloop::{
-    Accept, AcceptError, CloseCode, ConnId, ConnMap, Message, Ready, RespondError, SendError,
-    SubscribeError,
+    Accept, AcceptError, CloseCode, ConnId, ConnMap, Message, Ready, RespondError, Response,
+    SendError, SubscribeError,
 };
 
 use super::config;
@@ -68,24 +68,31 @@ fn an_old_id_reaches_nobody() {
 #[test]
 fn an_old_id_answers_nobodys_request() {
     let mut sim = Sim::new(config(|_| {}));
-    let (old, wire) = sim.opens();
-    resets(&mut sim, &wire);
-    sim.takes();
     sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(handshake("/", ""));
+    let asks = |sim: &mut Sim| {
+        let wire = sim.server.net().connects();
+        wire.sends_bytes(handshake("/", ""));
+        sim.rests();
+        let [Told::Request(id)] = sim.takes()[..] else { panic!() };
+        (id, wire)
+    };
+    let (old, wire) = asks(&mut sim);
+    // It ends without an answer, and another comes into its place.
+    wire.resets();
+    sim.hub().respond(old, &Response::text(200, "nobody reads it")).unwrap();
     sim.rests();
-    let [Told::Request(new)] = sim.takes()[..] else { panic!() };
-    assert_eq!(slot(new), slot(old));
+    assert!(wire.is_dropped());
+    let (new, wire) = asks(&mut sim);
+    assert_eq!(slot(new.conn()), slot(old.conn()));
     assert_eq!(sim.hub().accept(old, Accept::default()), Err(AcceptError::Gone));
     assert_eq!(sim.hub().refuse(old, 403, "no"), Err(RespondError::Gone));
-    sim.hub().close(old, CloseCode::NORMAL, "");
+    sim.hub().close(old.conn(), CloseCode::NORMAL, "");
     sim.rests();
     assert_eq!(wire.reads_bytes(), []);
     sim.hub().accept(new, Accept::default()).unwrap();
     assert_eq!(sim.hub().accept(new, Accept::default()), Err(AcceptError::Gone));
     sim.rests();
-    assert_eq!(sim.takes(), [Told::Opened(new)]);
+    assert_eq!(sim.takes(), [Told::Opened(new.conn())]);
 }
 
 #[test]

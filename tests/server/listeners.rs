@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use pushloop::{Accept, Config, ConnId, Handler, Hub, Message, Request, Server};
+use pushloop::{Accept, Config, ConnId, Handler, Hub, Message, Request, RequestId, Server};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::support::{Frame, PATIENCE, Peer, handshake, text};
@@ -68,7 +68,7 @@ fn unix(path: &SocketPath) -> UnixStream {
 struct Origin(Sender<Option<SocketAddr>>);
 
 impl Handler for Origin {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         self.0.send(request.peer()).unwrap();
         hub.accept(id, Accept::default()).unwrap();
     }

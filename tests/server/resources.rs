@@ -147,7 +147,7 @@ fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
     sim.rests();
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
     sim.accepts = true;
-    (id, wire)
+    (id.conn(), wire)
 }
 
 /// Readiness may be told for nothing, and has to be forgotten when it was looked at.
@@ -177,6 +177,7 @@ fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
     // No readiness is left to tell.
     wire.resets();
     sim.rests();
+    assert_eq!(sim.takes(), [Told::RequestGone(id)]);
     sim.hub().respond(id, &Response::text(200, "")).unwrap();
     sim.rests();
     assert!(wire.is_dropped());

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use pushloop::{Accept, CloseCode, Config, ConnId, Handler, Hub, Message, Response, Server};
+use pushloop::{
+    Accept, CloseCode, Config, ConnId, Handler, Hub, Message, RequestId, Response, Server,
+};
 
 use super::net::{Sim, Told, Wire};
 use super::support::{PATIENCE, Peer, close, handshake, text};
@@ -31,7 +33,7 @@ fn answers(wire: &Wire) {
 }
 
 /// A connection whose request the application has not answered.
-fn asks(sim: &mut Sim, request: &str) -> (ConnId, Wire) {
+fn asks(sim: &mut Sim, request: &str) -> (RequestId, Wire) {
     sim.accepts = false;
     let wire = sim.server.net().connects();
     wire.sends_bytes(request);
@@ -183,16 +185,21 @@ fn the_deadline_is_kept_to_the_moment_in_every_state() {
     ended.sends(close(1000, ""));
     sim.rests();
     assert_eq!(sim.takes(), [Told::Closed(ending, 1000)]);
-    let (_, undecided) = asks(&mut sim, &handshake("/", ""));
+    let (undecided, unanswered) = asks(&mut sim, &handshake("/", ""));
     let (answered, answer) = asks(&mut sim, GET);
     answer.holds(0);
     sim.hub().respond(answered, &Response::text(200, "x")).unwrap();
     sim.rests();
     sim.hub().shutdown(Duration::from_secs(3));
     assert_eq!(finishes(&mut sim), Duration::from_secs(3));
-    let over = [Told::Closed(open, 1001), Told::Closed(stuck, 1001), Told::Closed(closing, 1000)];
+    let over = [
+        Told::Closed(open, 1001),
+        Told::Closed(stuck, 1001),
+        Told::Closed(closing, 1000),
+        Told::RequestGone(undecided),
+    ];
     assert_eq!(sim.takes(), over);
-    let wires = [silent, full, closed, ended, undecided, answer];
+    let wires = [silent, full, closed, ended, unanswered, answer];
     assert!(wires.iter().all(Wire::is_dropped));
     assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
 }
@@ -419,6 +426,7 @@ fn a_request_that_waits_for_its_answer_gets_it() {
     assert!(late.ends_with(b"stuck"));
     answers(&socket);
     assert!(finishes(&mut sim) <= TICKS);
+    let accepted = accepted.conn();
     assert_eq!(sim.takes(), [Told::Opened(accepted), Told::Closed(accepted, 1001)]);
 }
 

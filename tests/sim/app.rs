@@ -5,13 +5,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pushloop::{
-    Accept, CloseCode, ConnId, Event, HandleError, Message, Overflow, ProtocolError, PublishError,
-    Reason, Response, SendError, SubscribeError,
+    CloseCode, ConnId, Event, HandleError, Message, Overflow, ProtocolError, PublishError, Reason,
+    SendError, SubscribeError,
 };
 
 use super::deflate::{send_uncompressed, set_topic_deflate};
 use super::marks::Mark;
-use super::peer::{PAGE, Said};
+use super::peer::Said;
 use super::world::{Due, TOPICS, World, topic_name};
 use crate::oracle::stream::Heard;
 
@@ -310,21 +310,20 @@ impl World {
     pub fn happens(&mut self) {
         let quiet: Vec<_> = self.members.iter().map(|member| !member.is_open).collect();
         (0..self.members.len()).for_each(|at| self.notices(at));
+        self.begins_batch();
         let events = mem::take(&mut self.events);
         for event in &events {
             self.notes(|| format!("event {event:?}"));
             match event {
                 Event::Request { id, request } => {
-                    let at: usize = request.path()[1..].parse().expect("a peer's number");
-                    self.members[at].id = Some(id);
-                    self.by_id.insert(id, at);
-                    self.asked.push((id, request.is_websocket()));
+                    self.hears_request(id, request);
                     if self.choice.chance(15) {
                         self.marks.hit(Mark::LateAnswer);
                     } else {
                         self.answers();
                     }
                 }
+                Event::RequestGone { id } => self.hears_gone(id),
                 Event::Opened { id } => self.hears_open(id),
                 Event::Message { id, message } => {
                     let at = self.by_id[&id];
@@ -359,10 +358,13 @@ impl World {
 
     /// What the batch says, to an application that does nothing more.
     pub fn is_told(&mut self) {
+        self.begins_batch();
         let events = mem::take(&mut self.events);
         for event in &events {
             self.notes(|| format!("event {event:?}"));
             match event {
+                Event::Request { id, request } => self.hears_request(id, request),
+                Event::RequestGone { id } => self.hears_gone(id),
                 Event::Opened { id } => self.hears_open(id),
                 Event::Message { id, message } => self.hears_message(self.by_id[&id], message),
                 Event::Closed { id, reason } => self.hears_closed(id, &reason),
@@ -371,23 +373,6 @@ impl World {
             }
         }
         self.events = events;
-    }
-
-    /// Accepts the requests that wait, or refuses them.
-    pub fn answers(&mut self) {
-        for (id, is_websocket) in mem::take(&mut self.asked) {
-            let at = self.by_id[&id];
-            if is_websocket && self.choice.chance(5) {
-                self.marks.hit(Mark::Refused);
-                // It may be gone.
-                let _ = self.server.hub().refuse(id, 403, "not you");
-            } else if !is_websocket {
-                self.marks.hit(Mark::Responded);
-                let _ = self.server.hub().respond(id, &Response::text(200, PAGE));
-            } else if self.server.hub().accept(id, Accept::default()).is_ok() {
-                self.members[at].is_open = true;
-            }
-        }
     }
 
     /// It comes once and on time, if time does not leap.

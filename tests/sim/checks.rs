@@ -83,7 +83,7 @@ impl World {
             self.turn(Duration::from_nanos(1));
             let net = self.server.net();
             let rests = net.slept && net.calls.bytes_written == written && self.events.is_empty();
-            calm = if rests && self.asked.is_empty() { calm + 1 } else { 0 };
+            calm = if rests && self.requests.waiting.is_empty() { calm + 1 } else { 0 };
             // What was due by the end of one turn is done in the next.
             if calm > 1 {
                 if self.server.net().backlog.is_empty() {
@@ -382,5 +382,6 @@ impl World {
         assert!(self.peers.iter().all(is_gone), "a stream is left");
         let is_told = |member: &Member| !member.opened || member.told.is_some();
         assert!(self.members.iter().all(is_told), "an end was not told");
+        self.checks_requests();
     }
 }

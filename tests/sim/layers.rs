@@ -57,7 +57,7 @@ impl Lone {
                 match event {
                     Event::Request { id, .. } => {
                         hub.accept(id, Accept::default()).expect("it asks for a WebSocket");
-                        self.id = Some(id);
+                        self.id = Some(id.conn());
                     }
                     Event::Opened { .. } => {}
                     Event::Message { .. } => self.heard += 1,

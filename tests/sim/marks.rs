@@ -26,11 +26,11 @@ marks! {
     // What the application does.
     ActInCallback, SubscribedInCallback, UnsubscribedInCallback, PublishedInCallback,
     SentInCallback, ClosedInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
-    Responded, Unsubscribed, SentToGone,
+    Responded, Unsubscribed, SentToGone, AnsweredTwice, AnsweredLate, AnsweredThoughGone,
     // What follows from it.
     Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
-    MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept,
+    MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept, RequestGone,
     // What compression is met with, and what comes of it.
     Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
     Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,

@@ -16,6 +16,7 @@ pub mod net;
 mod peer;
 #[path = "../deflate/peer_codec.rs"]
 mod peer_codec;
+mod requests;
 pub mod world;
 
 use crate::oracle::Dice;

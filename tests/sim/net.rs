@@ -243,7 +243,7 @@ impl SimNet {
                 if writable {
                     (link.write_edge, link.blocked) = (false, false);
                 }
-                let read_closed = readable && link.input_ended;
+                let read_closed = readable && (link.input_ended || link.reset);
                 if let Some(id) = link.id {
                     ready.push(Ready::Connection { id, readable, writable, read_closed });
                 }

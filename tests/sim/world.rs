@@ -18,6 +18,7 @@ use super::layered::Layered;
 use super::marks::{Mark, Marks};
 use super::net::{Calls, SimNet};
 use super::peer::{Peer, Said};
+use super::requests::Requests;
 use crate::oracle::stream::Heard;
 
 pub const TOPICS: usize = 4;
@@ -68,8 +69,7 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub members: Vec<Member>,
     pub by_id: HashMap<ConnId, usize>,
-    /// Requests that are answered later, and whether each asks for a WebSocket.
-    pub asked: Vec<(ConnId, bool)>,
+    pub requests: Requests,
     pub said: usize,
     /// The longest that it took until everything had arrived.
     pub turns_to_rest: u64,
@@ -143,7 +143,7 @@ impl World {
             peers: Vec::new(),
             members: Vec::new(),
             by_id: HashMap::new(),
-            asked: Vec::new(),
+            requests: Requests::default(),
             said: 0,
             turns_to_rest: 0,
             flying: Vec::new(),

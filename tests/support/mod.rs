@@ -32,7 +32,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use pushloop::mio::{self, Interest};
-use pushloop::{Accept, Config, ConnId, Event, Events, Handle, Hub, Message, Reason, Server};
+use pushloop::{
+    Accept, Config, ConnId, Event, Events, Handle, Hub, Message, Reason, RequestId, Server,
+};
 
 pub use frame::{Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text};
 pub use peer::{Answer, Peer, get, handshake};
@@ -45,6 +47,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Seen {
     /// Method and target.
     Request(String),
+    RequestGone,
     Opened,
     Text(String),
     Binary(Vec<u8>),
@@ -79,8 +82,8 @@ pub fn config(change: impl FnOnce(&mut Config)) -> Config {
 }
 
 type Job = Box<dyn FnOnce(&mut Hub) + Send>;
-/// What happened, and to whom; the address comes with a request.
-type Entry = (Option<ConnId>, Option<SocketAddr>, Seen);
+/// What happened, and to whom; a request comes with its id and the address.
+type Entry = (Option<ConnId>, Option<(SocketAddr, RequestId)>, Seen);
 
 /// A server on a free port of 127.0.0.1, in a thread of its own that ends with the test.
 pub struct TestServer {
@@ -105,7 +108,12 @@ impl TestServer {
         let (jobs, waiting) = mpsc::channel();
         let (entries, incoming) = mpsc::channel();
         let thread = thread::spawn(move || serve(server, app, knocked, &waiting, &entries));
-        let log = Mutex::new(Log { incoming, ids: HashMap::new(), seen: HashMap::new() });
+        let log = Mutex::new(Log {
+            incoming,
+            ids: HashMap::new(),
+            requests: HashMap::new(),
+            seen: HashMap::new(),
+        });
         Self { address, handle, jobs, bell, log, thread: Some(thread) }
     }
 
@@ -147,6 +155,13 @@ impl TestServer {
     /// The id of a peer's connection; waits until the peer's request has come.
     pub fn id_of(&self, peer: &Peer) -> ConnId {
         self.log().id_of(peer.address())
+    }
+
+    /// The latest request of a peer that was told; waits until one has come.
+    pub fn request_of(&self, peer: &Peer) -> RequestId {
+        let mut log = self.log();
+        let id = log.id_of(peer.address());
+        log.requests[&id]
     }
 
     /// The next thing that happens to a peer's connection is this.
@@ -312,8 +327,10 @@ fn record(event: &Event<'_>) -> Option<Entry> {
     Some(match event {
         Event::Request { id, request } => {
             let line = format!("{} {}", request.method(), request.target());
-            (Some(*id), request.peer(), Seen::Request(line))
+            let asked = request.peer().map(|peer| (peer, *id));
+            (Some(id.conn()), asked, Seen::Request(line))
         }
+        Event::RequestGone { id } => (Some(id.conn()), None, Seen::RequestGone),
         Event::Opened { id } => (Some(*id), None, Seen::Opened),
         Event::Message { id, message } => match *message {
             Message::Text(text) => (Some(*id), None, Seen::Text(text.into())),
@@ -346,6 +363,7 @@ fn owned(reason: Reason<'_>) -> Reason<'static> {
 struct Log {
     incoming: Receiver<Entry>,
     ids: HashMap<SocketAddr, ConnId>,
+    requests: HashMap<ConnId, RequestId>,
     seen: HashMap<Option<ConnId>, VecDeque<Seen>>,
 }
 
@@ -376,9 +394,10 @@ impl Log {
         }
     }
 
-    fn sort(&mut self, (id, peer, seen): Entry) {
-        if let (Some(id), Some(peer)) = (id, peer) {
+    fn sort(&mut self, (id, asked, seen): Entry) {
+        if let (Some(id), Some((peer, request))) = (id, asked) {
             self.ids.insert(peer, id);
+            self.requests.insert(id, request);
         }
         self.seen.entry(id).or_default().push_back(seen);
     }

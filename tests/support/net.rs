@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Input, Net, Ready, Server, Wake};
+use pushloop::{
+    Accept, Config, ConnId, Event, Events, Hub, Input, Net, Ready, RequestId, Server, Wake,
+};
 
 use crate::support::{Frame, handshake};
 
@@ -242,7 +244,7 @@ impl Net for MemNet {
             let readable = mem::take(&mut state.readable_edge);
             let writable = mem::take(&mut state.writable_edge);
             if let Some(id) = state.id.filter(|_| readable || writable) {
-                let read_closed = readable && state.input_ended;
+                let read_closed = readable && (state.input_ended || state.reset);
                 ready.push(Ready::Connection { id, readable, writable, read_closed });
             }
         }
@@ -336,7 +338,8 @@ impl Net for MemNet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Only if it is not accepted at once.
-    Request(ConnId),
+    Request(RequestId),
+    RequestGone(RequestId),
     Opened(ConnId),
     Message(ConnId, Vec<u8>),
     Writable(ConnId),
@@ -386,6 +389,7 @@ impl Sim {
                     hub.accept(id, Accept::default()).expect("the peers send handshakes");
                     continue;
                 }
+                Event::RequestGone { id } => Told::RequestGone(id),
                 Event::Opened { id } => Told::Opened(id),
                 Event::Message { id, message } => Told::Message(id, message.as_bytes().into()),
                 Event::Writable { id } => Told::Writable(id),

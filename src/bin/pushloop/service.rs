@@ -10,7 +10,7 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Response,
+    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response,
 };
 
 /// The live page: one file, with no outside resource.
@@ -40,7 +40,7 @@ impl Service {
         Self { started: now, topics, stats_timer_set: false, not_ready, slow_turns }
     }
 
-    fn connect(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn connect(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let names = match topics(request.path(), hub) {
             Ok(names) => names,
             Err((status, why)) => return tell(hub, id, status, why),
@@ -49,6 +49,7 @@ impl Service {
             // Answered with 426 already, or gone.
             return;
         }
+        let id = id.conn();
         for name in &names {
             // The names are within the limits of a connection, but all together may be at theirs.
             if let Err(full) = hub.subscribe(id, name) {
@@ -64,7 +65,7 @@ impl Service {
         }
     }
 
-    fn publish(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !hub.allows_origin(request) {
             return tell(hub, id, 403, "pages from this Origin may not publish here");
         }
@@ -112,7 +113,7 @@ impl Service {
 }
 
 impl Handler for Service {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if request.is_websocket() {
             return self.connect(hub, id, request);
         }
@@ -192,16 +193,16 @@ fn topics(path: &str, hub: &Hub) -> Result<Vec<String>, (u16, &'static str)> {
     Ok(topics)
 }
 
-fn not_allowed(hub: &mut Hub, id: ConnId, allow: &str) {
+fn not_allowed(hub: &mut Hub, id: RequestId, allow: &str) {
     let response = Response::text(405, format!("this address takes {allow}"));
     answer(hub, id, response, &[("Allow", allow)]);
 }
 
-fn tell(hub: &mut Hub, id: ConnId, status: u16, what: &str) {
+fn tell(hub: &mut Hub, id: RequestId, status: u16, what: &str) {
     answer(hub, id, Response::text(status, what), &[]);
 }
 
-fn answer(hub: &mut Hub, id: ConnId, mut response: Response, headers: &[(&str, &str)]) {
+fn answer(hub: &mut Hub, id: RequestId, mut response: Response, headers: &[(&str, &str)]) {
     for (name, value) in headers.iter().chain(&[("X-Content-Type-Options", "nosniff")]) {
         response = response.header(name, value).expect("our own header fields are well-formed");
     }

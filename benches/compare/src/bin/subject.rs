@@ -7,7 +7,7 @@
 
 use std::{env, io};
 
-use pushloop::{Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Server};
+use pushloop::{Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server};
 
 const USAGE: &str = "\
 pushloop as a server to measure: /fan publishes to all connections on it, other paths echo.
@@ -21,10 +21,10 @@ struct Subject {
 }
 
 impl Handler for Subject {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let fan = request.path() == "/fan";
         if hub.accept(id, Accept::default()).is_ok() && fan {
-            self.on_fan.insert(id, ());
+            self.on_fan.insert(id.conn(), ());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{io, panic};
 
-use pushloop::{Accept, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, Response, Server};
+use pushloop::{Accept, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response, Server};
 
 /// More than the kernel takes and may wait.
 const FLOOD: usize = 16 << 20;
@@ -24,7 +24,7 @@ struct Soaked {
 }
 
 impl Handler for Soaked {
-    fn on_request(&mut self, hub: &mut Hub, id: ConnId, request: &Request) {
+    fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let path = match request.path() {
             "/echo" => Path::Echo,
             "/room" => Path::Room,
@@ -42,7 +42,7 @@ impl Handler for Soaked {
             }
         };
         if hub.accept(id, Accept::default()).is_ok() {
-            self.paths.insert(id, path);
+            self.paths.insert(id.conn(), path);
         }
     }
 

@@ -1,0 +1,47 @@
+//! A request that waits for the application's answer: its id, and the notice that it is gone.
+
+use super::{
+    Connection, State,
+    http::{Asked, Http},
+};
+use crate::event::{ConnId, Events, Record, RequestId};
+
+impl Http {
+    /// The id of the request that the application was told of last.
+    pub(super) fn request_id(&self, conn: ConnId) -> RequestId {
+        RequestId { conn, number: self.told }
+    }
+}
+
+impl Connection {
+    /// The request that waits for the application's answer, on a connection of this id.
+    pub(crate) fn waiting_request(&self, conn: ConnId) -> Option<RequestId> {
+        let State::Deciding { http, .. } = &self.state else { return None };
+        Some(http.request_id(conn))
+    }
+
+    /// The request of this id, if it is the one that waits.
+    pub(crate) fn asked(&self, id: RequestId) -> Option<&Asked> {
+        let State::Deciding { http, asked, .. } = &self.state else { return None };
+        (http.request_id(id.conn) == id).then_some(&**asked)
+    }
+
+    /// Whether a request waits whose peer has ended its side, and the application was not told so. What
+    /// the kernel says of the end is all that is known of it: nothing is read meanwhile.
+    pub(crate) fn has_departed(&self) -> bool {
+        let State::Deciding { asked, .. } = &self.state else { return false };
+        self.notes.read_closed && !asked.gone
+    }
+
+    /// The request that waits, if the application is to be told that it is gone. It is told once.
+    pub(crate) fn take_gone(&mut self, conn: ConnId) -> Option<RequestId> {
+        let State::Deciding { http, asked, .. } = &mut self.state else { return None };
+        let told = std::mem::replace(&mut asked.gone, true);
+        (!told).then(|| http.request_id(conn))
+    }
+
+    /// Tells the application, once, that the request that waits is gone.
+    pub(crate) fn record_gone(&mut self, conn: ConnId, events: &mut Events) {
+        events.records.extend(self.take_gone(conn).map(|id| Record::RequestGone { id }));
+    }
+}
