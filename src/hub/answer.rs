@@ -123,7 +123,8 @@ impl Hub {
     }
 
     /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless
-    /// the peer or the request forbids it.
+    /// the peer or the request forbids it, or the server is shutting down: then it ends, and the
+    /// response says so.
     ///
     /// The response counts as bytes that wait to be sent, but no limit refuses it.
     ///
@@ -160,6 +161,8 @@ impl Hub {
         if asked.upgrade.is_some() || !may_go_on {
             self.commons.tally.handshakes_refused.add(1);
         }
+        // Else a peer that pipelines without end would hold a shutdown up to its deadline.
+        let may_go_on = may_go_on && self.shutdown.is_none();
         slot.connection.respond(response, may_go_on, &mut self.commons);
         Self::mark_dirty(slot, &mut self.dirty, id.conn);
         self.arm(id.conn);

@@ -58,8 +58,9 @@ impl Hub {
 
     /// Ends the server gently: no further connection is accepted, every open one gets what is
     /// queued for it and a Close frame with 1001 (going away), each at its time within
-    /// [`shutdown_spread`](crate::Config::shutdown_spread), and whatever is left after `deadline`
-    /// is dropped. [`is_finished`](Self::is_finished) then says so.
+    /// [`shutdown_spread`](crate::Config::shutdown_spread), every plain response is the last of its
+    /// connection, and whatever is left after `deadline` is dropped.
+    /// [`is_finished`](Self::is_finished) then says so.
     ///
     /// A second call changes the deadline.
     pub fn shutdown(&mut self, deadline: Duration) {

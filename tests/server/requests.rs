@@ -259,6 +259,58 @@ fn a_request_that_waits_at_a_shutdowns_deadline_is_told_to_be_gone() {
     is_over(&mut sim, waits, &other);
 }
 
+/// One turn of an application that answers what it is told of. Gives how many answers there were.
+fn answers(sim: &mut Sim) -> usize {
+    sim.turn_with(Some(Duration::from_millis(1)), |hub, told| {
+        if let Told::Request(id) = told {
+            hub.respond(*id, &page("x")).unwrap();
+        }
+    });
+    sim.takes().len()
+}
+
+#[test]
+fn a_peer_that_pipelines_without_end_does_not_hold_up_a_shutdown() {
+    let mut sim = sim(|_| {});
+    // One has sent its requests, one sends on and on, and one does not read.
+    let (waits, wire) = asks(&mut sim, &get("/").repeat(3));
+    let [endless, full] = [(); 2].map(|()| sim.server.net().connects());
+    endless.sends_bytes(get("/").repeat(100));
+    full.sends_bytes(get("/").repeat(100));
+    full.holds(10);
+    let before: usize = (0..10).map(|_| answers(&mut sim)).sum();
+    assert_eq!(before, 9 + 1);
+    endless.reads_bytes();
+    let refused = sim.hub().counters().handshakes_refused;
+    sim.hub().shutdown(MINUTE);
+    // What is answered later is the last as well, and what was under way is followed by one.
+    let mut after = 0;
+    for turn in 0..10 {
+        if turn == 5 {
+            sim.hub().respond(waits, &page("late")).unwrap();
+            full.holds(usize::MAX);
+            assert_eq!(count(&full.reads_bytes(), "HTTP/1.1 200 "), 0, "ten bytes");
+        }
+        endless.sends_bytes(get("/"));
+        after += answers(&mut sim);
+    }
+    assert_eq!(after, 2);
+    for (wire, answers) in [(&wire, 1), (&endless, 2), (&full, 2)] {
+        let read = wire.reads_bytes();
+        assert_eq!(count(&read, "\r\nx").max(count(&read, "late")), answers);
+        assert_eq!(count(&read, "Connection: close"), 1, "{}", read.escape_ascii());
+        assert!(wire.is_ended());
+        wire.finishes();
+    }
+    sim.rests();
+    assert!(sim.hub().is_finished());
+    assert_eq!(sim.hub().counters().handshakes_refused, refused);
+}
+
+fn count(bytes: &[u8], part: &str) -> usize {
+    bytes.windows(part.len()).filter(|window| *window == part.as_bytes()).count()
+}
+
 /// Answers all that wait as soon as one of them is gone.
 #[derive(Default)]
 struct Late {

@@ -422,6 +422,8 @@ fn a_request_that_waits_for_its_answer_gets_it() {
     assert!(upgrade.starts_with(b"HTTP/1.1 101 "));
     assert_eq!(super::net::frames(&upgrade[end..]), [close(1001, FAREWELL)]);
     assert!(plain.reads_bytes().ends_with(b"late"));
+    // It was told that there is no further one.
+    plain.finishes();
     late.extend(full.reads_bytes());
     assert!(late.ends_with(b"stuck"));
     answers(&socket);
