@@ -118,7 +118,8 @@ pub struct Config {
     /// Connections accepted from one listener in one turn. Default 64; more than 65,536 counts as so
     /// many. Of this and the other budgets of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
-    /// Bytes read from one connection in one turn. Default 128 KiB: half of a batch.
+    /// Bytes read from one connection in one turn; of one of many that wait, fewer, unless it sends
+    /// much all the time. Default 128 KiB: half of a batch.
     pub read_bytes_per_turn: usize,
     /// Bytes written to one connection in one turn. Default 128 KiB.
     pub write_bytes_per_turn: usize,

@@ -18,6 +18,8 @@ mod listeners;
 mod net;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/reading.rs"]
+mod reading;
 #[path = "server/requests.rs"]
 mod requests;
 #[path = "server/resources.rs"]

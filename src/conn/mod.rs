@@ -64,12 +64,30 @@ pub(crate) struct Notes {
     pub(crate) dirty: bool,
     /// It is in `Hub::readable`.
     pub(crate) listed: bool,
-    /// The network may have input, or news of the connection's end.
-    pub(crate) readable: bool,
-    /// It told of an end that is to be read after the last byte.
-    pub(crate) read_closed: bool,
+    pub(crate) unread: Unread,
     /// Input was set aside, and is to be read before any other.
     pub(crate) replaying: bool,
+    /// Its last read was a long one.
+    pub(crate) reads_much: bool,
+}
+
+/// What the kernel may hold of a connection's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unread {
+    #[default]
+    Nothing,
+    /// Bytes, or news of the connection's end.
+    Something,
+    /// The kernel told of an end, which is to be read after the last byte.
+    End,
+}
+
+impl Notes {
+    /// Whether there may be something to read.
+    #[inline]
+    pub(crate) fn readable(&self) -> bool {
+        self.unread != Unread::Nothing
+    }
 }
 
 impl Connection {

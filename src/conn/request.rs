@@ -1,7 +1,7 @@
 //! A request that waits for the application's answer: its id, and the notice that it is gone.
 
 use super::{
-    Connection, State,
+    Connection, State, Unread,
     http::{Asked, Http},
 };
 use crate::event::{ConnId, Events, Record, RequestId};
@@ -14,6 +14,12 @@ impl Http {
 }
 
 impl Connection {
+    /// Whether a request is to come, or its rest.
+    #[inline]
+    pub(crate) fn is_asking(&self) -> bool {
+        matches!(self.state, State::Handshake { .. })
+    }
+
     /// The request that waits for the application's answer, on a connection of this id.
     pub(crate) fn waiting_request(&self, conn: ConnId) -> Option<RequestId> {
         let State::Deciding { http, .. } = &self.state else { return None };
@@ -30,7 +36,7 @@ impl Connection {
     /// the kernel says of the end is all that is known of it: nothing is read meanwhile.
     pub(crate) fn has_departed(&self) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
-        self.notes.read_closed && !asked.gone
+        self.notes.unread == Unread::End && !asked.gone
     }
 
     /// The request that waits, if the application is to be told that it is gone. It is told once.

@@ -43,6 +43,8 @@ impl Connection {
             return Outcome::Same;
         }
         match &self.state {
+            // Behind a crowd, what came in time is still to be read.
+            State::Handshake { .. } if self.notes.readable() => Outcome::Same,
             State::Handshake { http, .. } if http.is_begun() => {
                 let head_only = http.is_head();
                 let text = "the request did not come whole in time";
@@ -113,18 +115,19 @@ impl Connection {
             return Outcome::Same;
         };
         let config = &commons.config;
+        // Behind a crowd, what came since is still to be read.
+        let unread = self.notes.readable();
         if let Silence::Pinged(at) = silence
             && commons.now >= at.after(config.pong_timeout)
         {
-            if self.notes.readable {
-                // Behind a crowd, what came since is still to be read.
+            if unread {
                 return Outcome::Same;
             }
             return self.handle_lost(id, Cause::TimedOut, events, commons);
         }
         let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
         if idle.is_some_and(|due| commons.now >= due) {
-            return Outcome::Idle;
+            return if unread { Outcome::Same } else { Outcome::Idle };
         }
         // §5.5.2: a Ping may serve as a keepalive.
         *silence = Silence::Pinged(commons.now);

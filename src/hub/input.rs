@@ -2,9 +2,9 @@
 
 use std::{mem, net::SocketAddr, ops::Range};
 
-use super::{Hub, SendError, Slot, Subscriptions};
+use super::{Hub, SendError, Slot, Subscriptions, read_queue::ReadQueue};
 use crate::{
-    conn::{Connection, LastWords, Outcome, PANICKED, State},
+    conn::{Connection, LastWords, Outcome, PANICKED, State, Unread},
     event::{Cause, ConnId, Events},
     handle::Command,
     wire::{CloseCode, Response},
@@ -98,8 +98,8 @@ impl Hub {
     ) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if readable || read_closed {
-            slot.connection.notes.readable = true;
-            slot.connection.notes.read_closed |= read_closed;
+            let news = if read_closed { Unread::End } else { Unread::Something };
+            slot.connection.notes.unread = slot.connection.notes.unread.max(news);
             if read_closed && slot.connection.has_departed() {
                 self.departed.push(id);
             }
@@ -169,31 +169,28 @@ impl Hub {
         }
     }
 
-    /// Whoever is listed now is read from in this turn; who is listed from here on, in the next.
-    pub(crate) fn begin_reading(&mut self) {
-        mem::swap(&mut self.reading, &mut self.readable);
+    /// Connections that are listed now are read from in this turn; those that are listed from here on, in
+    /// the next.
+    pub(crate) fn begin_reading(&mut self, events: &Events) {
+        let most = self.commons.config.read_bytes_per_turn;
+        self.readable.begin_turn(events.buffer.len(), most);
     }
 
-    /// The next connection to read from.
-    pub(crate) fn next_readable(&mut self) -> Option<ConnId> {
-        while let Some(&id) = self.reading.get(self.read) {
-            self.read += 1;
+    /// The next connection to read from, and how much of it.
+    pub(crate) fn next_readable(&mut self, events: &Events) -> Option<(ConnId, usize)> {
+        let room = events.room();
+        while let Some((id, portion)) = self.readable.next(room) {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.connection.notes.listed = false;
             if slot.connection.wants_input() && !slot.connection.notes.replaying {
-                return Some(id);
+                return Some((id, portion.min(room)));
             }
         }
         None
     }
 
-    /// Whoever did not have a turn comes first in the next.
+    /// All that this turn has room for was read.
     pub(crate) fn end_reading(&mut self, events: &mut Events) {
-        if self.read < self.reading.len() {
-            self.readable.splice(..0, self.reading.drain(self.read..));
-        }
-        self.reading.clear();
-        self.read = 0;
         if self.commons.incomplete_bytes > self.commons.config.incomplete_bytes_max {
             self.shed_incomplete(events);
         }
@@ -202,7 +199,7 @@ impl Hub {
     /// The network had nothing to read.
     pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
         if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            (slot.connection.notes.readable, slot.connection.notes.read_closed) = (false, false);
+            slot.connection.notes.unread = Unread::Nothing;
         }
     }
 
@@ -275,14 +272,19 @@ impl Hub {
         more: bool,
     ) {
         self.commons.tally.bytes_received.add(input.len() as u64);
+        let is_long = ReadQueue::is_long(input.len(), self.commons.config.read_bytes_per_turn);
+        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
+            // A request that is coming has not been heard at all: it stays in the first line.
+            slot.connection.notes.reads_much = is_long && !slot.connection.is_asking();
+        }
         self.take_input(id, events, input, more);
     }
 
     #[inline]
     fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, more: bool) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        if !more {
-            slot.connection.notes.readable = slot.connection.notes.read_closed;
+        if !more && slot.connection.notes.unread == Unread::Something {
+            slot.connection.notes.unread = Unread::Nothing;
         }
         let end = input.end;
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);

@@ -13,6 +13,7 @@ mod conn_map;
 mod flush;
 mod input;
 mod messages;
+mod read_queue;
 mod scarcity;
 mod time;
 mod topics;
@@ -30,6 +31,7 @@ pub use answer::{Accept, AcceptError, RespondError};
 pub use conn_map::ConnMap;
 pub(crate) use flush::{Outlet, Taken};
 pub use messages::{PublishError, SendError, SubscribeError};
+use read_queue::ReadQueue;
 use slab::Slab;
 use topics::{Subscriptions, Topics};
 #[cfg(internals)]
@@ -68,10 +70,7 @@ pub struct Hub {
     /// Connections with something to write or to finish, each once.
     dirty: Vec<ConnId>,
     /// Connections that the kernel may hold input for, and that want it, each once.
-    readable: Vec<ConnId>,
-    /// Those of them whose turn it is, and how many of these had it.
-    reading: Vec<ConnId>,
-    read: usize,
+    readable: ReadQueue,
     /// Connections whose last words are due at the start of the next turn.
     ending: Vec<ConnId>,
     /// What the next batch begins with: connections that were accepted, and requests that were answered
@@ -113,9 +112,7 @@ impl Hub {
             wheel: Wheel::new(),
             timers: BTreeSet::new(),
             dirty: Vec::new(),
-            readable: Vec::new(),
-            reading: Vec::new(),
-            read: 0,
+            readable: ReadQueue::default(),
             ending: Vec::new(),
             told_next: Vec::new(),
             departed: Vec::new(),
@@ -209,14 +206,14 @@ impl Hub {
     }
 
     /// Lists the connection for reading, if there may be something and it wants it.
-    fn mark_readable(slot: &mut Slot, readable: &mut Vec<ConnId>, id: ConnId) {
-        if slot.connection.notes.readable
+    fn mark_readable(slot: &mut Slot, readable: &mut ReadQueue, id: ConnId) {
+        if slot.connection.notes.readable()
             && !slot.connection.notes.listed
             && !slot.connection.notes.replaying
             && slot.connection.wants_input()
         {
             slot.connection.notes.listed = true;
-            readable.push(id);
+            readable.push(id, slot.connection.notes.reads_much);
         }
     }
 

@@ -259,20 +259,19 @@ impl<N: Net> Server<N> {
     fn read(&mut self, events: &mut Events) {
         self.hub.handle_departed(events);
         self.hub.handle_set_aside(events);
-        self.hub.begin_reading();
+        self.hub.begin_reading(events);
         while events.room() >= READ_BYTES_MIN.min(events.buffer.len())
-            && let Some(id) = self.hub.next_readable()
+            && let Some((id, room)) = self.hub.next_readable(events)
         {
-            self.read_from(id, events);
+            self.read_from(id, room, events);
         }
         self.hub.end_reading(events);
     }
 
-    /// Reads once from one connection, as much as its turn allows.
-    fn read_from(&mut self, id: ConnId, events: &mut Events) {
+    /// Reads once from one connection, up to `room` bytes.
+    fn read_from(&mut self, id: ConnId, room: usize, events: &mut Events) {
         let Some(Some(stream)) = self.streams.get_mut(id.index as usize) else { return };
         let start = events.filled;
-        let room = events.room().min(self.hub.config().read_bytes_per_turn);
         match retried(|| self.net.read(stream, &mut events.buffer[start..start + room])) {
             Ok(Input::Bytes { count, more }) => {
                 events.filled = start + count;
