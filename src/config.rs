@@ -23,9 +23,12 @@ pub struct Config {
     /// Which names this server answers to; a request for another gets 421. Default:
     /// [`Hosts::Automatic`].
     pub hosts: Hosts,
-    /// What happens to a connection whose peer reads too slowly. Default: [`Overflow::Close`].
-    /// [`Hub::set_topic_overflow`](crate::Hub::set_topic_overflow) sets it for one topic.
+    /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
+    /// be sent directly to a connection. Default: [`Overflow::Close`].
     pub overflow: Overflow,
+    /// The options of topics for which [`Hub::configure_topic`](crate::Hub::configure_topic) sets no
+    /// others.
+    pub topic: TopicOptions,
 
     /// Bytes of a request's line and headers, blank line included. Default 8 KiB, as most proxies.
     /// More is answered with 431.
@@ -39,8 +42,8 @@ pub struct Config {
     /// Absolute: dripping bytes does not extend it. Default 5 s; then one that has begun gets 408, and
     /// the connection is closed.
     pub handshake_timeout: Duration,
-    /// How long the application may take to answer a request, and then the peer to read the answer.
-    /// Default 30 s; a request that is not answered in time gets 503.
+    /// How long the application may take to answer a request, and then how long the peer may take to
+    /// read the answer. Default 30 s; a request that is not answered in time gets 503.
     pub answer_timeout: Duration,
     /// How long a plain HTTP connection may wait between two requests. Default 15 s.
     pub keep_alive_timeout: Duration,
@@ -67,42 +70,61 @@ pub struct Config {
     #[cfg(feature = "deflate")]
     pub deflate_bytes_min: usize,
 
-    /// Bytes that may wait to be sent to one connection, the message being added included.
-    /// Default 256 KiB: the answers to one turn's input and one longest message always fit, so
-    /// that only a peer that reads too slowly meets it.
+    /// Bytes that may wait to be sent to one connection directly, with the message being added and the
+    /// bookkeeping. Default 256 KiB: the answers to one turn's input fit, so that as a rule only a peer
+    /// that reads too slowly meets the limit. Publications do not count: they wait in their topics. More
+    /// than 1 GiB counts as 1 GiB.
     pub send_queue_bytes_max: usize,
-    /// Bytes that may wait to be sent in the whole process, a publication's shared bytes counted
-    /// once. Default 256 MiB. Above four fifths, the connections that lag most are closed with
-    /// 1013, whatever `overflow` says; at the limit, sends and publications are refused.
+    /// Bytes that a topic keeps for subscribers that lag, with the bookkeeping. Default 256 KiB. Beyond,
+    /// the topic gives up its oldest publications, and [`OnLag`] says what becomes of a subscriber that
+    /// has not read them.
+    pub topic_lag_bytes_max: usize,
+    /// Bytes of a topic that some of the subscribers that keep up have not been given yet. There are
+    /// such bytes while a publication to many takes several turns. Default 16 MiB. Beyond, a publication
+    /// is refused with [`PublishError::TopicFull`](crate::PublishError::TopicFull).
+    pub topic_unserved_bytes_max: usize,
+    /// Bytes that may wait to be sent in the whole process; a publication counts once, however many get
+    /// it. Default 256 MiB. Above four fifths, topics give up what they keep for subscribers that lag.
+    /// If that is not enough, the blocked connections for which most waits are closed with 1013. At the
+    /// limit, sends and publications are refused.
     pub send_queues_bytes_max: usize,
     /// Bytes of requests and messages that have begun to come and are not whole, of requests that the
     /// application has not answered, and of input that waits for a turn to inflate it, in the whole
-    /// process. Default 256 MiB. Beyond, those who have held most for longest are closed, with 1013 or
-    /// 503, until four fifths of it are left.
+    /// process. Default 256 MiB. Beyond, the connections that have held most for longest are closed,
+    /// with 1013 or 503, until four fifths of it are left.
     pub incomplete_bytes_max: usize,
 
-    /// Connections at once. Default 1,000,000: in effect the descriptors that the system grants.
-    /// Further ones are closed as soon as they are accepted, and counted.
+    /// Connections at once. Default 1,000,000: in effect, as many as the system grants descriptors. A
+    /// further one is closed as soon as it is accepted, and counted.
     pub connections_max: usize,
-    /// Topics at once, of all connections. Default 1,000,000.
+    /// Topics at once, of all connections. Default 1,000,000. A topic without subscribers counts as long
+    /// as a connection that has left it still reads what is due.
     pub topics_max: usize,
-    /// Topics of one connection. Default 128.
+    /// Topics of one connection. It may have left as many again while it was behind. Default 128, and
+    /// 65,535 at the most.
     pub topics_per_connection_max: usize,
     /// Bytes of a topic's name. Default 255.
     pub topic_name_bytes_max: usize,
+    /// Topics that have options of their own, whether they have subscribers or not. Default 100,000.
+    pub topics_configured_max: usize,
 
-    /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below
-    /// the minute after which proxies and NATs commonly forget a connection.
+    /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below the
+    /// minute after which proxies and NATs commonly forget a connection. A connection whose peer takes
+    /// nothing gets none: see [`blocked_timeout`](Self::blocked_timeout).
     pub ping_interval: Option<Duration>,
-    /// How long after a Ping a peer may stay silent; any byte counts as life, and so does reading what
+    /// How long after a Ping a peer may stay silent. Any byte counts as life, and so does reading what
     /// has waited for it. Default 10 s.
     pub pong_timeout: Duration,
+    /// How long a peer may take nothing of what waits for it, whether it sends or not. Default 30 s;
+    /// then the connection is closed with 1013. A Ping cannot tell: it would wait behind what the peer
+    /// does not read.
+    pub blocked_timeout: Duration,
     /// Closes a connection with 1001 that carried no message in either direction for so long.
     /// Default `None`.
     pub idle_timeout: Option<Duration>,
-    /// How long the peer may take to answer our Close frame, from when that is out. Before, while other
-    /// bytes are queued in front of it: how long the kernel may take for each 16 KiB of them, unless the
-    /// server is shutting down, whose deadline then counts. Default 5 s; then the connection is dropped.
+    /// How long the peer may take to answer our Close frame, from when the frame is out. While other
+    /// bytes are queued in front of it: how long the kernel may take for each 16 KiB of them; but in a
+    /// shutdown its deadline counts. Default 5 s; then the connection is dropped.
     pub close_timeout: Duration,
     /// How long input is read and discarded after our last byte, so that the peer can read it
     /// before the kernel resets the connection. Default 2 s.
@@ -110,22 +132,37 @@ pub struct Config {
     /// Bytes discarded while lingering. Default 4 MiB.
     pub linger_bytes_max: usize,
 
-    /// Over how long a shutdown spreads its Close frames, so that not all who were connected come
-    /// back at once. Default 0: all are closed at once. Few connections take less time: no more than
-    /// a hundredth of a second for each.
+    /// Over how long a shutdown spreads its Close frames, so that not all clients come back at once.
+    /// Default 0: all are closed at once. Few connections take less time: a hundredth of a second for
+    /// each at the most.
     pub shutdown_spread: Duration,
 
     /// Connections accepted from one listener in one turn. Default 64; more than 65,536 counts as so
     /// many. Of this and the other budgets of a turn, 0 counts as 1.
     pub accepts_per_turn: usize,
-    /// Bytes read from one connection in one turn; of one of many that wait, fewer, unless it sends
-    /// much all the time. Default 128 KiB: half of a batch.
+    /// Bytes read from one connection in one turn. If many wait, a connection that sends little is read
+    /// in smaller portions. Default 128 KiB: half of a batch.
     pub read_bytes_per_turn: usize,
-    /// Bytes written to one connection in one turn. Default 128 KiB.
+    /// Bytes written to one connection in one turn, when it has something of its own or lagged. Default
+    /// 128 KiB. A subscriber that keeps up gets all that its topics published, within
+    /// [`fan_out_bytes_per_turn`](Self::fan_out_bytes_per_turn).
     pub write_bytes_per_turn: usize,
+    /// How many subscribers that keep up are given publications in one turn; and as many that lagged.
+    /// Default 512. What is left goes on in the next turn, and others are read in between.
+    pub fan_out_writes_per_turn: usize,
+    /// Bytes that these subscribers are given, those of each kind together. Default 1 MiB.
+    pub fan_out_bytes_per_turn: usize,
+    /// Connections that are read for a request in one turn, or of which a next request is looked for in
+    /// what was read before. Default 16: what an application does for a request, or for a connection
+    /// that it opens, may take long.
+    pub requests_per_turn: usize,
+    /// Subscriptions that end with their connections at the start of a turn, and again while it reads,
+    /// at the most and but for those of the last connection. Default 1,024. Further connections that
+    /// end, or are to be read, wait for the next turn.
+    pub departures_per_turn: usize,
     /// Commands taken from the [`Handle`](crate::Handle)s in one turn. Default 1,024.
     pub commands_per_turn: usize,
-    /// Connection timers handled in one turn. Default 10,000.
+    /// Timers of connections handled in one turn. Default 512: each may be a Ping.
     pub expiries_per_turn: usize,
     /// Bytes that one batch of events receives from all connections. Default 256 KiB: it stays in
     /// the processor's cache. At least `read_bytes_per_turn` is used. Of either, more than 64 MiB
@@ -140,18 +177,24 @@ pub struct Config {
     pub mailbox_bytes_max: usize,
 }
 
-/// Of a receive buffer, this is used at the most.
+/// The largest receive buffer, in bytes.
 const RECEIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// So often a turn accepts at the most: a listener may fail for good, and each time.
+/// The largest limit on what waits for one connection, in bytes: places in it are kept in four bytes.
+const SEND_BYTES_MAX: usize = 1 << 30;
+/// Attempts to accept in one turn, at the most: a listener may fail each time, for good.
 const ACCEPTS_MAX: usize = 64 * 1024;
 
 impl Config {
-    /// A budget of nothing would be a loop that never ends, and one of all memory a buffer that cannot be.
+    /// A zero budget would spin for ever; an unbounded one cannot be allocated.
     pub(crate) fn let_every_turn_do_something(&mut self) {
         for budget in [
             &mut self.accepts_per_turn,
             &mut self.read_bytes_per_turn,
             &mut self.write_bytes_per_turn,
+            &mut self.fan_out_writes_per_turn,
+            &mut self.fan_out_bytes_per_turn,
+            &mut self.requests_per_turn,
+            &mut self.departures_per_turn,
             &mut self.commands_per_turn,
             &mut self.expiries_per_turn,
         ] {
@@ -162,6 +205,8 @@ impl Config {
             *bytes = (*bytes).min(RECEIVE_BYTES_MAX);
         }
         self.message_frames_max = self.message_frames_max.max(1);
+        self.send_queue_bytes_max = self.send_queue_bytes_max.min(SEND_BYTES_MAX);
+        self.topics_per_connection_max = self.topics_per_connection_max.min(u16::MAX.into());
     }
 }
 
@@ -173,6 +218,7 @@ impl Default for Config {
             origins: Origins::SameOrigin,
             hosts: Hosts::Automatic,
             overflow: Overflow::Close,
+            topic: TopicOptions::default(),
             head_bytes_max: 8 * KIB,
             headers_max: 64,
             body_bytes_max: 64 * KIB,
@@ -188,14 +234,18 @@ impl Default for Config {
             #[cfg(feature = "deflate")]
             deflate_bytes_min: 64,
             send_queue_bytes_max: 256 * KIB,
+            topic_lag_bytes_max: 256 * KIB,
+            topic_unserved_bytes_max: 16 * MIB,
             send_queues_bytes_max: 256 * MIB,
             incomplete_bytes_max: 256 * MIB,
             connections_max: 1_000_000,
             topics_max: 1_000_000,
             topics_per_connection_max: 128,
             topic_name_bytes_max: 255,
+            topics_configured_max: 100_000,
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
+            blocked_timeout: Duration::from_secs(30),
             idle_timeout: None,
             close_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(2),
@@ -204,8 +254,12 @@ impl Default for Config {
             accepts_per_turn: 64,
             read_bytes_per_turn: 128 * KIB,
             write_bytes_per_turn: 128 * KIB,
+            fan_out_writes_per_turn: 512,
+            fan_out_bytes_per_turn: MIB,
+            requests_per_turn: 16,
+            departures_per_turn: 1024,
             commands_per_turn: 1024,
-            expiries_per_turn: 10_000,
+            expiries_per_turn: 512,
             receive_buffer_bytes: 256 * KIB,
             mailbox_commands_max: 65_536,
             mailbox_bytes_max: 16 * MIB,
@@ -240,34 +294,89 @@ pub enum Origins {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hosts {
-    /// No further name while every TCP listener is bound to a loopback address, where only programs
-    /// on this machine and the pages in its browsers come from. Any name otherwise, and over a
-    /// Unix-domain socket or a [`Net`](crate::Net) other than [`Mio`](crate::Mio): which names lead
-    /// there is not known.
+    /// No further name while every TCP listener is bound to a loopback address: only programs on this
+    /// machine and pages in its browsers reach it there. Any name otherwise, and over a Unix-domain
+    /// socket or a [`Net`](crate::Net) other than [`Mio`](crate::Mio): which names lead there is not
+    /// known.
     #[default]
     Automatic,
     /// These names too, wherever it listens: `example.org` on any port, `example.org:8443` on one,
     /// `*.example.org` for its subdomains ([`is_host`](crate::is_host) tells). A server behind a
     /// reverse proxy lists the names that the proxy passes on.
     List(Vec<String>),
-    /// Every name. Right if all who can reach the server may use it.
+    /// Every name. Right if every client that can reach the server may use it.
     Any,
 }
 
-/// What happens when more than [`Config::send_queue_bytes_max`] would wait for a connection.
+/// What happens when more than [`Config::send_queue_bytes_max`] would wait to be sent directly to a
+/// connection.
 ///
-/// What the kernel took does not count, and is out of reach: on Linux its send buffer grows to 4 MiB by
-/// default. Where a lagging peer is to get what is recent, hand [`Server::listen_on`](crate::Server::listen_on)
-/// a listener with a small one (`SO_SNDBUF`), which the connections that it accepts inherit.
+/// Bytes that the kernel took do not count, and are out of reach: on Linux its send buffer grows to 4
+/// MiB by default. If a lagging peer is to get what is recent, hand
+/// [`Server::listen_on`](crate::Server::listen_on) a listener with a small one (`SO_SNDBUF`), which the
+/// connections that it accepts inherit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Close the connection with 1013 (try again later): it sees an unbroken sequence up to there.
+    /// Close the connection with 1013 (try again later): its peer sees an unbroken sequence up to there.
     #[default]
     Close,
-    /// Drop the newest messages, whole ones, and count them.
+    /// Drop the message that is being sent, and count it.
     DropNewest,
-    /// For a topic: as soon as a subscriber lags, keep only the topic's latest message for it, and
-    /// count the others. For messages that are sent directly this is `DropNewest`.
-    KeepLatest,
+}
+
+/// What becomes of a subscriber that lags: its kernel did not take all that its topic published.
+///
+/// The policy is applied when the peer reads again. Each publication that the subscriber does not get is
+/// counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLag {
+    /// It gets every publication. If the next one is no longer kept, because the subscriber is behind by
+    /// more than [`Config::topic_lag_bytes_max`], its connection is closed with 1013 (try again later):
+    /// its peer has seen an unbroken sequence.
+    #[default]
+    Close,
+    /// It gets the latest publication, and none of those before. Right for a state of which each
+    /// publication tells all.
+    Latest,
+    /// It gets every publication that is kept. If the next one is no longer kept, because the subscriber
+    /// is behind by more than [`Config::topic_lag_bytes_max`], it goes on in the middle of those that
+    /// are.
+    Skip,
+}
+
+/// How a topic's publications are kept and sent: see [`Hub::configure_topic`](crate::Hub::configure_topic).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicOptions {
+    /// What becomes of a subscriber that lags. Default: [`OnLag::Close`].
+    pub on_lag: OnLag,
+    /// Whether publications may be sent compressed. Default `true`.
+    ///
+    /// Do not compress publications that hold a secret beside text that a stranger chose: their length
+    /// would tell what the two have in common (RFC 7692 §8).
+    #[cfg(feature = "deflate")]
+    pub deflate: bool,
+}
+
+impl TopicOptions {
+    /// Whether publications may be sent compressed.
+    pub(crate) fn may_deflate(self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.deflate;
+        #[cfg(not(feature = "deflate"))]
+        false
+    }
+}
+
+#[cfg_attr(not(feature = "deflate"), expect(clippy::derivable_impls))]
+impl Default for TopicOptions {
+    fn default() -> Self {
+        Self {
+            on_lag: OnLag::default(),
+            #[cfg(feature = "deflate")]
+            deflate: true,
+        }
+    }
 }

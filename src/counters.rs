@@ -63,21 +63,21 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Times that the loop went to wait for the network; without a wait, if there was work already.
+    /// Times that the loop went to wait for the network, or looked without a wait because it had work.
     waits,
-    /// Times that it came back: one less than [`waits`](Self::waits) while it waits. As many, and
-    /// neither grows for a while, means that one turn, a callback in it most likely, takes that long.
+    /// Times that it came back: one less than [`waits`](Self::waits) while it waits. If both are equal
+    /// and neither grows for a while, one turn takes that long, most likely a callback in it.
     turns,
     /// Connections accepted and let in; those that were turned away are in
     /// [`connections_refused`](Self::connections_refused).
     connections_accepted,
     /// Connections that are open now, in whatever state: the one field that also falls.
     connections_open,
-    /// Connections turned away unheard: over the limit, no descriptor was left for them, or the
-    /// server is ending.
+    /// Connections turned away unheard: they were over the limit, no descriptor was left for them, or
+    /// the server is ending.
     connections_refused,
-    /// Attempts to accept that failed: over a connection that was gone already, or, where this grows all the
-    /// time, for good. It is tried again ten times a second.
+    /// Attempts to accept that failed. Now and then one fails because the connection is gone already. If
+    /// the number grows all the time, accepting fails for good; it is tried again ten times a second.
     accepts_failed,
     /// Requests that the server itself answered with an HTTP error, and opening handshakes that the
     /// application refused (RFC 6455 §4.2.2).
@@ -99,7 +99,8 @@ counters! {
     messages_sent,
     /// Messages published to a topic, each counted once however many subscribers it has.
     publications,
-    /// Messages queued for a subscriber by a publication, counted once for each subscriber.
+    /// Publications that a subscriber's connection has taken, or begun to take, counted once for each
+    /// subscriber.
     deliveries,
     /// Bytes written to connections: heads, frame headers and payloads.
     bytes_sent,
@@ -107,25 +108,36 @@ counters! {
     pings_sent,
     /// Pings left unanswered because a later one came before the answer went out (§5.5.3).
     pongs_coalesced,
-    /// Messages not queued because too much was waiting to be sent already.
+    /// Messages and publications that were refused because too much waited to be sent already; and
+    /// messages that waited for a connection that was closed because the process was full.
     messages_dropped_full,
-    /// Messages that gave way to a newer one of the same topic before they were sent.
+    /// Publications that a subscriber that lagged did not get because it gets the latest
+    /// ([`OnLag::Latest`](crate::OnLag::Latest)). Counted when it reads again.
     messages_conflated,
-    /// Messages that came after the application had closed their connection, and so were not
-    /// delivered.
+    /// Publications that a subscriber that lagged did not get because they were no longer kept, and its
+    /// connection stays ([`OnLag::Skip`](crate::OnLag::Skip)). Counted when it reads again.
+    messages_skipped,
+    /// Publications that were still due to a subscriber when its connection ended or was closed for
+    /// lagging.
+    messages_lost,
+    /// Messages that came after the application had closed their connection, and were not delivered.
     messages_after_close,
-    /// Connections closed because too much was waiting to be sent to them.
+    /// Connections closed with 1013 because their peers read too slowly; the Close frame names the
+    /// limit.
     closed_overflow,
-    /// Connections closed because the process held too much that had come half, and they much of it.
+    /// Connections closed because the process held too much that was incomplete, much of it theirs.
     closed_incomplete,
-    /// Connections that waited for a next request and were closed early, for a new connection that
-    /// needed their descriptor.
+    /// Connections that waited for a next request and were closed early, because a new connection needed
+    /// their descriptors.
     closed_for_descriptor,
     /// Connections closed because the peer broke the protocol (§7.1.7).
     closed_protocol,
     /// Open connections closed because the peer stayed silent after a Ping, or because they were
     /// idle for `idle_timeout`.
     closed_timeout,
+    /// Steps along lists that peers can make long: a topic's subscribers, a connection's topics, what
+    /// waits for a connection. This is the loop's own work, beside reading and writing.
+    list_steps,
     /// Callbacks of a [`Handler`](crate::Handler) that panicked.
     handler_panics,
     /// Commands of a handle for a connection that was gone when the loop came to them.

@@ -1,6 +1,6 @@
 //! What happened: connection ids, messages, and the batch of events that the caller owns.
 //!
-//! This module must not know who fills a batch, nor anything of connections' states.
+//! This module must not know what fills a batch, nor anything of connections' states.
 
 mod ids;
 
@@ -10,8 +10,8 @@ pub use ids::{ConnId, RequestId};
 
 use crate::wire::{CloseCode, ProtocolError, Request};
 
-/// A whole message (RFC 6455 §5.6): received, or to be sent. What takes one takes `&str`, `&String`,
-/// `&[u8]` or `&Vec<u8>` as well.
+/// A whole message (RFC 6455 §5.6): received, or to be sent. A method that takes one takes `&str`,
+/// `&String`, `&[u8]` or `&Vec<u8>` as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text.
@@ -82,18 +82,18 @@ pub enum Event<'a> {
         /// What it asks for.
         request: &'a Request,
     },
-    /// The requester has left, or the server has answered in the application's place. Comes at most
-    /// once for a request, and not for one that the application has answered before this batch was
-    /// filled; [`run`](crate::Server::run) passes over what was answered since.
+    /// The requester has left, or the server has answered in the application's place. Comes at most once
+    /// for a request, and not if the application answered it before this batch was filled.
+    /// [`run`](crate::Server::run) leaves out requests that were answered since.
     ///
     /// It is a notice. A peer that has sent its last byte may still read, and nothing tells it from one
-    /// that is gone: until the connection ends, the request can be answered all the same, and if an
-    /// answer costs little, it should be. Where the server answered itself (503 after
+    /// that is gone. Until the connection ends, the request can be answered all the same, and if an
+    /// answer costs little, it should be. If the server answered itself (503 after
     /// [`answer_timeout`](crate::Config::answer_timeout), for want of memory or on
     /// [`Hub::close`](crate::Hub::close), 500 after a panic), or the connection has ended, an answer is
     /// [`Gone`](crate::RespondError::Gone).
     RequestGone {
-        /// The request, which was told before.
+        /// The request, of which an earlier batch told.
         id: RequestId,
     },
     /// The connection was accepted as a WebSocket. Comes once, before its first message.
@@ -108,12 +108,13 @@ pub enum Event<'a> {
         /// The message, borrowed from the batch.
         message: Message<'a>,
     },
-    /// All that waited for this connection went out, after the kernel had refused some of it.
+    /// Nothing that was sent to this connection directly waits any more, after the kernel had refused
+    /// some bytes of the connection. Publications may still be due.
     Writable {
         /// The connection.
         id: ConnId,
     },
-    /// An opened connection is over. Comes once, after its last message.
+    /// An open connection is over. Comes once, after its last message.
     Closed {
         /// The connection.
         id: ConnId,
@@ -161,18 +162,19 @@ pub enum Reason<'a> {
     TimedOut,
     /// No message in either direction for `idle_timeout`.
     Idle,
-    /// More than `send_queue_bytes_max` would have waited for it, or it lagged most while more than
-    /// four fifths of `send_queues_bytes_max` waited in the process.
+    /// The peer read too slowly. The Close frame names the limit: `send_queue_bytes_max`,
+    /// `topic_lag_bytes_max`, `blocked_timeout`; or `send_queues_bytes_max`, if the process was nearly
+    /// full and this connection was among those for which most waited.
     Overflow,
-    /// More than `incomplete_bytes_max` had come half in the whole process, much of it here.
+    /// More than `incomplete_bytes_max` was incomplete in the whole process, much of it here.
     ProcessFull,
     /// The server was shut down.
     Shutdown,
 }
 
 impl Reason<'_> {
-    /// The close code that belongs to it (RFC 6455 §7.4), as a browser's `CloseEvent` would say:
-    /// 1006 where no Close frame came.
+    /// The close code that belongs to it (RFC 6455 §7.4), as a browser's `CloseEvent` would say: 1006 if
+    /// no Close frame came.
     pub fn code(&self) -> u16 {
         match self {
             Reason::Peer { code, .. } => *code,
@@ -210,8 +212,8 @@ pub(crate) enum Cause {
     Shutdown,
 }
 
-/// `Event` with what it borrows in the batch. It is `Copy`, so that a batch is emptied without a
-/// look at it.
+/// An `Event`, with places in the batch for what it borrows. It is `Copy`, so that a batch is emptied
+/// without a look at it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Record {
     /// By its place in `Events::requests`.
@@ -303,8 +305,8 @@ impl Events {
         }
     }
 
-    /// Bytes that may still be received. Nothing once as much was assembled as the buffer holds:
-    /// a batch has to stay small, also where little input becomes long messages.
+    /// Bytes that may still be received. None once as much was assembled as the buffer holds: a batch
+    /// has to stay small even if little input becomes long messages.
     pub(crate) fn room(&self) -> usize {
         if self.assembled_bytes < self.buffer.len() { self.buffer.len() - self.filled } else { 0 }
     }
@@ -398,7 +400,7 @@ pub struct Iter<'a> {
 }
 
 impl Iter<'_> {
-    /// Whose event was given last, unless it was the last of its connection.
+    /// The connection of the event that was given last, unless it was the connection's last.
     pub(crate) fn last_id(&self) -> Option<ConnId> {
         let given = self.events.records.len() - self.records.len();
         match self.events.records[..given].last()? {

@@ -24,9 +24,8 @@ use crate::{
 ///
 /// At most `mailbox_commands_max` commands wait to be taken by the loop, with at most
 /// `mailbox_bytes_max` bytes of topics, messages and reasons in them. A command over either bound is
-/// refused with [`HandleError::Full`] and changes nothing: the caller, who still has the message,
-/// decides whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its
-/// own.
+/// refused with [`HandleError::Full`] and changes nothing: the caller still has the message, and decides
+/// whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its own.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,

@@ -13,7 +13,7 @@
 //!
 //! # Example
 //!
-//! A chat: whatever one says, all hear.
+//! A chat: what one client says, all hear.
 //!
 //! ```no_run
 //! use pushloop::{ConnId, Handler, Hub, Message, Server};
@@ -22,7 +22,7 @@
 //!
 //! impl Handler for Chat {
 //!     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
-//!         // It fails for whoever is gone again: one short topic is within the limits.
+//!         // It fails only if the connection is gone again: one short topic is within the limits.
 //!         let _ = hub.subscribe(id, "chat");
 //!     }
 //!
@@ -71,12 +71,13 @@ struct Readme;
 pub use mio;
 
 pub use crate::{
-    config::{Config, Hosts, Origins, Overflow},
+    config::{Config, Hosts, OnLag, Origins, Overflow, TopicOptions},
     counters::Counters,
     event::{ConnId, Event, Events, Iter, Message, Reason, RequestId},
     handle::{Handle, HandleError},
     hub::{
-        Accept, AcceptError, ConnMap, Hub, PublishError, RespondError, SendError, SubscribeError,
+        Accept, AcceptError, ConfigureError, ConnMap, Hub, Position, PositionError, PublishError,
+        RespondError, SendError, SubscribeError,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},

@@ -123,23 +123,21 @@ fn a_peer_that_does_not_read_gets_all_that_was_accepted_and_then_1013() {
 
 #[test]
 fn the_newest_are_dropped_and_counted_if_that_is_the_policy() {
-    for overflow in [Overflow::DropNewest, Overflow::KeepLatest] {
-        let limits = config(|limits| {
-            limits.send_queue_bytes_max = 102;
-            limits.overflow = overflow;
-        });
-        let server = TestServer::start(limits, accept);
-        let mut peer = server.opens();
-        let id = server.id_of(&peer);
-        let full = Err(SendError::Full);
-        assert_eq!(sends(&server, id, [100, 0, 101]), [Ok(()), full, full]);
-        peer.expects(binary([b'x'; 100]));
-        assert_eq!(sends(&server, id, [0]), [Ok(())]);
-        peer.expects(binary(""));
-        let counters = server.handle().counters();
-        assert_eq!((counters.messages_dropped_full, counters.messages_sent), (2, 2));
-        server.sees_no_more(&peer);
-    }
+    let limits = config(|limits| {
+        limits.send_queue_bytes_max = 102;
+        limits.overflow = Overflow::DropNewest;
+    });
+    let server = TestServer::start(limits, accept);
+    let mut peer = server.opens();
+    let id = server.id_of(&peer);
+    let full = Err(SendError::Full);
+    assert_eq!(sends(&server, id, [100, 0, 101]), [Ok(()), full, full]);
+    peer.expects(binary([b'x'; 100]));
+    assert_eq!(sends(&server, id, [0]), [Ok(())]);
+    peer.expects(binary(""));
+    let counters = server.handle().counters();
+    assert_eq!((counters.messages_dropped_full, counters.messages_sent), (2, 2));
+    server.sees_no_more(&peer);
 }
 
 #[test]
@@ -171,62 +169,89 @@ fn all_queues_together_hold_up_to_the_limit() {
     let [a, b] = peers.each_ref().map(|peer| server.id_of(peer));
     let results = server.act(move |hub| {
         hub.subscribe(a, "news").expect("it is open");
-        hub.subscribe(b, "news").expect("it is open");
-        // 102 + 102, and 96 that are shared by two.
+        // 102 + 102, and then 96.
         let fit = [hub.send(a, &vec![b'x'; 100]), hub.send(b, &vec![b'x'; 100])];
         let beyond = (hub.send(a, &vec![b'x'; 95]), hub.publish("news", &vec![b'y'; 95]));
-        let shared = hub.publish("news", &vec![b'y'; 94]);
+        let last = hub.send(b, &vec![b'y'; 94]);
         let full = (hub.send(a, ""), hub.publish("news", ""), hub.publish("nobody's", ""));
-        (fit, beyond, shared, hub.queued_bytes_total(), full)
+        (fit, beyond, last, hub.queued_bytes_total(), full)
     });
     let (send, publish) = (Err(SendError::ProcessFull), Err(PublishError::ProcessFull));
-    assert_eq!(results, ([Ok(()); 2], (send, publish), Ok(2), 300, (send, publish, Ok(0))));
-    for peer in &mut peers {
-        peer.expects(binary([b'x'; 100]));
-        peer.expects(binary([b'y'; 94]));
-    }
+    assert_eq!(results, ([Ok(()); 2], (send, publish), Ok(()), 300, (send, publish, Ok(0))));
+    peers.iter_mut().for_each(|peer| peer.expects(binary([b'x'; 100])));
+    peers[1].expects(binary([b'y'; 94]));
     assert_eq!(server.handle().counters().messages_dropped_full, 4);
     server.until(|hub| hub.queued_bytes_total() == 0);
     server.act(move |hub| hub.send(a, "room again")).expect("there is room");
     peers[0].expects(text("room again"));
 }
 
-/// One byte leaves in each turn, so that what waits after a turn is known.
+#[test]
+fn a_publication_counts_once_however_many_subscribe() {
+    let server = TestServer::start(config(|_| ()), accept);
+    let mut peers = [server.opens(), server.opens(), server.opens()];
+    let [a, b, c] = peers.each_ref().map(|peer| server.id_of(peer));
+    let counted = server.act(move |hub| {
+        for (id, topic) in [(a, "one's"), (a, "all's"), (b, "all's"), (c, "all's")] {
+            hub.subscribe(id, topic).expect("it is open");
+        }
+        ["one's", "all's"].map(|topic| {
+            let before = hub.queued_bytes_total();
+            hub.publish(topic, &vec![b'x'; 5000]).expect("there is room");
+            hub.queued_bytes_total() - before
+        })
+    });
+    assert_eq!(counted[0], counted[1]);
+    assert!((5000..6000).contains(&counted[0]), "{counted:?}");
+    peers[0].expects(binary([b'x'; 5000]));
+    peers.iter_mut().for_each(|peer| peer.expects(binary([b'x'; 5000])));
+    server.until(|hub| hub.queued_bytes_total() == 0);
+}
+
 #[test]
 fn the_connection_that_lags_most_is_shed_above_four_fifths() {
-    for (last, shed) in [(186, false), (187, true)] {
-        let limits = config(|limits| {
-            limits.send_queues_bytes_max = 1000;
-            limits.write_bytes_per_turn = 1;
-        });
-        let server = TestServer::start(limits, accept);
-        let (mut most, mut least) = (server.opens(), server.opens());
-        let [a, b] = [&most, &least].map(|peer| server.id_of(peer));
-        // 102 bytes each, and one of 190 or 191; less the two that leave, 800 or 801 wait then.
-        server.act(move |hub| {
-            for len in [100, 100, 100, 100, 100, last] {
-                hub.send(a, &vec![b'x'; len]).expect("there is room");
-            }
-            hub.send(b, &vec![b'x'; 100]).expect("there is room");
-        });
-        least.expects(binary([b'x'; 100]));
-        most.expects(binary([b'x'; 100]));
-        if shed {
-            // What had begun to leave is whole, and nothing follows it.
-            most.expects_close(1013);
-            most.sends(close_empty());
-            most.expects_eof();
-            server.sees(&most, Seen::Closed(Reason::Overflow));
-            assert_eq!(server.handle().counters().messages_dropped_full, 5);
-        } else {
-            for len in [100, 100, 100, 100, last] {
-                most.expects(binary(vec![b'x'; len]));
-            }
+    static MESSAGE: [u8; 60_000] = [b'x'; 60_000];
+    let limits = config(|limits| {
+        (limits.send_queue_bytes_max, limits.send_queues_bytes_max) = (1 << 20, 1 << 20);
+    });
+    let server = TestServer::start(limits, accept);
+    let (mut most, mut least) = (server.opens(), server.opens());
+    let [a, b] = [&most, &least].map(|peer| server.id_of(peer));
+    let mut accepted = 0;
+    let refused = loop {
+        match server.act(move |hub| hub.send(a, &MESSAGE)) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
         }
-        server.sees_no_more(&least);
-        server.act(move |hub| hub.send(b, "spared")).expect("it is open");
-        least.expects(text("spared"));
-    }
+    };
+    // It was closed for what waited, before the process was full.
+    assert_eq!(refused, SendError::Gone);
+    let dropped = server.handle().counters().messages_dropped_full;
+    // What had begun to leave is whole, and nothing follows it.
+    assert!(dropped > 10 && dropped < accepted);
+    (0..accepted - dropped).for_each(|_| most.expects(binary(MESSAGE)));
+    let reason = most.expects_close(1013);
+    assert!(reason.contains("send_queues_bytes_max"), "{reason}");
+    most.sends(close_empty());
+    most.expects_eof();
+    server.sees(&most, Seen::Closed(Reason::Overflow));
+    server.sees_no_more(&least);
+    server.act(move |hub| hub.send(b, "spared")).expect("it is open");
+    least.expects(text("spared"));
+}
+
+/// One byte leaves in each turn: that is the loop's doing, and no peer's.
+#[test]
+fn a_connection_whose_kernel_takes_what_it_is_given_is_not_shed() {
+    let limits = config(|limits| {
+        (limits.send_queues_bytes_max, limits.write_bytes_per_turn) = (1000, 1);
+    });
+    let server = TestServer::start(limits, accept);
+    let mut peer = server.opens();
+    let id = server.id_of(&peer);
+    assert_eq!(sends(&server, id, [94; 10]), [Ok(()); 10]);
+    (0..10).for_each(|_| peer.expects(binary([b'x'; 94])));
+    server.sees_no_more(&peer);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod net;
 use std::{panic::catch_unwind, time::Duration};
 
 use net::{Sim, Told};
-use pushloop::{Accept, Config, Hub, Overflow, Response};
+use pushloop::{Accept, Config, Hub, OnLag, Overflow, Response, TopicOptions};
 use support::{close, continuation, get, handshake, ping, text};
 
 /// Peers of every kind, and an application that does everything, for some seconds.
@@ -52,8 +52,18 @@ fn lives(config: Config) {
                 let _ = hub.send(*id, message);
                 let _ = hub.publish("t", message);
                 let _ = hub.publish_except("t", message, *id);
+                if let Some(position) = hub.position("t") {
+                    let _ = hub.published_since("t", position);
+                }
+                if round % 10 == 0 {
+                    hub.unsubscribe(*id, "t");
+                    let _ = hub.subscribe(*id, "t");
+                }
             }
-            Told::Opened(id) => drop(hub.send(*id, "hello")),
+            Told::Opened(id) => {
+                let _ = hub.send(*id, "hello");
+                let _ = hub.configure_topic("", TopicOptions::default());
+            }
             Told::RequestGone(_) | Told::Writable(_) | Told::Closed(..) | Told::Timer(_) => {}
         };
         sim.turn_with(Some(Duration::from_millis(200)), app);
@@ -79,16 +89,21 @@ const LIMITS: &[(&str, Set)] = &[
     ("message_bytes_max", |c, n| c.message_bytes_max = n as usize),
     ("message_frames_max", |c, n| c.message_frames_max = n as u32),
     ("send_queue_bytes_max", |c, n| c.send_queue_bytes_max = n as usize),
+    ("topic_lag_bytes_max", |c, n| c.topic_lag_bytes_max = n as usize),
+    ("topic_unserved_bytes_max", |c, n| c.topic_unserved_bytes_max = n as usize),
     ("send_queues_bytes_max", |c, n| c.send_queues_bytes_max = n as usize),
     ("incomplete_bytes_max", |c, n| c.incomplete_bytes_max = n as usize),
     ("connections_max", |c, n| c.connections_max = n as usize),
     ("topics_max", |c, n| c.topics_max = n as usize),
     ("topics_per_connection_max", |c, n| c.topics_per_connection_max = n as usize),
     ("topic_name_bytes_max", |c, n| c.topic_name_bytes_max = n as usize),
+    ("topics_configured_max", |c, n| c.topics_configured_max = n as usize),
     ("linger_bytes_max", |c, n| c.linger_bytes_max = n as usize),
     ("accepts_per_turn", |c, n| c.accepts_per_turn = n as usize),
     ("read_bytes_per_turn", |c, n| c.read_bytes_per_turn = n as usize),
     ("write_bytes_per_turn", |c, n| c.write_bytes_per_turn = n as usize),
+    ("fan_out_writes_per_turn", |c, n| c.fan_out_writes_per_turn = n as usize),
+    ("fan_out_bytes_per_turn", |c, n| c.fan_out_bytes_per_turn = n as usize),
     ("commands_per_turn", |c, n| c.commands_per_turn = n as usize),
     ("expiries_per_turn", |c, n| c.expiries_per_turn = n as usize),
     ("receive_buffer_bytes", |c, n| c.receive_buffer_bytes = n as usize),
@@ -99,6 +114,7 @@ const LIMITS: &[(&str, Set)] = &[
     ("keep_alive_timeout", |c, n| c.keep_alive_timeout = time(n)),
     ("ping_interval", |c, n| c.ping_interval = Some(time(n))),
     ("pong_timeout", |c, n| c.pong_timeout = time(n)),
+    ("blocked_timeout", |c, n| c.blocked_timeout = time(n)),
     ("idle_timeout", |c, n| c.idle_timeout = Some(time(n))),
     ("close_timeout", |c, n| c.close_timeout = time(n)),
     ("linger_timeout", |c, n| c.linger_timeout = time(n)),
@@ -113,16 +129,23 @@ fn time(n: u64) -> Duration {
     if n == u64::MAX { Duration::MAX } else { Duration::from_nanos(n) }
 }
 
+/// What becomes of messages and publications that peers are too slow for.
+const POLICIES: [(Overflow, OnLag); 3] = [
+    (Overflow::Close, OnLag::Close),
+    (Overflow::DropNewest, OnLag::Latest),
+    (Overflow::DropNewest, OnLag::Skip),
+];
+
 /// Under each policy, with all of these limits at each of their ends.
 fn at_the_ends(limits: &[(&str, Set)]) {
     for value in [0, 1, u64::MAX] {
-        for overflow in [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest] {
+        for (overflow, on_lag) in POLICIES {
             let mut config = Config::default();
-            config.overflow = overflow;
+            (config.overflow, config.topic.on_lag) = (overflow, on_lag);
             limits.iter().for_each(|(_, set)| set(&mut config, value));
             let lived = catch_unwind(|| lives(config));
             let names: Vec<_> = limits.iter().map(|(name, _)| name).collect();
-            assert!(lived.is_ok(), "{names:?} at {value}, {overflow:?}");
+            assert!(lived.is_ok(), "{names:?} at {value}, {overflow:?}, {on_lag:?}");
         }
     }
 }

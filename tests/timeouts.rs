@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use net::{Sim, Told, Wire, frames};
-use pushloop::{CloseCode, ConnId, Reason};
+use pushloop::{CloseCode, ConnId, OnLag, Reason};
 use support::{
     PATIENCE, Seen, TestServer, accept, binary, close, close_empty, config, echo, ping, pong, text,
 };
@@ -305,17 +305,86 @@ fn timers_come_when_they_are_due_and_as_often_as_they_were_set() {
 
 /// Nor does it where the kernel took more meanwhile, which is a sign of life, too.
 #[test]
-fn a_long_pong_timeout_does_not_put_off_the_next_ping_of_a_slow_reader() {
-    let second = Duration::from_secs(1);
+fn a_slow_reader_is_pinged_an_interval_after_the_kernel_took_more() {
     let mut sim = Sim::new(config(|limits| {
-        (limits.ping_interval, limits.pong_timeout) = (Some(5 * second), 60 * second);
+        (limits.ping_interval, limits.pong_timeout) = (Some(5 * SECOND), 60 * SECOND);
     }));
     let (id, wire) = sim.opens();
     wire.holds(10);
     sim.hub().send(id, &[0; 1000]).unwrap();
-    sleeps(&mut sim, 8 * second);
-    assert_eq!(sim.hub().counters().pings_sent, 1);
+    // Behind what waits, a Ping could not tell.
+    sleeps(&mut sim, 8 * SECOND);
+    assert_eq!(sim.hub().counters().pings_sent, 0);
+    wire.holds(usize::MAX);
     wire.reads_bytes();
-    sleeps(&mut sim, 7 * second);
-    assert_eq!(sim.hub().counters().pings_sent, 2);
+    sleeps(&mut sim, 4 * SECOND);
+    assert_eq!(sim.hub().counters().pings_sent, 0);
+    sleeps(&mut sim, SECOND + 2 * TICKS);
+    assert_eq!(sim.hub().counters().pings_sent, 1);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Something that waits for a peer whose kernel holds 10 bytes: sent to it, or published.
+fn blocked(published: Option<OnLag>) -> (Sim, ConnId, Wire) {
+    let mut sim = Sim::new(config(|limits| {
+        limits.topic.on_lag = published.unwrap_or_default();
+        limits.ping_interval = Some(5 * SECOND);
+        limits.pong_timeout = SECOND;
+        limits.blocked_timeout = 30 * SECOND;
+        limits.close_timeout = SECOND;
+    }));
+    let (id, wire) = sim.opens();
+    wire.holds(10);
+    match published {
+        None => sim.hub().send(id, &[0; 1000]).unwrap(),
+        Some(_) => {
+            sim.hub().subscribe(id, "t").unwrap();
+            assert_eq!(sim.hub().publish("t", &[0; 1000]), Ok(1));
+        }
+    }
+    sim.turn();
+    (sim, id, wire)
+}
+
+/// It may be alive, and say so: nothing that is due reaches it.
+#[test]
+fn a_peer_that_takes_nothing_is_closed_after_a_while_whether_it_sends_or_not() {
+    for published in [None, Some(OnLag::Close), Some(OnLag::Latest), Some(OnLag::Skip)] {
+        for sends in [false, true] {
+            let (mut sim, id, wire) = blocked(published);
+            for _ in 0..30 {
+                assert!(sim.hub().is_open(id), "{published:?} {sends}");
+                if sends {
+                    wire.sends(text("I am here"));
+                    wire.sends(ping("there?"));
+                }
+                sleeps(&mut sim, SECOND);
+            }
+            sleeps(&mut sim, 2 * TICKS);
+            assert!(!sim.hub().is_open(id), "{published:?} {sends}");
+            // The Close does not leave either.
+            sleeps(&mut sim, SECOND + 2 * TICKS);
+            let closed = sim.takes().pop();
+            assert_eq!(closed, Some(Told::Closed(id, 1013)), "{published:?} {sends}");
+            let counters = sim.hub().counters();
+            assert_eq!((counters.pings_sent, counters.closed_overflow), (0, 1));
+            assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_takes_a_little_now_and_then_stays_open() {
+    for published in [None, Some(OnLag::Skip)] {
+        let (mut sim, id, wire) = blocked(published);
+        for _ in 0..20 {
+            sleeps(&mut sim, 29 * SECOND);
+            assert_eq!(wire.reads_bytes().len(), 10);
+        }
+        assert!(sim.hub().is_open(id));
+        assert_eq!(sim.hub().counters().pings_sent, 0);
+        sleeps(&mut sim, 31 * SECOND);
+        assert!(!sim.hub().is_open(id));
+    }
 }

@@ -128,6 +128,85 @@ fn a_turn_writes_so_many_bytes_to_a_connection_and_others_get_their_turn() {
     quiet.expects(binary([2; 10]));
 }
 
+/// So many subscribers of a topic, and where each is.
+fn subscribed(turns: &mut Turns, count: usize) -> Vec<(Peer, ConnId)> {
+    let peers: Vec<_> = (0..count).map(|_| turns.opens()).collect();
+    for (_, id) in &peers {
+        turns.server.hub().subscribe(*id, "t").expect("it is open");
+    }
+    peers
+}
+
+#[test]
+fn a_turn_writes_a_publication_to_so_many_subscribers_and_others_get_their_turn() {
+    let mut turns = Turns::with(config(|limits| limits.fan_out_writes_per_turn = 2));
+    let mut peers = subscribed(&mut turns, 5);
+    let (mut quick, id) = turns.opens();
+    let before = sent(&mut turns.server);
+    // Of 102 bytes and of 10, header included.
+    turns.server.hub().publish("t", &vec![1; 100]).expect("there is room");
+    turns.server.hub().send(id, &[2; 8]).expect("it is open");
+    assert_eq!(turns.steps(sent, before + 520), [214, 204, 102]);
+    quick.expects(binary([2; 8]));
+    for (peer, _) in &mut peers {
+        peer.expects(binary([1; 100]));
+    }
+    assert_eq!(turns.server.hub().queued_bytes_total(), 0);
+}
+
+#[test]
+fn a_turn_writes_so_many_bytes_of_publications() {
+    // Whose write the budget cuts has the rest in the next turn, beside that turn's own.
+    for (bytes, steps) in [(204, &[204, 204, 102][..]), (250, &[250, 260]), (510, &[510])] {
+        let mut turns = Turns::with(config(|limits| limits.fan_out_bytes_per_turn = bytes));
+        let mut peers = subscribed(&mut turns, 5);
+        let before = sent(&mut turns.server);
+        turns.server.hub().publish("t", &vec![1; 100]).expect("there is room");
+        assert_eq!(turns.steps(sent, before + 510), steps, "{bytes}");
+        peers.iter_mut().for_each(|(peer, _)| peer.expects(binary([1; 100])));
+    }
+}
+
+/// Who is served late takes what came meanwhile in the same write: passes merge.
+#[test]
+fn what_is_published_during_a_pass_reaches_those_behind_it_in_one_write() {
+    let mut turns = Turns::with(config(|limits| limits.fan_out_writes_per_turn = 2));
+    let mut peers = subscribed(&mut turns, 5);
+    let before = sent(&mut turns.server);
+    let mut steps = Vec::new();
+    for message in ["1", "2", "3"] {
+        turns.server.hub().publish("t", message).expect("there is room");
+        let already = sent(&mut turns.server);
+        turns.turn();
+        steps.push(sent(&mut turns.server) - already);
+    }
+    // Two get 1. Two get 1 and 2. One gets all three, and the next pass begins with who got 1 only.
+    assert_eq!(steps, [2 * 3, 2 * 6, 9 + 6]);
+    assert_eq!(turns.steps(sent, before + 5 * 9), [6 + 3, 3]);
+    for (peer, _) in &mut peers {
+        ["1", "2", "3"].into_iter().for_each(|message| peer.expects(text(message)));
+    }
+}
+
+#[test]
+fn publications_of_one_topic_do_not_keep_those_of_another_waiting() {
+    let mut turns = Turns::with(config(|limits| limits.fan_out_writes_per_turn = 80));
+    let mut crowd = subscribed(&mut turns, 100);
+    let (mut peer, id) = turns.opens();
+    turns.server.hub().subscribe(id, "other").expect("it is open");
+    for topic in ["t", "other"] {
+        turns.server.hub().publish(topic, "x").expect("there is room");
+    }
+    let before = sent(&mut turns.server);
+    turns.turn();
+    // After 64 writes of a topic, another has its turn.
+    assert_eq!(sent(&mut turns.server), before + 80 * 3);
+    assert_eq!(turns.server.hub().lag(id, "other"), Some(0));
+    peer.expects(text("x"));
+    assert_eq!(turns.steps(sent, before + 101 * 3), [21 * 3]);
+    crowd.iter_mut().for_each(|(peer, _)| peer.expects(text("x")));
+}
+
 #[test]
 fn a_turn_receives_no_more_than_the_batch_has_room_for() {
     let mut turns = Turns::with(config(|limits| {

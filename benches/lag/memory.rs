@@ -126,6 +126,8 @@ pub fn laggards(scale: Scale) {
     let what = format!("{count} laggards with {messages} messages of 1,000 bytes each");
     reports_held("A5b", &what, held, counted);
     peers.iter().for_each(|peer| world.net().reads(*peer, true));
+    // A megabyte of what they missed in each turn.
+    (0..10 * count).for_each(|_| _ = world.turn(nothing));
     world.rests();
     assert_eq!(world.counted(), 0);
     reports_kept("A5b", "10 s after they read all", Memory::now(&world).since(open));

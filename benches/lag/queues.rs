@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use pushloop::{Event, Hub};
+use pushloop::{Event, Hub, OnLag};
 
 use crate::Scale;
 use crate::frame::{binary, ping};
 use crate::net::Says;
 use crate::report::{at_most, exactly, figure, mib, millis, percentile};
-use crate::world::{KEY, OnLag, World, config, nothing, publish, set_policy};
+use crate::world::{KEY, World, config, nothing, publish, set_policy};
 
 /// D1 and D2: a handler publishes each message to a topic that keeps the latest, and answers it. Its
 /// one peer subscribes and does not read.
 pub fn answers_and_publications(scale: Scale) {
     let messages = scale.of(200, 16_000);
-    let mut world = World::new(config());
+    let mut config = config();
+    // All three rounds are to be held.
+    config.send_queue_bytes_max = 1 << 20;
+    let mut world = World::new(config);
     world.act(|hub| set_policy(hub, "t", OnLag::Latest));
     let peers = world.opens_subscribers(1, "t");
     let burst = Says::once(binary("ab").masked(KEY).repeat(messages));
@@ -146,6 +149,8 @@ struct Crowd {
     closed: u64,
     /// How many of the others got all.
     served: usize,
+    /// The longest turn while the others came to lag.
+    first: Duration,
 }
 
 /// L: very many that never read, beside some that do.
@@ -167,6 +172,7 @@ pub fn crowd_that_never_reads(scale: Scale) {
             at_most("L", what, with / without, 1.2, "times");
         }
         figure("L", "... the longest turn", millis(percentile(&crowd.turns, 100)), "ms");
+        figure("L", "... the longest while they came to lag", millis(crowd.first), "ms");
     }
 }
 
@@ -179,7 +185,20 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     world.settles();
     let before = world.heap;
     let got: Vec<_> = readers.iter().map(|peer| world.net().got(*peer)).collect();
-    let mut crowd = Crowd { turns: Vec::new(), heap: 0, counted: 0, closed: 0, served: 0 };
+    let mut crowd = Crowd {
+        turns: Vec::new(),
+        heap: 0,
+        counted: 0,
+        closed: 0,
+        served: 0,
+        first: Duration::ZERO,
+    };
+    // From here on, the kernels of those that do not read are full.
+    let mut first = world.turn_after(|hub| publish(hub, "t", &[b'x'; 100]), nothing);
+    for _ in 0..100 {
+        first = first.max(world.turn(nothing));
+    }
+    crowd.first = first;
     for _ in 0..turns {
         crowd.turns.push(world.turn_after(|hub| publish(hub, "t", &[b'x'; 100]), nothing));
         crowd.heap = crowd.heap.max(world.heap - before);
@@ -187,7 +206,7 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     }
     world.rests();
     crowd.closed = world.hub().counters().closed_overflow;
-    let all = turns as u64 * 102;
+    let all = (turns as u64 + 1) * 102;
     let served =
         readers.iter().zip(&got).filter(|(peer, got)| world.net().got(**peer) - *got == all);
     crowd.served = served.count();

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Message, Overflow, Server};
+use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Message, OnLag, Server};
 
 use crate::net::{Memory, Says};
 use crate::report::percentile;
@@ -16,21 +16,10 @@ const HEAD: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
 /// The mask of every frame.
 pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-/// What a topic does for a subscriber that lags.
-#[derive(Clone, Copy, Debug)]
-pub enum OnLag {
-    Close,
-    Latest,
-    Skip,
-}
-
 pub fn set_policy(hub: &mut Hub, topic: &str, on_lag: OnLag) {
-    let overflow = match on_lag {
-        OnLag::Close => Overflow::Close,
-        OnLag::Latest => Overflow::KeepLatest,
-        OnLag::Skip => Overflow::DropNewest,
-    };
-    hub.set_topic_overflow(topic, overflow);
+    let mut options = hub.topic_options(topic);
+    options.on_lag = on_lag;
+    hub.configure_topic(topic, options).expect("there is room for a few");
 }
 
 pub fn publish<'m>(hub: &mut Hub, topic: &str, message: impl Into<Message<'m>>) {

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Overflow, Reason, Request,
-    RequestId,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, OnLag, Overflow, Reason,
+    Request, RequestId,
 };
 
 use crate::{
@@ -34,7 +34,8 @@ pub struct Game {
 pub fn config() -> Config {
     let mut config = Config::default();
     // Who reads too slowly gets the newest snapshot when there is room for one, and no older.
-    config.overflow = Overflow::KeepLatest;
+    config.topic.on_lag = OnLag::Latest;
+    config.overflow = Overflow::DropNewest;
     // None that a player can send is longer than one that joins, of 25 bytes.
     config.message_bytes_max = 64;
     config.connections_max = 1000;

@@ -55,7 +55,8 @@ impl Clock {
         if timer == TICK {
             self.advance(hub.now());
             hub.set_timer(self.due, TICK);
-            // What is due already comes as soon as all that the tick publishes has been written.
+            // What is due already comes after the next writes: all that the tick publishes, or to as many
+            // as a turn writes to.
             hub.set_timer(hub.now(), WRITTEN);
         } else {
             keep(&mut self.took, hub.now() - self.made_at, self.kept);

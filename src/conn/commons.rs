@@ -1,11 +1,11 @@
-//! What all connections share: the limits, the time of this turn, the counters, the bytes that wait
-//! in the whole process, and spare buffers.
+//! What all connections share: the limits, the time of this turn, the counters, the bytes that wait in
+//! the whole process, and spare buffers.
 
 use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "deflate")]
 use super::deflate::Codec;
-use super::{outbox::Outbox, reader::Partial};
+use super::{batch::Batch, outbox::Outbox, reader::Partial};
 use crate::{config::Config, counters::Tally};
 
 /// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
@@ -16,16 +16,16 @@ pub(crate) struct Ticks(pub(crate) u32);
 const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
 pub(crate) const TICK_BITS: u32 = 26;
 
-/// Whether a buffer has so much more room than it uses that what is kept for long should not stay in it:
-/// limits count what is used.
+/// Whether a buffer has much more room than it uses. What is kept for long should not stay in it,
+/// because limits count what is used.
 #[inline]
 pub(crate) fn wastes_room(bytes: &Vec<u8>) -> bool {
     bytes.capacity() > 2 * bytes.len() + 64
 }
 
 impl Ticks {
-    /// The first one is not 0: a stamp can be set back before it, so that the first Pings of those
-    /// who connect to a new server at once are spread as well.
+    /// The first tick is not 0: a stamp can be set back before it, so that the first Pings to peers that
+    /// connect to a new server at once are spread as well.
     pub(crate) const FIRST: Ticks = Ticks(1 << 20);
 
     /// The first tick that is certainly no earlier than `delay` after any moment of this one.
@@ -47,11 +47,11 @@ impl Ticks {
 }
 
 /// Spare boxes and buffers kept of each kind; more are given back to the allocator.
-const SPARES_MAX: usize = 256;
+pub(super) const SPARES_MAX: usize = 256;
 /// Capacity above which a spare buffer is given back, in bytes.
 const SPARE_BYTES_MAX: usize = 256 * 1024;
 /// Capacity of all spare buffers, in bytes.
-const SPARES_BYTES_MAX: usize = 4 * 1024 * 1024;
+const SPARES_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 #[derive(Debug)]
 #[expect(clippy::vec_box, reason = "boxes are taken from the pools and put back as they are")]
@@ -61,15 +61,23 @@ pub(crate) struct Commons {
     pub(crate) now: Ticks,
     /// All TCP listeners are bound to loopback addresses.
     pub(crate) on_loopback: bool,
-    /// Bytes that wait to be sent in the whole process, a shared log counted once.
+    /// Bytes that wait to be sent in the whole process: outboxes, and batches, each counted once.
     pub(crate) queued_bytes: usize,
-    /// Bytes that are kept of what came half: no fewer than there are. What is completed is taken off
-    /// when they are counted, and that is when this passes the limit.
+    /// What is left of this turn's budget for compressing publications: see `DEFLATE_COST_MAX`.
+    pub(crate) deflate_budget: usize,
+    /// Upper bound on bytes held incomplete. Recounted exactly only when it passes the limit.
     pub(crate) incomplete_bytes: usize,
     #[cfg(feature = "deflate")]
     pub(super) codec: Codec,
     partials: Vec<Box<Partial>>,
     outboxes: Vec<Box<Outbox>>,
+    pub(super) batches: Vec<Arc<Batch>>,
+    /// Batches that a write held when their log gave them up. They still count.
+    pub(super) held: Vec<Arc<Batch>>,
+    /// How many of them the round of looking at them has not come to yet.
+    pub(super) sweep_left: usize,
+    /// A write of a batch has ended since the last round began.
+    pub(super) write_released: bool,
     buffers: Vec<Vec<u8>>,
     /// Invariant: the sum of their capacities.
     buffers_bytes: usize,
@@ -83,11 +91,16 @@ impl Commons {
             now: Ticks::FIRST,
             on_loopback: false,
             queued_bytes: 0,
+            deflate_budget: 0,
             incomplete_bytes: 0,
             #[cfg(feature = "deflate")]
             codec: Codec::default(),
             partials: Vec::new(),
             outboxes: Vec::new(),
+            batches: Vec::new(),
+            held: Vec::new(),
+            sweep_left: 0,
+            write_released: false,
             buffers: Vec::new(),
             buffers_bytes: 0,
         }
@@ -112,7 +125,7 @@ impl Commons {
     #[inline]
     pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
-        if let Some(large) = outbox.come_to_rest() {
+        if let Some(large) = outbox.come_to_rest(self) {
             self.recycle_buffer(large);
         }
         if self.outboxes.len() < SPARES_MAX {
@@ -163,9 +176,10 @@ mod tests {
         let mut commons = Commons::new(Config::default(), Arc::default());
         let mut outbox = Box::<Outbox>::default();
         outbox.push(&mut commons, |out| out.resize(100_000, 0));
-        outbox.advance(100_000, &mut commons);
+        outbox.advance_line(100_000, &mut commons);
         commons.recycle_outbox(outbox);
-        assert!(commons.spare_outbox().come_to_rest().is_none());
+        let mut outbox = commons.spare_outbox();
+        assert!(outbox.come_to_rest(&mut commons).is_none());
         assert!(commons.spare_buffer().capacity() >= 100_000);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     wire::{
         Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, WINDOW_BYTES_MAX,
-        encode_message, frame_len, negotiate, open_frame, parse_extensions,
+        encode_message, negotiate, open_frame, parse_extensions,
     },
 };
 
@@ -173,30 +173,20 @@ fn keep_end(history: &mut Vec<u8>, new: &[u8], max: usize) {
     history.extend_from_slice(new);
 }
 
-/// Compresses each of the messages that a topic published, once for all who take them so; one that
-/// gets no shorter stays as it is. Gives the frames and where each ends.
-pub(crate) fn deflate_frames(frames: &[u8], commons: &mut Commons) -> (Vec<u8>, Vec<u32>) {
-    let (mut out, mut ends) = (Vec::new(), Vec::new());
+/// Appends the frame of a message compressed on its own, with the largest window; as it is, if that
+/// makes it no shorter.
+pub(super) fn deflate_frame(frame: &[u8], out: &mut Vec<u8>, commons: &mut Commons) {
     let mut deflated = commons.spare_buffer();
-    let mut at = 0;
-    while at < frames.len() {
-        let frame = &frames[at..at + frame_len(&frames[at..])];
-        at += frame.len();
-        deflated.clear();
-        let deflater = &mut commons.codec.deflater;
-        if let Some((opcode, payload)) = open_frame(frame)
-            && payload.len() >= commons.config.deflate_bytes_min
-            && deflater.compress(payload, &[], WINDOW_BITS_MAX, &mut deflated)
-        {
-            commons.tally.messages_deflated.add(1);
-            encode_message(&mut out, opcode, true, &deflated);
-        } else {
-            out.extend_from_slice(frame);
-        }
-        ends.push(out.len() as u32);
+    if let Some((opcode, payload)) = open_frame(frame)
+        && payload.len() >= commons.config.deflate_bytes_min
+        && commons.codec.deflater.compress(payload, &[], WINDOW_BITS_MAX, &mut deflated)
+    {
+        commons.tally.messages_deflated.add(1);
+        encode_message(out, opcode, true, &deflated);
+    } else {
+        out.extend_from_slice(frame);
     }
     commons.recycle_buffer(deflated);
-    (out, ends)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Asked {
     }
 }
 
-/// Whoever reads it has a proxy in front, or a name in /etc/hosts, and wants to know what to set.
+/// Shown to operators behind a proxy or /etc/hosts name: says what to set.
 const HOST_REFUSED: &str = "this server does not answer to that Host: beside localhost and IP \
      addresses, it answers to the names in Config::hosts (pushloop --allow-host NAME)\n";
 
@@ -83,8 +83,8 @@ impl Http {
         !self.buffer.is_empty() || self.headed.is_some()
     }
 
-    /// Whether the request that has begun is for a head only. RFC 9110 §9.3.2: whoever sent it takes
-    /// a body for the next answer, whatever is wrong with the rest of it.
+    /// Whether the request that has begun is for a head only. RFC 9110 §9.3.2: its sender would take a
+    /// body for the next answer, whatever is wrong with the rest of the request.
     pub(super) fn is_head(&self) -> bool {
         if let Some(request) = &self.headed {
             return request.method() == "HEAD";

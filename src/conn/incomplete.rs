@@ -1,5 +1,5 @@
-//! What a connection keeps of messages that came half and of requests that have no answer yet, and how it
-//! is closed for it.
+//! What a connection keeps of incomplete messages and of requests that have no answer yet, and how it is
+//! closed for that.
 
 use super::{Commons, Connection, LastWords, Outcome, State, http::Asked, record_closed};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     wire::Response,
 };
 
-/// What a connection that is closed for it is told.
+/// The reason that such a connection is told.
 pub(super) const FULL: &str = "the server is at incomplete_bytes_max";
 
 impl Connection {
-    /// So many bytes came. What of them is kept is not asked: all, if anything is.
+    /// Adds `bytes` to the estimate if anything incomplete is held; not how much was kept.
     #[inline]
     pub(super) fn note_incomplete(&mut self, bytes: usize, commons: &mut Commons) {
         let room = match &mut self.state {
@@ -25,13 +25,12 @@ impl Connection {
         }
     }
 
-    /// The application answers a request. Most are answered at once, and are not to make all connections
-    /// be gone through now and then.
+    /// Takes an answered request off the estimate, so that prompt answers do not trigger recounts.
     pub(super) fn note_answered(asked: &Asked, commons: &mut Commons) {
         commons.incomplete_bytes = commons.incomplete_bytes.saturating_sub(asked.held());
     }
 
-    /// Gives back room that what came half does not use.
+    /// Gives back room that an incomplete message does not use.
     pub(crate) fn compact_incomplete(&mut self) {
         if let State::Open { partial: Some(partial), .. }
         | State::Closing { partial: Some(partial), .. } = &mut self.state
@@ -40,7 +39,7 @@ impl Connection {
         }
     }
 
-    /// Bytes that are kept of what came half or waits for its answer, and for how many ticks they have been.
+    /// Bytes that are kept of what is incomplete or waits for its answer, and for how many ticks.
     pub(crate) fn incomplete(&self, commons: &Commons) -> (usize, usize) {
         match &self.state {
             State::Open { partial: Some(partial), .. }
@@ -65,12 +64,12 @@ impl Connection {
         }
     }
 
-    /// Whether input that was set aside for it is still of use.
+    /// Whether input that was set aside is still of use.
     pub(crate) fn reads_frames(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Closing { .. })
     }
 
-    /// Gives up what came half, and the connection with it: the process has no room for it.
+    /// Gives up what is incomplete, and the connection with it, because the process has no room for it.
     pub(crate) fn shed_incomplete(
         &mut self,
         id: ConnId,

@@ -1,6 +1,6 @@
-//! What comes of a connection: bytes, their end, and the connection's.
+//! What comes from a peer: bytes, their end, and the end of the connection.
 
-use std::{mem, ops::Range};
+use std::ops::Range;
 
 use super::{
     Commons, Connection, LastWords, Outcome, Silence, State,
@@ -10,8 +10,8 @@ use super::{
 use crate::event::{Cause, ConnId, Events, Span};
 
 impl Connection {
-    /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here; whatever else
-    /// came is left to a function of its own, whose state need not be set up for them.
+    /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here. Anything else is
+    /// left to a function of its own, so that its state is not set up for whole messages.
     #[inline]
     pub(crate) fn handle_input(
         &mut self,
@@ -22,9 +22,14 @@ impl Connection {
     ) -> Outcome {
         let mut unchanged = Outcome::Same;
         if let State::Open { partial, silence, last_message } = &mut self.state {
-            if let Silence::Pinged(_) = mem::replace(silence, Silence::Heard(commons.now)) {
-                // The timer is set for the answer, which may be later than the next Ping.
-                unchanged = Outcome::Changed;
+            match silence {
+                Silence::Heard(at) => *at = commons.now,
+                Silence::Pinged(_) => {
+                    *silence = Silence::Heard(commons.now);
+                    // The timer is set for the answer, which may be later than the next Ping.
+                    unchanged = Outcome::Changed;
+                }
+                Silence::Blocked(_) => {}
             }
             if partial.is_none() {
                 let before = events.records.len();
@@ -78,7 +83,7 @@ impl Connection {
             commons,
             outbox: &mut self.outbox,
             deflation: &mut self.deflation,
-            backlog: self.backlog,
+            backlog: self.flow != super::Flow::Clear,
             quiet: last_message.is_none(),
             inflated: 0,
         };

@@ -1,11 +1,12 @@
 //! One connection: bytes and time in, events and an outbox out.
 //!
 //! It knows its state, its incomplete input and what waits to be sent. It **must not know** sockets,
-//! clocks, topics or other connections: what it may use of the world is [`Commons`].
+//! clocks, topics or other connections: all that it may use of the world is [`Commons`].
 //!
 //! Methods sort as follows: *inputs* are named `handle_*`, *commands* are `accept`, `respond`,
 //! `send`, `close`, `finish`; *outputs* are its outbox and what the inputs return.
 
+mod batch;
 mod commons;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
 mod deflate;
@@ -13,22 +14,20 @@ mod http;
 mod incomplete;
 mod input;
 mod outbox;
-mod overflow;
 mod reader;
 mod request;
-mod segment;
 mod state;
 mod timeout;
 
 use std::{mem, net::SocketAddr, time::Duration};
 
-pub(crate) use commons::{Commons, TICK_BITS, Ticks, wastes_room};
-pub(crate) use deflate::{Deflation, deflate_frames};
+pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Encoding};
+pub(crate) use commons::{Commons, TICK_BITS, Ticks};
+pub(crate) use deflate::Deflation;
 pub(crate) use http::allows_origin;
 use http::{Http, Progress};
-pub(crate) use outbox::{Finished, Outbox, OutboxSlot};
-pub(crate) use segment::{Log, release_log};
-use state::Silence;
+pub(crate) use outbox::{Outbox, OutboxSlot};
+use state::{Flow, Silence};
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
 
 use crate::{
@@ -47,25 +46,21 @@ pub(crate) struct Connection {
     pub(crate) outbox: OutboxSlot,
     /// What was agreed on about compression.
     pub(crate) deflation: Deflation,
-    /// The network refused bytes, or holds some that the kernel refused, and has not said since that
-    /// it takes more.
-    pub(crate) kernel_full: bool,
-    /// Something waits that an earlier turn could not write, here or in the network.
-    pub(crate) backlog: bool,
-    /// It was full since the outbox was empty.
-    pub(crate) was_full: bool,
+    flow: Flow,
     pub(crate) notes: Notes,
 }
 
-/// What the hub notes of a connection. They are here, where they fill what would be padding.
+/// What the hub notes of a connection. The notes are here, where they fill what would be padding.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// It is in `Hub::dirty`.
+    /// It is in `Hub::dirty` or `Hub::pulls`.
     pub(crate) dirty: bool,
+    /// It lags in a topic, or still reads what is due of one that it has left.
+    pub(crate) behind: bool,
     /// It is in `Hub::readable`.
     pub(crate) listed: bool,
     pub(crate) unread: Unread,
-    /// Input was set aside, and is to be read before any other.
+    /// Input of it was set aside, and is to be read before any other.
     pub(crate) replaying: bool,
     /// Its last read was a long one.
     pub(crate) reads_much: bool,
@@ -97,14 +92,12 @@ impl Connection {
             state: State::Handshake { http: Box::new(Http::new(peer)), deadline },
             outbox: OutboxSlot::default(),
             deflation: Deflation::default(),
-            kernel_full: false,
-            backlog: false,
-            was_full: false,
+            flow: Flow::Clear,
             notes: Notes::default(),
         }
     }
 
-    /// Whether input is of use now; if not, it stays in the kernel and holds the peer back.
+    /// Whether input is of use now. If not, it stays in the kernel and holds the peer back.
     pub(crate) fn wants_input(&self) -> bool {
         match self.state {
             State::Handshake { .. }
@@ -182,7 +175,8 @@ impl Connection {
         rest
     }
 
-    /// Answers the request as plain HTTP. Another may follow if this one lets it, and it `may_go_on`.
+    /// Answers the request as plain HTTP. Another request may follow if this one allows it, and if it
+    /// `may_go_on`.
     pub(crate) fn respond(&mut self, response: &Response, may_go_on: bool, commons: &mut Commons) {
         let State::Deciding { asked, .. } = &self.state else { return };
         Self::note_answered(asked, commons);
@@ -204,6 +198,24 @@ impl Connection {
         outbox.push_http(commons, |out| response.encode(out, head_only, !keep_alive));
         let deadline = commons.now.after(commons.config.answer_timeout);
         self.state = State::Responding { http, keep_alive, deadline };
+    }
+
+    /// Whether nothing follows once all that waited is written.
+    #[inline]
+    pub(crate) fn needs_nothing(&self) -> bool {
+        !self.notes.behind && matches!(self.state, State::Open { .. })
+    }
+
+    /// Whether the kernel takes nothing for the connection now.
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.flow == Flow::Blocked
+    }
+
+    /// What is sent next goes behind all that was published before the hub's clock showed `clock`.
+    pub(crate) fn order_behind(&mut self, clock: u64, commons: &mut Commons) {
+        self.outbox.or_spare(commons).mark(clock, commons);
+        self.deflation.forget_sent();
     }
 
     /// A message goes out.
@@ -250,7 +262,7 @@ impl Connection {
         let partial = partial.take();
         self.push_close(code, reason, commons);
         let deadline = commons.now.after(commons.config.close_timeout);
-        self.state = State::Closing { partial, cause, left: u32::MAX, deadline };
+        self.state = State::Closing { partial, cause, written: 0, deadline };
     }
 
     fn push_close(&mut self, code: CloseCode, reason: &str, commons: &mut Commons) {
@@ -285,12 +297,6 @@ impl Connection {
         self.drain(commons);
     }
 
-    /// Whether nothing follows when all that waited is written. Whose kernel was full has a backlog.
-    #[inline]
-    pub(crate) fn is_calm(&self) -> bool {
-        !self.backlog && matches!(self.state, State::Open { .. })
-    }
-
     /// What follows when all that waited is written.
     pub(crate) fn handle_flushed(&mut self, commons: &Commons) -> Flushed {
         match &mut self.state {
@@ -303,7 +309,8 @@ impl Connection {
             }
             State::Responding { keep_alive: false, .. } => {
                 let deadline = commons.now.after(commons.config.linger_timeout);
-                self.state = State::Draining { fin_sent: false, discarded: 0, left: 0, deadline };
+                self.state =
+                    State::Draining { fin_sent: false, discarded: 0, written: 0, deadline };
                 Flushed::SendFin
             }
             State::Draining { fin_sent: false, .. } => Flushed::SendFin,
@@ -325,11 +332,6 @@ impl Connection {
         }
     }
 
-    /// The network takes nothing more for now, and holds something or has yet to send FIN.
-    pub(crate) fn handle_write_blocked(&mut self) {
-        (self.kernel_full, self.backlog) = (true, true);
-    }
-
     /// Reads no further frame; the last words are for the start of the next turn.
     fn end_open(&mut self, last: LastWords, commons: &mut Commons) -> Outcome {
         self.leave_open(commons);
@@ -340,7 +342,7 @@ impl Connection {
     fn drain(&mut self, commons: &mut Commons) {
         self.leave_open(commons);
         let deadline = commons.now.after(commons.config.close_timeout);
-        self.state = State::Draining { fin_sent: false, discarded: 0, left: u32::MAX, deadline };
+        self.state = State::Draining { fin_sent: false, discarded: 0, written: 0, deadline };
     }
 
     /// Forgets everything but the slot itself.
@@ -374,8 +376,8 @@ impl Connection {
     }
 }
 
-/// Ten thousand connections that came at once are not pinged at once: each first Ping comes up to
-/// half an interval early, spread by the id.
+/// Connections that came at once are not pinged at once: each first Ping comes up to half an interval
+/// early, spread by the id.
 fn first_ping_jitter(id: ConnId, interval: Option<Duration>) -> Duration {
     let spread = id.index.wrapping_mul(0x9E37_79B9) >> 16;
     interval.unwrap_or_default() / (1 << 17) * spread

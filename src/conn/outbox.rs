@@ -1,190 +1,153 @@
-//! What waits to be written to one connection: whole frames, in order, counted in bytes.
+//! What waits to be written to one connection, beside its topics: what is sent directly, in order, and
+//! the rest of a publication that has begun to leave.
 //!
-//! Two things may pass the queue's limit: the Close frame, and one Pong. While each turn writes
-//! everything, a Pong stands in line like any frame; once something is left over, the latest Pong
-//! alone waits beside the line and goes out at the next frame boundary (RFC 6455 §5.5.3: only the
-//! most recent Ping needs an answer).
+//! Two things may exceed the limit: the Close frame, and one Pong. While each turn writes everything, a
+//! Pong stands in line like any frame. Once something is left over, only the latest Pong waits, beside
+//! the line, and goes out at the next frame boundary (RFC 6455 §5.5.3: only the most recent Ping needs
+//! an answer).
+//!
+//! A **mark** in the line says: what was published before the hub's clock showed this goes first.
 
 use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
 use super::{
-    commons::Commons,
-    segment::{Kind, Log, Own, Segment, release},
+    batch::{Batch, Encoding},
+    commons::{Commons, wastes_room},
 };
-use crate::config::Overflow;
+use crate::wire::frame_len;
 
-/// A segment that has grown to this is followed by another, so that what was sent of a queue that
-/// never runs empty is given back.
-const OWN_BYTES: usize = 128 * 1024;
-/// The same for a peer that lags: only the last segment has room to grow, which is up to half of it
-/// and no limit sees.
-const LAGGING_OWN_BYTES: usize = 4 * 1024;
-/// For a peer that lags, a shared range up to this is copied: a list of short ranges would take
-/// more memory than what it lists, and no limit would see it.
-const COPY_BYTES: usize = 1024;
-
-/// What an outbox at rest may keep of its buffer, in bytes.
+/// A larger buffer is taken from an outbox at rest, in bytes.
 const REST_BYTES: usize = 4 * 1024;
+/// Bytes that were written and are kept in front of what waits, at the most; or as many as wait.
+const WRITTEN_BYTES: usize = 128 * 1024;
+/// Marks for which an outbox at rest keeps room.
+const REST_MARKS: usize = 16;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    pub(super) segments: VecDeque<Segment>,
-    /// What comes behind them: most of the time, all that there is.
-    pub(super) tail: Own,
-    /// Invariant: the sum of the lengths of the tail and the segments, but for the pending ones.
-    pub(super) bytes: usize,
-    /// How many segments are pending.
-    pendings: u32,
+    rest: Option<Rest>,
+    /// The line: bytes for this connection alone. Those before `start` are written.
+    line: Vec<u8>,
+    start: usize,
+    /// A frame boundary, or the end of HTTP, which has none; the next boundary is looked for from here.
+    boundary: usize,
+    /// In order of both places and clocks.
+    marks: VecDeque<Packed>,
+    /// What the clocks of the marks are counted from.
+    clock: u64,
     /// The latest Pong that came while something was left over.
     late_pong: Vec<u8>,
-    /// A tail that has grown to this becomes a segment.
-    own_bytes: usize,
+    /// The peer is blocked: no more room is held than is needed.
+    is_lean: bool,
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            segments: VecDeque::new(),
-            tail: Own::default(),
-            bytes: 0,
-            pendings: 0,
-            late_pong: Vec::new(),
-            own_bytes: OWN_BYTES,
-        }
-    }
+/// The rest of a publication, in its batch.
+#[derive(Debug)]
+struct Rest {
+    batch: Arc<Batch>,
+    encoding: Encoding,
+    bytes: Range<usize>,
+}
+
+/// What was published before the hub's clock showed `clock` goes in front of the byte `at` of the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) at: usize,
+    pub(crate) clock: u64,
+}
+
+/// A mark as it is kept, in 8 bytes. A peer's frame is at least 4 bytes longer than ours, and has 6
+/// bytes or more: so the answers to one turn's input, each with a mark, take less than twice that input.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    at: u32,
+    clock: u32,
 }
 
 impl Outbox {
+    /// What a mark counts as, in bytes.
+    pub(crate) const MARK_BYTES: usize = size_of::<Packed>();
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.tail.len() == 0 && self.segments.is_empty() && self.late_pong.is_empty()
+        self.start == self.line.len() && self.rest.is_none() && self.late_pong.is_empty()
     }
 
-    /// Bytes that wait, without what a topic is still writing in this turn.
+    /// Whether nothing waits but the line, and nothing goes in front of a part of it.
+    #[inline]
+    pub(crate) fn is_line(&self) -> bool {
+        self.start < self.line.len()
+            && self.rest.is_none()
+            && self.late_pong.is_empty()
+            && self.marks.is_empty()
+    }
+
+    /// Bytes that are sent directly and wait, with their bookkeeping: what `send_queue_bytes_max`
+    /// bounds.
+    #[inline]
+    pub(crate) fn direct_bytes(&self) -> usize {
+        self.line.len() - self.start + self.marks.len() * Self::MARK_BYTES
+    }
+
+    /// Those, and the rest of a publication that has begun to leave.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.direct_bytes() + self.rest().len()
     }
 
-    /// The same, and the Pong that waits beside them.
+    /// Those, and the Pong that waits beside the line.
     pub(crate) fn bytes_with_pong(&self) -> usize {
-        self.bytes + self.late_pong.len()
+        self.bytes() + self.late_pong.len()
+    }
+
+    /// Bytes that would be given back with it: what is sent directly, and its share of the batch that the
+    /// rest of a publication is in.
+    pub(crate) fn share(&self) -> usize {
+        let batch = self.rest.as_ref().map(|rest| &rest.batch);
+        let share = batch.map_or(0, |batch| batch.counted() / Arc::strong_count(batch));
+        self.direct_bytes() + share
     }
 
     /// Appends frames that `encode` writes.
     #[inline]
     pub(crate) fn push(&mut self, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.push_own(Kind::frames(commons.config.overflow), commons, encode);
+        if self.line.capacity() == 0 && !self.is_lean {
+            self.line = commons.spare_buffer();
+        }
+        let before = self.line.len();
+        encode(&mut self.line);
+        let len = self.line.len();
+        commons.queued_bytes += len - before;
+        if self.is_lean && self.line.capacity() > len + len / 4 + 64 {
+            // It has grown by doubling.
+            self.line.shrink_to(len + len / 8);
+        }
     }
 
-    /// Appends HTTP that `encode` writes.
+    /// Appends HTTP that `encode` writes. All of it leaves before any frame.
     pub(crate) fn push_http(&mut self, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.push_own(Kind::Http, commons, encode);
+        self.push(commons, encode);
+        self.boundary = self.line.len();
     }
 
-    #[inline]
-    fn push_own(&mut self, kind: Kind, commons: &mut Commons, encode: impl FnOnce(&mut Vec<u8>)) {
-        let tail = &self.tail;
-        if tail.kind != kind || tail.bytes.len() >= self.own_bytes || tail.bytes.capacity() == 0 {
-            self.begin_tail(kind, commons);
+    /// What is pushed next goes behind all that was published before the hub's clock showed `clock`.
+    pub(crate) fn mark(&mut self, clock: u64, commons: &mut Commons) {
+        if self.marks.is_empty() {
+            self.clock = clock;
         }
-        let bytes = &mut self.tail.bytes;
-        let before = bytes.len();
-        encode(bytes);
-        let added = bytes.len() - before;
-        self.bytes += added;
-        commons.queued_bytes += added;
-    }
-
-    /// Makes room for a tail of this kind.
-    #[inline(never)]
-    fn begin_tail(&mut self, kind: Kind, commons: &mut Commons) {
-        self.settle();
-        self.tail.kind = kind;
-        // A spare one may be large, and whoever lags must not hold more than waits for it.
-        if self.tail.bytes.capacity() == 0 && self.own_bytes == OWN_BYTES {
-            self.tail.bytes = commons.spare_buffer();
-        }
-    }
-
-    /// Makes the tail one of the segments.
-    pub(super) fn settle(&mut self) {
-        if self.tail.len() > 0 {
-            if self.own_bytes < OWN_BYTES {
-                self.tail.bytes.shrink_to_fit();
+        // A line is no longer than its limit, and no mark waits for so many ticks.
+        let at = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
+        let clock = u32::try_from(clock - self.clock).unwrap_or(u32::MAX);
+        match self.marks.back_mut() {
+            Some(last) if last.at == at => last.clock = clock,
+            Some(last) if last.clock == clock => {}
+            _ => {
+                if self.is_lean && self.marks.len() == self.marks.capacity() {
+                    self.marks.reserve_exact(self.marks.len() / 2 + 4);
+                }
+                self.marks.push_back(Packed { at, clock });
+                commons.queued_bytes += Self::MARK_BYTES;
             }
-            let next = Own { kind: self.tail.kind, ..Own::default() };
-            self.segments.push_back(Segment::Own(mem::replace(&mut self.tail, next)));
         }
-    }
-
-    /// Nothing waits any more; gives the buffer, if it is a large one.
-    pub(super) fn come_to_rest(&mut self) -> Option<Vec<u8>> {
-        self.own_bytes = OWN_BYTES;
-        let bytes = &mut self.tail.bytes;
-        (bytes.capacity() > REST_BYTES).then(|| mem::take(bytes))
-    }
-
-    fn push_segment(&mut self, segment: Segment) {
-        self.settle();
-        self.segments.push_back(segment);
-    }
-
-    /// Whether there are ranges of logs that are still written.
-    pub(crate) fn has_pending(&self) -> bool {
-        self.pendings > 0
-    }
-
-    /// Appends a range of the log that topic `topic` is still writing.
-    pub(crate) fn push_pending(&mut self, topic: u32, frames: Range<u32>) {
-        self.pendings += 1;
-        self.push_segment(Segment::Pending { topic, frames });
-    }
-
-    /// Appends a range of a finished log, for a peer that `lags` or not.
-    pub(crate) fn push_shared(
-        &mut self,
-        log: &Arc<Log>,
-        start: usize,
-        end: usize,
-        lags: bool,
-        commons: &mut Commons,
-    ) {
-        if lags && end - start <= COPY_BYTES && log.overflow != Overflow::KeepLatest {
-            let frames = &log.frames[start..end];
-            let kind = Kind::frames(log.overflow);
-            return self.push_own(kind, commons, |out| out.extend_from_slice(frames));
-        }
-        self.bytes += end - start;
-        self.push_segment(Segment::Shared { log: Arc::clone(log), start, end });
-    }
-
-    /// Turns pending ranges into shared ones, now that the turn's logs are finished. Gives how many
-    /// frames a later one of their topic replaced.
-    pub(crate) fn resolve<'a>(
-        &mut self,
-        lags: bool,
-        commons: &mut Commons,
-        finish: impl Fn(u32, Range<usize>) -> Finished<'a>,
-    ) -> u64 {
-        let mut replaced = 0;
-        self.pendings = 0;
-        self.settle();
-        // What was there before this turn may be long, and need not be gone through.
-        let is_pending = |segment: &Segment| matches!(segment, Segment::Pending { .. });
-        let first = self.segments.iter().position(is_pending).unwrap_or(self.segments.len());
-        for segment in self.segments.split_off(first) {
-            let Segment::Pending { topic, frames } = segment else {
-                self.push_segment(segment);
-                continue;
-            };
-            let frames = frames.start as usize..frames.end as usize;
-            let Finished { log, start, end, replaced: conflated } = finish(topic, frames);
-            if let Some(conflated) = conflated {
-                replaced += conflated + self.drop_topic(log.topic, commons);
-            }
-            self.push_shared(log, start, end, lags, commons);
-        }
-        replaced
     }
 
     /// Sets the Pong that waits beside the line; true if it replaced another.
@@ -195,150 +158,183 @@ impl Outbox {
         replaced
     }
 
-    /// What to write next, at most `max` bytes: straight from its place where that is one long
-    /// piece, gathered in `scratch` where it is many.
-    pub(crate) fn next_write<'a>(&'a self, scratch: &'a mut Vec<u8>, max: usize) -> &'a [u8] {
-        if self.segments.is_empty() && self.late_pong.is_empty() {
-            let rest = self.tail.rest();
-            return &rest[..rest.len().min(max)];
-        }
-        self.gather_write(scratch, max)
+    /// A publication has begun to leave. Its rest is these bytes of its batch.
+    pub(crate) fn set_rest(&mut self, batch: Arc<Batch>, encoding: Encoding, bytes: Range<usize>) {
+        debug_assert!(self.rest.is_none(), "one publication leaves at a time");
+        self.rest = Some(Rest { batch, encoding, bytes });
     }
 
-    fn gather_write<'a>(&'a self, scratch: &'a mut Vec<u8>, max: usize) -> &'a [u8] {
-        /// From here on, copying costs more than the system call that it saves.
-        const DIRECT_BYTES: usize = 16 * 1024;
-        let alone = self.segments.len() == 1 && self.tail.len() == 0;
-        if let Some(front) = self.segments.front()
-            && self.late_pong.is_empty()
-            && (alone || front.len() >= DIRECT_BYTES)
+    // What there is to write, in the order in which it leaves: the rest, the begun frame of the line,
+    // the late Pong, the line.
+
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.batch.bytes(rest.encoding)[rest.bytes.clone()])
+    }
+
+    /// Bytes of the line that belong to a frame that has begun to leave. Each frame is walked over once.
+    pub(crate) fn begun(&mut self) -> usize {
+        while self.boundary < self.start {
+            self.boundary += frame_len(&self.line[self.boundary..]);
+        }
+        self.boundary - self.start
+    }
+
+    pub(crate) fn late_pong(&self) -> &[u8] {
+        &self.late_pong
+    }
+
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.line[self.start..]
+    }
+
+    /// The marks, each with its place in [`line`](Self::line).
+    pub(crate) fn mark_at(&self, nth: usize) -> Option<Mark> {
+        let mark = self.marks.get(nth)?;
+        let at = (mark.at as usize).saturating_sub(self.start);
+        Some(Mark { at, clock: self.clock + u64::from(mark.clock) })
+    }
+
+    // What was written.
+
+    pub(crate) fn advance_rest(&mut self, n: usize, commons: &mut Commons) {
+        let Some(rest) = &mut self.rest else { return };
+        rest.bytes.start += n;
+        if rest.bytes.is_empty()
+            && let Some(rest) = self.rest.take()
         {
-            let rest = front.rest();
-            return &rest[..rest.len().min(max)];
-        }
-        scratch.clear();
-        let mut pieces = self.segments.iter().map(Segment::rest).chain([self.tail.rest()]);
-        if !self.late_pong.is_empty() {
-            let (begun, whole) = pieces.next().unwrap_or_default().split_at(self.begun());
-            gather(scratch, begun, max);
-            gather(scratch, &self.late_pong, max);
-            gather(scratch, whole, max);
-        }
-        for piece in pieces {
-            if scratch.len() == max {
-                break;
-            }
-            gather(scratch, piece, max);
-        }
-        scratch
-    }
-
-    /// How many bytes are left of a frame that has begun to leave.
-    fn begun(&self) -> usize {
-        self.segments.front().map_or_else(|| self.tail.begun(), Segment::begun)
-    }
-
-    /// Accounts for the first `n` bytes of what [`next_write`](Self::next_write) gave.
-    #[inline]
-    pub(crate) fn advance(&mut self, n: usize, commons: &mut Commons) {
-        if self.late_pong.is_empty() {
-            self.consume(n, commons);
-        } else {
-            self.advance_past_pong(n, commons);
+            commons.release_write(rest.batch);
         }
     }
 
-    fn advance_past_pong(&mut self, mut n: usize, commons: &mut Commons) {
-        let first = n.min(self.begun());
-        self.consume(first, commons);
-        n -= first;
-        if n == 0 {
-            return;
-        }
+    /// The first `n` bytes of the Pong are written. What is left of it goes to the front of the line.
+    pub(crate) fn advance_pong(&mut self, n: usize, commons: &mut Commons) {
         let pong = mem::take(&mut self.late_pong);
-        if n < pong.len() {
-            let waits = pong.len() - n;
-            self.bytes += waits;
-            commons.queued_bytes += waits;
-            let pong = Own { bytes: pong, start: n, kind: Kind::Frames, ..Own::default() };
-            self.segments.push_front(Segment::Own(pong));
-            return;
+        let left = &pong[n..];
+        if !left.is_empty() {
+            self.forget_written();
+            debug_assert!(self.boundary == 0, "a Pong leaves at a boundary");
+            self.line.splice(..0, left.iter().copied());
+            self.boundary = left.len();
+            self.shift_marks(left.len());
+            commons.queued_bytes += left.len();
         }
-        self.consume(n - pong.len(), commons);
     }
 
     #[inline]
-    fn consume(&mut self, n: usize, commons: &mut Commons) {
-        self.bytes -= n;
-        let n = if self.segments.is_empty() { n } else { self.consume_segments(n, commons) };
-        commons.queued_bytes -= n;
-        if n < self.tail.len() {
-            self.tail.start += n;
-        } else {
-            (self.tail.start, self.tail.cut) = (0, 0);
-            self.tail.bytes.clear();
+    pub(crate) fn advance_line(&mut self, n: usize, commons: &mut Commons) {
+        self.start += n;
+        let mut counted = n;
+        while self.marks.front().is_some_and(|mark| (mark.at as usize) < self.start) {
+            self.marks.pop_front();
+            counted += Self::MARK_BYTES;
+        }
+        commons.queued_bytes -= counted;
+        if self.start == self.line.len() {
+            (self.start, self.boundary) = (0, 0);
+            self.line.clear();
+            // A mark may be there for a message that is to be pushed.
+            self.marks.iter_mut().for_each(|mark| mark.at = 0);
+        } else if self.start > WRITTEN_BYTES && self.start > self.line.len() / 2 {
+            self.forget_written();
         }
     }
 
-    /// Takes the first `n` bytes off the segments; gives what is left for the tail.
-    fn consume_segments(&mut self, mut n: usize, commons: &mut Commons) -> usize {
-        while n > 0 {
-            let Some(front) = self.segments.front_mut() else { break };
-            let len = front.len();
-            let taken = len.min(n);
-            n -= taken;
-            if let Segment::Own(_) = front {
-                commons.queued_bytes -= taken;
-            }
-            if taken < len {
-                front.skip(taken);
-            } else if let Some(segment) = self.segments.pop_front() {
-                release(segment, commons);
-            }
-        }
-        n
+    /// So many bytes were put in front of the line.
+    fn shift_marks(&mut self, bytes: usize) {
+        self.marks.iter_mut().for_each(|mark| mark.at = mark.at.saturating_add(bytes as u32));
     }
 
-    /// Gives back what is held of what has been written, now that the kernel takes no more.
+    fn forget_written(&mut self) {
+        let begun = self.begun();
+        self.line.drain(..self.start);
+        let written = self.start as u32;
+        self.marks.iter_mut().for_each(|mark| mark.at = mark.at.saturating_sub(written));
+        (self.start, self.boundary) = (0, begun);
+    }
+
+    /// Gives back room that is not needed, now that the peer takes no more.
     pub(crate) fn compact(&mut self) {
-        self.own_bytes = LAGGING_OWN_BYTES;
-        self.tail.compact();
-        for segment in &mut self.segments {
-            if let Segment::Own(own) = segment {
-                own.compact();
-            }
+        self.is_lean = true;
+        if self.start > (self.line.len() - self.start) / 4 {
+            self.forget_written();
         }
+        if wastes_room(&self.line) {
+            self.line.shrink_to_fit();
+        }
+        if self.marks.capacity() > 2 * self.marks.len() + 4 {
+            self.marks.shrink_to_fit();
+        }
+    }
+
+    /// Nothing waits any more. Gives the buffer, if it is a large one.
+    pub(super) fn come_to_rest(&mut self, commons: &mut Commons) -> Option<Vec<u8>> {
+        self.is_lean = false;
+        if !self.marks.is_empty() {
+            // They waited for what they were to go in front of.
+            commons.queued_bytes -= self.direct_bytes();
+            self.marks.clear();
+        }
+        if self.marks.capacity() > REST_MARKS {
+            self.marks.shrink_to(REST_MARKS);
+        }
+        let line = &mut self.line;
+        (line.capacity() > REST_BYTES).then(|| mem::take(line))
+    }
+
+    /// Drops every message that has not begun to leave. Gives how many these were.
+    pub(crate) fn drop_unbegun(&mut self, commons: &mut Commons) -> u64 {
+        /// Control frames have it (RFC 6455 §5.5).
+        const CONTROL: u8 = 0x08;
+        let before = self.direct_bytes();
+        let keep = self.start + self.begun();
+        let mut messages = 0;
+        let dropped = self.line.split_off(keep);
+        let mut rest = &dropped[..];
+        while !rest.is_empty() {
+            let (frame, others) = rest.split_at(frame_len(rest));
+            if frame[0] & CONTROL == 0 {
+                messages += 1;
+            } else {
+                self.line.extend_from_slice(frame);
+            }
+            rest = others;
+        }
+        self.marks.clear();
+        commons.queued_bytes -= before - self.direct_bytes();
+        self.compact();
+        messages
+    }
+
+    /// Copies the rest of a publication, if it is short beside its batch, of which it keeps all in
+    /// memory.
+    pub(crate) fn unpin(&mut self, commons: &mut Commons) {
+        let len = self.rest().len();
+        let Some(rest) = &self.rest else { return };
+        if len.saturating_mul(2 * Arc::strong_count(&rest.batch)) > rest.batch.len() {
+            return;
+        }
+        self.forget_written();
+        debug_assert!(self.boundary == 0, "a rest leaves in front of a boundary");
+        let copy = self.rest().to_vec();
+        self.line.splice(..0, copy);
+        self.boundary = len;
+        self.shift_marks(len);
+        commons.queued_bytes += len;
+        self.advance_rest(len, commons);
     }
 
     /// Forgets everything, as a connection that is gone must.
     pub(crate) fn clear(&mut self, commons: &mut Commons) {
-        self.settle();
-        for segment in self.segments.drain(..) {
-            if let Segment::Own(_) = &segment {
-                commons.queued_bytes -= segment.len();
-            }
-            release(segment, commons);
-        }
-        (self.bytes, self.pendings) = (0, 0);
+        commons.queued_bytes -= self.direct_bytes();
+        self.marks.clear();
+        self.line.clear();
+        (self.start, self.boundary) = (0, 0);
+        self.advance_rest(self.rest().len(), commons);
         self.late_pong.clear();
     }
 }
 
-/// What became of a pending range.
-pub(crate) struct Finished<'a> {
-    pub(crate) log: &'a Arc<Log>,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// If only the topic's latest frame is kept: how many of the range it replaced.
-    pub(crate) replaced: Option<u64>,
-}
-
-fn gather(scratch: &mut Vec<u8>, bytes: &[u8], max: usize) {
-    let room = max - scratch.len();
-    scratch.extend_from_slice(&bytes[..bytes.len().min(room)]);
-}
-
-/// The outbox of a connection, which exists only while something waits.
+/// The outbox of a connection. It exists only while something waits.
 #[derive(Debug, Default)]
 pub(crate) struct OutboxSlot(Option<Box<Outbox>>);
 
@@ -357,6 +353,10 @@ impl OutboxSlot {
 
     pub(crate) fn bytes(&self) -> usize {
         self.get().map_or(0, Outbox::bytes)
+    }
+
+    pub(crate) fn direct_bytes(&self) -> usize {
+        self.get().map_or(0, Outbox::direct_bytes)
     }
 
     /// Gives the outbox back if nothing waits in it; true if nothing waits.

@@ -70,7 +70,7 @@ impl Partial {
         (self.assembly.len(), self.began)
     }
 
-    /// Bytes of room that is not used and no one has been told of: a spare buffer may be large.
+    /// Bytes of room that is not used and was not counted yet: a spare buffer may be large.
     pub(super) fn take_uncounted(&mut self) -> usize {
         let room = self.assembly.capacity() - self.assembly.len();
         if mem::take(&mut self.uncounted) { room } else { 0 }
@@ -308,7 +308,12 @@ impl Reader<'_> {
                 partial.assembly = self.commons.spare_buffer();
                 partial.uncounted = true;
             }
-            partial.assembly.extend_from_slice(chunk);
+            let assembly = &mut partial.assembly;
+            if assembly.capacity() - assembly.len() < taken {
+                // By a quarter: thousands of messages that came half are not to be half empty.
+                assembly.reserve_exact(taken.max(assembly.len() / 4));
+            }
+            assembly.extend_from_slice(chunk);
             if partial.message == Some(Kind::Text) && !partial.deflated {
                 // §8.1: at the first byte that no text can have, even inside a frame.
                 partial.utf8.push(chunk)?;
@@ -454,7 +459,7 @@ pub(super) fn read_usual_frames(
     at
 }
 
-/// Puts back what was unmasked, for who reads the frame next.
+/// Masks again what was unmasked, for the code that reads the frame next.
 #[cold]
 #[inline(never)]
 fn mask_again(payload: &mut [u8], mask: [u8; 4]) {

@@ -32,8 +32,8 @@ impl Connection {
         (http.request_id(id.conn) == id).then_some(&**asked)
     }
 
-    /// Whether a request waits whose peer has ended its side, and the application was not told so. What
-    /// the kernel says of the end is all that is known of it: nothing is read meanwhile.
+    /// Whether a request waits, its peer has ended its side, and the application was not told so. The
+    /// kernel's word is all that is known of the end: nothing is read meanwhile.
     pub(crate) fn has_departed(&self) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
         self.notes.unread == Unread::End && !asked.gone

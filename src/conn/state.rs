@@ -30,15 +30,15 @@ pub(crate) enum State {
     Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
     /// Upgraded; frames flow both ways (§5).
     Open { partial: Option<Box<Partial>>, silence: Silence, last_message: Ticks },
-    /// No further frame is read, but the application may be answering earlier ones of this batch:
-    /// our last words follow at the start of the next turn (§7.1.7). If it `closed` it meanwhile, it is
-    /// told of no further one.
+    /// No further frame is read, but the application may be answering earlier messages of this batch:
+    /// our last words follow at the start of a next turn (§7.1.7). If the application has `closed` the
+    /// connection meanwhile, it gets no further message.
     Ending { last: LastWords, closed: bool },
     /// We sent Close; still reading until the peer's Close or the deadline (§7.1.2). So many bytes
-    /// were `left` of what is queued when the deadline was set.
-    Closing { partial: Option<Box<Partial>>, cause: Cause, left: u32, deadline: Ticks },
+    /// were `written` since the deadline was set.
+    Closing { partial: Option<Box<Partial>>, cause: Cause, written: u32, deadline: Ticks },
     /// Flush, FIN, discard input for a bounded while (§7.1.1).
-    Draining { fin_sent: bool, discarded: usize, left: u32, deadline: Ticks },
+    Draining { fin_sent: bool, discarded: usize, written: u32, deadline: Ticks },
     /// Terminal. The slot is freed at the start of the next turn.
     Closed,
 }
@@ -46,10 +46,26 @@ pub(crate) enum State {
 /// How long an open connection is silent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Silence {
-    /// Since its last byte came.
+    /// Its last byte came then.
     Heard(Ticks),
     /// A Ping went out then, and not a byte came since.
     Pinged(Ticks),
+    /// The kernel has taken nothing since then. The peer does not read, whether it sends or not, and a
+    /// Ping would wait behind what is not taken.
+    Blocked(Ticks),
+}
+
+/// Whether what is written to a connection leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// The last turn's writes left nothing in the outbox.
+    Clear,
+    /// They left something, and the kernel takes more.
+    Backlog,
+    /// The kernel refused bytes, and has not told since that it takes more.
+    Blocked,
+    /// It has told so, and the outbox has not been empty since.
+    Recovering,
 }
 
 /// What is still to be said when no further frame is read.
@@ -59,7 +75,7 @@ pub(crate) enum LastWords {
     Echo(Option<u16>),
     /// §7.1.7: the code of what it did wrong.
     Fail(ProtocolError),
-    /// The process holds too much that came half.
+    /// The process holds too much that is incomplete.
     Shed,
     /// §7.4.1: 1011, because the application failed over one of its last messages.
     Panicked,
@@ -78,7 +94,9 @@ pub(crate) enum Outcome {
     Over,
     /// It is open and was idle for too long.
     Idle,
-    /// The input from here on is for a later turn: enough was inflated in this one.
+    /// It is open, and its kernel has taken nothing for too long.
+    Stuck,
+    /// The input from here on is for a later turn, because enough was inflated in this one.
     Unread { at: usize },
 }
 

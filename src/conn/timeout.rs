@@ -1,13 +1,13 @@
 //! What time does to a connection.
 
-use super::{Commons, Connection, Outcome, Silence, State, Ticks};
+use super::{Commons, Connection, Flow, Outcome, Silence, State, Ticks};
 use crate::{
     event::{Cause, ConnId, Events},
     wire::{OpCode, Response, encode_frame},
 };
 
-/// Of what is queued before a Close, the kernel is to take so much within each `close_timeout`: whoever
-/// reads a byte now and then would hold a closed connection for ever.
+/// Bytes of what is queued before a Close that the kernel is to take within each `close_timeout`.
+/// Otherwise a peer that reads a byte now and then would hold a closed connection for ever.
 const STEP_BYTES: u32 = 16 * 1024;
 
 impl Connection {
@@ -23,6 +23,7 @@ impl Connection {
                 let config = &commons.config;
                 let quiet = match silence {
                     Silence::Pinged(at) => Some(at.after(config.pong_timeout)),
+                    Silence::Blocked(at) => Some(at.after(config.blocked_timeout)),
                     Silence::Heard(at) => config.ping_interval.map(|interval| at.after(interval)),
                 };
                 let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
@@ -32,7 +33,7 @@ impl Connection {
         }
     }
 
-    /// A moment that [`next_timeout`](Self::next_timeout) named may have come.
+    /// The time that [`next_timeout`](Self::next_timeout) gave may have come.
     pub(crate) fn handle_timeout(
         &mut self,
         id: ConnId,
@@ -43,7 +44,7 @@ impl Connection {
             return Outcome::Same;
         }
         match &self.state {
-            // Behind a crowd, what came in time is still to be read.
+            // What came in time may be unread still, behind a crowd.
             State::Handshake { .. } if self.notes.readable() => Outcome::Same,
             State::Handshake { http, .. } if http.is_begun() => {
                 let head_only = http.is_head();
@@ -66,31 +67,60 @@ impl Connection {
         }
     }
 
-    /// The kernel takes more, after it was full: the peer has read. A Ping may be queued behind much, and
-    /// it cannot answer that before.
+    /// The network takes nothing more, or holds something that the kernel does not take.
+    pub(crate) fn handle_blocked(&mut self, now: Ticks) {
+        if self.flow != Flow::Blocked
+            && let State::Open { silence, .. } = &mut self.state
+        {
+            *silence = Silence::Blocked(now);
+        }
+        self.flow = Flow::Blocked;
+        if let Some(outbox) = self.outbox.get_mut() {
+            outbox.compact();
+        }
+    }
+
+    /// The kernel takes more again: the peer has read. This counts as a sign of life, because a Ping may
+    /// be queued behind much that the peer has to read first.
     pub(crate) fn handle_room(&mut self, now: Ticks) {
+        self.flow = Flow::Recovering;
         if let State::Open { silence, .. } = &mut self.state {
             *silence = Silence::Heard(now);
         }
     }
 
-    /// It was written to. A closing connection has its time again from each step of its queue, and from
-    /// the last byte, which is the Close's: no peer can answer it before.
-    pub(crate) fn handle_written(&mut self, commons: &Commons) {
-        if let State::Closing { left, deadline, .. }
-        | State::Draining { fin_sent: false, left, deadline, .. } = &mut self.state
+    /// So many bytes were written; with `is_over`, nothing is left. A closing connection has its time
+    /// anew from each step, and from the last byte, which is the Close's: no peer can answer it before.
+    /// True if the connection was blocked and nothing waits in the outbox any more.
+    pub(crate) fn handle_written(
+        &mut self,
+        bytes: usize,
+        is_over: bool,
+        commons: &mut Commons,
+    ) -> bool {
+        let is_empty = self.outbox.rest_if_empty(commons);
+        let has_recovered = is_empty && self.flow == Flow::Recovering;
+        self.flow = match (self.flow, is_empty) {
+            (Flow::Blocked, _) => Flow::Blocked,
+            (_, true) => Flow::Clear,
+            (Flow::Recovering, false) => Flow::Recovering,
+            (Flow::Clear | Flow::Backlog, false) => Flow::Backlog,
+        };
+        if let State::Closing { written, deadline, .. }
+        | State::Draining { fin_sent: false, written, deadline, .. } = &mut self.state
         {
-            let now_left = u32::try_from(self.outbox.bytes()).unwrap_or(u32::MAX);
-            if now_left == 0 || left.saturating_sub(now_left) >= STEP_BYTES {
-                *left = now_left;
+            *written = written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+            if is_over || *written >= STEP_BYTES {
+                *written = 0;
                 *deadline = commons.now.after(commons.config.close_timeout);
             }
         }
+        has_recovered
     }
 
-    /// The whole server ends, and what is queued has until its deadline.
+    /// The server ends: what is queued has time until the server's deadline.
     pub(crate) fn put_off_timeout(&mut self, commons: &Commons) {
-        if (self.outbox.bytes() > 0 || self.backlog)
+        if (self.outbox.bytes() > 0 || self.notes.behind || self.flow != Flow::Clear)
             && let State::Closing { deadline, .. }
             | State::Draining { fin_sent: false, deadline, .. } = &mut self.state
         {
@@ -115,7 +145,7 @@ impl Connection {
             return Outcome::Same;
         };
         let config = &commons.config;
-        // Behind a crowd, what came since is still to be read.
+        // What has come since may be unread still, behind a crowd.
         let unread = self.notes.readable();
         if let Silence::Pinged(at) = silence
             && commons.now >= at.after(config.pong_timeout)
@@ -128,6 +158,9 @@ impl Connection {
         let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
         if idle.is_some_and(|due| commons.now >= due) {
             return if unread { Outcome::Same } else { Outcome::Idle };
+        }
+        if let Silence::Blocked(_) = silence {
+            return Outcome::Stuck;
         }
         // §5.5.2: a Ping may serve as a keepalive.
         *silence = Silence::Pinged(commons.now);

@@ -9,7 +9,7 @@ use crate::{
     wire::{Refusal, Request, Response, check_header, subprotocols},
 };
 
-/// How a request is accepted: see [`Hub::accept`].
+/// How to accept a request: see [`Hub::accept`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accept<'a> {
     /// The subprotocol to speak, one of those that the request offers (RFC 6455 §1.9).
@@ -66,8 +66,9 @@ impl std::error::Error for RespondError {}
 impl Hub {
     /// Answers a request with 101: the connection is a WebSocket from here on (RFC 6455 §4.2.2).
     ///
-    /// Messages and subscriptions of [`id.conn()`](RequestId::conn) are taken at once; [`Event::Opened`](crate::Event::Opened)
-    /// follows in the next batch. A request that asks for no WebSocket is answered with 426.
+    /// Messages to [`id.conn()`](RequestId::conn) and its subscriptions are taken at once;
+    /// [`Event::Opened`](crate::Event::Opened) follows in the next batch. A request that asks for no
+    /// WebSocket is answered with 426.
     ///
     /// # Errors
     ///
@@ -115,16 +116,16 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the page that a browser sent this request from may use this server, by
-    /// [`Config::origins`](crate::Config::origins). Handshakes are checked without being asked;
-    /// plain requests that change something should be.
+    /// Whether [`Config::origins`](crate::Config::origins) lets the page that sent this request use this
+    /// server. The server checks handshakes itself; an application should check plain requests that
+    /// change something.
     pub fn allows_origin(&self, request: &Request) -> bool {
         allows_origin(&self.commons.config, request)
     }
 
-    /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless
-    /// the peer or the request forbids it, or the server is shutting down: then it ends, and the
-    /// response says so.
+    /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless the
+    /// peer or the request forbids that, or the server is shutting down: then the connection ends, and
+    /// the response says so.
     ///
     /// The response counts as bytes that wait to be sent, but no limit refuses it.
     ///
@@ -139,8 +140,8 @@ impl Hub {
         self.answer(id, response, true)
     }
 
-    /// Answers the request that waits on this connection, in the application's place, and ends the
-    /// connection with it. False if none waits.
+    /// Answers the request that waits on this connection in the application's place, and ends the
+    /// connection with that. False if none waits.
     pub(super) fn answer_in_place(&mut self, conn: ConnId, response: &Response) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, conn) else { return false };
         let Some(id) = slot.connection.waiting_request(conn) else { return false };
@@ -169,8 +170,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the application answered the request in this batch, which may hold a notice that it is
-    /// gone.
+    /// Whether the application answered the request since this batch was begun. The batch may hold a
+    /// notice that the request is gone.
     pub(crate) fn was_answered(&self, id: RequestId) -> bool {
         self.answered.contains(&id)
     }

@@ -1,214 +1,312 @@
-//! The flush: every connection that something waits for is written to, once.
+//! The flush: what is written in a turn, just before it sleeps.
 //!
-//! Topics come first: each finishes its log of this turn, and each of its subscribers takes its
-//! range and is written to at once, so that however many subscribe, only one outbox is in use.
+//! Connections with something new of their own come first. Then come connections that lagged and can
+//! read on, and then the passes along the topics' subscribers, each within a budget. In whichever phase
+//! the flush comes to a connection, the connection gets everything that there is for it in one write.
 
-use super::{Hub, Slot, topics::Topics};
-use crate::{
-    conn::{Commons, Connection, Flushed, Outbox, State},
-    event::{Cause, ConnId, Events, Record},
+use std::collections::VecDeque;
+
+use super::{
+    Hub, Slot,
+    passes::Next,
+    take::{Pieces, Taking},
 };
-
-/// How far a flush has come.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    on: bool,
-    /// Counts flushes, so that a connection is written to once in each.
-    turn: u32,
-    /// In the lists of the sealed topics' subscribers.
-    place: (usize, usize),
-    /// Connections that were dirty when the flush began, and how many of them are done.
-    dirty: Vec<ConnId>,
-    done: usize,
-    /// Where short pieces are gathered for one write.
-    scratch: Vec<u8>,
-}
-
-impl Progress {
-    pub(super) fn is_on(&self) -> bool {
-        self.on
-    }
-}
+use crate::{
+    conn::{DEFLATE_COST_MAX, Flushed, State},
+    event::{ConnId, Events, Record},
+};
 
 /// What became of a write, or of a flush.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Taken {
-    /// The network took so many bytes; all that it held are with the kernel, after a flush.
+    /// The network took so many bytes. After a flush, everything that it held is with the kernel.
     Bytes(usize),
-    /// It takes nothing now, or holds what the kernel does not take, and will say when it does.
+    /// The network takes nothing now, or holds what the kernel does not take. It will tell when the
+    /// connection is writable.
     Full,
     /// The connection is gone.
     Failed,
 }
 
-/// What a connection is written to.
+/// Where a connection's output goes.
 pub(crate) trait Outlet {
     /// Writes some or all of `output`.
     fn write(&mut self, output: &[u8]) -> Taken;
 
-    /// Hands on what the network holds, if it does.
+    /// Hands on what the network holds, if it holds something.
     fn flush(&mut self) -> Taken;
 }
 
-/// Bytes given to one write: what is gathered for it is copied.
+/// Bytes given to one write, at the most: what is gathered for it is copied.
 const WRITE_BYTES_MAX: usize = 128 * 1024;
-/// Capacity of `scratch` that is kept from turn to turn.
-const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+/// Subscribers of one topic that are written to before those of the next have their turn.
+const QUANTUM: usize = 64;
+/// Steps along lists of subscribers for each write that a turn's budget has.
+const STEPS_PER_WRITE: usize = 16;
+
+/// Which connections the flush is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Connections with something new of their own.
+    #[default]
+    Own,
+    /// Connections that lagged, and are not blocked.
+    Pulls,
+    /// Subscribers, along the topics' lists.
+    Passes,
+}
+
+/// What a phase may still do in this turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    writes: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn is_spent(self) -> bool {
+        self.writes == 0 || self.bytes == 0
+    }
+}
+
+/// How far a flush has come.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    phase: Phase,
+    /// Connections of this phase that were listed when the flush began and are left, and those of the
+    /// pulls.
+    left: usize,
+    pulls: usize,
+    budget: Budget,
+    /// Writes to the first topic's subscribers until the next topic has its turn; and steps that are
+    /// left in this turn.
+    quantum: usize,
+    steps: usize,
+    pieces: Pieces,
+}
+
+impl Progress {
+    /// Writes as much as the connection's budget allows. Gives how many bytes that were, and whether
+    /// nothing is left, here or in the network; `None` if the connection is gone.
+    #[inline]
+    fn write_out(
+        &mut self,
+        taking: &mut Taking<'_>,
+        outlet: &mut impl Outlet,
+    ) -> Option<(usize, bool)> {
+        let mut budget = match self.phase {
+            Phase::Own => taking.own_budget(),
+            Phase::Pulls if !taking.connection.notes.behind => {
+                taking.own_budget().min(self.budget.bytes)
+            }
+            // It gets all that there is, or would stay behind what is published meanwhile.
+            Phase::Pulls | Phase::Passes => self.budget.bytes,
+        };
+        let pieces = &mut self.pieces;
+        let is_line = taking.is_line();
+        let (mut is_over, mut is_blocked, mut sent) = (false, false, 0);
+        while budget > 0 && !is_over {
+            let max = budget.min(WRITE_BYTES_MAX);
+            if !is_line && !taking.collect(pieces, max) {
+                is_over = true;
+                break;
+            }
+            let output = if is_line { taking.line(max) } else { taking.next_write(pieces, max) };
+            match outlet.write(output) {
+                Taken::Bytes(n) => {
+                    budget -= n;
+                    sent += n;
+                    taking.commons.tally.bytes_sent.add(n as u64);
+                    is_over = if is_line {
+                        taking.advance_line(n)
+                    } else {
+                        taking.advance(pieces, n);
+                        pieces.are_over_at(n)
+                    };
+                }
+                Taken::Full => {
+                    taking.connection.handle_blocked(taking.commons.now);
+                    is_blocked = true;
+                    break;
+                }
+                Taken::Failed => return None,
+            }
+        }
+        let spent = &mut self.budget;
+        spent.writes = spent.writes.saturating_sub(1);
+        spent.bytes = spent.bytes.saturating_sub(sent);
+        if is_blocked {
+            return Some((sent, false));
+        }
+        match outlet.flush() {
+            Taken::Bytes(_) => Some((sent, is_over)),
+            Taken::Full => {
+                taking.connection.handle_blocked(taking.commons.now);
+                Some((sent, false))
+            }
+            Taken::Failed => None,
+        }
+    }
+}
 
 impl Hub {
     pub(crate) fn begin_flush(&mut self) {
         self.topics.seal(&mut self.commons);
-        self.flush.on = true;
-        self.flush.turn = self.flush.turn.wrapping_add(1);
-        if self.flush.turn == 0 {
-            // Once in four thousand million turns, lest an old mark look new.
-            self.slots.iter_mut().for_each(|(_, slot)| slot.flushed_in = 0);
-            self.flush.turn = 1;
-        }
-        (self.flush.place, self.flush.done) = ((0, 0), 0);
-        std::mem::swap(&mut self.flush.dirty, &mut self.dirty);
+        self.commons.deflate_budget = DEFLATE_COST_MAX;
+        self.flush.phase = Phase::Own;
+        self.flush.left = self.dirty.len();
+        self.flush.pulls = self.pulls.len();
     }
 
     /// The next connection to write to; the same one may come twice.
     pub(crate) fn next_to_flush(&mut self) -> Option<ConnId> {
-        if let Some(index) = self.topics.subscriber_at(&mut self.flush.place) {
-            return Some(self.id_at(index));
+        loop {
+            match self.flush.phase {
+                Phase::Own => match self.next_listed(|hub| &mut hub.dirty) {
+                    Some(id) => return Some(id),
+                    None if self.pulls.is_empty() && self.topics.passes.is_empty() => return None,
+                    None => self.begin_phase(Phase::Pulls, self.flush.pulls),
+                },
+                Phase::Pulls if self.flush.budget.is_spent() => {
+                    self.begin_phase(Phase::Passes, 0);
+                }
+                Phase::Pulls => match self.next_listed(|hub| &mut hub.pulls) {
+                    Some(id) => return Some(id),
+                    None => self.begin_phase(Phase::Passes, 0),
+                },
+                Phase::Passes => return self.next_of_passes(),
+            }
         }
-        let id = *self.flush.dirty.get(self.flush.done)?;
-        self.flush.done += 1;
-        Some(id)
     }
 
-    /// Hands the connection what its topics have for it, and writes to it until nothing waits, the
-    /// kernel is full, or its turn is over. True if its writing side is to be shut down.
-    ///
-    /// What waits beyond its limit does not wait for the next turn: only a kernel that is full makes
-    /// a peer too slow.
+    fn begin_phase(&mut self, phase: Phase, left: usize) {
+        let config = &self.commons.config;
+        self.flush.budget =
+            Budget { writes: config.fan_out_writes_per_turn, bytes: config.fan_out_bytes_per_turn };
+        self.flush.steps = config.fan_out_writes_per_turn.saturating_mul(STEPS_PER_WRITE);
+        (self.flush.phase, self.flush.left, self.flush.quantum) = (phase, left, QUANTUM);
+    }
+
+    fn next_listed(&mut self, list: impl Fn(&mut Hub) -> &mut VecDeque<ConnId>) -> Option<ConnId> {
+        self.flush.left = self.flush.left.checked_sub(1)?;
+        list(self).pop_front()
+    }
+
+    /// The next unserved subscriber, as long as there is a budget. Topics take turns.
+    fn next_of_passes(&mut self) -> Option<ConnId> {
+        while let Some(&topic) = self.topics.passes.front() {
+            if self.flush.budget.is_spent() || self.flush.steps == 0 {
+                return None;
+            }
+            self.flush.steps -= 1;
+            if self.flush.quantum == 0 {
+                self.flush.quantum = QUANTUM;
+                self.topics.passes.rotate_left(1);
+                continue;
+            }
+            match self.topics.next_unserved(topic) {
+                Next::Connection(index) if self.is_blocked(index) => {
+                    self.topics.park_unserved(topic);
+                }
+                Next::Connection(index) => {
+                    self.flush.quantum -= 1;
+                    return Some(self.id_at(index));
+                }
+                Next::Over => {
+                    self.flush.quantum = QUANTUM;
+                    self.topics.passes.pop_front();
+                    if self.topics.end_pass(topic, &mut self.commons) {
+                        self.topics.passes.push_back(topic);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a connection takes nothing now. If so it is noted as behind: a subscription of it is
+    /// about to be parked.
+    fn is_blocked(&mut self, index: u32) -> bool {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return false };
+        let is_blocked = slot.connection.is_blocked();
+        slot.connection.notes.behind |= is_blocked;
+        is_blocked
+    }
+
+    /// Writes to the connection what there is for it, until nothing is left, the kernel is full, or its
+    /// budget is spent. True if its writing side is to be shut down.
     pub(crate) fn flush_one(
         &mut self,
         id: ConnId,
         events: &mut Events,
         outlet: &mut impl Outlet,
     ) -> bool {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        // It has all that its topics published: their logs are sealed. Who subscribes to hundreds of
-        // topics comes here for each of them, and must not go through all of them each time.
-        if slot.flushed_in == self.flush.turn {
+        let Some(mut slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        if self.flush.phase != Phase::Passes {
+            slot.connection.notes.dirty = false;
+        }
+        if slot.connection.is_blocked() {
             return false;
         }
-        let news =
-            slot.topics.as_slice().iter().any(|subscription| self.topics.has_news(*subscription));
-        if !news && !slot.connection.notes.dirty {
-            return false;
+        if slot.connection.notes.behind {
+            self.apply_policies(id);
+            let Some(it) = Self::slot_mut(&mut self.slots, id) else { return false };
+            slot = it;
         }
-        slot.connection.notes.dirty = false;
-        slot.flushed_in = self.flush.turn;
-        Self::take_news(slot, news, &mut self.topics, &mut self.commons);
+        let (topics, commons) = (&mut self.topics, &mut self.commons);
+        let mut taking = Taking { id, connection: &mut slot.connection, topics, commons };
+        let Some((sent, is_over)) = self.flush.write_out(&mut taking, outlet) else {
+            self.handle_lost(id, events);
+            return false;
+        };
         let connection = &mut slot.connection;
-        if connection.kernel_full {
-            self.enforce_limit(id);
+        let has_recovered = connection.handle_written(sent, is_over, &mut self.commons);
+        if is_over && !has_recovered && connection.needs_nothing() {
             return false;
         }
-        match Self::write_out(connection, outlet, &mut self.flush.scratch, &mut self.commons) {
-            Taken::Bytes(_) if connection.outbox.get().is_none() && connection.is_calm() => false,
-            Taken::Bytes(_) => self.end_writing(id, events),
-            Taken::Full => {
-                connection.handle_write_blocked();
-                if let Some(outbox) = connection.outbox.get_mut() {
-                    outbox.compact();
-                    let dropped = outbox.keep_latest(&mut self.commons);
-                    self.commons.tally.messages_conflated.add(dropped);
-                }
-                self.end_writing(id, events)
-            }
-            Taken::Failed => {
-                self.handle_lost(id, events);
-                false
-            }
+        self.end_writing(id, has_recovered, is_over, events)
+    }
+
+    fn apply_policies(&mut self, id: ConnId) {
+        let is_open = self.is_open(id);
+        if !self.topics.apply_policies(id, is_open, &mut self.commons) {
+            // The peer would take what is behind the gap for what was published next.
+            self.leave_topics(id, false);
+            self.close_slow(id, "topic_lag_bytes_max");
         }
     }
 
-    /// Writes what waits for the connection, as much as its turn allows, and flushes it. Gives how
-    /// many bytes that were, or what ended it.
-    #[inline]
-    fn write_out(
-        connection: &mut Connection,
-        outlet: &mut impl Outlet,
-        scratch: &mut Vec<u8>,
-        commons: &mut Commons,
-    ) -> Taken {
-        // A Pong beside the line takes its part of what is written.
-        let waits = connection.outbox.get().map_or(0, Outbox::bytes_with_pong);
-        let excess = waits.saturating_sub(commons.config.send_queue_bytes_max);
-        let all = commons.config.write_bytes_per_turn.max(excess);
-        let mut budget = all;
-        while budget > 0
-            && let Some(outbox) = connection.outbox.get_mut()
-        {
-            let output = outbox.next_write(scratch, budget.min(WRITE_BYTES_MAX));
-            if output.is_empty() {
-                break;
-            }
-            match outlet.write(output) {
-                Taken::Bytes(n) => {
-                    budget -= n;
-                    commons.tally.bytes_sent.add(n as u64);
-                    outbox.advance(n, commons);
-                    if connection.outbox.rest_if_empty(commons) {
-                        break;
-                    }
-                }
-                stopped @ (Taken::Full | Taken::Failed) => return stopped,
-            }
-        }
-        match outlet.flush() {
-            Taken::Bytes(_) => Taken::Bytes(all - budget),
-            stopped @ (Taken::Full | Taken::Failed) => stopped,
-        }
-    }
-
-    /// Turns what the connection's topics have for it in this turn into ranges of their logs.
-    #[inline]
-    fn take_news(slot: &mut Slot, news: bool, topics: &mut Topics, commons: &mut Commons) {
-        let connection = &mut slot.connection;
-        if let Some(outbox) = connection.outbox.get_mut()
-            && outbox.has_pending()
-        {
-            let lags = connection.kernel_full;
-            let deflated = connection.deflation.takes_shared();
-            let finish = |topic, frames| topics.finish(topic, frames, lags, deflated);
-            let replaced = outbox.resolve(lags, commons, finish);
-            commons.tally.messages_conflated.add(replaced);
-        }
-        if news {
-            connection.note_message(commons.now);
-            for subscription in slot.topics.as_slice() {
-                topics.hand_over(*subscription, connection, commons);
-            }
-        }
-    }
-
-    /// The connection had its writes of this turn. True if its writing side is to be shut down.
-    fn end_writing(&mut self, id: ConnId, events: &mut Events) -> bool {
+    /// The connection has had its writes of this phase, and with `is_over` got all that there is for it.
+    /// True if its writing side is to be shut down.
+    fn end_writing(
+        &mut self,
+        id: ConnId,
+        has_recovered: bool,
+        is_over: bool,
+        events: &mut Events,
+    ) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let connection = &mut slot.connection;
-        connection.handle_written(&self.commons);
-        let waits = connection.outbox.get().is_some_and(|outbox| !outbox.is_empty());
-        connection.backlog = waits || connection.kernel_full;
-        if connection.backlog {
-            if !connection.kernel_full {
-                Self::mark_dirty(slot, &mut self.dirty, id);
-            }
-            self.enforce_limit(id);
+        if connection.is_blocked() {
+            self.topics.handle_blocked(id, &mut self.commons);
+            self.arm(id);
             return false;
         }
-        if std::mem::take(&mut connection.was_full) && connection.is_open() {
+        if has_recovered && connection.is_open() {
             events.records.push(Record::Writable { id });
         }
-        match connection.handle_flushed(&self.commons) {
+        if !is_over {
+            Self::mark_unfinished(slot, &mut self.pulls, id);
+            return false;
+        }
+        if std::mem::take(&mut connection.notes.behind) {
+            self.topics.catch_up(id, &mut self.commons);
+        }
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        match slot.connection.handle_flushed(&self.commons) {
             Flushed::Idle => false,
             Flushed::NextRequest => {
-                self.resumed.push(id);
+                self.resumed.push_back(id);
                 self.arm(id);
                 if self.is_shutting_down() {
                     self.expect_no_request(id);
@@ -216,7 +314,7 @@ impl Hub {
                 false
             }
             Flushed::SendFin => {
-                // The peer's end, too, which may have been read while FIN could not be sent.
+                // The peer's end is to be read, too: it may have come while FIN could not be sent.
                 Self::mark_readable(slot, &mut self.readable, id);
                 self.arm(id);
                 true
@@ -224,26 +322,9 @@ impl Hub {
         }
     }
 
-    /// Applies the policy if more waits than may: after the kernel has had its chance.
-    fn enforce_limit(&mut self, id: ConnId) {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        let config = &self.commons.config;
-        let keep_bytes = config.send_queue_bytes_max;
-        if slot.connection.outbox.bytes() <= keep_bytes
-            || !matches!(slot.connection.state, State::Open { .. })
-        {
-            return;
-        }
-        let Some(outbox) = slot.connection.outbox.get_mut() else { return };
-        let control_bytes = outbox.control_bytes();
-        let dropped = outbox.drop_newest(keep_bytes + control_bytes, &mut self.commons);
-        if dropped > 0 {
-            slot.connection.deflation.forget_sent();
-        }
-        self.commons.tally.messages_dropped_full.add(dropped);
-        if outbox.bytes() - control_bytes > keep_bytes {
-            self.close_for(id, Cause::Overflow);
-        }
+    /// Lists a connection that has not got all that there is for it.
+    fn mark_unfinished(slot: &mut Slot, pulls: &mut VecDeque<ConnId>, id: ConnId) {
+        Self::mark_dirty(slot, pulls, id);
     }
 
     /// The connection's FIN is out.
@@ -253,62 +334,84 @@ impl Hub {
         self.arm(id);
     }
 
-    /// The network holds something of the connection until it is writable, or could not send FIN.
+    /// The network holds something of the connection, or could not send FIN, until the connection is
+    /// writable.
     pub(crate) fn handle_write_blocked(&mut self, id: ConnId) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.connection.handle_write_blocked();
+        slot.connection.handle_blocked(self.commons.now);
+        self.topics.handle_blocked(id, &mut self.commons);
+        self.arm(id);
     }
 
     pub(crate) fn end_flush(&mut self, events: &mut Events) {
-        self.flush.on = false;
-        self.flush.dirty.clear();
-        if self.flush.scratch.capacity() > SCRATCH_BYTES_MAX {
-            self.flush.scratch.shrink_to(SCRATCH_BYTES_MAX);
+        self.flush.pieces.rest();
+        if self.commons.may_sweep() {
+            self.commons.sweep();
         }
-        self.topics.unseal(&mut self.commons);
-        while let Some(id) = self.leaving.pop() {
-            self.leave_topics(id, false);
-        }
+        self.commons.tally.list_steps.add(std::mem::take(&mut self.topics.steps));
         let max = self.commons.config.send_queues_bytes_max;
-        if self.commons.queued_bytes > max / 5 * 4 {
-            self.shed(max / 5 * 4, events);
+        let keep_bytes = max / 5 * 4;
+        if self.commons.queued_bytes > keep_bytes {
+            self.topics.trim_line(keep_bytes, &mut self.commons);
+            self.shed(keep_bytes, events);
+        } else {
+            self.shed_above = 0;
         }
     }
 
-    /// Frees memory until no more than `keep_bytes` wait in the process: first what a short end
-    /// keeps of a long log, then the connections that lag most.
+    /// Frees memory until `keep_bytes` or less wait in the process. First, long batches that are kept
+    /// for the short rest of one publication are freed. Then the blocked connections for which most
+    /// waits are closed. All connections are gone through, and so not again before a sixteenth of the
+    /// limit more waits.
     fn shed(&mut self, keep_bytes: usize, events: &mut Events) {
+        let queued = self.commons.queued_bytes;
+        if queued <= keep_bytes || queued < self.shed_above {
+            return;
+        }
         let mut lagging = Vec::new();
         for (index, slot) in &mut self.slots {
-            if let Some(outbox) = slot.connection.outbox.get_mut() {
+            self.topics.steps += 1;
+            if slot.connection.is_blocked()
+                && let Some(outbox) = slot.connection.outbox.get_mut()
+            {
                 outbox.unpin(&mut self.commons);
-                lagging.push((outbox.bytes(), index as u32));
+                let bytes = outbox.share();
+                // One that was told before goes first: with it goes what has begun to leave.
+                lagging.push((!slot.connection.is_open(), bytes, index as u32));
             }
         }
+        // No connection is closed for a batch of which it held a short end.
+        self.commons.sweep_all();
         lagging.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, index) in lagging {
-            if self.commons.queued_bytes <= keep_bytes {
+        let mut excess = self.commons.queued_bytes.saturating_sub(keep_bytes);
+        for (_, bytes, index) in lagging {
+            if excess == 0 {
                 break;
             }
+            excess = excess.saturating_sub(bytes);
             self.shed_connection(self.id_at(index), events);
         }
+        self.commons.sweep_all();
+        let step = self.commons.config.send_queues_bytes_max / 16;
+        self.shed_above = self.commons.queued_bytes + step;
     }
 
     fn shed_connection(&mut self, id: ConnId, events: &mut Events) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if !matches!(slot.connection.state, State::Open { .. } | State::Closing { .. }) {
-            // An answer that its asker does not read.
+            // It is an answer that its peer does not read.
             return self.handle_lost(id, events);
         }
+        self.leave_topics(id, false);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if let Some(outbox) = slot.connection.outbox.get_mut() {
-            let dropped = outbox.drop_all(&mut self.commons);
-            outbox.unpin(&mut self.commons);
+            let dropped = outbox.drop_unbegun(&mut self.commons);
             self.commons.tally.messages_dropped_full.add(dropped);
             if dropped == 0 && !slot.connection.is_open() {
-                // It was told, and does not read what had begun to leave.
+                // It was told before, and does not read what has begun to leave.
                 return self.handle_lost(id, events);
             }
         }
-        self.close_for(id, Cause::Overflow);
+        self.close_slow(id, "send_queues_bytes_max");
     }
 }

@@ -1,8 +1,8 @@
-//! What the server brings: connections, readiness, bytes, ends.
+//! What the server brings: connections, readiness, bytes, ends, and commands of other threads.
 
 use std::{mem, net::SocketAddr, ops::Range};
 
-use super::{Hub, SendError, Slot, Subscriptions, read_queue::ReadQueue};
+use super::{Hub, SendError, Slot, read_queue::ReadQueue};
 use crate::{
     conn::{Connection, LastWords, Outcome, PANICKED, State, Unread},
     event::{Cause, ConnId, Events},
@@ -20,12 +20,11 @@ impl Hub {
         let generation = self.next_generation;
         // 0 and u32::MAX are not connections'.
         self.next_generation = if generation >= u32::MAX - 1 { 1 } else { generation + 1 };
-        let index = self.slots.insert(Slot {
-            generation,
-            connection: Connection::new(peer, &self.commons),
-            topics: Subscriptions::default(),
-            flushed_in: 0,
-        }) as u32;
+        let index = self
+            .slots
+            .insert(Slot { generation, connection: Connection::new(peer, &self.commons) })
+            as u32;
+        self.topics.handle_accepted(index);
         let id = ConnId { index, generation };
         self.commons.tally.connections_open.add(1);
         self.arm(id);
@@ -61,8 +60,13 @@ impl Hub {
         self.any_closed = false;
         self.answered.clear();
         events.records.append(&mut self.told_next);
-        for at in 0..self.ending.len() {
-            let id = self.ending[at];
+        self.topics.departures = 0;
+        self.requests_left = self.commons.config.requests_per_turn;
+        for _ in 0..self.ending.len() {
+            if self.topics.departures >= self.commons.config.departures_per_turn {
+                break;
+            }
+            let Some(id) = self.ending.pop_front() else { break };
             self.leave_topics(id, true);
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.connection.finish(&mut self.commons);
@@ -70,7 +74,6 @@ impl Hub {
             Self::mark_readable(slot, &mut self.readable, id);
             self.arm(id);
         }
-        self.ending.clear();
     }
 
     /// Whether this turn must not wait: there is something to do, or to tell.
@@ -78,13 +81,15 @@ impl Hub {
         self.is_finished()
             || !self.readable.is_empty()
             || !self.dirty.is_empty()
+            || !self.pulls.is_empty()
             || !self.ending.is_empty()
             || !self.told_next.is_empty()
             || !self.departed.is_empty()
             || !self.replays.is_empty()
             || !self.resumed.is_empty()
             || !self.closed.is_empty()
-            || self.topics.any_log()
+            || !self.topics.passes.is_empty()
+            || self.commons.may_sweep()
     }
 
     /// The network says that the connection can be read, or that it takes bytes again; with
@@ -106,17 +111,15 @@ impl Hub {
             Self::mark_readable(slot, &mut self.readable, id);
         }
         // Without that, the edge that every new connection brings would cost a look at it.
-        if writable && slot.connection.kernel_full {
-            slot.connection.kernel_full = false;
-            slot.connection.was_full = true;
+        if writable && slot.connection.is_blocked() {
             slot.connection.handle_room(self.commons.now);
-            Self::mark_dirty(slot, &mut self.dirty, id);
+            Self::mark_dirty(slot, &mut self.pulls, id);
             // The timer is set for the answer to a Ping, which may be later than the next Ping.
             self.arm(id);
         }
     }
 
-    /// Tells of requests that wait though their peers have left. All were told in an earlier batch: the
+    /// Tells of requests that wait although their peers have left. An earlier batch told of each: the
     /// application had its chance to answer.
     pub(crate) fn handle_departed(&mut self, events: &mut Events) {
         for id in self.departed.drain(..) {
@@ -128,9 +131,9 @@ impl Hub {
         }
     }
 
-    /// Input that was set aside and is due before any new one, if the batch has room for it. What
-    /// little input inflates to can fill every batch, so that where others wait to be read, each
-    /// has every second turn.
+    /// Takes input that was set aside, before any new input, if the batch has room for it. A little
+    /// input can inflate to a whole batch: if others wait to be read, they and the input that was set
+    /// aside have every second turn each.
     #[inline]
     pub(crate) fn handle_set_aside(&mut self, events: &mut Events) {
         if !self.resumed.is_empty() || !self.replays.is_empty() || self.set_aside_had_its_turn {
@@ -139,14 +142,15 @@ impl Hub {
     }
 
     fn take_set_aside(&mut self, events: &mut Events) {
-        for at in 0..self.resumed.len() {
-            let id = self.resumed[at];
+        // New connections have the other half of what a turn may do.
+        for _ in 0..self.resumed.len().min(self.requests_left.div_ceil(2)) {
+            self.requests_left -= 1;
+            let Some(id) = self.resumed.pop_front() else { break };
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             let outcome = slot.connection.advance_http(id, events, &mut self.commons);
             Self::mark_readable(slot, &mut self.readable, id);
             self.act_on(id, outcome);
         }
-        self.resumed.clear();
         if mem::take(&mut self.set_aside_had_its_turn) && !self.readable.is_empty() {
             return;
         }
@@ -165,26 +169,38 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 slot.connection.notes.replaying = false;
             }
-            self.take_input(id, events, start..end, true);
+            self.take_input(id, events, start..end, true, None);
         }
     }
 
-    /// Connections that are listed now are read from in this turn; those that are listed from here on, in
-    /// the next.
+    /// A turn's reading begins. A connection that is listed now is read from in this turn; one that is
+    /// listed later, in the next.
     pub(crate) fn begin_reading(&mut self, events: &Events) {
         let most = self.commons.config.read_bytes_per_turn;
         self.readable.begin_turn(events.buffer.len(), most);
+        self.topics.departures = 0;
     }
 
     /// The next connection to read from, and how much of it.
     pub(crate) fn next_readable(&mut self, events: &Events) -> Option<(ConnId, usize)> {
         let room = events.room();
+        if self.topics.departures >= self.commons.config.departures_per_turn {
+            return None;
+        }
         while let Some((id, portion)) = self.readable.next(room) {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.connection.notes.listed = false;
-            if slot.connection.wants_input() && !slot.connection.notes.replaying {
-                return Some((id, portion.min(room)));
+            if !slot.connection.wants_input() || slot.connection.notes.replaying {
+                continue;
             }
+            if slot.connection.is_asking() {
+                let Some(left) = self.requests_left.checked_sub(1) else {
+                    Self::mark_readable(slot, &mut self.readable, id);
+                    continue;
+                };
+                self.requests_left = left;
+            }
+            return Some((id, portion.min(room)));
         }
         None
     }
@@ -273,16 +289,23 @@ impl Hub {
     ) {
         self.commons.tally.bytes_received.add(input.len() as u64);
         let is_long = ReadQueue::is_long(input.len(), self.commons.config.read_bytes_per_turn);
-        if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            // A request that is coming has not been heard at all: it stays in the first line.
-            slot.connection.notes.reads_much = is_long && !slot.connection.is_asking();
-        }
-        self.take_input(id, events, input, more);
+        self.take_input(id, events, input, more, Some(is_long));
     }
 
     #[inline]
-    fn take_input(&mut self, id: ConnId, events: &mut Events, input: Range<usize>, more: bool) {
+    fn take_input(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        input: Range<usize>,
+        more: bool,
+        is_long: Option<bool>,
+    ) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        if let Some(is_long) = is_long {
+            // A request that is coming has not been heard at all: it stays in the first line.
+            slot.connection.notes.reads_much = is_long && !slot.connection.is_asking();
+        }
         if !more && slot.connection.notes.unread == Unread::Something {
             slot.connection.notes.unread = Unread::Nothing;
         }
@@ -290,7 +313,7 @@ impl Hub {
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
         if outcome == Outcome::Same {
             // A Pong may have been queued.
-            if slot.connection.outbox.get().is_some() && !slot.connection.kernel_full {
+            if slot.connection.outbox.get().is_some() && !slot.connection.is_blocked() {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }
             Self::mark_readable(slot, &mut self.readable, id);
@@ -347,10 +370,11 @@ impl Hub {
                 self.closed.push(id);
             }
             Outcome::Over => {
-                self.ending.push(id);
+                self.ending.push_back(id);
                 self.arm(id);
             }
             Outcome::Idle => self.close_for(id, Cause::Idle),
+            Outcome::Stuck => self.close_slow(id, "blocked_timeout"),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::Hub;
+use super::{Hub, log::Log};
 use crate::{
-    config::Overflow,
-    conn::State,
+    config::{Overflow, TopicOptions},
+    conn::{Outbox, State},
     event::{Cause, ConnId, Message},
-    wire::{CloseCode, OpCode, Response, encode_frame, encoded_len},
+    wire::{CloseCode, OpCode, Response, encoded_len},
 };
 
 /// Why [`Hub::send`] did not take a message.
@@ -16,8 +16,8 @@ use crate::{
 pub enum SendError {
     /// The connection is gone, or not open.
     Gone,
-    /// `send_queue_bytes_max` would have been exceeded, and the policy was applied: the connection
-    /// is being closed with 1013, or this message was dropped and counted.
+    /// The message would have exceeded `send_queue_bytes_max`, and the policy was applied: the
+    /// connection is being closed with 1013, or the message was dropped and counted.
     Full,
     /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
     ProcessFull,
@@ -41,11 +41,17 @@ impl std::error::Error for SendError {}
 pub enum PublishError {
     /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
     ProcessFull,
+    /// `topic_unserved_bytes_max` would have been exceeded: more is published than the topic's
+    /// subscribers can be given; the message was dropped and counted.
+    TopicFull,
 }
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the process is at `send_queues_bytes_max`")
+        f.write_str(match self {
+            PublishError::ProcessFull => "the process is at `send_queues_bytes_max`",
+            PublishError::TopicFull => "the topic is at `topic_unserved_bytes_max`",
+        })
     }
 }
 
@@ -57,11 +63,12 @@ impl std::error::Error for PublishError {}
 pub enum SubscribeError {
     /// The connection is gone, or not open.
     Gone,
-    /// The connection has `topics_per_connection_max` topics.
+    /// The connection has `topics_per_connection_max` topics; or it has left more than so many while it
+    /// was behind, and still reads what is due of them.
     TooManyTopics,
     /// The name is longer than `topic_name_bytes_max`.
     NameTooLong,
-    /// It would be a new topic, and all connections together have `topics_max`.
+    /// It would be a new topic, and there are `topics_max` already.
     ProcessFull,
 }
 
@@ -80,15 +87,35 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
+/// Why [`Hub::configure_topic`] did not set a topic's options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// The name is longer than `topic_name_bytes_max`.
+    NameTooLong,
+    /// `topics_configured_max` topics have options of their own.
+    TooManyTopics,
+}
+
+impl fmt::Display for ConfigureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ConfigureError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
+            ConfigureError::TooManyTopics => "`topics_configured_max` topics have options",
+        })
+    }
+}
+
+impl std::error::Error for ConfigureError {}
+
 impl Hub {
-    /// Queues a message for one connection, behind all that was queued or published to it before.
+    /// Queues a message for one connection, behind all that was sent or published to it before.
     ///
     /// # Backpressure
     ///
     /// What the kernel does not take waits here, up to
     /// [`send_queue_bytes_max`](crate::Config::send_queue_bytes_max). Beyond,
-    /// [`overflow`](crate::Config::overflow) says what happens; before it closes the connection, messages
-    /// of topics that drop theirs are dropped.
+    /// [`overflow`](crate::Config::overflow) says what happens.
     ///
     /// # Errors
     ///
@@ -101,8 +128,9 @@ impl Hub {
         self.send_message(id, message.into(), true)
     }
 
-    /// Queues a message as [`send`](Self::send) does, and never compressed: for secrets, whose
-    /// length must not tell what they have in common with what the peer chose (RFC 7692 §8).
+    /// Queues a message as [`send`](Self::send) does, and never compresses it. This is for secrets: a
+    /// compressed length would tell what a secret has in common with text that the peer chose (RFC 7692
+    /// §8).
     ///
     /// # Errors
     ///
@@ -129,16 +157,22 @@ impl Hub {
         if !connection.is_open() {
             return Err(SendError::Gone);
         }
-        let len = encoded_len(payload.len());
+        let is_ordered = connection.notes.behind || self.topics.may_have_news(id.index);
+        let mark = if is_ordered { Outbox::MARK_BYTES } else { 0 };
+        let len = encoded_len(payload.len()) + mark;
         let config = &self.commons.config;
-        if connection.outbox.bytes() + len > config.send_queue_bytes_max
-            || self.commons.queued_bytes + len > config.send_queues_bytes_max
-        {
-            self.make_room(id, len)?;
-            return self.send_message(id, message, may_deflate);
+        if connection.outbox.direct_bytes() + len > config.send_queue_bytes_max {
+            return Err(self.refuse_message(id, len));
         }
-        for subscription in slot.topics.as_slice() {
-            self.topics.take_so_far(*subscription, connection, &mut self.commons);
+        let room = config.send_queues_bytes_max.checked_sub(len);
+        if room.is_none_or(|room| self.commons.queued_bytes > room) {
+            self.topics.trim_line(room.unwrap_or(0), &mut self.commons);
+            if room.is_none_or(|room| self.commons.queued_bytes > room) {
+                return Err(self.refuse_message(id, len));
+            }
+        }
+        if is_ordered {
+            connection.order_behind(self.topics.moment(), &mut self.commons);
         }
         connection.send(opcode, payload, may_deflate, &mut self.commons);
         self.commons.tally.messages_sent.add(1);
@@ -146,51 +180,32 @@ impl Hub {
         Ok(())
     }
 
-    /// A message of `len` bytes would exceed a limit. Where it must not be dropped, others that may are
-    /// dropped for it.
-    #[cold]
-    fn make_room(&mut self, id: ConnId, len: usize) -> Result<(), SendError> {
-        let (commons, slots) = (&mut self.commons, &mut self.slots);
-        let config = &commons.config;
-        if config.overflow == Overflow::Close
-            && commons.queued_bytes + len <= config.send_queues_bytes_max
-            && let Some(keep_bytes) = config.send_queue_bytes_max.checked_sub(len)
-            && let Some(slot) = Self::slot_mut(slots, id)
-            && let Some(outbox) = slot.connection.outbox.get_mut()
-        {
-            let dropped = outbox.drop_newest(keep_bytes, commons);
-            commons.tally.messages_dropped_full.add(dropped);
-            if outbox.bytes() <= keep_bytes {
-                return Ok(());
-            }
-        }
-        Err(self.refuse_message(id, len))
-    }
-
     /// A message of `len` bytes exceeds a limit.
     #[cold]
     fn refuse_message(&mut self, id: ConnId, len: usize) -> SendError {
         let config = &self.commons.config;
-        let full = self.queued_bytes(id) + len > config.send_queue_bytes_max;
+        let direct = self.slot(id).map_or(0, |slot| slot.connection.outbox.direct_bytes());
+        let full = direct + len > config.send_queue_bytes_max;
         let ends = |slot: &super::Slot| matches!(slot.connection.state, State::Ending { .. });
         if full && config.overflow == Overflow::Close && !self.slot(id).is_some_and(ends) {
-            self.close_for(id, Cause::Overflow);
+            self.close_slow(id, "send_queue_bytes_max");
         } else {
             self.commons.tally.messages_dropped_full.add(1);
         }
         if full { SendError::Full } else { SendError::ProcessFull }
     }
 
-    /// Publishes a message to all subscribers of a topic, and says how many they are. The message
-    /// is encoded once; its cost does not depend on how many subscribe.
+    /// Publishes a message to all subscribers of a topic, and says how many there are. The message is
+    /// encoded once, and this call costs the same however many subscribe.
     ///
     /// A subscriber gets a topic's messages in the order of their publication, and in order with
     /// what is sent to it directly; two topics have no order between them.
     ///
     /// # Backpressure
     ///
-    /// A subscriber for which more than [`send_queue_bytes_max`](crate::Config::send_queue_bytes_max)
-    /// waits after a turn's writes is treated by the topic's [`Overflow`] policy.
+    /// A subscriber lags if its kernel does not take what was published; [`OnLag`](crate::OnLag) says
+    /// what becomes of it. If publications come faster than the loop can give them to subscribers that
+    /// keep up, they are refused.
     ///
     /// # Errors
     ///
@@ -200,13 +215,11 @@ impl Hub {
         topic: &str,
         message: impl Into<Message<'m>>,
     ) -> Result<usize, PublishError> {
-        let message = message.into();
-        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
-        self.publish_to(topic, message)
+        self.publish_to(topic, message.into(), None)
     }
 
-    /// Publishes a message to all subscribers of a topic but one, as a rule its sender, and says
-    /// how many they are.
+    /// Publishes a message to all subscribers of a topic but one, as a rule its sender, and says how
+    /// many there are beside that one.
     ///
     /// # Errors
     ///
@@ -217,49 +230,65 @@ impl Hub {
         message: impl Into<Message<'m>>,
         except: ConnId,
     ) -> Result<usize, PublishError> {
-        let message = message.into();
-        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
-        let Some(slot) = Self::slot_mut(&mut self.slots, except) else {
-            return self.publish_to(topic, message);
-        };
-        let Some(at) = slot.topics.position_of(topic) else {
-            return self.publish_to(topic, message);
-        };
-        let subscription = slot.topics.as_slice()[at];
-        if self.topics.has_news(subscription) {
-            self.topics.take_so_far(subscription, &mut slot.connection, &mut self.commons);
-            Self::mark_dirty(slot, &mut self.dirty, except);
-        }
-        let reached = self.publish_to(topic, message)?;
-        self.topics.skip_newest(subscription);
-        Ok(reached - 1)
+        self.publish_to(topic, message.into(), Some(except))
     }
 
-    fn publish_to(&mut self, topic: u32, message: Message<'_>) -> Result<usize, PublishError> {
-        let subscribers = self.topics.subscribers(topic);
-        if subscribers == 0 {
+    fn publish_to(
+        &mut self,
+        topic: &str,
+        message: Message<'_>,
+        except: Option<ConnId>,
+    ) -> Result<usize, PublishError> {
+        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
+        let except = except
+            .filter(|id| self.slot(*id).is_some())
+            .and_then(|id| Some((id, self.topics.subscription_of(id.index, topic)?.1.position)));
+        let reached = self.topics.subscribers(topic) - usize::from(except.is_some());
+        if self.topics.subscribers(topic) == 0 {
             return Ok(0);
         }
-        let (opcode, payload) = parts(message);
-        let len = encoded_len(payload.len());
-        let commons = &mut self.commons;
-        if !self.topics.publish(topic, len, commons, |out| encode_frame(out, opcode, payload)) {
-            commons.tally.messages_dropped_full.add(1);
-            return Err(PublishError::ProcessFull);
+        let message = parts(message);
+        let cost = Log::cost(message.1.len(), except.is_some());
+        if let Some(refusal) = self.publish_refusal(topic, cost) {
+            self.commons.tally.messages_dropped_full.add(1);
+            return Err(refusal);
         }
-        commons.tally.publications.add(1);
-        Ok(subscribers)
+        let topics = &mut self.topics;
+        let except =
+            except.filter(|(_, position)| topics.except_next(topic, *position)).map(|(id, _)| id);
+        let clock = self.topics.note_published();
+        let entry = &mut self.topics.topics[topic];
+        let may_deflate = entry.options.may_deflate();
+        entry.log.push(message, clock, except, may_deflate, &mut self.commons);
+        self.topics.handle_published(topic);
+        self.commons.tally.publications.add(1);
+        Ok(reached)
     }
 
-    /// Subscribes the connection to a topic: it gets what is published there from now on. A second
-    /// time changes nothing.
+    /// Why a publication of so many bytes is not taken, if it is not.
+    fn publish_refusal(&mut self, topic: u32, cost: usize) -> Option<PublishError> {
+        let config = &self.commons.config;
+        let unserved = self.topics.topic(topic).log.unserved_bytes();
+        if unserved.saturating_add(cost) > config.topic_unserved_bytes_max {
+            return Some(PublishError::TopicFull);
+        }
+        let max = config.send_queues_bytes_max;
+        let room = max.checked_sub(cost);
+        if let Some(room) = room {
+            self.topics.trim_line(room, &mut self.commons);
+        }
+        let is_full = room.is_none_or(|room| self.commons.queued_bytes > room);
+        is_full.then_some(PublishError::ProcessFull)
+    }
+
+    /// Subscribes the connection to a topic: it gets what is published there from now on. If it
+    /// subscribes already, nothing changes.
     ///
     /// # Errors
     ///
     /// See [`SubscribeError`].
     pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<(), SubscribeError> {
-        let slot = Self::slot_mut(&mut self.slots, id).ok_or(SubscribeError::Gone)?;
-        if !slot.connection.is_open() {
+        if !self.is_open(id) {
             return Err(SubscribeError::Gone);
         }
         let config = &self.commons.config;
@@ -267,64 +296,80 @@ impl Hub {
             return Err(SubscribeError::NameTooLong);
         }
         let known = self.topics.find(topic);
-        if known.is_some_and(|topic| slot.topics.position_of(topic).is_some()) {
+        if known.is_some_and(|topic| self.topics.subscription_of(id.index, topic).is_some()) {
             return Ok(());
         }
-        if slot.topics.as_slice().len() >= config.topics_per_connection_max {
+        let list = self.topics.list(id.index);
+        let max = config.topics_per_connection_max;
+        if list.as_slice().len() >= max || list.leaving().len() > max {
             return Err(SubscribeError::TooManyTopics);
         }
         if known.is_none() && self.topics.places() >= config.topics_max {
             return Err(SubscribeError::ProcessFull);
         }
-        let deflates = slot.connection.deflation.takes_shared();
-        self.topics.subscribe(topic, id.index, &mut slot.topics, deflates, config.overflow);
+        self.topics.subscribe(topic, id.index, config.topic);
         Ok(())
     }
 
-    /// Ends a subscription; what was published before still arrives. False if there was none.
+    /// Ends a subscription. What was published before still arrives, as far as the topic keeps it. False
+    /// if there was none.
     pub fn unsubscribe(&mut self, id: ConnId, topic: &str) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let Some(topic) = self.topics.find(topic) else { return false };
-        let Some(at) = slot.topics.position_of(topic) else { return false };
-        let subscription = slot.topics.as_slice()[at];
-        if self.topics.has_news(subscription) {
-            self.topics.take_so_far(subscription, &mut slot.connection, &mut self.commons);
-            Self::mark_dirty(slot, &mut self.dirty, id);
-        }
-        let deflates = slot.connection.deflation.takes_shared();
-        if let Some(moved) = self.topics.unsubscribe(&mut slot.topics, at, deflates)
-            && let Some(other) = self.slots.get_mut(moved.connection as usize)
-        {
-            moved.apply(&mut other.topics);
+        let Some((at, _)) = self.topics.subscription_of(id.index, topic) else { return false };
+        let is_blocked = slot.connection.is_blocked();
+        if self.topics.unsubscribe(id, at, true, is_blocked, &mut self.commons) {
+            slot.connection.notes.behind = true;
+            if !is_blocked {
+                Self::mark_dirty(slot, &mut self.dirty, id);
+            }
         }
         true
     }
 
-    /// Sets what happens to a topic's subscribers that read too slowly, in place of
-    /// [`overflow`](crate::Config::overflow). Remembered for as long as the server lives, subscribers or not.
-    pub fn set_topic_overflow(&mut self, topic: &str, overflow: Overflow) {
-        self.topics.set_overflow(topic, overflow);
+    /// Sets a topic's options, in place of [`Config::topic`](crate::Config::topic). They are kept,
+    /// whether the topic has subscribers or not, until
+    /// [`forget_topic_options`](Self::forget_topic_options). `deflate` is that of each publication when
+    /// it was made; `on_lag` is the policy when a subscriber reads again.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigureError`].
+    pub fn configure_topic(
+        &mut self,
+        topic: &str,
+        options: TopicOptions,
+    ) -> Result<(), ConfigureError> {
+        let config = &self.commons.config;
+        if topic.len() > config.topic_name_bytes_max {
+            return Err(ConfigureError::NameTooLong);
+        }
+        let max = config.topics_configured_max;
+        if !self.topics.configure(topic, Some(options), config.topic, max) {
+            return Err(ConfigureError::TooManyTopics);
+        }
+        Ok(())
     }
 
-    /// Sets whether a topic's messages may be sent compressed; they may if nothing is said.
-    /// Remembered for as long as the server lives, subscribers or not.
-    ///
-    /// Do not compress what holds a secret beside text that a stranger chose: the length would tell
-    /// of what they have in common (RFC 7692 §8).
-    #[cfg(feature = "deflate")]
-    pub fn set_topic_deflate(&mut self, topic: &str, may_deflate: bool) {
-        self.topics.set_deflate(topic, may_deflate);
+    /// Gives a topic the options of [`Config::topic`](crate::Config::topic) again.
+    pub fn forget_topic_options(&mut self, topic: &str) {
+        self.topics.configure(topic, None, self.commons.config.topic, 0);
     }
 
-    /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued: a Close frame
-    /// with this code and reason, of which at most 123 bytes are sent. No further message is
-    /// delivered, but for those that the batch at hand holds already (and
-    /// [`run`](crate::Server::run) passes over these, too); [`Event::Closed`](crate::Event::Closed) comes with the peer's answer, or after
-    /// [`close_timeout`](crate::Config::close_timeout).
+    /// The options that a topic has, or would have with a first subscriber.
+    pub fn topic_options(&self, topic: &str) -> TopicOptions {
+        self.topics.options(topic, self.commons.config.topic)
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued or published: a Close
+    /// frame with this code and reason, of which at most 123 bytes are sent. The connection leaves its
+    /// topics. No further message of it is delivered, except that the batch at hand may hold some, which
+    /// [`run`](crate::Server::run) leaves out. [`Event::Closed`](crate::Event::Closed) comes with the
+    /// peer's answer, or after [`close_timeout`](crate::Config::close_timeout).
     ///
-    /// A request that still waits for its answer is refused with 503, and is the last of its
-    /// connection; [`Event::RequestGone`](crate::Event::RequestGone) tells of it. A connection that is
-    /// gone stays so.
+    /// A request that still waits for its answer is refused with 503, and is the last of its connection;
+    /// [`Event::RequestGone`](crate::Event::RequestGone) tells of it. For a connection that is gone,
+    /// nothing happens.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         let refusal = Response::text(503, "the server closed this connection");
         if !self.answer_in_place(id, &refusal) {
@@ -332,8 +377,8 @@ impl Hub {
         }
     }
 
-    /// Whether a message of this batch is not to be delivered, because its connection was closed
-    /// since; it is counted.
+    /// Whether a message of this batch is not to be delivered, because its connection was closed since.
+    /// It is counted then.
     #[inline]
     pub(crate) fn passes_over(&mut self, id: ConnId) -> bool {
         self.any_closed && self.is_closing(id)
@@ -350,10 +395,9 @@ impl Hub {
         closing
     }
 
-    /// Closes an open connection for a reason of the hub's own.
+    /// Closes an open connection because it is idle, or because the server ends.
     pub(super) fn close_for(&mut self, id: ConnId, cause: Cause) {
         let (code, reason) = match cause {
-            Cause::Overflow => (CloseCode::TRY_AGAIN_LATER, "too slow: send_queue_bytes_max"),
             Cause::Idle => (CloseCode::GOING_AWAY, "idle_timeout"),
             Cause::Shutdown => (CloseCode::GOING_AWAY, "the server is shutting down"),
             Cause::Peer { .. }
@@ -361,9 +405,16 @@ impl Hub {
             | Cause::Protocol(_)
             | Cause::Lost
             | Cause::TimedOut
+            | Cause::Overflow
             | Cause::ProcessFull => return,
         };
         self.close_open(id, code, reason, cause);
+    }
+
+    /// Closes an open connection because its peer reads too slowly; the Close frame names the limit.
+    pub(super) fn close_slow(&mut self, id: ConnId, limit: &str) {
+        let reason = format!("too slow: {limit}");
+        self.close_open(id, CloseCode::TRY_AGAIN_LATER, &reason, Cause::Overflow);
     }
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {

@@ -1,23 +1,30 @@
 //! All connections and topics, and everything an application may do with them.
 //!
-//! It knows connections, subscriptions, timers and what is to be written to whom. It **must not
-//! know** sockets or clocks: a [`Server`](crate::Server) brings input and time, and carries output
+//! It knows connections, subscriptions, timers, and what is to be written to each connection. It **must
+//! not know** sockets or clocks: a [`Server`](crate::Server) brings input and time, and carries output
 //! away.
 //!
-//! Methods sort as follows: *inputs* are named `handle_*` and come from the server; *commands* are
-//! the application's (`accept`, `send`, `publish`, `close`, …); *outputs* are `next_*`, `output`
-//! and the events. Commands never do I/O: what they queue leaves at the start of the next turn.
+//! Methods sort as follows: *inputs* are named `handle_*` and come from the server; *commands* are the
+//! application's (`accept`, `send`, `publish`, `close`, …); *outputs* are `next_*`, what `flush_one`
+//! writes to an [`Outlet`], and the events. Commands never do I/O: what they queue leaves at the start
+//! of the next turn.
 
 mod answer;
 mod conn_map;
+mod directory;
 mod flush;
 mod input;
+mod log;
 mod messages;
+mod passes;
+mod position;
 mod read_queue;
+mod readers;
 mod scarcity;
+mod subscriptions;
+mod take;
 mod time;
 mod topics;
-mod turn_log;
 mod wheel;
 
 use std::{
@@ -30,10 +37,11 @@ use std::{
 pub use answer::{Accept, AcceptError, RespondError};
 pub use conn_map::ConnMap;
 pub(crate) use flush::{Outlet, Taken};
-pub use messages::{PublishError, SendError, SubscribeError};
+pub use messages::{ConfigureError, PublishError, SendError, SubscribeError};
+pub use position::{Position, PositionError};
 use read_queue::ReadQueue;
 use slab::Slab;
-use topics::{Subscriptions, Topics};
+use topics::Topics;
 #[cfg(internals)]
 pub use wheel::Timers;
 use wheel::Wheel;
@@ -50,16 +58,13 @@ use crate::{
 struct Slot {
     generation: u32,
     connection: Connection,
-    topics: Subscriptions,
-    /// The flush in which it was last written to.
-    flushed_in: u32,
 }
 
 /// All connections of a server, and its topics: what an application acts on.
 ///
-/// Handlers get it as `&mut Hub`; who owns the loop gets it from
+/// Handlers get it as `&mut Hub`; a program with a loop of its own gets it from
 /// [`Server::hub`](crate::Server::hub). What is queued here leaves at the start of the next
-/// [`poll`](crate::Server::poll), one write for each connection however many messages it got.
+/// [`poll`](crate::Server::poll), in one write for each connection, however many messages it gets.
 pub struct Hub {
     slots: Slab<Slot>,
     next_generation: u32,
@@ -67,34 +72,39 @@ pub struct Hub {
     commons: Commons,
     wheel: Wheel,
     timers: BTreeSet<(Instant, u64)>,
-    /// Connections with something to write or to finish, each once.
-    dirty: Vec<ConnId>,
-    /// Connections that the kernel may hold input for, and that want it, each once.
+    /// Connections with something of their own to write or to finish.
+    dirty: VecDeque<ConnId>,
+    /// Connections for which something is left, and which are not blocked. A connection is in one of
+    /// these two lists at most, and there once.
+    pulls: VecDeque<ConnId>,
+    /// Connections that want input, and for which the kernel may hold some; each is here once.
     readable: ReadQueue,
     /// Connections whose last words are due at the start of the next turn.
-    ending: Vec<ConnId>,
-    /// What the next batch begins with: connections that were accepted, and requests that were answered
-    /// in the application's place.
+    ending: VecDeque<ConnId>,
+    /// What the next batch begins with: connections that were accepted, and requests that the hub
+    /// answered in the application's place.
     told_next: Vec<Record>,
     /// Connections whose peers may have left while a request waits.
     departed: Vec<ConnId>,
-    /// Requests that were answered in this batch, after it was noted that they are gone.
+    /// Requests that the application answered since this batch was begun, after they were noted as gone.
     answered: BTreeSet<RequestId>,
-    /// Input that came with the handshake.
+    /// Input that was set aside: it came with the handshake, or enough was inflated in its turn.
     replays: VecDeque<(ConnId, Vec<u8>)>,
-    /// The last turn took of it.
+    /// The last turn took some of it.
     set_aside_had_its_turn: bool,
     /// Keep-alive connections whose next request may be buffered already.
-    resumed: Vec<ConnId>,
-    /// Connections that ended during a flush, and leave their topics after it.
-    leaving: Vec<ConnId>,
-    /// Where the search for a connection whose descriptor can be spared goes on.
+    resumed: VecDeque<ConnId>,
+    /// Connections that may still be looked at for a request in this turn.
+    requests_left: usize,
+    /// Where the search for a connection that can spare its descriptor goes on.
     spare_from: usize,
     /// Connections whose slots are freed at the start of the next turn.
     closed: Vec<ConnId>,
     /// A connection was closed from this side since the batch was begun.
     any_closed: bool,
     flush: flush::Progress,
+    /// Connections are not gone through for memory again before more bytes wait than this.
+    shed_above: usize,
     now: Instant,
     epoch: Instant,
     /// When the tick that `Commons::now` names is over.
@@ -111,20 +121,22 @@ impl Hub {
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
             timers: BTreeSet::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
+            pulls: VecDeque::new(),
             readable: ReadQueue::default(),
-            ending: Vec::new(),
+            ending: VecDeque::new(),
             told_next: Vec::new(),
             departed: Vec::new(),
             answered: BTreeSet::new(),
             replays: VecDeque::new(),
             set_aside_had_its_turn: false,
-            resumed: Vec::new(),
-            leaving: Vec::new(),
+            resumed: VecDeque::new(),
+            requests_left: 0,
             spare_from: 0,
             closed: Vec::new(),
             any_closed: false,
             flush: flush::Progress::default(),
+            shed_above: 0,
             now,
             epoch: now,
             tick_ends: now,
@@ -132,7 +144,7 @@ impl Hub {
         }
     }
 
-    /// The limits that hold.
+    /// The limits.
     pub fn config(&self) -> &Config {
         &self.commons.config
     }
@@ -142,7 +154,7 @@ impl Hub {
         self.now
     }
 
-    /// What happened so far, in numbers.
+    /// What has happened so far, in numbers.
     pub fn counters(&self) -> Counters {
         self.commons.tally.snapshot()
     }
@@ -152,17 +164,18 @@ impl Hub {
         self.slots.len() - self.closed.len()
     }
 
-    /// Whether the connection is open: messages to it are taken.
+    /// Whether the connection is open: whether messages to it are taken.
     pub fn is_open(&self, id: ConnId) -> bool {
         self.slot(id).is_some_and(|slot| slot.connection.is_open())
     }
 
-    /// Bytes that wait to be sent to the connection, 0 if it is gone.
+    /// Bytes that wait to be sent to the connection, beside its topics: what is sent directly, and the
+    /// rest of a publication that has begun to leave. 0 if the connection is gone.
     pub fn queued_bytes(&self, id: ConnId) -> usize {
         self.slot(id).map_or(0, |slot| slot.connection.outbox.bytes())
     }
 
-    /// Bytes that wait to be sent in the whole process, those of a publication counted once.
+    /// Bytes that wait to be sent in the whole process; a publication counts once.
     pub fn queued_bytes_total(&self) -> usize {
         self.commons.queued_bytes
     }
@@ -177,17 +190,26 @@ impl Hub {
         self.topics.find(topic).map_or(0, |topic| self.topics.subscribers(topic))
     }
 
+    /// How many of a topic's publications the connection is behind: those that it is due and has not
+    /// taken yet, given up by the topic or not. `None` if it does not subscribe.
+    pub fn lag(&self, id: ConnId, topic: &str) -> Option<u64> {
+        self.slot(id)?;
+        let list = self.topics.list(id.index);
+        let at = list.position_of(self.topics.find(topic)?)?;
+        Some(self.topics.lag(id, list.as_slice()[at]))
+    }
+
     /// The topics that the connection subscribes to.
     pub fn topics_of(&self, id: ConnId) -> impl Iterator<Item = &str> {
-        let subscriptions = self.slot(id).map_or(&[][..], |slot| slot.topics.as_slice());
-        subscriptions.iter().map(|subscription| self.topics.name(subscription.topic))
+        let names = self.slot(id).map(|_| self.topics.names_of(id.index));
+        names.into_iter().flatten()
     }
 
     fn slot(&self, id: ConnId) -> Option<&Slot> {
         self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)
     }
 
-    /// The slot of a live connection; its fields are borrowed apart from the rest of the hub.
+    /// The slot of a live connection. It is borrowed apart from the rest of the hub.
     fn slot_mut(slots: &mut Slab<Slot>, id: ConnId) -> Option<&mut Slot> {
         slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
     }
@@ -198,14 +220,14 @@ impl Hub {
     }
 
     /// Lists the connection for the flush.
-    fn mark_dirty(slot: &mut Slot, dirty: &mut Vec<ConnId>, id: ConnId) {
+    fn mark_dirty(slot: &mut Slot, dirty: &mut VecDeque<ConnId>, id: ConnId) {
         if !slot.connection.notes.dirty {
             slot.connection.notes.dirty = true;
-            dirty.push(id);
+            dirty.push_back(id);
         }
     }
 
-    /// Lists the connection for reading, if there may be something and it wants it.
+    /// Lists the connection for reading, if it wants input and there may be some.
     fn mark_readable(slot: &mut Slot, readable: &mut ReadQueue, id: ConnId) {
         if slot.connection.notes.readable()
             && !slot.connection.notes.listed
@@ -217,7 +239,7 @@ impl Hub {
         }
     }
 
-    /// Sets the connection's timer anew, after its state changed.
+    /// Sets the connection's timer anew, after its state has changed.
     fn arm(&mut self, id: ConnId) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         match slot.connection.next_timeout(&self.commons) {
@@ -226,27 +248,20 @@ impl Hub {
         }
     }
 
-    /// Takes the connection out of its topics. With `take`, it first gets what they published to
-    /// it so far. In a flush, whose course goes along the topics' lists, it is done after it.
-    fn leave_topics(&mut self, id: ConnId, take: bool) {
-        if self.flush.is_on() {
-            self.leaving.push(id);
-            return;
-        }
+    /// Takes the connection out of its topics. With `reads_on`, it still gets what they have published
+    /// so far, and what is queued next goes behind that.
+    fn leave_topics(&mut self, id: ConnId, reads_on: bool) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        let mut subscriptions = std::mem::take(&mut slot.topics);
-        let deflates = slot.connection.deflation.takes_shared();
-        if take {
-            for subscription in subscriptions.as_slice() {
-                self.topics.take_so_far(*subscription, &mut slot.connection, &mut self.commons);
-            }
+        let (topics, commons) = (&mut self.topics, &mut self.commons);
+        let is_blocked = slot.connection.is_blocked();
+        while let Some(last) = topics.list(id.index).as_slice().len().checked_sub(1) {
+            let leaves_behind = topics.unsubscribe(id, last, reads_on, is_blocked, commons);
+            slot.connection.notes.behind |= leaves_behind;
         }
-        while let Some(last) = subscriptions.as_slice().len().checked_sub(1) {
-            if let Some(moved) = self.topics.unsubscribe(&mut subscriptions, last, deflates)
-                && let Some(other) = self.slots.get_mut(moved.connection as usize)
-            {
-                moved.apply(&mut other.topics);
-            }
+        if !reads_on {
+            topics.forget_leaving(id, true, commons);
+        } else if slot.connection.notes.behind {
+            slot.connection.order_behind(topics.moment(), commons);
         }
     }
 }
@@ -265,7 +280,7 @@ impl fmt::Debug for Hub {
 mod tests {
     use std::{sync::Arc, time::Instant};
 
-    use super::{Hub, Slot, wheel::Link};
+    use super::{Hub, Slot, subscriptions::Subscriptions, wheel::Link};
     use crate::{config::Config, server::Stream};
 
     // The clock starts somewhere; it is read once.
@@ -280,12 +295,13 @@ mod tests {
         assert_eq!(shown, "Hub { connections: 4, topics: 0, queued_bytes: 0, .. }");
     }
 
-    /// What a connection has in the three tables: all that an idle one owns.
+    /// What a connection has in the four tables. An idle one owns nothing else.
     #[test]
     fn an_idle_connection_is_88_bytes_and_104_with_compression() {
-        let slot = if cfg!(feature = "deflate") { 80 } else { 64 };
+        let slot = if cfg!(feature = "deflate") { 64 } else { 48 };
         // mio keeps more in a debug build, to check how its sources are used.
         let stream = if cfg!(debug_assertions) { 8 } else { size_of::<Option<Stream>>() };
-        assert_eq!((size_of::<Slot>(), size_of::<Link>(), stream), (slot, 16, 8));
+        let list = size_of::<Subscriptions>();
+        assert_eq!((size_of::<Slot>(), list, size_of::<Link>(), stream), (slot, 16, 16, 8));
     }
 }

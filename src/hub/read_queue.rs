@@ -1,9 +1,10 @@
-//! Which connection is read from next: those that the kernel may hold input for wait in two lines.
+//! Which connection is read from next. Connections for which the kernel may hold input wait in two
+//! lines.
 //!
-//! A connection waits in the first line, and reads a small portion if many wait: its message, or its
-//! first request, is not behind what a crowd sends without end. A connection whose last read was long
-//! waits in the second line, where it reads as much as a turn allows: cut into small portions, long
-//! messages would cost twice as much.
+//! A connection waits in the first line, and reads a small portion if many wait. So a message or a first
+//! request is not behind what a crowd sends without end. After a long read, a connection waits in the
+//! second line, where it reads as much as a turn allows. Cut into small portions, long messages would
+//! cost twice as much.
 //!
 //! It must not know connections, only their ids.
 
@@ -14,7 +15,7 @@ use crate::event::ConnId;
 /// A read of fewer bytes is a short one, and no portion is smaller.
 const SHORT_BYTES: usize = 4 * 1024;
 
-/// How many are left of those that waited at some moment.
+/// How many connections that waited at some moment are left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Left {
     short: usize,
@@ -25,17 +26,18 @@ struct Left {
 pub(super) struct ReadQueue {
     short: VecDeque<ConnId>,
     long: VecDeque<ConnId>,
-    /// Of those that waited when the turn began: each is read once in a turn.
+    /// Those that waited when the turn began: each is read once in a turn.
     turn: Left,
-    /// Of those that waited when the round began: no connection of the second line is read again before
-    /// all that waited with it.
+    /// Those that waited when the round began: no connection of the second line is read again before all
+    /// that waited with it.
     round: Left,
-    /// The second line had a read in this turn; and if it had none in the last, it goes first.
+    /// The second line has had a read in this turn. If it had none in the last, it is due, and goes
+    /// first.
     long_had_its_turn: bool,
     long_is_due: bool,
-    /// Bytes that a connection of the first line reads in this turn, and one of the second.
+    /// Bytes that a connection of the first line may read in this turn, and one of the second.
     portion: (usize, usize),
-    /// Bytes that all read in this turn.
+    /// Bytes that all connections together may read in this turn.
     batch: usize,
 }
 
@@ -57,7 +59,7 @@ impl ReadQueue {
         bytes >= SHORT_BYTES.min(most)
     }
 
-    /// A turn begins, in which `batch` bytes are read, and of one connection `most`.
+    /// A turn begins, in which `batch` bytes may be read, and `most` of one connection.
     pub(super) fn begin_turn(&mut self, batch: usize, most: usize) {
         self.turn = Left { short: self.short.len(), long: self.long.len() };
         let waiting = (self.turn.short + self.turn.long).max(1);
@@ -70,8 +72,8 @@ impl ReadQueue {
 
     /// The next connection to read from, while the batch has `room`, and how much it may read.
     ///
-    /// The second line has what the first leaves. While the first waits, it has one read in a turn, once
-    /// the first has had half of the batch.
+    /// The second line has what the first leaves. While the first waits, the second has one read in a
+    /// turn, after the first has had half of the batch.
     pub(super) fn next(&mut self, room: usize) -> Option<(ConnId, usize)> {
         if self.round == Left::default() {
             self.round = Left { short: self.short.len(), long: self.long.len() };

@@ -1,5 +1,5 @@
-//! What gives way where the whole process has no room: those who hold most of what came half, and
-//! connections that wait for a request which may never come.
+//! What gives way when the process has no room: connections that hold most of what is incomplete, and
+//! connections that wait for a request that may never come.
 
 use super::Hub;
 use crate::{
@@ -11,12 +11,13 @@ use crate::{
 const LOOKS_MAX: usize = 1024;
 
 impl Hub {
-    /// Closes connections until four fifths of `incomplete_bytes_max` are left, if there is more:
-    /// those first who hold most for longest.
+    /// Closes connections until four fifths of `incomplete_bytes_max` are left, if there is more: first
+    /// those that have held most for longest.
     #[cold]
     pub(super) fn shed_incomplete(&mut self, events: &mut Events) {
         let keep_bytes = self.commons.config.incomplete_bytes_max / 5 * 4;
         let (mut held, mut holders) = (0, Vec::new());
+        self.topics.steps += (self.slots.len() + self.replays.len()) as u64;
         for (index, slot) in &mut self.slots {
             slot.connection.compact_incomplete();
             let (bytes, ticks) = slot.connection.incomplete(&self.commons);
@@ -52,7 +53,7 @@ impl Hub {
         self.commons.incomplete_bytes = held;
     }
 
-    /// Gives up what was set aside for those who read no further frame.
+    /// Gives up input that was set aside for connections that read no further frame.
     fn forget_replays(&mut self) {
         let (slots, readable) = (&mut self.slots, &mut self.readable);
         self.replays.retain(|(id, _)| {
@@ -66,8 +67,8 @@ impl Hub {
         });
     }
 
-    /// There is no descriptor for a new connection. Ends one that waits for its next request, and
-    /// tells which, so that its descriptor can be closed; `None` if none was found.
+    /// No descriptor is left for a new connection. Ends a connection that waits for its next request and
+    /// gives its id, so that its descriptor can be closed; `None` if none was found.
     pub(crate) fn spare_descriptor(&mut self, events: &mut Events) -> Option<ConnId> {
         let places = self.slots.capacity();
         for _ in 0..LOOKS_MAX.min(places) {

@@ -27,7 +27,7 @@ pub(super) struct Shutdown {
     deadline: Instant,
     begun: Instant,
     spread: Duration,
-    /// Who is still to be closed, and how many there were.
+    /// The connections that are still to be closed, and how many there were.
     open: Vec<ConnId>,
     of: usize,
 }
@@ -99,7 +99,7 @@ impl Hub {
         self.shutdown.is_some() && self.slots.is_empty()
     }
 
-    /// Lets the deadline of a connection that waits for a request pass: it would not be answered.
+    /// Ends the time of a connection that waits for a request: the request would not be answered.
     pub(super) fn expect_no_request(&mut self, id: ConnId) {
         let now = self.commons.now;
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
@@ -194,7 +194,7 @@ impl Hub {
         }
     }
 
-    /// Closes those whose time has come since the shutdown began, and drops all at its deadline.
+    /// Closes the connections that are due since the shutdown began, and drops all at its deadline.
     fn go_on_ending(&mut self, events: &mut Events) {
         self.say_farewells();
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.deadline <= self.now) {

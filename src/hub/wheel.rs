@@ -5,9 +5,9 @@
 
 use crate::conn::Ticks;
 
-/// A rotation is 65 s; what is due later is passed over once for each rotation before it.
+/// A rotation is 68.7 s. A timer that is due later is passed over once for each rotation before it.
 const SLOTS: usize = 1024;
-/// The list of what was found in a slot whose time has come, and is not yet handed out.
+/// The list of timers that were found in a slot whose time has come, and are not yet handed out.
 const DUE: u32 = SLOTS as u32;
 const NIL: u32 = u32::MAX;
 

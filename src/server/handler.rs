@@ -19,16 +19,17 @@ use crate::{
 ///
 /// # Panics
 ///
-/// A callback that panics costs its own connection only: [`run`](Server::run) closes it with 1011
-/// (internal error), or answers its request with 500, delivers no further message of it, tells of
-/// its end (`on_close`, `on_request_gone`) as of any other, and counts it in [`handler_panics`](crate::Counters::handler_panics).
-/// What a panic in `on_close` or `on_timer` leaves is the count. The panic is reported by the
-/// process's panic hook, on standard error if nothing else was set.
+/// A callback that panics costs its own connection only. [`run`](Server::run) closes the connection with
+/// 1011 (internal error), or answers its request with 500. It delivers no further message of it, tells
+/// of its end (`on_close`, `on_request_gone`) as of any other, and counts the panic in
+/// [`handler_panics`](crate::Counters::handler_panics). A panic in `on_close` or `on_timer` is counted,
+/// and nothing else. The panic is reported by the process's panic hook, on standard error if nothing
+/// else was set.
 ///
-/// The handler itself lives on, with whatever the panic left half done in it, as if a poisoned lock
-/// were taken all the same: bring what belongs together up to date before what may panic. Who
-/// wants a panic to end the server owns the loop with [`poll`](Server::poll), where a panic is the
-/// caller's, or builds with `panic = "abort"`. A stack that overflows ends the process in any case.
+/// The handler itself lives on, with what the panic left half done in it, as if a poisoned lock were
+/// taken all the same: bring what belongs together up to date before a call that may panic. If a panic
+/// is to end the server, own the loop with [`poll`](Server::poll), where a panic is the caller's, or
+/// build with `panic = "abort"`. A stack that overflows ends the process in any case.
 pub trait Handler {
     /// A request came. By default each is accepted as a WebSocket, and one that asks for none is
     /// answered with 426.
@@ -54,17 +55,18 @@ pub trait Handler {
     /// A message came.
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>);
 
-    /// All that waited for the connection is out, after the kernel had been full.
+    /// Nothing that was sent to the connection directly waits any more, after its kernel had been full:
+    /// see [`Event::Writable`].
     fn on_writable(&mut self, hub: &mut Hub, id: ConnId) {
         let _ = (hub, id);
     }
 
-    /// An opened connection is over.
+    /// An open connection is over.
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, reason: Reason<'_>) {
         let _ = (hub, id, reason);
     }
 
-    /// A timer is due that was set with [`Hub::set_timer`].
+    /// A timer that was set with [`Hub::set_timer`] is due.
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
         let _ = (hub, key);
     }
@@ -83,8 +85,8 @@ impl<N: Net> Server<N> {
             self.poll(&mut events, None)?;
             let hub = &mut self.hub;
             let mut rest = events.iter();
-            // One for the whole batch, which after a panic goes on with what is left of it: what it
-            // costs, a turn costs once.
+            // One catch for the whole batch, which goes on after a panic with what is left: a turn pays
+            // for it once.
             while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
                 hub.handle_panic(rest.last_id());
             }

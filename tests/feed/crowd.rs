@@ -69,6 +69,8 @@ impl Crowd {
             let at = self.onlookers.len();
             let stream = std::net::TcpStream::connect(&self.address).expect("the server accepts");
             stream.set_nonblocking(true).expect("a socket can be");
+            let size = socket2::SockRef::from(&stream).set_recv_buffer_size(32 * 1024);
+            size.expect("it is a socket's option");
             let mut stream = TcpStream::from_std(stream);
             let registry = self.poll.registry();
             registry.register(&mut stream, Token(at), Interest::READABLE).expect("it is pollable");
@@ -188,7 +190,7 @@ impl Onlooker {
                     String::from_utf8(reason).expect("it is text"),
                 ));
             }
-            (0x89, _) => self.say(&super::frame::frame(0x8A, payload).masked([1, 2, 3, 4])),
+            (0x89, _) => self.say(&super::support::frame(0x8A, payload).masked([1, 2, 3, 4])),
             (first, _) => panic!("a frame of kind {first:#X}"),
         }
         Some(start + len)

@@ -65,13 +65,14 @@ fn a_million_empty_pieces_take_no_memory_where_they_are_allowed() {
 }
 
 #[test]
-fn a_message_in_single_bytes_takes_no_more_than_twice_its_length() {
+fn a_message_in_single_bytes_takes_little_more_than_twice_its_length() {
     let limits = config(|limits| limits.message_frames_max = u32::MAX);
     let len = limits.message_bytes_max;
     let (mut crowd, mut dot, heap) = fed(limits, &bomb(len, "x"));
     let sent = (handshake("/", "").len() + bomb(len, "x").len()) as u64;
     crowd.until(&mut nothing, |hub| hub.counters().bytes_received >= sent);
-    assert!(heap <= 2 * len + 1024, "{heap} bytes for a message of {len}");
+    // The buffer grows by a quarter, and for a moment there are the old one and the new one.
+    assert!(heap <= len * 9 / 4 + 1024, "{heap} bytes for a message of {len}");
     println!("figure a message of {len} fragments of 1 byte: {heap} bytes of heap");
     dot.says(&burst(&[continuation("x")]));
     crowd.until(&mut nothing, |hub| hub.counters().closed_protocol == 1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushloop::{Config, ConnId, Event, Hub, Overflow};
+use pushloop::{Config, ConnId, Event, Hub, OnLag, Overflow};
 
 use super::crowd::{Crowded, Dot, SPARES, frames, nothing, now, percentile, scale};
 use super::support::{binary, config};
@@ -90,10 +90,27 @@ impl Room {
     }
 }
 
+/// What is kept for those who do not read, at the most: in one topic for all of them, and in a queue
+/// for each.
+const KEPT: usize = 16 * 1024;
+
+fn limits(on_lag: OnLag) -> Config {
+    config(|limits| {
+        limits.topic.on_lag = on_lag;
+        limits.overflow = Overflow::DropNewest;
+        limits.topic_lag_bytes_max = KEPT;
+        limits.send_queue_bytes_max = KEPT;
+        limits.close_timeout = Duration::from_secs(1);
+    })
+}
+
 /// Has `slow` peers that never read subscribe, and publishes. Gives the room, and who is slow.
 fn flooded(limits: Config, messages: usize) -> (Room, Vec<(ConnId, Dot)>) {
     let (readers, slow) = scale((10, 300), (100, SLOW_PEERS));
-    let most = limits.send_queues_bytes_max.min(slow * limits.send_queue_bytes_max);
+    // However many they are, beside the log they hold what has begun to leave. It is of the few
+    // messages at which their kernels are full.
+    let most = KEPT + 64 * 1024;
+    let on_lag = limits.topic.on_lag;
     let mut room = Room::new(limits, readers, slow);
     (0..messages / 4).for_each(|_| room.publishes(&mut |_, _| ()));
     let alone = room.p99();
@@ -105,36 +122,29 @@ fn flooded(limits: Config, messages: usize) -> (Room, Vec<(ConnId, Dot)>) {
     (0..messages).for_each(|_| room.publishes(&mut |_, _| ()));
     let beside = room.p99();
     let heap = room.crowd.heap_max - before;
-    // A connection that something waits for has an outbox beside its bytes.
-    let outboxes = slow * 1024;
-    assert!(heap as usize <= most + most / 10 + outboxes, "{heap} bytes beyond {most}");
-    assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
-    for (id, reader) in room.ids.iter().zip(&room.readers) {
-        assert!(room.crowd.server.hub().is_open(*id) && reader.next == room.published);
-    }
-    let policy = room.crowd.server.hub().config().overflow;
+    // A connection that something waits for has an outbox.
+    let outboxes = slow * 512;
     println!(
-        "figure {slow} peers that do not read beside {readers} that do, {policy:?}: {} messages of \
+        "figure {slow} peers that do not read beside {readers} that do, {on_lag:?}: {} messages of \
          1 KiB, all arrived; {} KiB more heap at most, {} KiB queued at most; a message reached all who read \
          in {beside:?} (99 %), {alone:?} without the others",
         room.published,
         heap / 1024,
         room.queued_max / 1024,
     );
+    assert!(heap as usize <= most + outboxes, "{heap} bytes beyond {most}");
+    assert!(room.queued_max <= most, "{} bytes wait, and not {most}", room.queued_max);
+    for (id, reader) in room.ids.iter().zip(&room.readers) {
+        assert!(room.crowd.server.hub().is_open(*id) && reader.next == room.published);
+    }
     (room, crowd)
-}
-
-fn limits(overflow: Overflow) -> Config {
-    config(|limits| {
-        limits.overflow = overflow;
-        limits.send_queue_bytes_max = 16 * 1024;
-        limits.close_timeout = Duration::from_secs(1);
-    })
 }
 
 #[test]
 fn peers_that_never_read_are_all_closed_and_the_others_lose_nothing() {
-    let (mut room, mut slow) = flooded(limits(Overflow::Close), scale(400, 20_000));
+    let mut limits = limits(OnLag::Close);
+    limits.blocked_timeout = Duration::from_secs(1);
+    let (mut room, mut slow) = flooded(limits, scale(400, 20_000));
     // They do not answer the Close either.
     let stay = room.readers.len();
     room.crowd.until(&mut nothing, |hub| hub.connections() == stay);
@@ -145,47 +155,117 @@ fn peers_that_never_read_are_all_closed_and_the_others_lose_nothing() {
     assert!(slow.iter_mut().all(|(_, dot)| dot.is_over()));
 }
 
+/// Whoever reads again and is too far behind gets no message with a gap before it.
 #[test]
-fn for_peers_that_never_read_the_newest_are_dropped_and_counted() {
-    let (room, slow) = flooded(limits(Overflow::DropNewest), scale(400, 5_000));
-    all_is_accounted_for(room, slow, |last, published| assert!(last < published));
+fn peers_that_read_again_too_late_are_closed_behind_an_unbroken_sequence() {
+    let (mut room, slow) = flooded(limits(OnLag::Close), scale(400, 5_000));
+    let (first, closed) = (room.published - scale(400, 5_000), slow.len() as u64);
+    let mut arrived = room.published * room.readers.len();
+    for (_, got) in hear_all(&mut room, slow, true) {
+        let frames = frames(&got);
+        let (end, messages) = frames.split_last().expect("it got something");
+        assert_eq!((end.first, &end.payload[..2]), (0x88, &1013_u16.to_be_bytes()[..]));
+        for (at, frame) in messages.iter().enumerate() {
+            assert!(*frame == binary(message(first + at)), "{at}");
+        }
+        arrived += messages.len();
+    }
+    let counters = room.crowd.server.hub().counters();
+    assert_eq!(counters.closed_overflow, closed);
+    assert_eq!(counters.deliveries, arrived as u64, "{counters:?}");
+    // And what more was due to each when it was closed.
+    assert!(counters.messages_lost >= closed, "{counters:?}");
+}
+
+#[test]
+fn peers_that_never_read_skip_what_is_no_longer_kept_and_that_is_counted() {
+    let (room, slow) = flooded(limits(OnLag::Skip), scale(400, 5_000));
+    all_is_accounted_for(room, slow);
 }
 
 #[test]
 fn for_peers_that_never_read_only_the_latest_is_kept() {
-    let (room, slow) = flooded(limits(Overflow::KeepLatest), scale(400, 5_000));
-    all_is_accounted_for(room, slow, |last, published| assert_eq!(last, published));
+    let (room, slow) = flooded(limits(OnLag::Latest), scale(400, 5_000));
+    all_is_accounted_for(room, slow);
 }
 
-/// The peers read after all. What they get are whole messages in order, and whatever is missing is
-/// counted. `last` gets the number of the last message of each, and how many were published.
-fn all_is_accounted_for(mut room: Room, slow: Vec<(ConnId, Dot)>, last: fn(usize, usize)) {
+/// Reads what there is for all of them. `to_end` if each is to be closed.
+fn hear_all(room: &mut Room, slow: Vec<(ConnId, Dot)>, to_end: bool) -> Vec<(Dot, Vec<u8>)> {
     let mut streams: Vec<_> = slow.into_iter().map(|(_, dot)| (dot, Vec::new())).collect();
     loop {
         room.crowd.settles(&mut nothing);
         let before: usize = streams.iter().map(|(_, got)| got.len()).sum();
-        assert!(streams.iter_mut().all(|(dot, got)| dot.hears(got)), "one is closed");
+        let open = streams.iter_mut().filter_map(|(dot, got)| dot.hears(got).then_some(())).count();
+        assert!(to_end || open == streams.len(), "one is closed");
         let after: usize = streams.iter().map(|(_, got)| got.len()).sum();
-        if before == after && room.crowd.server.hub().queued_bytes_total() == 0 {
-            break;
+        let is_over = if to_end { open == 0 } else { before == after };
+        if is_over && room.crowd.server.hub().queued_bytes_total() == 0 {
+            return streams;
         }
     }
+}
+
+/// The peers read after all. What they get are whole messages in order, up to the last, and whatever is
+/// missing is counted.
+fn all_is_accounted_for(mut room: Room, slow: Vec<(ConnId, Dot)>) {
     let mut arrived = room.published * room.readers.len();
-    for (_, got) in &streams {
-        let frames = frames(got);
-        let mut next = 0;
-        for frame in &frames {
-            let [a, b, c, d, ..] = frame.payload[..] else { panic!("{frame:?}") };
-            let number = u32::from_be_bytes([a, b, c, d]) as usize;
-            assert!(number >= next && *frame == binary(message(number)), "{number} after {next}");
-            next = number + 1;
-        }
-        arrived += frames.len();
-        last(next, room.published);
+    let due = arrived + scale(400, 5_000) * slow.len();
+    for (_, got) in &hear_all(&mut room, slow, false) {
+        let (next, came) = in_order(got);
+        assert_eq!(next, room.published, "the last one comes");
+        arrived += came;
     }
     let counters = room.crowd.server.hub().counters();
-    let given_up = counters.messages_dropped_full + counters.messages_conflated;
-    assert_eq!(arrived as u64 + given_up, counters.deliveries, "{counters:?}");
+    assert_eq!(arrived as u64, counters.deliveries);
+    let passed = counters.messages_skipped + counters.messages_conflated;
+    assert_eq!(arrived as u64 + passed, due as u64, "{counters:?}");
+    assert!(passed > 0);
+}
+
+/// Messages that came, whole and in order: the number behind the last, and how many. A kernel may take
+/// some more later, so that what is refused is not always all that comes after.
+fn in_order(got: &[u8]) -> (usize, usize) {
+    let frames = frames(got);
+    let mut next = 0;
+    for frame in &frames {
+        let [a, b, c, d, ..] = frame.payload[..] else { panic!("{frame:?}") };
+        let number = u32::from_be_bytes([a, b, c, d]) as usize;
+        assert!(number >= next && *frame == binary(message(number)), "{number} after {next}");
+        next = number + 1;
+    }
+    (next, frames.len())
+}
+
+/// What is sent to them directly, beside what they do not subscribe to.
+#[test]
+fn for_peers_that_never_read_the_newest_direct_messages_are_dropped_and_counted() {
+    let (readers, slow) = scale((10, 300), (100, 2_000));
+    let mut room = Room::new(limits(OnLag::Close), readers, slow);
+    let crowd = room.crowd.opens(slow, SLOW);
+    let before = room.crowd.begins_counting();
+    let mut refused = 0;
+    let mut sends = |hub: &mut Hub, payload: &[u8]| {
+        refused += crowd.iter().filter(|(id, _)| hub.send(*id, payload).is_err()).count();
+    };
+    (0..scale(200, 1_000)).for_each(|_| room.publishes(&mut sends));
+    let most = slow * KEPT;
+    let heap = (room.crowd.heap_max - before) as usize;
+    assert!(room.queued_max <= most + KEPT, "{} bytes wait, and not {most}", room.queued_max);
+    assert!(heap <= most + most / 10 + slow * 1024 + SPARES, "{heap} bytes beyond {most}");
+    let sent = slow * room.published;
+    let arrived: usize =
+        hear_all(&mut room, crowd, false).iter().map(|(_, got)| in_order(got).1).sum();
+    assert_eq!(room.crowd.server.hub().counters().messages_dropped_full as usize, refused);
+    assert!(refused > 0);
+    assert_eq!(arrived + refused, sent);
+    println!(
+        "figure {slow} peers that do not read what is sent to each, {} messages of 1 KiB: {refused} dropped \
+         of {sent}, {} KiB queued at most of {} KiB, {} KiB of heap",
+        room.published,
+        room.queued_max / 1024,
+        most / 1024,
+        heap / 1024,
+    );
 }
 
 /// Each gets bytes of its own, so that together they would take more than the process may: at the

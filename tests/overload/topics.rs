@@ -36,7 +36,8 @@ fn topics_that_come_and_go_leave_no_memory_behind() {
         assert_eq!(drain.hub().topics(), 0);
     };
     let first = measure(|| bomb(&mut drain));
-    assert!(first.bytes_current < 16 * 1024, "{} bytes are kept", first.bytes_current);
+    // Room for a thousand topics stays.
+    assert!(first.bytes_current < 192 * 1024, "{} bytes are kept", first.bytes_current);
     let rest = measure(|| (1..rounds).for_each(|_| bomb(&mut drain)));
     // A table's size is up to chance, within a few kilobytes.
     assert!(rest.bytes_current < 16 * 1024, "{} bytes more are kept", rest.bytes_current);

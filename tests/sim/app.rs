@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pushloop::{
-    CloseCode, ConnId, Event, HandleError, Message, Overflow, ProtocolError, PublishError, Reason,
-    SendError, SubscribeError,
+    CloseCode, ConnId, Event, HandleError, Message, OnLag, Overflow, ProtocolError, PublishError,
+    Reason, SendError, SubscribeError,
 };
 
 use super::deflate::{send_uncompressed, set_topic_deflate};
@@ -15,8 +15,11 @@ use super::peer::Said;
 use super::world::{Due, TOPICS, World, topic_name};
 use crate::oracle::stream::Heard;
 
-/// More than a message has, with its header.
-const FRAME_BYTES: usize = 1000;
+/// More than a publication takes beside its frame, with a batch of its own.
+const BOOKKEEPING_BYTES: usize = 500;
+const MARK_BYTES: usize = 8;
+/// The rest of a publication that has begun to leave is not counted with what is sent directly.
+pub const BEGUN_BYTES: usize = 1000;
 
 impl World {
     /// A message that says who said it, where, and which one it is.
@@ -115,6 +118,8 @@ impl World {
     fn leaves(&mut self, at: usize, topic: usize) {
         let member = &mut self.members[at];
         member.topics.remove(&topic);
+        // What is published later may take the place of the latest that was due.
+        self.left_out.insert((at, topic), self.said);
         for due in member.due.iter_mut().filter(|due| due.said.topic == Some(topic)) {
             due.must &= !self.flying.contains(&due.said);
         }
@@ -122,9 +127,9 @@ impl World {
 
     fn publishes(&mut self, topic: usize) {
         let (said, payload) = self.message(false, Some(topic));
-        let full = self.is_full(&payload);
+        let total = self.total_with(&payload);
         let done = self.server.hub().publish(&topic_name(topic), &payload);
-        self.has_published(said, done, None, full);
+        self.has_published(said, done, None, total);
         if self.plain.contains(&topic) && self.choice.chance(10) {
             // What was published before stays a secret.
             self.switches(topic, true);
@@ -133,9 +138,12 @@ impl World {
 
     fn publishes_except(&mut self, at: usize, id: ConnId, topic: usize) {
         let (said, payload) = self.message(false, Some(topic));
-        let full = self.is_full(&payload);
+        let total = self.total_with(&payload);
         let done = self.server.hub().publish_except(&topic_name(topic), &payload, id);
-        self.has_published(said, done, Some(at), full);
+        if done.is_ok() {
+            self.left_out.insert((at, topic), said.number);
+        }
+        self.has_published(said, done, Some(at), total);
     }
 
     fn has_published(
@@ -143,23 +151,29 @@ impl World {
         said: Said,
         done: Result<usize, PublishError>,
         except: Option<usize>,
-        full: bool,
+        total: usize,
     ) {
+        let config = self.server.hub().config();
+        let max = config.send_queues_bytes_max;
         match done {
             Ok(reached) => {
-                assert!(reached == 0 || !full, "{said:?} is more than the process may have");
+                assert!(reached == 0 || self.server.hub().queued_bytes_total() <= max);
                 assert_eq!(reached, self.is_due(said, except), "{said:?}");
             }
-            Err(PublishError::ProcessFull) => self.is_refused(full),
+            Err(PublishError::ProcessFull) => self.is_refused(total + BOOKKEEPING_BYTES > max),
+            Err(PublishError::TopicFull) => {
+                assert!(config.topic_unserved_bytes_max < 1 << 20, "there is room");
+                self.marks.hit(Mark::TopicFull);
+                self.refused += 1;
+            }
             Err(other) => panic!("{other}"),
         }
     }
 
-    /// Whether this would be more than may wait in the process.
-    fn is_full(&mut self, payload: &str) -> bool {
-        let hub = self.server.hub();
+    /// What waits in the process, and this.
+    fn total_with(&mut self, payload: &str) -> usize {
         let header = if payload.len() < 126 { 2 } else { 4 };
-        hub.queued_bytes_total() + header + payload.len() > hub.config().send_queues_bytes_max
+        self.server.hub().queued_bytes_total() + header + payload.len()
     }
 
     fn is_refused(&mut self, full: bool) {
@@ -189,10 +203,12 @@ impl World {
 
     fn sends(&mut self, at: usize, id: ConnId) {
         let (said, payload) = self.message(false, None);
-        let full = self.is_full(&payload);
+        let total = self.total_with(&payload);
         let hub = self.server.hub();
-        let waits = hub.queued_bytes(id) + payload.len() + 4;
+        // What orders it behind publications counts as well.
+        let waits = hub.queued_bytes(id) + payload.len() + 4 + MARK_BYTES;
         let max = hub.config().send_queue_bytes_max;
+        let max_total = hub.config().send_queues_bytes_max;
         let done = if self.choice.chance(10) {
             self.marks.hit(Mark::SentUncompressed);
             self.secrets.insert(said);
@@ -202,9 +218,9 @@ impl World {
         };
         match done {
             Ok(()) => {
-                // Messages of topics that drop theirs may have been dropped for it.
                 let waits = hub.queued_bytes(id);
-                assert!(self.members[at].is_open && waits <= max && !full, "{waits} bytes");
+                assert!(self.members[at].is_open && waits <= max + BEGUN_BYTES, "{waits} bytes");
+                assert!(hub.queued_bytes_total() <= max_total);
                 self.members[at].due.push(Due { said, must: true });
             }
             Err(SendError::Gone) => {
@@ -217,7 +233,7 @@ impl World {
                 self.refused += u64::from(hub.is_open(id));
                 self.notices(at);
             }
-            Err(SendError::ProcessFull) => self.is_refused(full),
+            Err(SendError::ProcessFull) => self.is_refused(total + MARK_BYTES > max_total),
             Err(other) => panic!("{other}"),
         }
     }
@@ -234,6 +250,10 @@ impl World {
             (0..11, _) => {
                 let (said, payload) = self.message(true, Some(topic));
                 self.is_due(said, None);
+                // Where a topic can be full, a handle is not told that it was.
+                let is_certain = self.server.hub().config().topic_unserved_bytes_max > 1 << 20;
+                let dues = self.members.iter_mut().flat_map(|member| &mut member.due);
+                dues.filter(|due| due.said == said).for_each(|due| due.must = is_certain);
                 self.flying.push(said);
                 self.asks(Mark::HandlePublish, Some(said), move || {
                     handle.publish(&topic_name(topic), &payload)
@@ -317,7 +337,7 @@ impl World {
             match event {
                 Event::Request { id, request } => {
                     self.hears_request(id, request);
-                    if self.choice.chance(15) {
+                    if self.choice.chance(40) {
                         self.marks.hit(Mark::LateAnswer);
                     } else {
                         self.answers();
@@ -351,7 +371,7 @@ impl World {
             self.in_callback = false;
         }
         self.events = events;
-        if self.choice.chance(60) {
+        if self.choice.chance(40) {
             self.answers();
         }
     }
@@ -427,15 +447,12 @@ impl World {
             // Others do not answer Pings, nor a Close.
             Reason::TimedOut => self.leaps || !peer.is_good,
             Reason::Idle => self.leaps,
-            // A frame that has begun to leave is not dropped, and may be more than may wait.
             Reason::Overflow => {
                 let config = self.server.hub().config();
                 let is_policy = config.overflow == Overflow::Close
-                    || self.policies.contains(&Overflow::Close)
-                    || config.send_queue_bytes_max < FRAME_BYTES;
-                if self.is_tight && !is_policy {
-                    self.marks.hit(Mark::Shed);
-                }
+                    || self.policies.contains(&OnLag::Close)
+                    || self.leaps
+                    || config.blocked_timeout < Duration::from_secs(60);
                 self.is_tight || is_policy
             }
             Reason::Shutdown => self.server.hub().is_shutting_down(),

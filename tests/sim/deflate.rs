@@ -59,7 +59,11 @@ pub fn send_uncompressed(hub: &mut Hub, id: ConnId, payload: &str) -> Result<(),
 /// Says whether what is published there from now on may be compressed.
 pub fn set_topic_deflate(hub: &mut Hub, topic: &str, may_deflate: bool) {
     #[cfg(feature = "deflate")]
-    hub.set_topic_deflate(topic, may_deflate);
+    {
+        let mut options = hub.topic_options(topic);
+        options.deflate = may_deflate;
+        hub.configure_topic(topic, options).expect("there is room for a few");
+    }
     #[cfg(not(feature = "deflate"))]
     let _ = (hub, topic, may_deflate);
 }

@@ -29,7 +29,7 @@ impl Faults {
     /// Each world has its own mix, and of each fault none in a third of the worlds.
     pub fn drawn(choice: &Choice) -> Self {
         let knob = |most: usize| if choice.below(3) == 0 { 0 } else { choice.below(most + 1) };
-        Self {
+        let drawn = Self {
             short_read: knob(90),
             short_write: knob(90),
             read_blocks: knob(50),
@@ -48,6 +48,13 @@ impl Faults {
             meddles: knob(60),
             // A jump ends many connections: it is the exception.
             jump: if choice.below(4) == 3 { choice.below(8) } else { 0 },
-        }
+        };
+        let short_write = if drawn.writes_are_taken() { 0 } else { drawn.short_write };
+        Self { short_write, ..drawn }
+    }
+
+    /// Kernels take everything at once, of all peers.
+    pub fn writes_are_taken(&self) -> bool {
+        self.write_blocks == 0
     }
 }

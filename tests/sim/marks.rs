@@ -28,7 +28,7 @@ marks! {
     SentInCallback, ClosedInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
     Responded, Unsubscribed, SentToGone, AnsweredTwice, AnsweredLate, AnsweredThoughGone,
     // What follows from it.
-    Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Overflowed, Shed,
+    Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Skipped, Lost, TopicFull, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
     MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept, RequestGone,
     // What compression is met with, and what comes of it.

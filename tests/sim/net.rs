@@ -49,6 +49,8 @@ pub struct Link {
     write_edge: bool,
     /// A write took less than it was given.
     blocked: bool,
+    /// It did so once, for whatever reason.
+    pub refused: bool,
 }
 
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Wire {
             read_edge: false,
             write_edge: false,
             blocked: false,
+            refused: false,
         })))
     }
 
@@ -443,6 +446,7 @@ impl Net for SimNet {
             n = self.choice.part(n);
         }
         link.blocked |= n < from.len();
+        link.refused |= n < from.len();
         link.output.extend(&from[..n]);
         self.calls.bytes_written += n as u64;
         if n == 0 { blocked() } else { Ok(n) }

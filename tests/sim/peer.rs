@@ -387,6 +387,9 @@ impl Peer {
                     [high, low, ..] => u16::from(high) * 256 + u16::from(low),
                     _ => 1005,
                 });
+                if frame.payload.ends_with(b": send_queues_bytes_max") {
+                    self.marks.hit(Mark::Shed);
+                }
                 if self.is_good && !self.close_sent && self.talks() {
                     self.says(&frame.clone());
                     self.close_sent = true;

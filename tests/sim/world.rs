@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pushloop::{Config, ConnId, Counters, Events, Handle, HandleError, Overflow, Server};
+use pushloop::{
+    Config, ConnId, Counters, Events, Handle, HandleError, OnLag, Overflow, Server, TopicOptions,
+};
 
 use super::choice::{Choice, Source};
 use super::codec::Client;
@@ -25,6 +27,7 @@ pub const TOPICS: usize = 4;
 pub const MESSAGE_BYTES_MAX: usize = 2000;
 pub const MESSAGE_FRAMES_MAX: u32 = 12;
 const PEERS_MAX: usize = 7;
+const HOUR: Duration = Duration::from_secs(3600);
 const STEPS_SHOWN: usize = 60;
 
 pub fn topic_name(topic: usize) -> String {
@@ -84,9 +87,11 @@ pub struct World {
     pub refused: u64,
     /// Whether compression is agreed on, and how.
     deflate: Option<Policy>,
+    pub policies: [OnLag; TOPICS],
+    /// The last publication of each topic that a member was left out of.
+    pub left_out: HashMap<(usize, usize), usize>,
     /// The network has a layer.
     is_layered: bool,
-    pub policies: [Overflow; TOPICS],
     /// Topics whose messages must not be compressed, and messages that must not.
     pub plain: BTreeSet<usize>,
     pub secrets: HashSet<Said>,
@@ -111,24 +116,25 @@ impl World {
         if is_hasty {
             hastens(&mut config);
         }
-        let is_tight = choice.below(5) == 4;
+        let is_tight = choice.below(4) == 3;
         if is_tight {
-            config.send_queues_bytes_max = choice.of(&[2500, 1000]);
+            config.send_queues_bytes_max = choice.of(&[2500, 1500]);
             let max = config.send_queue_bytes_max;
             config.send_queue_bytes_max = choice.of(&[max, 256 * 1024]);
         }
-        let policy = config.overflow;
+        let policy = config.topic.on_lag;
         let held_max = choice.of(&[None, None, Some(64 * 1024), Some(300), Some(1)]);
         let net = SimNet::new(choice.clone(), marks.clone());
         let net = Layered::new(net, held_max, choice.clone(), marks.clone());
         let mut server = Server::with_net(net, config);
         let mut policies = [policy; TOPICS];
-        let others = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
         // Where the process has little room, it is mostly for that alone that somebody is closed.
         let percent = if is_tight { 10 } else { 40 };
         for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(percent)) {
-            *policy = choice.of(&others);
-            server.hub().set_topic_overflow(&topic_name(topic), *policy);
+            *policy = choice.of(&[OnLag::Close, OnLag::Skip, OnLag::Latest]);
+            let mut options = TopicOptions::default();
+            options.on_lag = *policy;
+            server.hub().configure_topic(&topic_name(topic), options).expect("there is room");
         }
         let faults = Faults::drawn(&choice);
         server.net().faults = faults;
@@ -154,6 +160,7 @@ impl World {
             deflate,
             is_layered: held_max.is_some(),
             policies,
+            left_out: HashMap::new(),
             plain: BTreeSet::new(),
             secrets: HashSet::new(),
             is_tight,
@@ -197,6 +204,8 @@ impl World {
         for (mark, n) in [
             (Mark::DroppedFull, counters.messages_dropped_full),
             (Mark::Conflated, counters.messages_conflated),
+            (Mark::Skipped, counters.messages_skipped),
+            (Mark::Lost, counters.messages_lost),
             (Mark::Overflowed, counters.closed_overflow),
             (Mark::PongCoalesced, counters.pongs_coalesced),
             (Mark::ProtocolClosed, counters.closed_protocol),
@@ -237,6 +246,7 @@ impl World {
         };
         let choice = self.choice.clone();
         self.notes(|| format!("step {kind} of peer {at}"));
+        let takes_all = self.server.net().faults.writes_are_taken();
         let peer = &mut self.peers[at];
         match kind {
             0 => self.connects(),
@@ -254,6 +264,7 @@ impl World {
                 peer.finishes();
             }
             7 => peer.resets(),
+            8 if takes_all => {}
             8 => peer.wire.link().room = choice.of(&[0, 1, 20, 200, 3000, usize::MAX]),
             9 => self.again(Self::acts),
             _ => self.again(Self::commands),
@@ -319,8 +330,13 @@ fn hastens(config: &mut Config) {
 
 fn drawn_config(choice: &Choice) -> Config {
     let mut config = Config::default();
-    let policies = [Overflow::Close, Overflow::DropNewest, Overflow::KeepLatest];
-    config.overflow = choice.of(&policies);
+    config.overflow = choice.of(&[Overflow::Close, Overflow::DropNewest]);
+    config.topic.on_lag = choice.of(&[OnLag::Close, OnLag::Skip, OnLag::Latest]);
+    config.topic_lag_bytes_max = choice.of(&[256 * 1024, 1500, 4000]);
+    config.topic_unserved_bytes_max = choice.of(&[16 << 20, 3000, 800]);
+    config.fan_out_writes_per_turn = choice.of(&[256, 1, 3]);
+    config.fan_out_bytes_per_turn = choice.of(&[1 << 20, 30, 300]);
+    config.blocked_timeout = choice.of(&[HOUR, HOUR, Duration::from_secs(2)]);
     config.send_queue_bytes_max = choice.of(&[256 * 1024, 300, 600, 1500]);
     config.message_bytes_max = MESSAGE_BYTES_MAX;
     config.message_frames_max = MESSAGE_FRAMES_MAX;

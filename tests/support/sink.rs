@@ -1,6 +1,7 @@
 //! A network in memory that costs next to nothing, so that what is counted and measured over it is
 //! the server's: a connection is eight bytes, as many as a socket's, all of them say the same, and
-//! what is written to them is counted and forgotten.
+//! what is written to them is counted and forgotten. A peer takes everything, or as much as it is
+//! told to.
 
 // Each test file and benchmark is a crate of its own that needs a part of this.
 #![allow(dead_code)]
@@ -33,13 +34,32 @@ pub struct Sink {
     pub bytes: u64,
     /// Where in memory each write began and ended, if that is to be kept.
     pub spans: Option<Vec<Range<usize>>>,
+    /// What the kernels take, by the connections' places; those beyond take everything.
+    kernels: Vec<Kernel>,
+    /// Who is told of next as writable.
+    writable: Vec<ConnId>,
 }
 
-/// One connection.
+/// One connection. It is as large as a socket's place in the server's table.
 pub struct Stream {
     greeted: bool,
-    /// As large as a socket's place in the server's table.
-    _padding: u32,
+    place: u32,
+}
+
+/// What the kernel of one connection takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel {
+    /// So many bytes more.
+    pub room: usize,
+    /// It took less than it was given, and has not said since that it takes more.
+    pub is_full: bool,
+    /// Writes, and bytes of them that it took, since [`Sink::begins_counting`].
+    pub writes: u64,
+    pub bytes: u64,
+}
+
+impl Kernel {
+    const EMPTY: Kernel = Kernel { room: usize::MAX, is_full: false, writes: 0, bytes: 0 };
 }
 
 impl Sink {
@@ -55,7 +75,37 @@ impl Sink {
             writes: 0,
             bytes: 0,
             spans: None,
+            kernels: Vec::new(),
+            writable: Vec::new(),
         }
+    }
+
+    /// So many connections, the first, have kernels of their own. Nothing is allocated for them later.
+    pub fn has_kernels(&mut self, connections: usize) {
+        self.kernels = vec![Kernel::EMPTY; connections];
+        self.writable.reserve(4 * connections);
+        self.readable.reserve(4 * connections);
+    }
+
+    /// The kernel of the connection takes so many bytes from here on.
+    pub fn takes(&mut self, id: ConnId, bytes: usize) {
+        let kernel = &mut self.kernels[place_of(id)];
+        kernel.room = bytes;
+        if bytes > 0 && mem::take(&mut kernel.is_full) {
+            self.writable.push(id);
+        }
+    }
+
+    pub fn kernel(&self, id: ConnId) -> Kernel {
+        self.kernels[place_of(id)]
+    }
+
+    pub fn begins_counting(&mut self) {
+        self.kernels.iter_mut().for_each(|kernel| (kernel.writes, kernel.bytes) = (0, 0));
+    }
+
+    pub fn counts(&self) -> &[Kernel] {
+        &self.kernels
     }
 
     /// What every connection says from here on, each time that it is asked to.
@@ -67,6 +117,11 @@ impl Sink {
     pub fn speaks(&mut self, id: ConnId) {
         self.readable.push(id);
     }
+}
+
+/// Where the server holds the connection.
+fn place_of(id: ConnId) -> usize {
+    id.to_bits() as u32 as usize
 }
 
 struct Flag(Arc<AtomicBool>);
@@ -96,12 +151,15 @@ impl Net for Sink {
         for id in self.readable.drain(..) {
             tell(Ready::Connection { id, readable: true, writable: false, read_closed: false });
         }
+        for id in self.writable.drain(..) {
+            tell(Ready::Connection { id, readable: false, writable: true, read_closed: false });
+        }
         Ok(())
     }
 
     fn accept(&mut self, _: u32) -> io::Result<(Stream, Option<SocketAddr>)> {
         self.backlog = self.backlog.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
-        Ok((Stream { greeted: false, _padding: 0 }, None))
+        Ok((Stream { greeted: false, place: 0 }, None))
     }
 
     fn is_out_of_resources(&self, _: &io::Error) -> bool {
@@ -112,7 +170,11 @@ impl Net for Sink {
         Err(ErrorKind::WouldBlock.into())
     }
 
-    fn register(&mut self, _: &mut Stream, id: ConnId) -> io::Result<()> {
+    fn register(&mut self, stream: &mut Stream, id: ConnId) -> io::Result<()> {
+        stream.place = place_of(id) as u32;
+        if let Some(kernel) = self.kernels.get_mut(place_of(id)) {
+            *kernel = Kernel::EMPTY;
+        }
         self.readable.push(id);
         Ok(())
     }
@@ -126,14 +188,22 @@ impl Net for Sink {
         Ok(Input::Bytes { count: says.len(), more: says.len() == into.len() })
     }
 
-    fn write(&mut self, _: &mut Stream, from: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, stream: &mut Stream, from: &[u8]) -> io::Result<usize> {
         self.writes += 1;
-        self.bytes += from.len() as u64;
+        let mut taken = from.len();
+        if let Some(kernel) = self.kernels.get_mut(stream.place as usize) {
+            taken = taken.min(kernel.room);
+            kernel.is_full = taken < from.len();
+            kernel.room -= if kernel.room == usize::MAX { 0 } else { taken };
+            kernel.writes += 1;
+            kernel.bytes += taken as u64;
+        }
+        self.bytes += taken as u64;
         if let Some(spans) = &mut self.spans {
             let start = from.as_ptr() as usize;
-            spans.push(start..start + from.len());
+            spans.push(start..start + taken);
         }
-        Ok(from.len())
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
     fn finish(&mut self, _: &mut Stream) -> io::Result<()> {
@@ -146,6 +216,13 @@ impl Net for Sink {
 
     fn close_listeners(&mut self) {
         self.backlog = 0;
+    }
+}
+
+impl Sink {
+    /// So many connections come.
+    pub fn connects(&mut self, connections: usize) {
+        self.backlog = connections;
     }
 }
 
@@ -171,6 +248,13 @@ impl Drain {
         let hub = self.server.hub();
         for event in &self.events {
             app(hub, event);
+        }
+    }
+
+    /// Turns until nothing waits to be sent: a turn writes to so many subscribers.
+    pub fn empties(&mut self) {
+        while self.hub().queued_bytes_total() > 0 {
+            self.turn(|_, event| panic!("{event:?} is new here"));
         }
     }
 

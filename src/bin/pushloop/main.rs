@@ -45,6 +45,7 @@ fn main() -> ExitCode {
 fn serve(options: &Options) -> io::Result<()> {
     let mut config = Config::default();
     config.send_queue_bytes_max = 1 << 20;
+    config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
     if options.allow_origins.iter().any(|origin| origin == "*") {
         config.origins = Origins::Any;

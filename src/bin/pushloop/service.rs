@@ -99,7 +99,10 @@ impl Service {
             self.topics.len(),
             counters.deliveries,
             counters.publications,
-            counters.messages_dropped_full + counters.messages_conflated,
+            counters.messages_dropped_full
+                + counters.messages_conflated
+                + counters.messages_skipped
+                + counters.messages_lost,
             hub.topics(),
             hub.queued_bytes_total(),
             counters.accepts_failed,

@@ -7,7 +7,9 @@
 
 use std::{env, io};
 
-use pushloop::{Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server};
+use pushloop::{
+    Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server,
+};
 
 const USAGE: &str = "\
 pushloop as a server to measure: /fan publishes to all connections on it, other paths echo.
@@ -59,6 +61,8 @@ fn main() -> io::Result<()> {
     config.message_bytes_max = 1 << 20;
     // A turn's echoes, and what 64 publications of 64 KiB are while the kernel is full.
     config.send_queue_bytes_max = 16 << 20;
+    config.topic_lag_bytes_max = 16 << 20;
+    config.topic_unserved_bytes_max = 256 << 20;
     config.send_queues_bytes_max = 1 << 30;
     let mut server = Server::bind_with(address, config)?;
     println!("listening on {}", server.local_addr().expect("it is bound to an address"));

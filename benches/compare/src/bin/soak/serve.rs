@@ -3,7 +3,9 @@
 
 use std::{io, panic};
 
-use pushloop::{Accept, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response, Server};
+use pushloop::{
+    Accept, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response, Server,
+};
 
 /// More than the kernel takes and may wait.
 const FLOOD: usize = 16 << 20;

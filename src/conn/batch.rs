@@ -1,0 +1,376 @@
+//! A batch: publications of one topic, one after the other, numbered and shared by all connections that
+//! take them.
+//!
+//! Plain frames are the base. Every other [`Encoding`] is made from them once, when the first subscriber
+//! takes it, and is a cache that may be dropped. Nothing outside of this file knows what the bytes of a
+//! publication are.
+
+use std::{
+    mem,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    commons::{Commons, wastes_room},
+    deflate::deflate_frame,
+};
+use crate::{event::ConnId, wire::OpCode, wire::encode_frame};
+
+/// Room that a pooled batch may keep for each of its lists, in entries.
+const SPARE_ENTRIES: usize = 256;
+
+/// What compressing costs of a turn's budget: each byte, and each message beside its bytes.
+const DEFLATE_BYTE_COST: usize = 8;
+const DEFLATE_MESSAGE_COST: usize = 4 * 1024;
+/// From this length on, in bytes, a message counts as one to be compressed.
+const DEFLATE_LENGTH: usize = 64;
+/// A turn's budget for compressing publications: some two milliseconds.
+pub(crate) const DEFLATE_COST_MAX: usize = 1024 * 1024;
+/// Messages of one batch that are long enough to be compressed, at the most: they are compressed in one
+/// go.
+const DEFLATED_MAX: u32 = DEFLATE_COST_MAX as u32 / DEFLATE_MESSAGE_COST as u32;
+
+/// A way of taking publications in which all connections get the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// WebSocket frames (RFC 6455 §5.2).
+    Plain,
+    /// Frames of which each is compressed on its own, with the largest window (RFC 7692).
+    Deflated,
+}
+
+/// Publications in one encoding: their bytes, and where each ends.
+#[derive(Debug, Default)]
+struct Encoded {
+    /// The first publication that is here, counted in its batch.
+    from: u32,
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Encoded {
+    fn end_of(&self, publications: u32) -> usize {
+        (publications - self.from)
+            .checked_sub(1)
+            .map_or(0, |last| self.ends[last as usize] as usize)
+    }
+
+    /// What this counts as, in bytes.
+    fn counted(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<u32>()
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The offset of the first publication.
+    first: u64,
+    plain: Encoded,
+    deflated: OnceLock<Encoded>,
+    may_deflate: bool,
+    /// How many publications are long enough to be compressed.
+    long: u32,
+    /// From which publication on the hub's clock showed what. It orders publications and direct sends.
+    clocks: Vec<(u32, u64)>,
+    /// Connections and the publications that they do not get. The first `sorted` entries are in order:
+    /// all, once the batch is sealed.
+    except: Vec<(ConnId, u32)>,
+    sorted: u32,
+}
+
+impl Batch {
+    /// What a batch takes beside its publications, in bytes: itself, its reference count, its place in
+    /// the log.
+    pub(crate) const BYTES: usize = size_of::<Batch>() + 64;
+    /// What a publication takes beside its frame, in bytes, at the most, if all subscribers get it.
+    pub(crate) const PUBLICATION_BYTES: usize = size_of::<u32>() + size_of::<(u32, u64)>();
+
+    /// Begins anew; the first publication will have this offset.
+    pub(crate) fn begin(&mut self, first: u64, may_deflate: bool, buffer: Vec<u8>) {
+        (self.first, self.may_deflate, self.plain.bytes) = (first, may_deflate, buffer);
+        self.long = 0;
+    }
+
+    /// The offset of the first publication.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The offset behind the last publication.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.plain.ends.len() as u64
+    }
+
+    /// What this counts as, in bytes: what is held, but for the slack of growing lists.
+    pub(crate) fn counted(&self) -> usize {
+        let lists = self.clocks.len() * size_of::<(u32, u64)>()
+            + self.except.len() * size_of::<(ConnId, u32)>();
+        let deflated = self.deflated.get().map_or(0, Encoded::counted);
+        Self::BYTES + self.plain.counted() + lists + deflated
+    }
+
+    /// Whether a publication of this kind may be appended. A batch has no more to be compressed than a
+    /// turn may compress.
+    pub(crate) fn takes_more(&self, may_deflate: bool) -> bool {
+        self.may_deflate == may_deflate && (!may_deflate || self.long < DEFLATED_MAX)
+    }
+
+    /// Bytes of its plain frames.
+    pub(crate) fn len(&self) -> usize {
+        self.plain.bytes.len()
+    }
+
+    /// Appends a publication, made while the hub's clock showed `clock`.
+    pub(crate) fn push(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        clock: u64,
+        except: Option<ConnId>,
+    ) {
+        let nth = self.plain.ends.len() as u32;
+        self.long += u32::from(payload.len() >= DEFLATE_LENGTH);
+        encode_frame(&mut self.plain.bytes, opcode, payload);
+        self.plain.ends.push(self.plain.bytes.len() as u32);
+        if self.clocks.last().is_none_or(|(_, last)| *last != clock) {
+            self.clocks.push((nth, clock));
+        }
+        if let Some(id) = except {
+            self.except.push((id, nth));
+        }
+    }
+
+    /// Makes the batch ready to be taken. It then takes no more memory than it counts as.
+    pub(crate) fn seal(&mut self, commons: &mut Commons) {
+        self.except.sort_unstable();
+        self.sorted = self.except.len() as u32;
+        if wastes_room(&self.plain.bytes) {
+            let exact = self.plain.bytes.as_slice().to_vec();
+            commons.recycle_buffer(mem::replace(&mut self.plain.bytes, exact));
+        }
+    }
+
+    /// Copies the newest publication into a batch of its own.
+    pub(crate) fn newest(&self, into: &mut Batch, commons: &mut Commons) {
+        let last = self.plain.ends.len() as u32 - 1;
+        let bytes = self.plain.end_of(last)..self.plain.end_of(last + 1);
+        let mut buffer = commons.spare_buffer();
+        buffer.extend_from_slice(&self.plain.bytes[bytes]);
+        into.begin(self.first + u64::from(last), self.may_deflate, buffer);
+        into.plain.ends.push(into.plain.bytes.len() as u32);
+        into.clocks.push((0, self.clock_of(self.end() - 1)));
+        let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
+        into.except.extend(excepted.map(|(id, _)| (*id, 0)));
+        into.seal(commons);
+    }
+
+    /// What the hub's clock showed when the publication was made.
+    pub(crate) fn clock_of(&self, offset: u64) -> u64 {
+        let nth = (offset - self.first) as u32;
+        let after = self.clocks.partition_point(|(from, _)| *from <= nth);
+        after.checked_sub(1).map_or(0, |at| self.clocks[at].1)
+    }
+
+    /// The offset of the first publication that was made when the clock showed `clock` or more.
+    pub(crate) fn first_at(&self, clock: u64) -> u64 {
+        if self.clocks.last().is_none_or(|(_, last)| *last < clock) {
+            return self.end();
+        }
+        let at = self.clocks.partition_point(|(_, shown)| *shown < clock);
+        self.clocks.get(at).map_or(self.end(), |(nth, _)| self.first + u64::from(*nth))
+    }
+
+    /// The first publications from `offset` on that this connection does not get, one behind the other.
+    pub(crate) fn next_except(&self, id: ConnId, offset: u64) -> Option<Range<u64>> {
+        let nth = offset.saturating_sub(self.first) as u32;
+        let at = self.except.partition_point(|it| *it < (id, nth));
+        let own = &self.except[at..];
+        let (_, nth) = *own.first().filter(|(other, _)| *other == id)?;
+        // None is there twice: the numbers up to one are without a gap if it is as far on as its place.
+        let (mut len, mut max) = (1, own.len());
+        while len < max {
+            let at = usize::midpoint(len, max);
+            match own[at] == (id, nth + at as u32) {
+                true => len = at + 1,
+                false => max = at,
+            }
+        }
+        let first = self.first + u64::from(nth);
+        Some(first..first + len as u64)
+    }
+
+    /// How a connection takes publications from `offset` on. The first connection that `takes_deflated`
+    /// has them compressed for all, from `from` on, if there is room in the process and in the turn's
+    /// budget. If not, it gets plain frames: rather now than compressed and late.
+    pub(crate) fn encoding(
+        &self,
+        takes_deflated: bool,
+        offset: u64,
+        from: u64,
+        commons: &mut Commons,
+    ) -> Encoding {
+        if !takes_deflated || !self.may_deflate {
+            return Encoding::Plain;
+        }
+        let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
+        let may_begin = commons.deflate_budget > 0 && self.plain.counted() <= room;
+        if !may_begin && self.deflated.get().is_none() {
+            return Encoding::Plain;
+        }
+        let nth = (offset - self.first) as u32;
+        let deflated = self.deflated.get_or_init(|| {
+            let from = from.clamp(self.first, offset);
+            let deflated = self.deflate((from - self.first) as u32, commons);
+            commons.queued_bytes += deflated.counted();
+            let cost = DEFLATE_BYTE_COST * self.len() + DEFLATE_MESSAGE_COST * deflated.ends.len();
+            commons.deflate_budget = commons.deflate_budget.saturating_sub(cost);
+            deflated
+        });
+        let is_there = nth >= deflated.from && deflated.end() == self.plain.ends.len();
+        if is_there { Encoding::Deflated } else { Encoding::Plain }
+    }
+
+    fn deflate(&self, from: u32, commons: &mut Commons) -> Encoded {
+        let mut deflated = Encoded { from, ..Encoded::default() };
+        let mut start = self.plain.end_of(from);
+        for end in &self.plain.ends[from as usize..] {
+            let frame = &self.plain.bytes[start..*end as usize];
+            deflate_frame(frame, &mut deflated.bytes, commons);
+            deflated.ends.push(deflated.bytes.len() as u32);
+            start = *end as usize;
+        }
+        deflated.bytes.shrink_to_fit();
+        deflated.ends.shrink_to_fit();
+        deflated
+    }
+
+    fn encoded(&self, encoding: Encoding) -> &Encoded {
+        match encoding {
+            Encoding::Plain => &self.plain,
+            Encoding::Deflated => self.deflated.get().unwrap_or(&self.plain),
+        }
+    }
+
+    /// The bytes of all publications in one encoding.
+    pub(crate) fn bytes(&self, encoding: Encoding) -> &[u8] {
+        &self.encoded(encoding).bytes
+    }
+
+    /// Where the bytes of these publications are.
+    pub(crate) fn range(&self, encoding: Encoding, offsets: Range<u64>) -> Range<usize> {
+        let encoded = self.encoded(encoding);
+        let end_of = |offset: u64| encoded.end_of((offset - self.first) as u32);
+        end_of(offsets.start)..end_of(offsets.end)
+    }
+
+    /// The offset of the first publication that ends behind the byte `at`, and where it ends.
+    pub(crate) fn publication_at(&self, encoding: Encoding, at: usize) -> (u64, usize) {
+        let encoded = self.encoded(encoding);
+        let nth = encoded.ends.partition_point(|end| *end as usize <= at);
+        let end = encoded.ends.get(nth).map_or(encoded.bytes.len(), |end| *end as usize);
+        (self.first + u64::from(encoded.from) + nth as u64, end)
+    }
+
+    pub(crate) fn has_caches(&self) -> bool {
+        self.deflated.get().is_some()
+    }
+
+    /// How many of these publications this connection does not get.
+    pub(crate) fn count_except(&self, id: ConnId, offsets: Range<u64>) -> u64 {
+        let [from, to] = [offsets.start, offsets.end].map(|at| (at - self.first) as u32);
+        let (sorted, others) = self.except.split_at(self.sorted as usize);
+        let before = |nth| sorted.partition_point(|it| *it < (id, nth));
+        let is_it = |(other, nth): &&(ConnId, u32)| *other == id && (from..to).contains(nth);
+        (before(to) - before(from) + others.iter().filter(is_it).count()) as u64
+    }
+
+    /// Drops what can be made again. Gives what it counted as, in bytes.
+    pub(crate) fn drop_caches(&mut self) -> usize {
+        self.deflated.take().map_or(0, |deflated| deflated.counted())
+    }
+
+    /// Empties it for the pool.
+    pub(super) fn reset(&mut self, commons: &mut Commons) {
+        if let Some(deflated) = self.deflated.take() {
+            commons.recycle_buffer(deflated.bytes);
+        }
+        commons.recycle_buffer(mem::take(&mut self.plain.bytes));
+        self.plain.ends.clear();
+        self.plain.ends.shrink_to(SPARE_ENTRIES);
+        self.clocks.clear();
+        self.clocks.shrink_to(SPARE_ENTRIES);
+        self.except.clear();
+        self.sorted = 0;
+        self.except.shrink_to(SPARE_ENTRIES);
+    }
+}
+
+impl Encoded {
+    /// The number behind the last publication that is here.
+    fn end(&self) -> usize {
+        self.from as usize + self.ends.len()
+    }
+}
+
+impl Commons {
+    /// An empty batch that nothing else holds.
+    pub(crate) fn spare_batch(&mut self) -> Arc<Batch> {
+        self.batches.pop().unwrap_or_default()
+    }
+
+    /// A log gives up a batch. It counts until the last write of it is out.
+    pub(crate) fn release_batch(&mut self, batch: Arc<Batch>) {
+        if let Err(held) = self.free_batch(batch) {
+            self.held.push(held);
+        }
+    }
+
+    fn free_batch(&mut self, mut batch: Arc<Batch>) -> Result<(), Arc<Batch>> {
+        let Some(own) = Arc::get_mut(&mut batch) else { return Err(batch) };
+        self.queued_bytes -= own.counted();
+        own.reset(self);
+        if self.batches.len() < super::commons::SPARES_MAX {
+            self.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    /// A write of a batch is out, or given up.
+    pub(super) fn release_write(&mut self, batch: Arc<Batch>) {
+        drop(batch);
+        self.write_released = true;
+    }
+
+    /// Whether some batch that a log gave up may be free by now.
+    pub(crate) fn may_sweep(&self) -> bool {
+        self.sweep_left > 0 || (self.write_released && !self.held.is_empty())
+    }
+
+    /// Looks at all batches that a write held when their log gave them up.
+    pub(crate) fn sweep_all(&mut self) {
+        while self.may_sweep() {
+            self.sweep();
+        }
+    }
+
+    /// Looks at some of the batches that a write held when their log gave them up, and frees those that
+    /// no write holds any more. A round goes from the newest to the oldest.
+    pub(crate) fn sweep(&mut self) {
+        /// So many in one turn.
+        const LOOKS: usize = 64;
+        if self.sweep_left == 0 && mem::take(&mut self.write_released) {
+            self.sweep_left = self.held.len();
+        }
+        for _ in 0..LOOKS.min(self.sweep_left) {
+            self.sweep_left -= 1;
+            let batch = self.held.swap_remove(self.sweep_left);
+            if let Err(held) = self.free_batch(batch) {
+                self.held.push(held);
+                let last = self.held.len() - 1;
+                self.held.swap(self.sweep_left, last);
+            }
+        }
+    }
+}
