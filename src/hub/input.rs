@@ -187,19 +187,13 @@ impl Hub {
         if self.topics.departures >= self.commons.config.departures_per_turn {
             return None;
         }
-        while let Some((id, portion)) = self.readable.next(room) {
+        while let Some((id, portion)) = self.readable.next(room, self.requests_left > 0) {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.connection.notes.listed = false;
             if !slot.connection.wants_input() || slot.connection.notes.replaying {
                 continue;
             }
-            if slot.connection.is_asking() {
-                let Some(left) = self.requests_left.checked_sub(1) else {
-                    Self::mark_readable(slot, &mut self.readable, id);
-                    continue;
-                };
-                self.requests_left = left;
-            }
+            self.requests_left -= usize::from(slot.connection.is_asking()).min(self.requests_left);
             return Some((id, portion.min(room)));
         }
         None

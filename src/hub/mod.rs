@@ -235,7 +235,11 @@ impl Hub {
             && slot.connection.wants_input()
         {
             slot.connection.notes.listed = true;
-            readable.push(id, slot.connection.notes.reads_much);
+            if slot.connection.is_asking() {
+                readable.push_asking(id);
+            } else {
+                readable.push(id, slot.connection.notes.reads_much);
+            }
         }
     }
 

@@ -1,10 +1,10 @@
-//! Which connection is read from next. Connections for which the kernel may hold input wait in two
-//! lines.
+//! Which connection is read from next. Connections for which the kernel may hold input wait in lines.
 //!
-//! A connection waits in the first line, and reads a small portion if many wait. So a message or a first
-//! request is not behind what a crowd sends without end. After a long read, a connection waits in the
-//! second line, where it reads as much as a turn allows. Cut into small portions, long messages would
-//! cost twice as much.
+//! Connections from which a request is to come have a line of their own. It goes first, and a turn reads
+//! a few of it. The others wait in the first line, and read a small portion each if many wait. So neither a
+//! request nor a message is behind what a crowd sends without end. After a long read, a connection waits
+//! in the second line, where it reads as much as a turn allows. Cut into small portions, long messages
+//! would cost twice as much.
 //!
 //! It must not know connections, only their ids.
 
@@ -18,12 +18,14 @@ const SHORT_BYTES: usize = 4 * 1024;
 /// How many connections that waited at some moment are left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Left {
+    asking: usize,
     short: usize,
     long: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct ReadQueue {
+    asking: VecDeque<ConnId>,
     short: VecDeque<ConnId>,
     long: VecDeque<ConnId>,
     /// Those that waited when the turn began: each is read once in a turn.
@@ -44,10 +46,15 @@ pub(super) struct ReadQueue {
 impl ReadQueue {
     /// Whether no connection waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.short.is_empty() && self.long.is_empty()
+        self.asking.is_empty() && self.short.is_empty() && self.long.is_empty()
     }
 
-    /// Puts a connection at the end of its line.
+    /// Puts a connection from which a request is to come at the end of its line.
+    pub(super) fn push_asking(&mut self, id: ConnId) {
+        self.asking.push_back(id);
+    }
+
+    /// Puts another connection at the end of its line.
     #[inline]
     pub(super) fn push(&mut self, id: ConnId, reads_much: bool) {
         if reads_much { self.long.push_back(id) } else { self.short.push_back(id) }
@@ -61,7 +68,8 @@ impl ReadQueue {
 
     /// A turn begins, in which `batch` bytes may be read, and `most` of one connection.
     pub(super) fn begin_turn(&mut self, batch: usize, most: usize) {
-        self.turn = Left { short: self.short.len(), long: self.long.len() };
+        let (asking, short, long) = (self.asking.len(), self.short.len(), self.long.len());
+        self.turn = Left { asking, short, long };
         let waiting = (self.turn.short + self.turn.long).max(1);
         let short = (batch / waiting).max(SHORT_BYTES).min(most);
         self.portion = (short, most);
@@ -72,11 +80,16 @@ impl ReadQueue {
 
     /// The next connection to read from, while the batch has `room`, and how much it may read.
     ///
-    /// The second line has what the first leaves. While the first waits, the second has one read in a
+    /// Those from which a request is to come go first, if one `may_ask`. The second line has what the
+    /// first leaves. While the first waits, the second has one read in a
     /// turn, after the first has had half of the batch.
-    pub(super) fn next(&mut self, room: usize) -> Option<(ConnId, usize)> {
+    pub(super) fn next(&mut self, room: usize, may_ask: bool) -> Option<(ConnId, usize)> {
+        if may_ask && self.turn.asking > 0 {
+            self.turn.asking -= 1;
+            return Some((self.asking.pop_front()?, self.portion.0));
+        }
         if self.round == Left::default() {
-            self.round = Left { short: self.short.len(), long: self.long.len() };
+            self.round = Left { asking: 0, short: self.short.len(), long: self.long.len() };
         }
         let has_its_share = room <= self.batch / 2 || self.long_is_due;
         let goes = has_its_share && !self.long_had_its_turn;
@@ -107,7 +120,7 @@ mod tests {
         queue.begin_turn(BATCH, MOST);
         let (mut room, mut reads) = (BATCH, Vec::new());
         while room > 0
-            && let Some((id, portion)) = queue.next(room)
+            && let Some((id, portion)) = queue.next(room, true)
         {
             let bytes = portion.min(room);
             room -= bytes;
@@ -158,6 +171,17 @@ mod tests {
         }
         let again = reads.iter().skip(1).position(|index| *index == 1000);
         assert_eq!((reads[0], again), (1000, Some(200)));
+    }
+
+    #[test]
+    fn a_request_goes_first_if_one_may_come() {
+        let mut queue = ReadQueue::default();
+        queue.push(id(1), false);
+        (2..5).for_each(|index| queue.push_asking(id(index)));
+        queue.begin_turn(BATCH, MOST);
+        let mut next = |may_ask| queue.next(BATCH, may_ask).map(|(id, _)| id.index);
+        let order = [true, true, false, false, true, true].map(&mut next);
+        assert_eq!(order, [Some(2), Some(3), Some(1), None, Some(4), None]);
     }
 
     #[test]
