@@ -87,7 +87,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Writes as much as the connection's budget allows. Gives how many bytes that were, and whether
-    /// nothing is left, here or in the network; `None` if the connection is gone.
+    /// nothing is left here; `None` if the connection is gone.
     #[inline]
     fn write_out(
         &mut self,
@@ -142,7 +142,7 @@ impl Progress {
             Taken::Bytes(_) => Some((sent, is_over)),
             Taken::Full => {
                 taking.connection.handle_blocked(taking.commons.now);
-                Some((sent, false))
+                Some((sent, is_over))
             }
             Taken::Failed => None,
         }
@@ -204,7 +204,7 @@ impl Hub {
                 self.topics.passes.rotate_left(1);
                 continue;
             }
-            match self.topics.next_unserved(topic) {
+            match self.topics.next_unserved(topic, &mut self.flush.steps) {
                 Next::Connection(index) if self.is_blocked(index) => {
                     self.topics.park_unserved(topic);
                 }
@@ -212,6 +212,7 @@ impl Hub {
                     self.flush.quantum -= 1;
                     return Some(self.id_at(index));
                 }
+                Next::Later => return None,
                 Next::Over => {
                     self.flush.quantum = QUANTUM;
                     self.topics.passes.pop_front();
@@ -261,7 +262,8 @@ impl Hub {
         };
         let connection = &mut slot.connection;
         let has_recovered = connection.handle_written(sent, is_over, &mut self.commons);
-        if is_over && !has_recovered && connection.needs_nothing() {
+        let goes_on = has_recovered || connection.is_blocked();
+        if is_over && !goes_on && connection.needs_nothing() {
             return false;
         }
         self.end_writing(id, has_recovered, is_over, events)
@@ -297,6 +299,8 @@ impl Hub {
         }
         if !is_over {
             Self::mark_unfinished(slot, &mut self.pulls, id);
+            // A topic that it has left, and read to the end of, waits for it no longer.
+            self.topics.forget_leaving(id, false, &mut self.commons);
             return false;
         }
         if std::mem::take(&mut connection.notes.behind) {

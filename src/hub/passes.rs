@@ -9,6 +9,8 @@ use crate::{config::OnLag, conn::Commons, event::ConnId};
 pub(super) enum Next {
     /// This connection has something to take.
     Connection(u32),
+    /// The pass goes on in the next turn.
+    Later,
     /// The pass is over.
     Over,
 }
@@ -38,9 +40,9 @@ impl Topics {
         }
     }
 
-    /// The next connection that a topic's pass comes to. Subscribers that got all in an earlier phase
-    /// count as served.
-    pub(super) fn next_unserved(&mut self, topic: u32) -> Next {
+    /// The next connection that a topic's pass comes to, within so many `steps`. Subscribers that got all
+    /// in an earlier phase count as served.
+    pub(super) fn next_unserved(&mut self, topic: u32, steps: &mut usize) -> Next {
         let Some(entry) = self.topics.get_mut(topic).filter(|it| it.is_listed) else {
             return Next::Over;
         };
@@ -53,6 +55,8 @@ impl Topics {
             }
         };
         while entry.served < entry.parked {
+            let Some(left) = steps.checked_sub(1) else { return Next::Later };
+            *steps = left;
             self.steps += 1;
             let subscriber = &entry.subscribers[entry.served as usize];
             if subscriber.cursor < until {
