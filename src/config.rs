@@ -205,7 +205,11 @@ impl Config {
             *bytes = (*bytes).min(RECEIVE_BYTES_MAX);
         }
         self.message_frames_max = self.message_frames_max.max(1);
-        self.send_queue_bytes_max = self.send_queue_bytes_max.min(SEND_BYTES_MAX);
+        for bytes in [&mut self.send_queue_bytes_max, &mut self.topic_unserved_bytes_max] {
+            *bytes = (*bytes).min(SEND_BYTES_MAX);
+        }
+        // One for a pipelined request, and one for a new connection's.
+        self.requests_per_turn = self.requests_per_turn.max(2);
         self.topics_per_connection_max = self.topics_per_connection_max.min(u16::MAX.into());
     }
 }

@@ -19,7 +19,7 @@ use crate::wire::frame_len;
 /// A larger buffer is taken from an outbox at rest, in bytes.
 const REST_BYTES: usize = 4 * 1024;
 /// Bytes that were written and are kept in front of what waits, at the most; or as many as wait.
-const WRITTEN_BYTES: usize = 128 * 1024;
+const WRITTEN_BYTES: usize = 16 * 1024;
 /// Marks for which an outbox at rest keeps room.
 const REST_MARKS: usize = 16;
 
@@ -236,6 +236,9 @@ impl Outbox {
             self.marks.iter_mut().for_each(|mark| mark.at = 0);
         } else if self.start > WRITTEN_BYTES && self.start > self.line.len() / 2 {
             self.forget_written();
+            if self.line.capacity() > 2 * self.line.len() + WRITTEN_BYTES {
+                self.line.shrink_to_fit();
+            }
         }
     }
 

@@ -273,6 +273,9 @@ impl Log {
         while self.lagging > 0 && self.batches.front().is_some_and(|kept| kept.readers == 0) {
             self.pop_front(commons);
         }
+        if self.batches.capacity() > 4 * self.batches.len() + 16 {
+            self.batches.shrink_to(2 * self.batches.len());
+        }
     }
 
     /// Gives up the oldest batches that are kept for readers alone, until these count as `keep_bytes` or

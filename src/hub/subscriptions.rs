@@ -103,6 +103,9 @@ impl Subscriptions {
             Subscriptions::One(_) => *self = Subscriptions::None,
             Subscriptions::Many(many) => {
                 many.list.swap_remove(at);
+                if many.list.capacity() > 4 * many.list.len().max(4) {
+                    many.list.shrink_to(2 * many.list.len());
+                }
                 self.shrink();
             }
         }

@@ -357,6 +357,9 @@ impl Topics {
             false
         });
         let list = &mut self.lists[connection as usize];
+        if leaving.capacity() > 4 * leaving.len() {
+            leaving.shrink_to_fit();
+        }
         list.many().leaving = leaving;
         list.shrink();
     }
