@@ -116,9 +116,9 @@ impl World {
         if is_hasty {
             hastens(&mut config);
         }
-        let is_tight = choice.below(4) == 3;
+        let is_tight = choice.below(3) == 2;
         if is_tight {
-            config.send_queues_bytes_max = choice.of(&[2500, 1500]);
+            config.send_queues_bytes_max = choice.of(&[1500, 1000]);
             let max = config.send_queue_bytes_max;
             config.send_queue_bytes_max = choice.of(&[max, 256 * 1024]);
         }
