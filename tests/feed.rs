@@ -87,6 +87,8 @@ fn one_reads_nothing(clients: usize, time: Duration) -> [u32; 2] {
     assert_eq!(crowd.conflated, 0, "what it misses is known when it reads on");
     crowd.stalled = None;
     crowd.read(0);
+    // First comes what the buffers held, seconds of it and all in step.
+    crowd.run(|crowd| crowd.onlookers[0].skipped > 0);
     // Caught up, and then once more: what the server counts by then is final.
     let caught_up = crowd.onlookers[0].in_step;
     crowd.run(|crowd| crowd.onlookers[0].in_step > caught_up + 1);
@@ -94,7 +96,6 @@ fn one_reads_nothing(clients: usize, time: Duration) -> [u32; 2] {
         assert_eq!((onlooker.out_of_step, onlooker.skipped), (0, 0), "held back by another");
     }
     let slow = &crowd.onlookers[0];
-    assert!(slow.skipped > 0, "it got everything, late");
     assert_eq!(slow.skipped + slow.seconds_missed, crowd.conflated, "and no more was given up");
     [without, with]
 }
