@@ -165,6 +165,8 @@ fn read_item(wire: &mut Cursor<'_>, id: Id) -> Result<Item, Refusal> {
             }
             (text.chars().map(|c| c.len_utf16() as u32).sum(), false)
         }
+        // A gap: Yjs sends with it what it keeps until it has heard what comes before.
+        10 => return Err(OutOfStep),
         _ => return Err(Malformed("an update inserts what is no text")),
     };
     Ok(Item { id, len, left, right, is_deleted })

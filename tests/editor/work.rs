@@ -9,7 +9,7 @@ use crate::{
     order::Work,
     server::{Editor, config},
     support::binary,
-    update::Refusal,
+    update::{Refusal, TEXT},
     world::{World, close_in},
 };
 
@@ -120,6 +120,15 @@ fn an_update_that_does_not_fit_costs_as_much_as_there_is_to_compare_it_with() {
     assert_eq!(server.apply(&[1, 1, 9, 5], &mut work), Err(Refusal::OutOfStep));
     let cost = u64::MAX - work.left;
     assert!((500 * 150..500 * 200).contains(&cost), "{cost}");
+}
+
+/// As Yjs encodes a document with "a" and "c" that has not heard of the "b" between them.
+#[test]
+fn a_gap_is_out_of_step_and_no_offence() {
+    let gap = [&[1, 3, 7, 0, 4, 1, 4][..], TEXT.as_bytes(), b"\x01a\x0a\x01\x84\x07\x01\x01c\0"];
+    let mut server = Document::new();
+    assert_eq!(server.apply(&gap.concat(), &mut everything()), Err(Refusal::OutOfStep));
+    assert_eq!(server.text(), "");
 }
 
 #[test]
