@@ -309,7 +309,7 @@ fn sixty_four_publications_outstanding_are_one_write_for_each_subscriber() {
     }
 }
 
-/// What a publisher says while a pass is under way costs those whom it has not reached no write more.
+/// What a publisher says while a pass is under way costs those that it has not reached no write more.
 #[test]
 fn publications_in_every_turn_of_a_pass_are_few_writes_more() {
     const SUBSCRIBERS: usize = 1000;

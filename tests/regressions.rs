@@ -249,7 +249,7 @@ fn a_process_that_stood_still_dropped_those_whose_answers_it_had_not_read() {
 }
 
 #[test]
-fn who_got_a_topics_messages_before_one_that_left_it_out_was_idle_all_the_same() {
+fn one_that_got_a_topics_messages_before_one_that_left_it_out_was_idle_all_the_same() {
     let idle = Duration::from_secs(10);
     let mut sim = sim(|config| config.idle_timeout = Some(idle));
     let (id, wire) = subscriber(&mut sim, &["t"]);

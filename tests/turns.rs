@@ -167,7 +167,7 @@ fn a_turn_writes_so_many_bytes_of_publications() {
     }
 }
 
-/// Who is served late takes what came meanwhile in the same write: passes merge.
+/// A subscriber that is served late takes what came meanwhile in the same write: passes merge.
 #[test]
 fn what_is_published_during_a_pass_reaches_those_behind_it_in_one_write() {
     let mut turns = Turns::with(config(|limits| limits.fan_out_writes_per_turn = 2));
@@ -180,7 +180,7 @@ fn what_is_published_during_a_pass_reaches_those_behind_it_in_one_write() {
         turns.turn();
         steps.push(sent(&mut turns.server) - already);
     }
-    // Two get 1. Two get 1 and 2. One gets all three, and the next pass begins with who got 1 only.
+    // Two get 1. Two get 1 and 2. One gets all three, and the next pass begins with one that got 1.
     assert_eq!(steps, [2 * 3, 2 * 6, 9 + 6]);
     assert_eq!(turns.steps(sent, before + 5 * 9), [6 + 3, 3]);
     for (peer, _) in &mut peers {

@@ -76,7 +76,7 @@ pub fn full_queues(scale: Scale) {
     at_most("D4", what, late / well, 1.0, "times");
 }
 
-/// D6: a direct send to who subscribes to many topics, of which none has anything.
+/// D6: a direct send to a subscriber of many topics, of which none has anything.
 pub fn direct_sends(scale: Scale) {
     let (sends, rounds) = (10_000, scale.of(3, 51));
     let mut world = World::new(config());

@@ -168,7 +168,7 @@ impl Chat {
         };
         if room.here.insert(person.name.clone()) {
             person.rooms.push(name.to_owned());
-            // Before the subscription: who comes need not be told so.
+            // Before the subscription: the one that joins need not be told so.
             announce(hub, name, "came", person.name.as_str());
             hub.subscribe(id, name).map_err(|error| (TOO_MUCH, error.to_string()))?;
         }

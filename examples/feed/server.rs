@@ -1,6 +1,6 @@
-//! The board's server: a symbol is a topic that keeps its latest message only for who lags
+//! The board's server: a symbol is a topic that keeps its latest message only for a page that lags
 //! ([`OnLag::Latest`]): a slow page misses prices that are old by now, holds nobody up, and takes bounded
-//! memory. Who joins gets the whole board in one message, and from there on what changes.
+//! memory. A page that joins gets the whole board in one message, and from there on what changes.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -42,7 +42,7 @@ pub struct Feed {
     /// Pages that have no board yet, and how many get it before the next beat.
     joining: VecDeque<ConnId>,
     welcomes: usize,
-    /// The board and the tape, as all get it who join before something changes.
+    /// The board and the tape, as all pages get it that join before something changes.
     all: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl Feed {
         let _ = hub.publish(SECONDS, &second.to_string());
     }
 
-    /// Gives the board to those who came, as many as this beat bears.
+    /// Gives the board to the pages that came, as many as this beat bears.
     fn welcome(&mut self, hub: &mut Hub) {
         while self.welcomes > 0
             && let Some(id) = self.joining.pop_front()
@@ -123,7 +123,7 @@ impl Feed {
                 let tape = Vec::from_iter(tape.iter().cloned());
                 format!("{{\"board\":{},\"tape\":[{}]}}", market.board(), tape.join(","))
             });
-            // First, so that whatever is published from now on comes behind it. Whoever is full needs
+            // First, so that whatever is published from now on comes behind it. A page that is full needs
             // none of it.
             let _ = hub.send(id, all.as_str());
             let symbols = market.stocks.iter().map(|stock| stock.symbol.as_str());

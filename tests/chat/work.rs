@@ -70,7 +70,7 @@ fn comes_and_goes(world: &mut World<Chat>, name: &str) -> (u64, Option<u16>) {
 }
 
 #[test]
-fn coming_and_going_is_charged_for_all_who_are_told_of_it_whatever_the_connection() {
+fn coming_and_going_is_charged_for_all_that_are_told_of_it_whatever_the_connection() {
     let mut world = world();
     let _crowd = crowd(&mut world, 300);
     world.from = [10, 0, 0, 1];
@@ -129,7 +129,7 @@ fn a_history_and_a_list_of_members_are_charged_each_time_they_are_told() {
 }
 
 #[test]
-fn what_is_said_is_charged_for_all_who_hear_it() {
+fn what_is_said_is_charged_for_all_that_hear_it() {
     let mut world = world();
     let _crowd = crowd(&mut world, 300);
     world.from = [10, 0, 0, 1];

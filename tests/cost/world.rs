@@ -386,7 +386,8 @@ impl World {
         }
     }
 
-    /// Who has little to get gets it in one write; and what has begun to leave is less than a publication.
+    /// A peer that has little to get gets it in one write; and what has begun to leave is less than a
+    /// publication.
     fn checks_writes(&mut self) {
         let config = self.drain.hub().config().clone();
         let now = self.drain.server.net().now;

@@ -21,7 +21,7 @@ const TOPICS: [(&str, OnLag); 4] = [
     ("second latest", OnLag::Latest),
     ("uncompressed", OnLag::Skip),
 ];
-/// Bytes that may wait to be sent directly to one connection, and that a topic keeps for who lags.
+/// Bytes that may wait to be sent directly to one connection, and that a topic keeps for laggards.
 const QUEUE: usize = 4000;
 
 /// What the peers offer, and what is answered.

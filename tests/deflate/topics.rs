@@ -172,10 +172,10 @@ fn a_secret_stays_one_if_compressing_is_allowed_again_within_the_turn() {
     assert_eq!(inflated(&wire.reads()[0]), text(WORDS));
 }
 
-/// What lags is kept as it was published, once. It is compressed again for all who read on, and that
+/// What lags is kept as it was published, once. It is compressed again for all that read on, and that
 /// counts as long as it is kept.
 #[test]
-fn what_is_kept_for_who_lags_is_plain_and_compressed_once_more_when_it_is_read() {
+fn what_is_kept_for_laggards_is_plain_and_compressed_once_more_when_it_is_read() {
     const MESSAGES: u64 = 12;
     let message = WORDS.repeat(60);
     let frame = text(&message).unmasked().len();
@@ -186,7 +186,7 @@ fn what_is_kept_for_who_lags_is_plain_and_compressed_once_more_when_it_is_read()
     for at in 1..=MESSAGES {
         sim.hub().publish("t", &message).unwrap();
         sim.turn();
-        // One of the two who read takes them compressed.
+        // One of the two that read takes them compressed.
         assert_eq!(sim.hub().counters().messages_deflated, at);
         let total = sim.hub().queued_bytes_total();
         let plain = at as usize * frame;
@@ -194,7 +194,7 @@ fn what_is_kept_for_who_lags_is_plain_and_compressed_once_more_when_it_is_read()
     }
     assert!(peers.iter().all(|(id, _)| sim.hub().queued_bytes(*id) == 0));
     assert!(quick.iter().all(|(_, wire)| wire.reads().len() == MESSAGES as usize));
-    // The first who read on have it compressed, and it is kept for the others.
+    // The first that read on have it compressed, and it is kept for the others.
     let before = sim.hub().queued_bytes_total();
     for (_, wire) in &slow[..4] {
         wire.holds(usize::MAX);
@@ -248,6 +248,6 @@ fn the_limit_of_the_process_holds_for_what_is_compressed() {
     sim.rests();
     let got: usize = quick.iter().map(|(_, wire)| wire.reads().len()).sum();
     assert_eq!(got, 2 * 2000);
-    // Those who were behind more than is kept are told so.
+    // Those that were behind more than is kept are told so.
     assert!(slow.iter().all(|(id, _)| !sim.hub().is_open(*id)));
 }

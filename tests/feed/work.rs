@@ -86,7 +86,7 @@ fn of_a_crowd_that_comes_at_once_a_beat_welcomes_so_many() {
     let wires = world.connects(PAGES);
     let mut welcomed = WELCOMES_PER_BEAT;
     while welcomed < PAGES {
-        // In the turns up to here no time has passed: those who came first had what the last beat left.
+        // In the turns up to here no time has passed: those that came first had what the last beat left.
         world.beat();
         welcomed = (welcomed + WELCOMES_PER_BEAT).min(PAGES);
         assert_eq!(world.subscribers(), welcomed);

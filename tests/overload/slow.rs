@@ -90,7 +90,7 @@ impl Room {
     }
 }
 
-/// What is kept for those who do not read, at the most: in one topic for all of them, and in a queue
+/// What is kept for those that do not read, at the most: in one topic for all of them, and in a queue
 /// for each.
 const KEPT: usize = 16 * 1024;
 
@@ -155,7 +155,7 @@ fn peers_that_never_read_are_all_closed_and_the_others_lose_nothing() {
     assert!(slow.iter_mut().all(|(_, dot)| dot.is_over()));
 }
 
-/// Whoever reads again and is too far behind gets no message with a gap before it.
+/// A peer that reads again and is too far behind gets no message with a gap before it.
 #[test]
 fn peers_that_read_again_too_late_are_closed_behind_an_unbroken_sequence() {
     let (mut room, slow) = flooded(limits(OnLag::Close), scale(400, 5_000));

@@ -1,4 +1,4 @@
-//! Who is read from when many have sent more than a turn reads: nobody is behind what a crowd sends
+//! Which are read from when many have sent more than a turn reads: nobody is behind what a crowd sends
 //! without end, and nobody is dropped for what was not read.
 
 use std::time::Duration;
@@ -107,7 +107,7 @@ fn a_short_message_is_heard_in_the_turn_in_which_it_comes() {
 
 /// Each flooder is read as often as any other, and as much as a turn allows.
 #[test]
-fn those_who_send_much_are_read_in_line_and_whole_turns_of_them() {
+fn those_that_send_much_are_read_in_line_and_whole_turns_of_them() {
     let mut sim = sim(|_| {});
     let mut flood = Flood::new(&mut sim, 10);
     let mut heard = vec![Vec::new(); 10];
@@ -128,7 +128,7 @@ fn those_who_send_much_are_read_in_line_and_whole_turns_of_them() {
 
 /// More of them than a batch has room for, and nothing ever waits for them but the flooders.
 #[test]
-fn those_who_send_little_do_not_keep_out_those_who_send_much() {
+fn those_that_send_little_do_not_keep_out_those_that_send_much() {
     // With the small batches, a turn has one read.
     let cases = [(BATCH, TURN, 100, 3), (8192, 8192, 2000, 205), (1000, 1000, 2000, 205)];
     for (batch, most, turns, gap_max) in cases {
@@ -165,12 +165,12 @@ fn those_who_send_little_do_not_keep_out_those_who_send_much() {
         }
         let [least, all] = [reads.iter().min(), reads.iter().max()];
         assert!(least > Some(&0) && all < least.map(|n| n * 2 + 10).as_ref(), "{reads:?}");
-        // A round: all who send little, each once, and the three.
+        // A round: all that send little, each once, and the three.
         assert!(gap <= gap_max, "{batch}: a gap of {gap} turns");
     }
 }
 
-/// One read in a turn, and so many who have more to say that a newcomer's comes after its deadline.
+/// One read in a turn, and so many that have more to say that a newcomer's comes after its deadline.
 fn crowded(set: impl FnOnce(&mut Config)) -> (Sim, Vec<(ConnId, Wire)>) {
     let mut sim = sim(|limits| {
         (limits.receive_buffer_bytes, limits.read_bytes_per_turn) = (1000, 1000);
@@ -200,7 +200,7 @@ fn a_request_that_came_in_time_is_heard_after_its_deadline() {
         turns += 1;
     }
     assert_eq!(turns, 30);
-    // Who says nothing is dropped as before.
+    // A peer that says nothing is dropped as before.
     let silent = sim.server.net().connects();
     for _ in 0..30 {
         sim.turn_within(Some(Duration::from_millis(100)));

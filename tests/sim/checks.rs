@@ -221,7 +221,7 @@ impl World {
         let link = peer.wire.link();
         assert!(link.dropped || link.reset || link.input.is_empty(), "peer {at} was not read");
         let is_whole = !link.reset && !link.cut;
-        // Who does not answer a Close is dropped in time.
+        // A peer that does not answer a Close is dropped in time.
         let was_closed = peer.close_came.is_some() && (peer.is_good || peer.close_sent);
         if is_whole && was_closed && !self.leaps && !self.is_tight {
             assert!(link.finished, "no FIN for peer {at}");

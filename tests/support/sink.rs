@@ -36,7 +36,7 @@ pub struct Sink {
     pub spans: Option<Vec<Range<usize>>>,
     /// What the kernels take, by the connections' places; those beyond take everything.
     kernels: Vec<Kernel>,
-    /// Who is told of next as writable.
+    /// Which connection is told of next as writable.
     writable: Vec<ConnId>,
 }
 

@@ -36,7 +36,7 @@ fn oldest(sim: &mut Sim, topic: &str) -> u64 {
 }
 
 #[test]
-fn who_is_behind_by_no_more_than_is_kept_gets_everything() {
+fn a_subscriber_that_is_behind_by_no_more_than_is_kept_gets_everything() {
     for on_lag in [OnLag::Close, OnLag::Skip] {
         let (mut sim, id, wire) = slow_subscriber(on_lag, |_| {});
         publish(&mut sim, 1..=MANY);
@@ -73,7 +73,7 @@ fn too_slow_a_subscriber_gets_an_unbroken_sequence_and_1013() {
 }
 
 #[test]
-fn what_was_sent_directly_comes_before_the_close_of_who_was_too_slow() {
+fn what_was_sent_directly_comes_before_the_close_of_one_that_was_too_slow() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |config| {
         config.topic_lag_bytes_max = LAG;
     });
@@ -89,7 +89,7 @@ fn what_was_sent_directly_comes_before_the_close_of_who_was_too_slow() {
 
 /// What came behind the gap would be taken for what was published next.
 #[test]
-fn who_is_closed_for_one_topic_gets_nothing_more_of_others() {
+fn a_subscriber_that_is_closed_for_one_topic_gets_nothing_more_of_others() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |config| {
         config.topic_lag_bytes_max = LAG;
     });
@@ -115,7 +115,7 @@ fn a_subscriber_that_lags_gets_the_latest() {
     let counters = sim.hub().counters();
     assert_eq!((counters.messages_conflated, counters.messages_skipped), (26, 0));
     assert_eq!(counters.deliveries, 4);
-    // Who keeps up gets everything.
+    // One that keeps up gets everything.
     wire.holds(usize::MAX);
     publish(&mut sim, 31..=40);
     assert_eq!(wire.reads(), numbers(31..=40));
@@ -134,7 +134,7 @@ fn a_topic_of_which_the_latest_is_to_be_had_keeps_no_more_than_that() {
 }
 
 #[test]
-fn who_skips_goes_on_in_the_middle_of_what_is_kept() {
+fn a_subscriber_that_skips_goes_on_in_the_middle_of_what_is_kept() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Skip, |config| {
         config.topic_lag_bytes_max = LAG;
     });
@@ -149,7 +149,7 @@ fn who_skips_goes_on_in_the_middle_of_what_is_kept() {
     let counters = sim.hub().counters();
     assert_eq!((counters.messages_skipped, counters.messages_lost), (middle as u64 - 3, 0));
     assert_eq!(reads.reads(), numbers(1..=MANY));
-    // Who keeps up gets everything.
+    // One that keeps up gets everything.
     wire.holds(usize::MAX);
     publish(&mut sim, MANY + 1..=MANY + 10);
     assert_eq!(wire.reads(), numbers(MANY + 1..=MANY + 10));
@@ -337,7 +337,7 @@ fn the_latest_is_kept_also_where_the_process_is_nearly_full() {
 
 /// The same while its log is being written, in the middle of a frame.
 #[test]
-fn who_comes_to_lag_in_a_process_that_is_nearly_full_keeps_the_latest() {
+fn a_subscriber_that_comes_to_lag_in_a_process_that_is_nearly_full_keeps_the_latest() {
     let (mut sim, _, wire) = slow_subscriber(OnLag::Latest, |config| {
         (config.send_queues_bytes_max, config.overflow) = (100_000, Overflow::Close);
     });

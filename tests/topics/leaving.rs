@@ -13,7 +13,7 @@ use super::support::{binary, close};
 use super::{config, subscribers};
 
 #[test]
-fn who_leaves_while_behind_and_comes_back_misses_only_what_came_between() {
+fn a_subscriber_that_leaves_while_behind_and_comes_back_misses_only_what_came_between() {
     for on_lag in [OnLag::Close, OnLag::Skip] {
         let (mut sim, id, wire) = slow_subscriber(on_lag, |_| {});
         let (_, reads) = subscribers(&mut sim, 1, "t").remove(0);
@@ -40,7 +40,7 @@ fn who_leaves_while_behind_and_comes_back_misses_only_what_came_between() {
 }
 
 #[test]
-fn who_leaves_between_direct_sends_gets_all_in_the_order_in_which_it_was_done() {
+fn a_subscriber_that_leaves_between_direct_sends_gets_all_in_the_order_in_which_it_was_done() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
     wire.holds(0);
     for at in 0..10 {
@@ -67,7 +67,7 @@ fn a_subscriber_of_the_latest_that_leaves_gets_what_was_the_latest_if_it_is_kept
     let counters = sim.hub().counters();
     let conflated = counters.messages_conflated + counters.messages_skipped;
     assert_eq!((conflated, counters.messages_lost), (6, 0));
-    // If a later one took its place, that is not for who has left.
+    // If a later one took its place, that is not for one that has left.
     let _others = subscribers(&mut sim, 1, "t");
     sim.hub().subscribe(id, "t").unwrap();
     wire.holds(0);
@@ -78,7 +78,7 @@ fn a_subscriber_of_the_latest_that_leaves_gets_what_was_the_latest_if_it_is_kept
 }
 
 #[test]
-fn who_has_left_is_too_slow_as_well_if_what_is_due_is_given_up() {
+fn a_subscriber_that_has_left_is_too_slow_as_well_if_what_is_due_is_given_up() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |config| {
         config.topic_lag_bytes_max = 4000;
     });
@@ -139,7 +139,7 @@ fn a_connection_that_is_closed_gets_what_is_left_of_what_is_due() {
 }
 
 #[test]
-fn what_was_due_to_who_is_gone_is_lost_and_counted() {
+fn what_was_due_to_one_that_is_gone_is_lost_and_counted() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Latest, |_| {});
     sim.hub().subscribe(id, "u").unwrap();
     publish(&mut sim, 1..=10);

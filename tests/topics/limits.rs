@@ -50,7 +50,7 @@ fn long_ones(numbers: impl IntoIterator<Item = u8>) -> Vec<Frame> {
 }
 
 #[test]
-fn a_topic_keeps_so_much_for_who_lags_to_the_byte() {
+fn a_topic_keeps_so_much_for_laggards_to_the_byte() {
     let max = 3 * counted();
     for (on_lag, lag_bytes, expected) in [
         (OnLag::Close, max, long_ones(1..=3)),
@@ -114,7 +114,7 @@ fn a_topic_takes_what_its_subscribers_can_be_given_to_the_byte() {
     assert!(PublishError::TopicFull.to_string().contains("topic_unserved_bytes_max"));
 }
 
-/// Who lags is given nothing, and is no reason to refuse anything.
+/// A subscriber that lags is given nothing, and is no reason to refuse anything.
 #[test]
 fn a_topic_whose_subscribers_all_lag_is_not_full() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Skip, |config| {
@@ -161,7 +161,7 @@ fn a_queue_holds_what_is_sent_directly_and_its_marks_to_the_byte() {
     assert!(SendError::Full.to_string().contains("send_queue_bytes_max"));
 }
 
-/// Who is not behind needs none, and messages behind the same publications share one.
+/// A subscriber that is not behind needs none, and messages behind the same publications share one.
 #[test]
 fn a_mark_is_there_only_where_it_is_needed() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
@@ -241,7 +241,7 @@ fn blocks(on_lag: OnLag, set: impl FnOnce(&mut Config)) -> (Sim, ConnId, Wire) {
 }
 
 #[test]
-fn who_takes_nothing_for_so_long_is_closed_whatever_it_sends() {
+fn a_subscriber_that_takes_nothing_for_so_long_is_closed_whatever_it_sends() {
     for on_lag in [OnLag::Close, OnLag::Latest, OnLag::Skip] {
         let (mut sim, id, wire) = blocks(on_lag, |_| {});
         for _ in 0..10 {
@@ -267,7 +267,7 @@ fn who_takes_nothing_for_so_long_is_closed_whatever_it_sends() {
 }
 
 #[test]
-fn who_takes_a_little_within_each_such_time_is_not_closed_for_it() {
+fn a_subscriber_that_takes_a_little_within_each_such_time_is_not_closed_for_it() {
     let (mut sim, id, wire) = blocks(OnLag::Close, |_| {});
     let mut bytes = Vec::new();
     for _ in 0..20 {

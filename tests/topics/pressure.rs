@@ -214,7 +214,7 @@ impl Pressure {
             let mut last =
                 ["skip", "latest", "second latest", "close", "direct"].map(|name| (name, 0));
             let mut bytes = &peer.bytes[..];
-            // The last frame of who has ended may be cut.
+            // The last frame of one that has ended may be cut.
             while let Ok(Some(Frame { first, payload })) = Frame::read(&mut bytes) {
                 if first != 0x81 {
                     continue;

@@ -153,7 +153,7 @@ fn peers_that_stall_at_different_times_do_not_pin_more_than_the_process_may_hold
             assert!(sim.hub().publish("t", message).is_ok());
             assert!(sim.hub().queued_bytes_total() <= MAX);
             sim.turn();
-            // Who holds the ends of logs is not gone through for every byte more.
+            // Those that hold the ends of logs are not gone through for every byte more.
             assert!(sim.hub().queued_bytes_total() <= MAX / 10 * 9);
             peers.iter().filter(|(_, wire)| turn % 7 == 0 && !wire.is_ended()).for_each(
                 |(_, wire)| {
@@ -236,7 +236,7 @@ fn laggards() -> (Sim, Vec<Wire>) {
 }
 
 #[test]
-fn what_is_kept_for_who_lags_gives_way_before_anybody_is_refused_or_closed() {
+fn what_is_kept_for_laggards_gives_way_before_anybody_is_refused_or_closed() {
     let (mut sim, _wires) = laggards();
     assert_eq!(sim.hub().counters().messages_dropped_full, 0);
     assert_eq!(sim.hub().connections(), 3);
@@ -298,7 +298,7 @@ fn topics_give_way_in_turn() {
 }
 
 #[test]
-fn what_is_published_meanwhile_to_who_keeps_up_is_not_touched() {
+fn what_is_published_meanwhile_to_one_that_keeps_up_is_not_touched() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Skip, |config| {
         (config.send_queues_bytes_max, config.topic_lag_bytes_max) = (20_000, 1 << 20);
     });

@@ -20,7 +20,7 @@ fn crowd(set: impl FnOnce(&mut Config)) -> (Sim, Vec<(ConnId, Wire)>) {
     (sim, peers)
 }
 
-/// How far each is behind, and `None` for who does not subscribe.
+/// How far each is behind, and `None` for one that does not subscribe.
 fn lags(sim: &mut Sim, peers: &[(ConnId, Wire)]) -> Vec<Option<u64>> {
     peers.iter().map(|(id, _)| sim.hub().lag(*id, "t")).collect()
 }
@@ -59,7 +59,7 @@ fn a_slice_ends_at_its_bytes_as_well() {
 }
 
 #[test]
-fn who_speaks_while_a_fan_out_is_under_way_is_answered_between_its_slices() {
+fn a_subscriber_that_speaks_while_a_fan_out_is_under_way_is_answered_between_its_slices() {
     let (mut sim, peers) = crowd(|_| {});
     let (bystander, wire) = sim.opens();
     sim.hub().publish("t", "x").unwrap();
@@ -126,7 +126,7 @@ fn subscribers_come_go_and_end_between_slices() {
 
 /// Under load, passes merge by themselves.
 #[test]
-fn who_is_served_later_takes_what_came_meanwhile_in_the_same_write() {
+fn a_subscriber_that_is_served_later_takes_what_came_meanwhile_in_the_same_write() {
     let (mut sim, peers) = crowd(|_| {});
     let before = sim.server.net().calls.writes;
     sim.hub().publish("t", "x").unwrap();
@@ -141,7 +141,7 @@ fn who_is_served_later_takes_what_came_meanwhile_in_the_same_write() {
 }
 
 #[test]
-fn who_is_reached_by_one_topics_fan_out_takes_the_news_of_its_other_topics_in_the_same_write() {
+fn a_fan_out_that_reaches_a_subscriber_brings_the_news_of_its_other_topics_in_the_same_write() {
     let (mut sim, peers) = crowd(|_| {});
     for topic in ["a", "b", "c"] {
         for (id, _) in &peers {
@@ -175,10 +175,10 @@ fn a_fan_out_to_many_does_not_hold_up_the_topics_of_few() {
     assert_eq!(sim.hub().counters().deliveries, 100);
 }
 
-/// The loop's slowness is nobody's lag: who takes what it is given loses nothing, however little that
-/// topic may keep for who lags.
+/// The loop's slowness is nobody's lag: a subscriber that takes what it is given loses nothing,
+/// however little that topic may keep for laggards.
 #[test]
-fn who_waits_for_its_slice_is_never_closed_and_loses_nothing() {
+fn a_subscriber_that_waits_for_its_slice_is_never_closed_and_loses_nothing() {
     const ROUNDS: usize = 50;
     let (mut sim, peers) = crowd(|config| config.topic_lag_bytes_max = 0);
     let numbered: Vec<String> = (0..ROUNDS).map(|at| format!("{at}")).collect();
@@ -241,7 +241,7 @@ fn a_turns_steps_do_not_depend_on_how_many_lag() {
 
 /// However little each write takes, all topics come in turn.
 #[test]
-fn who_reads_slowly_gets_of_all_its_topics() {
+fn a_subscriber_that_reads_slowly_gets_of_all_its_topics() {
     const TOPICS: usize = 20;
     let mut sim = Sim::new(config(|config| config.fan_out_bytes_per_turn = 30));
     let (id, wire) = sim.opens();
