@@ -13,7 +13,7 @@ impl Handler for Echo {
         match hub.send(id, message) {
             Ok(()) => {}
             // A peer that does not read what it asked for is closed with 1013.
-            Err(SendError::Full | SendError::Gone) => {}
+            Err(SendError::Closing | SendError::Gone) => {}
             Err(error) => eprintln!("{error}"),
         }
     }

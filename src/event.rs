@@ -4,14 +4,14 @@
 
 mod ids;
 
-use std::{slice, str, sync::Arc};
+use std::{borrow::Cow, slice, str, sync::Arc};
 
 pub use ids::{ConnId, RequestId};
 
 use crate::wire::{CloseCode, ProtocolError, Request};
 
-/// A whole message (RFC 6455 §5.6): received, or to be sent. A method that takes one takes `&str`,
-/// `&String`, `&[u8]` or `&Vec<u8>` as well.
+/// A whole message (RFC 6455 §5.6): received, or to be sent. What sends one takes whatever is
+/// [`AsMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text.
@@ -38,33 +38,58 @@ impl<'a> Message<'a> {
     }
 }
 
-impl<'a> From<&'a str> for Message<'a> {
-    fn from(text: &'a str) -> Self {
-        Message::Text(text)
+/// What can be sent as a [`Message`]: text as text, bytes as binary. Methods take it by reference or by
+/// value, `publish("t", "x")` or `publish("t", format!("{x}"))`, and copy it either way.
+pub trait AsMessage {
+    /// The message.
+    fn as_message(&self) -> Message<'_>;
+}
+
+impl AsMessage for Message<'_> {
+    fn as_message(&self) -> Message<'_> {
+        *self
     }
 }
 
-impl<'a> From<&'a String> for Message<'a> {
-    fn from(text: &'a String) -> Self {
-        Message::Text(text)
+impl AsMessage for str {
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
     }
 }
 
-impl<'a> From<&'a [u8]> for Message<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Message::Binary(bytes)
+impl AsMessage for String {
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
     }
 }
 
-impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
-    fn from(bytes: &'a [u8; N]) -> Self {
-        Message::Binary(bytes)
+impl AsMessage for [u8] {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
     }
 }
 
-impl<'a> From<&'a Vec<u8>> for Message<'a> {
-    fn from(bytes: &'a Vec<u8>) -> Self {
-        Message::Binary(bytes)
+impl<const N: usize> AsMessage for [u8; N] {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl AsMessage for Vec<u8> {
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl<T: AsMessage + ?Sized> AsMessage for &T {
+    fn as_message(&self) -> Message<'_> {
+        (**self).as_message()
+    }
+}
+
+impl<T: AsMessage + ToOwned<Owned: AsMessage> + ?Sized> AsMessage for Cow<'_, T> {
+    fn as_message(&self) -> Message<'_> {
+        (**self).as_message()
     }
 }
 
@@ -123,7 +148,7 @@ pub enum Event<'a> {
     },
     /// A timer that was set with [`Hub::set_timer`](crate::Hub::set_timer) is due.
     Timer {
-        /// The number that it was set with.
+        /// The key that it was set with.
         key: u64,
     },
     /// A source of the caller's own, registered with the server's poll, became ready.
@@ -154,6 +179,8 @@ pub enum Reason<'a> {
         /// The code that was sent.
         code: CloseCode,
     },
+    /// [`Hub::abort`](crate::Hub::abort) dropped it.
+    Aborted,
     /// The peer broke the protocol; it was told so with the error's close code.
     Protocol(ProtocolError),
     /// The connection ended without a Close frame.
@@ -180,7 +207,7 @@ impl Reason<'_> {
             Reason::Peer { code, .. } => *code,
             Reason::Local { code } => code.get(),
             Reason::Protocol(error) => error.close_code().get(),
-            Reason::Lost | Reason::TimedOut => 1006,
+            Reason::Aborted | Reason::Lost | Reason::TimedOut => 1006,
             Reason::Idle | Reason::Shutdown => CloseCode::GOING_AWAY.get(),
             Reason::Overflow | Reason::ProcessFull => CloseCode::TRY_AGAIN_LATER.get(),
         }
@@ -203,6 +230,7 @@ pub(crate) enum Span {
 pub(crate) enum Cause {
     Peer { code: u16 },
     Local { code: CloseCode },
+    Aborted,
     Protocol(ProtocolError),
     Lost,
     TimedOut,
@@ -364,6 +392,7 @@ impl Events {
         match cause {
             Cause::Peer { code } => Reason::Peer { code, text: self.text(text) },
             Cause::Local { code } => Reason::Local { code },
+            Cause::Aborted => Reason::Aborted,
             Cause::Protocol(error) => Reason::Protocol(error),
             Cause::Lost => Reason::Lost,
             Cause::TimedOut => Reason::TimedOut,
@@ -431,6 +460,20 @@ impl<'a> Iterator for Iter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_sent_as_text_and_bytes_as_binary() {
+        fn sent(message: impl AsMessage) -> String {
+            format!("{:?}", message.as_message())
+        }
+        let (text, bytes) = (String::from("a"), vec![97]);
+        let texts = [sent("a"), sent(&text), sent(format!("a")), sent(Cow::from("a"))];
+        assert_eq!(texts, [const { "Text(\"a\")" }; 4]);
+        let binaries =
+            [sent(b"a"), sent([97]), sent(&bytes), sent(&bytes[..]), sent(bytes.clone())];
+        assert_eq!(binaries, [const { "Binary([97])" }; 5]);
+        assert_eq!(sent(Message::Text("a")), sent(&&"a"));
+    }
 
     #[test]
     fn a_record_stays_small() {

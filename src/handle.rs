@@ -7,7 +7,7 @@ use std::{error, fmt, sync::Arc, time::Duration};
 
 use crate::{
     counters::{Counters, Tally},
-    event::{ConnId, Message},
+    event::{AsMessage, ConnId, Message},
     mailbox::{Mailbox, PushError, Wake},
     wire::CloseCode,
 };
@@ -80,12 +80,8 @@ impl Handle {
     /// # Errors
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
-    pub fn publish<'m>(
-        &self,
-        topic: &str,
-        message: impl Into<Message<'m>>,
-    ) -> Result<(), HandleError> {
-        let message = message.into();
+    pub fn publish(&self, topic: &str, message: impl AsMessage) -> Result<(), HandleError> {
+        let message = message.as_message();
         let bytes = topic.len().saturating_add(message.as_bytes().len());
         self.push(Command::Publish { topic: topic.into(), message: message.into() }, bytes)
     }
@@ -95,8 +91,8 @@ impl Handle {
     /// # Errors
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
-    pub fn send<'m>(&self, id: ConnId, message: impl Into<Message<'m>>) -> Result<(), HandleError> {
-        let message = message.into();
+    pub fn send(&self, id: ConnId, message: impl AsMessage) -> Result<(), HandleError> {
+        let message = message.as_message();
         let bytes = message.as_bytes().len();
         self.push(Command::Send { id, message: message.into() }, bytes)
     }

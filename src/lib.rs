@@ -73,11 +73,11 @@ pub use mio;
 pub use crate::{
     config::{Config, Hosts, OnLag, Origins, Overflow, TopicOptions},
     counters::Counters,
-    event::{ConnId, Event, Events, Iter, Message, Reason, RequestId},
+    event::{AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId},
     handle::{Handle, HandleError},
     hub::{
         Accept, AcceptError, ConfigureError, ConnMap, Hub, Position, PositionError, PublishError,
-        RespondError, SendError, SubscribeError,
+        RespondError, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},

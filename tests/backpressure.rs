@@ -66,7 +66,7 @@ fn a_queue_holds_frames_up_to_the_limit_and_their_headers_count() {
         let id = server.id_of(&peer);
         assert_eq!(sends(&server, id, [payload]), [Ok(())]);
         peer.expects(binary(vec![b'x'; payload]));
-        assert_eq!(sends(&server, id, [payload + 1]), [Err(SendError::Full)]);
+        assert_eq!(sends(&server, id, [payload + 1]), [Err(SendError::Closing)]);
         is_too_slow(&server, &mut peer);
     }
 }
@@ -79,7 +79,7 @@ fn a_queue_counts_all_that_waits() {
     // 102 + 102 + 96, and then the least that there is.
     let sent = sends(&server, id, [100, 100, 94, 0, 0]);
     assert_eq!(sent[..3], [Ok(()); 3]);
-    assert_eq!(sent[3..], [Err(SendError::Full), Err(SendError::Gone)]);
+    assert_eq!(sent[3..], [Err(SendError::Closing), Err(SendError::Gone)]);
     for len in [100, 100, 94] {
         peer.expects(binary(vec![b'x'; len]));
     }
@@ -109,7 +109,7 @@ fn a_peer_that_does_not_read_gets_all_that_was_accepted_and_then_1013() {
         let message = numbered(accepted);
         match server.act(move |hub| hub.send(id, &message)) {
             Ok(()) => accepted += 1,
-            Err(error) => break assert_eq!(error, SendError::Full),
+            Err(error) => break assert_eq!(error, SendError::Closing),
         }
     }
     let max = Config::default().send_queue_bytes_max;
@@ -303,7 +303,7 @@ fn a_connection_that_is_lost_gives_back_what_waited_for_it() {
     sends(&server, id, [PLENTY])[0].expect("there is room");
     fills(&server, id);
     peer.resets();
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
     assert_eq!(server.act(move |hub| (hub.queued_bytes(id), hub.queued_bytes_total())), (0, 0));
     server.sees(&peer, Seen::Closed(Reason::Lost));
     server.sees_no_more(&peer);

@@ -260,7 +260,7 @@ fn a_fin_in_place_of_an_answer_ends_the_servers_close() {
     peer.expects_eof();
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
     server.sees_no_more(&peer);
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn an_id_does_not_reach_the_connection_that_took_its_place() {
     old.expects(close_empty());
     old.expects_eof();
     drop(old);
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
     server.act(|_| ());
     let mut new = server.opens();
     let id = server.id_of(&new);
@@ -303,7 +303,7 @@ fn a_fin_without_a_close_is_a_loss_told_once() {
         peer.expects_eof();
         server.sees(&peer, Seen::Text("whole".into()));
         server.sees(&peer, Seen::Closed(Reason::Lost));
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
         server.sees_no_more(&peer);
     }
 }
@@ -326,7 +326,7 @@ fn messages_a_close_and_a_fin_in_one_burst_are_all_served() {
         server.sees(&peer, peer_closed(1000, "done"));
         server.sees_no_more(&peer);
     }
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn a_reset_is_a_loss_told_once() {
                 end => break assert_eq!(end, Seen::Closed(Reason::Lost), "reset after {at} bytes"),
             }
         }
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
         server.sees_no_more(&peer);
     }
 }
@@ -391,10 +391,10 @@ fn a_connection_is_gone_as_soon_as_both_sides_have_finished() {
         peer.expects_eof();
         if !finishes_first {
             server.act(|_| ());
-            assert_eq!(server.act(|hub| hub.connections()), 1);
+            assert_eq!(server.act(|hub| hub.connection_count()), 1);
             peer.finishes();
         }
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
     }
 }
 
@@ -448,7 +448,7 @@ fn a_server_that_shuts_down_takes_no_further_connection() {
     let server = TestServer::echo();
     let mut open = server.opens();
     let mut silent = server.connects();
-    server.until(|hub| hub.connections() == 2);
+    server.until(|hub| hub.connection_count() == 2);
     server.act(|hub| hub.shutdown(PATIENCE));
     // It has sent nothing, and would not be answered.
     silent.expects_eof();
@@ -469,7 +469,7 @@ fn a_request_that_waits_for_its_answer_survives_a_shutdown() {
     let ids = [&plain, &upgrade].map(|peer| server.request_of(peer));
     server.act(|hub| hub.shutdown(PATIENCE));
     server.act(move |hub| {
-        hub.respond(ids[0], &Response::text(200, "still here")).expect("it waits");
+        hub.respond(ids[0], Response::text(200, "still here")).expect("it waits");
         hub.accept(ids[1], Accept::default()).expect("it waits");
     });
     assert_eq!(plain.expects_answer(200).body, "still here");

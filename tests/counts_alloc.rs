@@ -142,7 +142,7 @@ fn publishing_to(subscribers: usize) -> AllocationInfo {
         Event::Opened { id } => hub.subscribe(id, "t").unwrap(),
         event => support::accept(hub, event),
     };
-    server.turns(subscribe, |hub| hub.subscribers("t") == subscribers);
+    server.turns(subscribe, |hub| hub.subscriber_count("t") == subscribers);
     let mut publish = |turns: u64| {
         for _ in 0..turns {
             server.server.hub().publish("t", "0123456789").unwrap();
@@ -228,9 +228,9 @@ fn connections_that_come_and_go_leave_nothing() {
             }
         };
         served += count;
-        server.turns(app, |hub| hub.counters().upgrades == served && hub.connections() == 0);
+        server.turns(app, |hub| hub.counters().upgrades == served && hub.connection_count() == 0);
         peers.join().unwrap();
-        assert_eq!(server.server.hub().topics(), 0);
+        assert_eq!(server.server.hub().topic_count(), 0);
     };
     churn(&mut server, 300);
     let info = measure(|| churn(&mut server, 1000));

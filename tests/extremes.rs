@@ -46,7 +46,7 @@ fn lives(config: Config) {
                 let _ = hub.subscribe(id.conn(), "");
             }
             Told::Request(id) => {
-                let _ = hub.respond(*id, &Response::text(200, "x".repeat(1000)));
+                let _ = hub.respond(*id, Response::text(200, "x".repeat(1000)));
             }
             Told::Message(id, message) => {
                 let _ = hub.send(*id, message);

@@ -2,13 +2,15 @@
 
 mod support;
 
+use std::io::Write;
 use std::mem;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
 use pushloop::{
-    CloseCode, ConnId, Counters, Handler, Hub, Message, Reason, Request, RequestId, Server,
+    CloseCode, ConnId, Counters, Handler, Hub, Message, Reason, Request, RequestId, Server, mio,
 };
 use support::{Frame, PATIENCE, Peer, binary, close, get, handshake, text};
 
@@ -238,4 +240,39 @@ fn who_has_said_close_is_heard_to_the_end_in_a_shutdown() {
     let batch = [text("first"), text("second"), close(4000, "bye")];
     let (told, _) = told_of_a_batch(Ends, &batch, |peer| peer.expects(close(4000, "")));
     assert_eq!(told, [b"first".to_vec(), b"second".to_vec()]);
+}
+
+/// What a source and a timer of the application's tell.
+#[derive(Default)]
+struct Sources(Vec<String>);
+
+impl Handler for Sources {
+    fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {}
+
+    fn on_source(&mut self, hub: &mut Hub, key: u32, readable: bool, writable: bool) {
+        self.0.push(format!("source {key} {readable} {writable}"));
+        hub.set_timer(hub.now(), 7);
+    }
+
+    fn on_timer(&mut self, _: &mut Hub, key: u64) {
+        self.0.push(format!("timer {key}"));
+    }
+}
+
+#[test]
+fn a_handler_can_be_stepped_and_hears_of_sources() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let (mut far, near) = UnixStream::pair().expect("a pair of sockets");
+    near.set_nonblocking(true).expect("it can be");
+    let mut near = mio::net::UnixStream::from_std(near);
+    server.register(&mut near, 3, mio::Interest::READABLE).expect("it can be watched");
+    let mut told = Sources::default();
+    server.turn(&mut told, Some(Duration::ZERO)).expect("the poll works");
+    assert!(told.0.is_empty());
+    far.write_all(b"x").expect("the pair is open");
+    for turns in 1..=2 {
+        server.turn(&mut told, Some(PATIENCE)).expect("the poll works");
+        assert_eq!(told.0.len(), turns);
+    }
+    assert_eq!(told.0, ["source 3 true false", "timer 7"]);
 }

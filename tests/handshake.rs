@@ -254,7 +254,7 @@ fn a_peer_that_is_gone_before_it_is_accepted_is_opened_and_lost() {
         let mut peer = server.connects();
         peer.sends_bytes([get("/"), handshake("/", "")].concat());
         let id = server.request_of(&peer);
-        server.act(move |hub| hub.respond(id, &Response::text(200, "unread"))).expect("it waits");
+        server.act(move |hub| hub.respond(id, Response::text(200, "unread"))).expect("it waits");
         server.sees(&peer, Seen::Request("GET /".into()));
         server.sees(&peer, Seen::Request("GET /".into()));
         if resets {
@@ -272,7 +272,7 @@ fn a_peer_that_is_gone_before_it_is_accepted_is_opened_and_lost() {
         }
         server.sees(&peer, Seen::Opened);
         server.sees(&peer, Seen::Closed(Reason::Lost));
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
         server.sees_no_more(&peer);
     }
 }

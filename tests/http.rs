@@ -10,7 +10,7 @@ use support::{Peer, Seen, TestServer, config, echo, get, handshake, text};
 /// What the tests ask for, but for the tests that answer themselves: everything is found.
 fn site(hub: &mut Hub, event: Event<'_>) {
     if let Event::Request { id, request } = event {
-        hub.respond(id, &page(request)).expect("the request waits");
+        hub.respond(id, page(request)).expect("the request waits");
     }
 }
 
@@ -68,7 +68,7 @@ fn an_answer_that_the_client_would_read_otherwise_is_not_taken_for_the_next() {
     let server = TestServer::start(config(|_| ()), |hub, event| {
         if let Event::Request { id, request } = event {
             let status = request.path()[1..].parse().expect("the path is a status");
-            hub.respond(id, &Response::text(status, "body")).expect("the request waits");
+            hub.respond(id, Response::text(status, "body")).expect("the request waits");
         }
     });
     let mut peer = server.connects();
@@ -87,13 +87,13 @@ fn the_next_request_is_told_when_the_last_one_is_answered() {
     server.sees(&peer, Seen::Request("GET /one".into()));
     server.sees_no_more(&peer);
     let answers =
-        server.act(move |hub| [(); 2].map(|()| hub.respond(id, &Response::text(200, "first"))));
+        server.act(move |hub| [(); 2].map(|()| hub.respond(id, Response::text(200, "first"))));
     assert_eq!(answers, [Ok(()), Err(RespondError::Gone)]);
     server.sees(&peer, Seen::Request("GET /two".into()));
     let next = server.request_of(&peer);
     assert_eq!(next.conn(), id.conn());
     server.act(move |hub| {
-        assert_eq!(hub.respond(id, &Response::text(200, "another's")), Err(RespondError::Gone));
+        assert_eq!(hub.respond(id, Response::text(200, "another's")), Err(RespondError::Gone));
         assert_eq!(hub.refuse(id, 403, "another's"), Err(RespondError::Gone));
         assert_eq!(hub.accept(id, Accept::default()), Err(AcceptError::Gone));
         hub.refuse(next, 404, "second").expect("the request waits");
@@ -165,10 +165,10 @@ fn a_peer_may_finish_before_it_is_answered() {
     server.sees(&peer, Seen::Request("GET /".into()));
     server.sees(&peer, Seen::RequestGone);
     server.sees_no_more(&peer);
-    server.act(move |hub| hub.respond(id, &Response::text(200, "late"))).expect("it waits");
+    server.act(move |hub| hub.respond(id, Response::text(200, "late"))).expect("it waits");
     assert_eq!(peer.expects_answer(200).body, "late");
     peer.expects_eof();
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
     // It was never open, and so it is not told as closed.
     server.sees_no_more(&peer);
 }
@@ -184,7 +184,7 @@ fn requests_before_a_fin_are_all_answered() {
         assert_eq!(peer.expects_answer(200).body, "GET /two []");
         peer.expects_eof();
     }
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 // Limits.
@@ -275,7 +275,7 @@ fn a_connection_that_says_nothing_ends_without_an_answer() {
     let server = TestServer::start(config(|limits| limits.handshake_timeout = timeout), site);
     let mut peer = server.connects();
     peer.expects_eof();
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_connection_that_waits_for_long_between_two_requests_ends_without_an_answer(
     let mut peer = server.connects();
     stays(&mut peer);
     peer.expects_eof();
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 /// `keep_alive_timeout` is for the pause between two requests; once the next has begun, it has
@@ -315,7 +315,7 @@ fn a_request_that_is_never_answered_gets_503() {
         peer.expects_refusal(503);
         let id = server.request_of(&peer);
         let late = server.act(move |hub| {
-            (hub.accept(id, Accept::default()), hub.respond(id, &Response::new(200)))
+            (hub.accept(id, Accept::default()), hub.respond(id, Response::new(200)))
         });
         assert_eq!(late, (Err(AcceptError::Gone), Err(RespondError::Gone)));
     }
@@ -348,13 +348,13 @@ fn an_answer_that_is_not_read_is_given_up() {
     let server = TestServer::start(limits, |hub, event| {
         if let Event::Request { id, .. } = event {
             let large = Response::new(200).body(vec![b'x'; 16 << 20]);
-            hub.respond(id, &large).expect("the request waits");
+            hub.respond(id, large.clone()).expect("the request waits");
         }
     });
     let mut peer = server.connects();
     peer.sends_bytes(get("/"));
     server.sees(&peer, Seen::Request("GET /".into()));
-    server.until(|hub| hub.connections() == 0 && hub.queued_bytes_total() == 0);
+    server.until(|hub| hub.connection_count() == 0 && hub.queued_bytes_total() == 0);
     server.sees_no_more(&peer);
 }
 

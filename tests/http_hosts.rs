@@ -23,7 +23,7 @@ use support::{PATIENCE, TestServer, config, echo, get, handshake};
 fn site(hub: &mut Hub, event: Event<'_>) {
     match event {
         Event::Request { id, request } if !request.is_websocket() => {
-            hub.respond(id, &Response::text(200, request.host())).expect("the request waits");
+            hub.respond(id, Response::text(200, request.host())).expect("the request waits");
         }
         event => echo(hub, event),
     }
@@ -145,7 +145,7 @@ struct Found;
 
 impl Handler for Found {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, _: &Request) {
-        let _ = hub.respond(id, &Response::text(200, "found"));
+        let _ = hub.respond(id, Response::text(200, "found"));
     }
 
     fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {}
@@ -399,7 +399,7 @@ fn the_hub_says_whose_pages_may_ask() {
     let server = TestServer::start(config(|limits| limits.origins = origins), |hub, event| {
         if let Event::Request { id, request } = event {
             let allowed = hub.allows_origin(request).to_string();
-            hub.respond(id, &Response::text(200, allowed)).expect("the request waits");
+            hub.respond(id, Response::text(200, allowed)).expect("the request waits");
         }
     });
     let mut peer = server.connects();

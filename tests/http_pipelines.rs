@@ -221,7 +221,7 @@ impl Site {
 fn give(hub: &mut Hub, id: RequestId, answer: &Answer) {
     match answer {
         Answer::Accept => hub.accept(id, Accept::default()).expect("the request waits"),
-        Answer::Respond(response) => hub.respond(id, response).expect("the request waits"),
+        Answer::Respond(response) => hub.respond(id, response.clone()).expect("the request waits"),
     }
 }
 

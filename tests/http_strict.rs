@@ -17,7 +17,7 @@ fn found(hub: &mut Hub, event: Event<'_>) {
     if let Event::Request { id, request } = event {
         let body = String::from_utf8_lossy(request.body());
         let page = format!("{} {} [{body}]", request.method(), request.path());
-        hub.respond(id, &Response::text(200, page)).expect("the request waits");
+        hub.respond(id, Response::text(200, page)).expect("the request waits");
     }
 }
 
@@ -394,7 +394,7 @@ fn too_much_is_refused_for_what_is_there() {
         // is still on its way then must not be counted as the next one's.
         peer.pushes_bytes(rest);
         peer.expects_end();
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
     }
     assert_eq!(asked(&server), 0);
 }

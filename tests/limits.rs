@@ -191,9 +191,9 @@ fn a_connection_that_ends_discards_as_many_bytes_as_the_limit() {
     server.takes_from(&mut peer, &[0; 999]);
     server.takes_from(&mut peer, &[0; 1]);
     server.act(|_| ());
-    assert_eq!(server.act(|hub| hub.connections()), 1);
+    assert_eq!(server.act(|hub| hub.connection_count()), 1);
     peer.sends_bytes([0]);
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 /// Half a message is forgotten with its connection: what it held is not found by the next one.
@@ -206,7 +206,7 @@ fn a_message_that_never_ends_leaves_nothing_behind() {
         let whole = parts.concat();
         server.takes_from(&mut peer, &whole[..whole.len() - 2]);
         drop(peer);
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
         let mut peer = server.opens();
         peer.sends_burst(&[text("a").open(), ping("p"), continuation("b")]);
         peer.expects(pong("p"));
@@ -215,14 +215,16 @@ fn a_message_that_never_ends_leaves_nothing_behind() {
         peer.expects(close_empty());
         peer.expects_eof();
         drop(peer);
-        server.until(|hub| hub.connections() == 0);
+        server.until(|hub| hub.connection_count() == 0);
     }
 }
 
 #[test]
 fn an_error_says_what_is_wrong_and_names_the_limit() {
     for (error, limit) in [
+        (SendError::Closing.to_string(), "send_queue_bytes_max"),
         (SendError::Full.to_string(), "send_queue_bytes_max"),
+        (RespondError::InvalidHeader(InvalidHeader::Name).to_string(), "name"),
         (SendError::ProcessFull.to_string(), "send_queues_bytes_max"),
         (PublishError::ProcessFull.to_string(), "send_queues_bytes_max"),
         (SubscribeError::TooManyTopics.to_string(), "topics_per_connection_max"),

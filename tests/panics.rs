@@ -73,7 +73,7 @@ impl Handler for Falls {
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         match message {
             Message::Text("what is there?") => {
-                let found = format!("{} {}", hub.connections(), hub.topics());
+                let found = format!("{} {}", hub.connection_count(), hub.topic_count());
                 hub.send(id, &found).unwrap();
             }
             _ => {
@@ -298,7 +298,7 @@ fn a_panic_when_it_is_writable_again_comes_after_all_that_was_sent() {
         assert_eq!(frames(&got[head..]), expected);
     }
     assert_eq!(sim.hub().counters().handler_panics, rounds() as u64);
-    assert_eq!((sim.hub().connections(), sim.hub().topics()), (0, 0));
+    assert_eq!((sim.hub().connection_count(), sim.hub().topic_count()), (0, 0));
     println!("figure panics in on_writable: {}, 0 messages lost", rounds());
 }
 

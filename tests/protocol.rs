@@ -356,7 +356,7 @@ fn a_whole_life_in_one_segment_is_served() {
         server.sees(&peer, Seen::Opened);
         script_is_served(&server, &mut peer);
     }
-    server.until(|hub| hub.connections() == 0);
+    server.until(|hub| hub.connection_count() == 0);
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "server/deadlines.rs"]
+mod deadlines;
 #[path = "support/echo.rs"]
 mod echo;
 #[path = "server/handles.rs"]

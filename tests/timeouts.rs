@@ -41,7 +41,7 @@ fn a_peer_that_does_not_answer_a_ping_is_dropped() {
     server.sees_no_more(&peer);
     let counters = server.handle().counters();
     assert_eq!((counters.pings_sent, counters.closed_timeout), (1, 1));
-    assert_eq!(server.act(|hub| hub.connections()), 0);
+    assert_eq!(server.act(|hub| hub.connection_count()), 0);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_close_that_is_not_answered_ends_all_the_same() {
     peer.expects_end();
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
     server.sees_no_more(&peer);
-    assert_eq!(server.act(|hub| hub.connections()), 0);
+    assert_eq!(server.act(|hub| hub.connection_count()), 0);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_close_that_cannot_be_sent_ends_all_the_same() {
         hub.close(id, CloseCode::NORMAL, "");
     });
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
-    server.until(|hub| hub.connections() == 0 && hub.queued_bytes_total() == 0);
+    server.until(|hub| hub.connection_count() == 0 && hub.queued_bytes_total() == 0);
     server.sees_no_more(&peer);
 }
 
@@ -186,7 +186,7 @@ fn an_answer_to_a_close_that_cannot_be_sent_ends_all_the_same() {
     server.act(move |hub| hub.send(id, &vec![b'x'; 16 << 20])).expect("there is room");
     peer.sends(close(1000, ""));
     server.sees(&peer, Seen::Closed(Reason::Peer { code: 1000, text: "" }));
-    server.until(|hub| hub.connections() == 0 && hub.queued_bytes_total() == 0);
+    server.until(|hub| hub.connection_count() == 0 && hub.queued_bytes_total() == 0);
     server.sees_no_more(&peer);
 }
 
@@ -251,7 +251,7 @@ fn a_close_is_waited_for_from_when_it_is_out_and_a_queue_while_it_gets_shorter()
     sleeps(&mut sim, Duration::from_secs(1) + TICKS);
     assert!(wire.is_dropped());
     assert_eq!(sim.takes(), [Told::Closed(*id, 1000)]);
-    assert_eq!(sim.hub().connections(), 0);
+    assert_eq!(sim.hub().connection_count(), 0);
 }
 
 /// Whoever reads a little now and then would have a closed connection for hours.
@@ -260,7 +260,7 @@ fn a_queue_that_hardly_gets_shorter_is_given_up_with_its_close() {
     for held in [0, 128] {
         let (mut sim, peers) = closing(held);
         let before = sim.server.net().slept;
-        while sim.hub().connections() > 0 {
+        while sim.hub().connection_count() > 0 {
             peers.iter().for_each(|(_, wire)| drop(wire.reads_bytes()));
             sleeps(&mut sim, Duration::from_millis(100));
         }
@@ -280,7 +280,7 @@ fn a_peer_that_keeps_its_side_open_is_waited_for_no_longer_than_the_limit() {
         peer.expects(close_empty());
         peer.expects_eof();
         passes(&server);
-        assert_eq!(server.act(|hub| hub.connections()) == 0, over);
+        assert_eq!(server.act(|hub| hub.connection_count()) == 0, over);
         server.sees(&peer, Seen::Closed(Reason::Peer { code: 1005, text: "" }));
         server.sees_no_more(&peer);
     }
@@ -295,8 +295,8 @@ fn timers_come_when_they_are_due_and_as_often_as_they_were_set() {
         hub.set_timer(now + SHORT, 2);
         hub.set_timer(now - SHORT, 1);
         hub.set_timer(now + 3 * SHORT, 2);
-        hub.set_timer(now + SHORT / 2, 9);
-        assert!(hub.cancel_timer(9) && !hub.cancel_timer(9));
+        let never = hub.set_timer(now + SHORT / 2, 9);
+        assert!(hub.cancel_timer(never) && !hub.cancel_timer(never));
     });
     for key in [1, 2, 3, 2] {
         server.sees_timer(key);
@@ -369,7 +369,7 @@ fn a_peer_that_takes_nothing_is_closed_after_a_while_whether_it_sends_or_not() {
             assert_eq!(closed, Some(Told::Closed(id, 1013)), "{published:?} {sends}");
             let counters = sim.hub().counters();
             assert_eq!((counters.pings_sent, counters.closed_overflow), (0, 1));
-            assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+            assert_eq!((sim.hub().connection_count(), sim.hub().queued_bytes_total()), (0, 0));
         }
     }
 }

@@ -93,7 +93,7 @@ fn sent(server: &mut Server) -> u64 {
 fn a_turn_accepts_so_many_connections_and_the_next_goes_on() {
     let mut turns = Turns::with(config(|limits| limits.accepts_per_turn = 2));
     let _peers = [(); 5].map(|()| turns.connects());
-    let steps = turns.steps(|server| server.hub().connections() as u64, 5);
+    let steps = turns.steps(|server| server.hub().connection_count() as u64, 5);
     assert_eq!(steps.iter().max(), Some(&2), "{steps:?}");
 }
 
@@ -270,8 +270,8 @@ fn a_turn_handles_so_many_timeouts_and_the_next_goes_on() {
         limits.handshake_timeout = Duration::from_millis(200);
     }));
     let _peers = [(); 5].map(|()| turns.connects());
-    turns.steps(|server| server.hub().connections() as u64, 5);
-    let steps = turns.steps(|server| 5 - server.hub().connections() as u64, 5);
+    turns.steps(|server| server.hub().connection_count() as u64, 5);
+    let steps = turns.steps(|server| 5 - server.hub().connection_count() as u64, 5);
     assert_eq!(steps.iter().max(), Some(&2), "{steps:?}");
 }
 

@@ -108,7 +108,7 @@ pub fn crowds_with_topics(scale: Scale) {
     for _ in 0..scale.of(1, 3) {
         let peers: Vec<_> = (0..count).map(|_| world.net().connects(handshake())).collect();
         let mut free = names.chunks(topics);
-        while world.hub().topics() < names.len() {
+        while world.hub().topic_count() < names.len() {
             bystander.turn(&mut world, |hub, event| {
                 if let (Event::Opened { id }, Some(names)) = (event, free.next()) {
                     names.iter().for_each(|name| hub.subscribe(id, name).expect("it is open"));
@@ -116,7 +116,7 @@ pub fn crowds_with_topics(scale: Scale) {
             });
         }
         peers.iter().for_each(|peer| world.net().leaves(*peer));
-        while world.hub().connections() > 1 {
+        while world.hub().connection_count() > 1 {
             bystander.turn(&mut world, nothing);
         }
     }

@@ -101,7 +101,7 @@ pub fn halves_of_messages(scale: Scale) {
     reports_held("A5a", &format!("{count} halves of messages"), held, counted);
     peers.iter().for_each(|peer| world.net().leaves(*peer));
     world.rests();
-    assert_eq!(world.hub().connections(), 1);
+    assert_eq!(world.hub().connection_count(), 1);
     reports_kept("A5a", "10 s after they left", Memory::now(&world).since(empty));
 }
 
@@ -150,7 +150,7 @@ pub fn topics_that_have_gone(scale: Scale) {
     for (nth, id) in ids.iter().enumerate() {
         world.act(|hub| of(nth).for_each(|name| assert!(hub.unsubscribe(*id, &name))));
     }
-    assert_eq!((last.len(), world.hub().topics()), (1, 1));
+    assert_eq!((last.len(), world.hub().topic_count()), (1, 1));
     world.rests();
     let when = format!("10 s after {} topics went ({held:.0} MiB)", connections * topics);
     reports_kept("A5c", &when, Memory::now(&world).since(open));

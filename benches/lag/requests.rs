@@ -15,7 +15,7 @@ pub const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 pub fn answers(hub: &mut Hub, event: Event<'_>) {
     if let Event::Request { id, .. } = event {
         // The peer may be gone by now.
-        let _ = hub.respond(id, &Response::text(200, "the loop turns"));
+        let _ = hub.respond(id, Response::text(200, "the loop turns"));
     }
 }
 
@@ -29,7 +29,7 @@ pub fn second_answer(_: Scale) {
             if let Event::Request { id, .. } = event {
                 let is_second = first.is_some();
                 let of = *first.get_or_insert(id);
-                let answer = hub.respond(of, &Response::text(200, "for the first"));
+                let answer = hub.respond(of, Response::text(200, "for the first"));
                 second = is_second.then_some(answer);
             }
         });

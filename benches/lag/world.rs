@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Message, OnLag, Server};
+use pushloop::{Accept, AsMessage, Config, ConnId, Event, Events, Hub, OnLag, Server};
 
 use crate::net::{Memory, Says};
 use crate::report::percentile;
@@ -22,7 +22,7 @@ pub fn set_policy(hub: &mut Hub, topic: &str, on_lag: OnLag) {
     hub.configure_topic(topic, options).expect("there is room for a few");
 }
 
-pub fn publish<'m>(hub: &mut Hub, topic: &str, message: impl Into<Message<'m>>) {
+pub fn publish(hub: &mut Hub, topic: &str, message: impl AsMessage) {
     hub.publish(topic, message).expect("there is room");
 }
 

@@ -48,7 +48,7 @@ impl Loopback {
             this.clients.push(client);
             this.turn(Duration::ZERO);
         }
-        while this.server.hub().subscribers("t") < SUBSCRIBERS {
+        while this.server.hub().subscriber_count("t") < SUBSCRIBERS {
             this.turn(Duration::from_secs(1));
         }
         this

@@ -182,7 +182,7 @@ impl Handler for Editor {
             _ if PAGE.answer(hub, id, request) => return,
             _ => return self.arrive(hub, id, address),
         };
-        let _ = hub.respond(id, &answer);
+        let _ = hub.respond(id, answer);
     }
 
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {

@@ -83,7 +83,7 @@ impl Clock {
         let asked = request.path() == "/ticks" && !request.is_websocket();
         if asked {
             // The peer may be gone by now, which needs no answer.
-            let _ = hub.respond(id, &Response::text(200, self.report(hub)));
+            let _ = hub.respond(id, Response::text(200, self.report(hub)));
         }
         asked
     }

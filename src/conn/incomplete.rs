@@ -78,21 +78,23 @@ impl Connection {
     ) -> Outcome {
         match &self.state {
             State::Open { .. } => {
-                record_closed(id, Cause::ProcessFull, Span::Empty, events, commons);
+                record_closed(id, Cause::ProcessFull, Span::Empty, &mut events.records, commons);
                 self.end_open(LastWords::Shed, commons)
             }
             // It keeps what came until the answer is out, in the next turn.
             State::Handshake { http, .. } => self.shed_request(http.is_head(), commons),
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
-                self.record_gone(id, events);
+                self.record_gone(id, &mut events.records);
                 self.shed_request(head_only, commons)
             }
             State::Responding { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => self.handle_lost(id, Cause::ProcessFull, events, commons),
+            | State::Closed => {
+                self.handle_lost(id, Cause::ProcessFull, &mut events.records, commons)
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     reader::{End, Reader, read_usual_frames},
     record_closed,
 };
-use crate::event::{Cause, ConnId, Events, Span};
+use crate::event::{Cause, ConnId, Events, Record, Span};
 
 impl Connection {
     /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here. Anything else is
@@ -110,11 +110,11 @@ impl Connection {
     ) -> Outcome {
         match &self.state {
             State::Open { .. } => {
-                record_closed(id, Cause::Lost, Span::Empty, events, commons);
+                record_closed(id, Cause::Lost, Span::Empty, &mut events.records, commons);
                 self.end_open(LastWords::Nothing, commons)
             }
             State::Closing { cause, .. } => {
-                record_closed(id, *cause, Span::Empty, events, commons);
+                record_closed(id, *cause, Span::Empty, &mut events.records, commons);
                 self.drain(commons);
                 Outcome::Changed
             }
@@ -133,16 +133,16 @@ impl Connection {
         &mut self,
         id: ConnId,
         cause: Cause,
-        events: &mut Events,
+        records: &mut Vec<Record>,
         commons: &mut Commons,
     ) -> Outcome {
         match &self.state {
-            State::Open { .. } => record_closed(id, cause, Span::Empty, events, commons),
+            State::Open { .. } => record_closed(id, cause, Span::Empty, records, commons),
             State::Closing { cause, .. } => {
-                record_closed(id, *cause, Span::Empty, events, commons);
+                record_closed(id, *cause, Span::Empty, records, commons);
             }
             State::Closed => return Outcome::Same,
-            State::Deciding { .. } => self.record_gone(id, events),
+            State::Deciding { .. } => self.record_gone(id, records),
             State::Handshake { .. }
             | State::Responding { .. }
             | State::Ending { .. }
@@ -160,7 +160,7 @@ impl Connection {
     ) -> Outcome {
         if let State::Closing { cause, .. } = self.state {
             // Whatever came, our Close is out already and there is no second one (§5.5.1).
-            record_closed(id, cause, Span::Empty, events, commons);
+            record_closed(id, cause, Span::Empty, &mut events.records, commons);
             self.leave_open(commons);
             self.drain(commons);
             return Outcome::Changed;
@@ -171,7 +171,7 @@ impl Connection {
             }
             End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
         };
-        record_closed(id, cause, text, events, commons);
+        record_closed(id, cause, text, &mut events.records, commons);
         self.end_open(last, commons)
     }
 }

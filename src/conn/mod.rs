@@ -64,6 +64,8 @@ pub(crate) struct Notes {
     pub(crate) replaying: bool,
     /// Its last read was a long one.
     pub(crate) reads_much: bool,
+    /// The application dropped it.
+    pub(crate) aborted: bool,
 }
 
 /// What the kernel may hold of a connection's input.
@@ -383,16 +385,23 @@ fn first_ping_jitter(id: ConnId, interval: Option<Duration>) -> Duration {
     interval.unwrap_or_default() / (1 << 17) * spread
 }
 
-fn record_closed(id: ConnId, cause: Cause, text: Span, events: &mut Events, commons: &Commons) {
+fn record_closed(
+    id: ConnId,
+    cause: Cause,
+    text: Span,
+    records: &mut Vec<Record>,
+    commons: &Commons,
+) {
     match cause {
         Cause::Protocol(_) => commons.tally.closed_protocol.add(1),
         Cause::TimedOut | Cause::Idle => commons.tally.closed_timeout.add(1),
         Cause::Overflow => commons.tally.closed_overflow.add(1),
         Cause::Peer { .. }
         | Cause::Local { .. }
+        | Cause::Aborted
         | Cause::Lost
         | Cause::ProcessFull
         | Cause::Shutdown => {}
     }
-    events.records.push(Record::Closed { id, cause, text });
+    records.push(Record::Closed { id, cause, text });
 }

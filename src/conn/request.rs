@@ -4,7 +4,7 @@ use super::{
     Connection, State, Unread,
     http::{Asked, Http},
 };
-use crate::event::{ConnId, Events, Record, RequestId};
+use crate::event::{ConnId, Record, RequestId};
 
 impl Http {
     /// The id of the request that the application was told of last.
@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// Tells the application, once, that the request that waits is gone.
-    pub(crate) fn record_gone(&mut self, conn: ConnId, events: &mut Events) {
-        events.records.extend(self.take_gone(conn).map(|id| Record::RequestGone { id }));
+    pub(crate) fn record_gone(&mut self, conn: ConnId, records: &mut Vec<Record>) {
+        records.extend(self.take_gone(conn).map(|id| Record::RequestGone { id }));
     }
 }

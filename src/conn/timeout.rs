@@ -54,7 +54,7 @@ impl Connection {
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
                 let text = "the application did not answer in time";
-                self.record_gone(id, events);
+                self.record_gone(id, &mut events.records);
                 self.time_out_request(503, text, head_only, commons)
             }
             State::Open { .. } => self.time_out_open(id, events, commons),
@@ -63,7 +63,7 @@ impl Connection {
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => self.handle_lost(id, Cause::TimedOut, events, commons),
+            | State::Closed => self.handle_lost(id, Cause::TimedOut, &mut events.records, commons),
         }
     }
 
@@ -153,7 +153,7 @@ impl Connection {
             if unread {
                 return Outcome::Same;
             }
-            return self.handle_lost(id, Cause::TimedOut, events, commons);
+            return self.handle_lost(id, Cause::TimedOut, &mut events.records, commons);
         }
         let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
         if idle.is_some_and(|due| commons.now >= due) {

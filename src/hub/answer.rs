@@ -6,7 +6,7 @@ use super::Hub;
 use crate::{
     conn::allows_origin,
     event::{Cause, ConnId, Record, RequestId},
-    wire::{Refusal, Request, Response, check_header, subprotocols},
+    wire::{InvalidHeader, Refusal, Request, Response, check_header, subprotocols},
 };
 
 /// How to accept a request: see [`Hub::accept`].
@@ -53,11 +53,18 @@ impl std::error::Error for AcceptError {}
 pub enum RespondError {
     /// The request is answered already, timed out, or its connection is gone.
     Gone,
+    /// A header field of the response is invalid; the request still waits for an answer.
+    InvalidHeader(InvalidHeader),
 }
 
 impl fmt::Display for RespondError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request is answered already, timed out, or its connection is gone")
+        match self {
+            RespondError::Gone => {
+                f.write_str("the request is answered already, timed out, or its connection is gone")
+            }
+            RespondError::InvalidHeader(error) => error.fmt(f),
+        }
     }
 }
 
@@ -79,7 +86,7 @@ impl Hub {
         let asked = slot.connection.asked(id).ok_or(AcceptError::Gone)?;
         if asked.upgrade.is_none() {
             self.commons.tally.handshakes_refused.add(1);
-            let _ = self.respond(id, &Response::from(Refusal::UpgradeMissing));
+            let _ = self.respond(id, Response::from(Refusal::UpgradeMissing));
             return Err(AcceptError::NotWebSocket);
         }
         if let Some(chosen) = accept.subprotocol
@@ -131,13 +138,14 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`RespondError::Gone`].
-    pub fn respond(&mut self, id: RequestId, response: &Response) -> Result<(), RespondError> {
+    /// See [`RespondError`].
+    pub fn respond(&mut self, id: RequestId, response: Response) -> Result<(), RespondError> {
+        response.check().map_err(RespondError::InvalidHeader)?;
         let slot = self.slot(id.conn).ok_or(RespondError::Gone)?;
         if slot.connection.asked(id).ok_or(RespondError::Gone)?.gone {
             self.answered.insert(id);
         }
-        self.answer(id, response, true)
+        self.answer(id, &response, true)
     }
 
     /// Answers the request that waits on this connection in the application's place, and ends the
@@ -182,6 +190,6 @@ impl Hub {
     ///
     /// [`RespondError::Gone`].
     pub fn refuse(&mut self, id: RequestId, status: u16, why: &str) -> Result<(), RespondError> {
-        self.respond(id, &Response::text(status, why))
+        self.respond(id, Response::text(status, why))
     }
 }

@@ -126,7 +126,7 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id)
                 && slot.connection.has_departed()
             {
-                slot.connection.record_gone(id, events);
+                slot.connection.record_gone(id, &mut events.records);
             }
         }
     }
@@ -341,7 +341,8 @@ impl Hub {
     /// The connection failed in the network.
     pub(crate) fn handle_lost(&mut self, id: ConnId, events: &mut Events) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        let outcome = slot.connection.handle_lost(id, Cause::Lost, events, &mut self.commons);
+        let outcome =
+            slot.connection.handle_lost(id, Cause::Lost, &mut events.records, &mut self.commons);
         self.act_on(id, outcome);
     }
 
@@ -361,6 +362,7 @@ impl Hub {
             Outcome::Over if matches!(slot.connection.state, State::Closed) => {
                 self.leave_topics(id, false);
                 self.wheel.clear(id.index);
+                self.timers.forget(id);
                 self.closed.push(id);
             }
             Outcome::Over => {

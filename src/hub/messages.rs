@@ -6,7 +6,7 @@ use super::{Hub, log::Log};
 use crate::{
     config::{Overflow, TopicOptions},
     conn::{Outbox, State},
-    event::{Cause, ConnId, Message},
+    event::{AsMessage, Cause, ConnId, Message},
     wire::{CloseCode, OpCode, Response, encoded_len},
 };
 
@@ -16,8 +16,11 @@ use crate::{
 pub enum SendError {
     /// The connection is gone, or not open.
     Gone,
-    /// The message would have exceeded `send_queue_bytes_max`, and the policy was applied: the
-    /// connection is being closed with 1013, or the message was dropped and counted.
+    /// The message would have exceeded `send_queue_bytes_max`, and the connection is being closed with
+    /// 1013 ([`Overflow::Close`]).
+    Closing,
+    /// The message would have exceeded `send_queue_bytes_max`; it was dropped and counted
+    /// ([`Overflow::DropNewest`], or the connection is at its end).
     Full,
     /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
     ProcessFull,
@@ -27,6 +30,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SendError::Gone => "the connection is gone, or not open",
+            SendError::Closing => "the connection is closed for `send_queue_bytes_max`",
             SendError::Full => "the connection is at `send_queue_bytes_max`",
             SendError::ProcessFull => "the process is at `send_queues_bytes_max`",
         })
@@ -120,12 +124,8 @@ impl Hub {
     /// # Errors
     ///
     /// See [`SendError`].
-    pub fn send<'m>(
-        &mut self,
-        id: ConnId,
-        message: impl Into<Message<'m>>,
-    ) -> Result<(), SendError> {
-        self.send_message(id, message.into(), true)
+    pub fn send(&mut self, id: ConnId, message: impl AsMessage) -> Result<(), SendError> {
+        self.send_message(id, message.as_message(), true)
     }
 
     /// Queues a message as [`send`](Self::send) does, and never compresses it. This is for secrets: a
@@ -136,12 +136,12 @@ impl Hub {
     ///
     /// See [`SendError`].
     #[cfg(feature = "deflate")]
-    pub fn send_uncompressed<'m>(
+    pub fn send_uncompressed(
         &mut self,
         id: ConnId,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<(), SendError> {
-        self.send_message(id, message.into(), false)
+        self.send_message(id, message.as_message(), false)
     }
 
     #[inline]
@@ -189,9 +189,9 @@ impl Hub {
         let ends = |slot: &super::Slot| matches!(slot.connection.state, State::Ending { .. });
         if full && config.overflow == Overflow::Close && !self.slot(id).is_some_and(ends) {
             self.close_slow(id, "send_queue_bytes_max");
-        } else {
-            self.commons.tally.messages_dropped_full.add(1);
+            return SendError::Closing;
         }
+        self.commons.tally.messages_dropped_full.add(1);
         if full { SendError::Full } else { SendError::ProcessFull }
     }
 
@@ -210,12 +210,8 @@ impl Hub {
     /// # Errors
     ///
     /// See [`PublishError`].
-    pub fn publish<'m>(
-        &mut self,
-        topic: &str,
-        message: impl Into<Message<'m>>,
-    ) -> Result<usize, PublishError> {
-        self.publish_to(topic, message.into(), None)
+    pub fn publish(&mut self, topic: &str, message: impl AsMessage) -> Result<usize, PublishError> {
+        self.publish_to(topic, message.as_message(), None)
     }
 
     /// Publishes a message to all subscribers of a topic but one, as a rule its sender, and says how
@@ -224,13 +220,13 @@ impl Hub {
     /// # Errors
     ///
     /// See [`PublishError`].
-    pub fn publish_except<'m>(
+    pub fn publish_except(
         &mut self,
         topic: &str,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
         except: ConnId,
     ) -> Result<usize, PublishError> {
-        self.publish_to(topic, message.into(), Some(except))
+        self.publish_to(topic, message.as_message(), Some(except))
     }
 
     fn publish_to(
@@ -377,6 +373,23 @@ impl Hub {
         }
     }
 
+    /// Drops the connection, with all that waits for it: no Close frame is sent, no answer given, and
+    /// nothing more of it is delivered, as with [`close`](Self::close). [`Event::Closed`] comes with
+    /// [`Reason::Aborted`] if it was open, [`Event::RequestGone`] if a request waited. For a connection
+    /// that is gone, nothing happens.
+    ///
+    /// [`Event::Closed`]: crate::Event::Closed
+    /// [`Event::RequestGone`]: crate::Event::RequestGone
+    /// [`Reason::Aborted`]: crate::Reason::Aborted
+    pub fn abort(&mut self, id: ConnId) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.notes.aborted = true;
+        self.any_closed = true;
+        let told = &mut self.told_next;
+        let outcome = slot.connection.handle_lost(id, Cause::Aborted, told, &mut self.commons);
+        self.act_on(id, outcome);
+    }
+
     /// Whether a message of this batch is not to be delivered, because its connection was closed since.
     /// It is counted then.
     #[inline]
@@ -385,11 +398,9 @@ impl Hub {
     }
 
     fn is_closing(&mut self, id: ConnId) -> bool {
-        let closing = self.slot(id).is_some_and(|slot| {
-            matches!(
-                slot.connection.state,
-                State::Closing { .. } | State::Ending { closed: true, .. }
-            )
+        let closing = self.slot(id).is_some_and(|slot| match slot.connection.state {
+            State::Closing { .. } | State::Ending { closed: true, .. } => true,
+            _ => slot.connection.notes.aborted,
         });
         self.commons.tally.messages_after_close.add(closing.into());
         closing
@@ -402,6 +413,7 @@ impl Hub {
             Cause::Shutdown => (CloseCode::GOING_AWAY, "the server is shutting down"),
             Cause::Peer { .. }
             | Cause::Local { .. }
+            | Cause::Aborted
             | Cause::Protocol(_)
             | Cause::Lost
             | Cause::TimedOut

@@ -41,6 +41,7 @@ pub use messages::{ConfigureError, PublishError, SendError, SubscribeError};
 pub use position::{Position, PositionError};
 use read_queue::ReadQueue;
 use slab::Slab;
+pub use time::TimerId;
 use topics::Topics;
 #[cfg(internals)]
 pub use wheel::Timers;
@@ -71,7 +72,7 @@ pub struct Hub {
     topics: Topics,
     commons: Commons,
     wheel: Wheel,
-    timers: BTreeSet<(Instant, u64)>,
+    timers: time::Schedule,
     /// Connections with something of their own to write or to finish.
     dirty: VecDeque<ConnId>,
     /// Connections for which something is left, and which are not blocked. A connection is in one of
@@ -120,7 +121,7 @@ impl Hub {
             topics: Topics::new(),
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
-            timers: BTreeSet::new(),
+            timers: time::Schedule::default(),
             dirty: VecDeque::new(),
             pulls: VecDeque::new(),
             readable: ReadQueue::default(),
@@ -160,7 +161,7 @@ impl Hub {
     }
 
     /// How many connections there are, in whatever state.
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.slots.len() - self.closed.len()
     }
 
@@ -181,12 +182,12 @@ impl Hub {
     }
 
     /// How many topics have subscribers.
-    pub fn topics(&self) -> usize {
+    pub fn topic_count(&self) -> usize {
         self.topics.len()
     }
 
     /// How many connections subscribe to the topic.
-    pub fn subscribers(&self, topic: &str) -> usize {
+    pub fn subscriber_count(&self, topic: &str) -> usize {
         self.topics.find(topic).map_or(0, |topic| self.topics.subscribers(topic))
     }
 
@@ -273,8 +274,8 @@ impl Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("connections", &self.connections())
-            .field("topics", &self.topics())
+            .field("connections", &self.connection_count())
+            .field("topics", &self.topic_count())
             .field("queued_bytes", &self.queued_bytes_total())
             .finish_non_exhaustive()
     }

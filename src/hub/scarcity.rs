@@ -76,8 +76,12 @@ impl Hub {
             let id = self.id_at(self.spare_from as u32);
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             if slot.connection.is_idle_keep_alive() {
-                let outcome =
-                    slot.connection.handle_lost(id, Cause::TimedOut, events, &mut self.commons);
+                let outcome = slot.connection.handle_lost(
+                    id,
+                    Cause::TimedOut,
+                    &mut events.records,
+                    &mut self.commons,
+                );
                 self.act_on(id, outcome);
                 self.commons.tally.closed_for_descriptor.add(1);
                 return Some(id);

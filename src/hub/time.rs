@@ -1,6 +1,7 @@
 //! Time: the application's timers, the connections' deadlines, and the end of the server.
 
 use std::{
+    collections::BTreeMap,
     mem,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use super::Hub;
 use crate::{
     conn::{Outcome, State, TICK_BITS, Ticks},
     event::{Cause, ConnId, Events, Record},
+    wire::CloseCode,
 };
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -20,6 +22,61 @@ const LATE: Duration = Duration::from_secs(1);
 /// Few connections are not kept waiting for each other: a spread shutdown closes a hundred in a
 /// second, or more.
 const FAREWELL_GAP_MAX: Duration = Duration::from_millis(10);
+
+/// Names a timer that was set with [`Hub::set_timer`], to cancel it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId {
+    at: Instant,
+    /// Which of all timers it is: no two are equal.
+    serial: u64,
+}
+
+/// What is to be done at an application's moment.
+#[derive(Debug)]
+enum Due {
+    /// Tell the application.
+    Tell { key: u64 },
+    /// Close a connection.
+    Close { id: ConnId, code: CloseCode, reason: Box<str> },
+}
+
+/// The moments that the application set.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    due: BTreeMap<TimerId, Due>,
+    /// The timers that close connections.
+    closing: BTreeMap<ConnId, TimerId>,
+    set: u64,
+}
+
+impl Schedule {
+    fn set(&mut self, at: Instant, due: Due) -> TimerId {
+        let id = TimerId { at, serial: self.set };
+        self.set += 1;
+        self.due.insert(id, due);
+        id
+    }
+
+    /// What is due at `now`, if anything is.
+    fn pop(&mut self, now: Instant) -> Option<Due> {
+        let next = self.due.first_entry().filter(|next| next.key().at <= now)?;
+        let due = next.remove();
+        if let Due::Close { id, .. } = due {
+            self.closing.remove(&id);
+        }
+        Some(due)
+    }
+
+    /// Takes back the moment at which the connection is to be closed; true if there was one.
+    #[inline]
+    pub(super) fn forget(&mut self, id: ConnId) -> bool {
+        !self.closing.is_empty() && self.closing.remove(&id).is_some_and(|timer| self.cancel(timer))
+    }
+
+    fn cancel(&mut self, id: TimerId) -> bool {
+        self.due.remove(&id).is_some()
+    }
+}
 
 /// The end of a server, once it has begun.
 #[derive(Debug)]
@@ -43,17 +100,35 @@ impl Shutdown {
 
 impl Hub {
     /// Asks for an [`Event::Timer`](crate::Event::Timer) with this key at this moment, or at once
-    /// if it has passed. It comes once; the same key may be set for several moments. A clock that
-    /// does not drift sets each tick from the one before, not from [`now`](Self::now).
-    pub fn set_timer(&mut self, at: Instant, key: u64) {
-        self.timers.insert((at, key));
+    /// if it has passed. It comes once, and the key is the application's to choose: several timers may
+    /// have the same. Timers come in the order of their moments, those of one moment in the order in which
+    /// they were set. A clock that does not drift sets each tick from the one before, not from
+    /// [`now`](Self::now).
+    pub fn set_timer(&mut self, at: Instant, key: u64) -> TimerId {
+        self.timers.set(at, Due::Tell { key })
     }
 
-    /// Takes back every timer with this key; true if there was one. Looks at all timers.
-    pub fn cancel_timer(&mut self, key: u64) -> bool {
-        let before = self.timers.len();
-        self.timers.retain(|(_, other)| *other != key);
-        self.timers.len() < before
+    /// Takes a timer back, in O(log n); false if it came already, or was taken back before.
+    pub fn cancel_timer(&mut self, id: TimerId) -> bool {
+        self.timers.cancel(id)
+    }
+
+    /// Closes the connection at this moment, as [`close`](Self::close) does, unless it is gone by then:
+    /// for what its token expires at, say. It replaces the moment that was set before for this
+    /// connection. It costs nothing in the turns before, and is freed with the connection. For a
+    /// connection that is gone, nothing happens.
+    pub fn close_at(&mut self, id: ConnId, at: Instant, code: CloseCode, reason: &str) {
+        if self.slot(id).is_none_or(|slot| matches!(slot.connection.state, State::Closed)) {
+            return;
+        }
+        self.timers.forget(id);
+        let timer = self.timers.set(at, Due::Close { id, code, reason: reason.into() });
+        self.timers.closing.insert(id, timer);
+    }
+
+    /// Takes back what [`close_at`](Self::close_at) set for the connection; false if nothing was set.
+    pub fn cancel_close_at(&mut self, id: ConnId) -> bool {
+        self.timers.forget(id)
     }
 
     /// Ends the server gently: no further connection is accepted, every open one gets what is
@@ -155,12 +230,12 @@ impl Hub {
         let ticks = |due: Ticks| u64::from(due.0.saturating_sub(now.0));
         let connections =
             self.wheel.next().map(|due| Duration::from_nanos(ticks(due) << TICK_BITS));
-        if self.timers.is_empty() && self.shutdown.is_none() {
+        if self.timers.due.is_empty() && self.shutdown.is_none() {
             return connections;
         }
         let now = clock();
         let left = |at: Instant| at.saturating_duration_since(now);
-        let own = self.timers.first().map(|(at, _)| left(*at));
+        let own = self.timers.due.keys().next().map(|next| left(next.at));
         let end = self.shutdown.as_ref();
         let farewell = end.and_then(Shutdown::next_farewell).map(left);
         let end = end.map(|shutdown| left(shutdown.deadline));
@@ -169,13 +244,19 @@ impl Hub {
 
     /// Does what is due at this turn's time.
     pub(crate) fn handle_timeouts(&mut self, events: &mut Events) {
-        while let Some((at, key)) = self.timers.first().copied()
-            && at <= self.now
+        let mut expiries = self.commons.config.expiries_per_turn;
+        while expiries > 0
+            && let Some(due) = self.timers.pop(self.now)
         {
-            self.timers.pop_first();
-            events.records.push(Record::Timer { key });
+            match due {
+                Due::Tell { key } => events.records.push(Record::Timer { key }),
+                Due::Close { id, code, reason } => {
+                    expiries -= 1;
+                    self.close(id, code, &reason);
+                }
+            }
         }
-        for _ in 0..self.commons.config.expiries_per_turn {
+        for _ in 0..expiries {
             let Some(index) = self.wheel.pop(self.commons.now) else { break };
             let id = self.id_at(index);
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
@@ -206,7 +287,12 @@ impl Hub {
 
     fn drop_connection(&mut self, id: ConnId, events: &mut Events) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        let outcome = slot.connection.handle_lost(id, Cause::Shutdown, events, &mut self.commons);
+        let outcome = slot.connection.handle_lost(
+            id,
+            Cause::Shutdown,
+            &mut events.records,
+            &mut self.commons,
+        );
         self.act_on(id, outcome);
     }
 }

@@ -1,13 +1,14 @@
 //! The callback veneer over [`Server::poll`].
 
 use std::{
-    io,
+    io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
 };
 
 use super::{Net, Server};
 use crate::{
-    event::{ConnId, Event, Events, Iter, Message, Reason, RequestId},
+    event::{ConnId, Event, Iter, Message, Reason, RequestId},
     hub::{Accept, Hub},
     wire::Request,
 };
@@ -70,6 +71,12 @@ pub trait Handler {
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
         let _ = (hub, key);
     }
+
+    /// A source of the application's own, registered with the server's [`mio`](crate::mio) registry,
+    /// became ready: see [`Event::Source`].
+    fn on_source(&mut self, hub: &mut Hub, key: u32, readable: bool, writable: bool) {
+        let _ = (hub, key, readable, writable);
+    }
 }
 
 impl<N: Net> Server<N> {
@@ -79,23 +86,35 @@ impl<N: Net> Server<N> {
     ///
     /// An error of the poll itself, never one of a connection. What a panic does is said at
     /// [`Handler`].
-    pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
-        let mut events = Events::default();
+    pub fn run(&mut self, handler: &mut dyn Handler) -> io::Result<()> {
         while !self.hub.is_finished() {
-            self.poll(&mut events, None)?;
-            let hub = &mut self.hub;
-            let mut rest = events.iter();
-            // One catch for the whole batch, which goes on after a panic with what is left: a turn pays
-            // for it once.
-            while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
-                hub.handle_panic(rest.last_id());
-            }
+            self.turn(handler, None)?;
         }
         Ok(())
     }
+
+    /// One turn of [`run`](Self::run), which waits for the network `timeout` at the most: see
+    /// [`poll`](Self::poll). For a loop of your own around a `Handler`, and for its tests.
+    ///
+    /// # Errors
+    ///
+    /// An error of the poll itself, never one of a connection.
+    pub fn turn(&mut self, handler: &mut dyn Handler, timeout: Option<Duration>) -> io::Result<()> {
+        let mut events = mem::take(&mut self.events);
+        let polled = self.poll(&mut events, timeout);
+        let hub = &mut self.hub;
+        let mut rest = events.iter();
+        // One catch for the whole batch, which goes on after a panic with what is left: a turn pays
+        // for it once.
+        while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
+            hub.handle_panic(rest.last_id());
+        }
+        self.events = events;
+        polled
+    }
 }
 
-fn tell(handler: &mut impl Handler, hub: &mut Hub, events: &mut Iter<'_>) {
+fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
     for event in events {
         match event {
             Event::Request { id, request } => handler.on_request(hub, id, request),
@@ -109,8 +128,9 @@ fn tell(handler: &mut impl Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             Event::Writable { id } => handler.on_writable(hub, id),
             Event::Closed { id, reason } => handler.on_close(hub, id, reason),
             Event::Timer { key } => handler.on_timer(hub, key),
-            // Sources belong to those who own the loop.
-            Event::Source { .. } => {}
+            Event::Source { key, readable, writable } => {
+                handler.on_source(hub, key, readable, writable);
+            }
         }
     }
 }

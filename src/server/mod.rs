@@ -50,6 +50,8 @@ pub struct Server<N: Net = Mio> {
     /// Listeners that may have further connections, and until when to leave them alone.
     acceptable: Vec<u32>,
     accept_paused: Option<Instant>,
+    /// The batch of [`turn`](Self::turn).
+    events: Events,
 }
 
 impl<N: Net> Server<N> {
@@ -74,6 +76,7 @@ impl<N: Net> Server<N> {
             woken: false,
             acceptable: Vec::new(),
             accept_paused: None,
+            events: Events::default(),
         }
     }
 

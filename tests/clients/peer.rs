@@ -16,8 +16,8 @@
 use std::{env, io, time::Duration};
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, Handler, Hub, Message, Reason, Request, RequestId, Response,
-    Server,
+    Accept, AsMessage, CloseCode, Config, ConnId, Handler, Hub, Message, Reason, Request,
+    RequestId, Response, Server,
 };
 
 const SUBPROTOCOL: &str = "chat.v2";
@@ -33,10 +33,10 @@ struct Peer {
 impl Handler for Peer {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !request.is_websocket() {
-            let page = Response::new(200).header("Content-Type", "text/html");
-            let page = page.expect("the header is well-formed").body("<!doctype html><title>peer");
+            let page = Response::new(200).body("<!doctype html><title>peer");
+            let page = page.header("Content-Type", "text/html");
             // Who is gone needs no page.
-            let _ = hub.respond(id, &page);
+            let _ = hub.respond(id, page);
             return;
         }
         let subprotocol = request.subprotocols().find(|offered| *offered == SUBPROTOCOL);
@@ -66,7 +66,9 @@ impl Handler for Peer {
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
         match self.pinged {
             Some((id, enough)) if hub.counters().pings_sent >= enough => answer(hub, id, "pings"),
-            Some((id, _)) if hub.is_open(id) => hub.set_timer(hub.now() + PING_INTERVAL, key),
+            Some((id, _)) if hub.is_open(id) => {
+                hub.set_timer(hub.now() + PING_INTERVAL, key);
+            }
             _ => {}
         }
     }
@@ -83,7 +85,7 @@ fn close_wanted(text: &str) -> Option<(CloseCode, &str)> {
     Some((CloseCode::new(code.parse().ok()?)?, reason))
 }
 
-fn answer<'m>(hub: &mut Hub, id: ConnId, message: impl Into<Message<'m>>) {
+fn answer(hub: &mut Hub, id: ConnId, message: impl AsMessage) {
     if let Err(error) = hub.send(id, message) {
         eprintln!("{error}");
     }

@@ -472,7 +472,7 @@ impl World {
         let held = Held {
             queued,
             released: self.pushed - queued,
-            connections: hub.connections(),
+            connections: hub.connection_count(),
             topics: self.names.len(),
             subscriptions: self.peers.iter().map(|peer| peer.topics.len() + peer.left).sum(),
         };

@@ -214,7 +214,7 @@ fn ends(limits: Config, len: usize, flood: &[u8], end: End, after: usize) {
     for _ in 0..200 {
         sim.turn_within(Some(Duration::from_millis(100)));
     }
-    assert_eq!(sim.hub().connections(), 0, "{end:?} after {after}");
+    assert_eq!(sim.hub().connection_count(), 0, "{end:?} after {after}");
     assert!(wire.is_dropped());
 }
 
@@ -382,7 +382,7 @@ fn what_is_set_aside_of_all_together_is_bounded() {
         sim.rests();
         assert!(!sim.hub().is_open(*id) && wire.is_dropped());
     }
-    assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+    assert_eq!((sim.hub().connection_count(), sim.hub().queued_bytes_total()), (0, 0));
 }
 
 /// A spare buffer may be large, and who is many waits for many turns.

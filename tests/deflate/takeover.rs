@@ -179,7 +179,7 @@ impl Pressure {
         };
         match sent {
             Ok(()) => self.due += 1,
-            Err(SendError::Full) => self.refused += 1,
+            Err(SendError::Closing | SendError::Full) => self.refused += 1,
             Err(SendError::Gone) if self.overflow == Overflow::Close => {}
             Err(other) => panic!("{other:?}"),
         }
@@ -340,7 +340,7 @@ fn a_dropped_message_is_not_referred_to() {
     sim.hub().send(id, &noise(&mut dice, 1500)).unwrap();
     sim.turn();
     let long = WORDS.repeat(8);
-    assert_eq!(sim.hub().send(id, &long), Err(SendError::Full));
+    assert_eq!(sim.hub().send(id, &long), Err(SendError::Closing));
     sim.hub().send(id, WORDS).unwrap();
     wire.holds(usize::MAX);
     wire.reads_bytes();

@@ -59,11 +59,11 @@ impl World {
     /// How many subscribe to each of all topics; it is the same number.
     fn subscribers(&mut self) -> usize {
         let hub = self.server.hub();
-        let orders = hub.subscribers("$orders");
+        let orders = hub.subscriber_count("$orders");
         for stock in &self.feed.market.stocks {
-            assert_eq!(hub.subscribers(&stock.symbol), orders);
+            assert_eq!(hub.subscriber_count(&stock.symbol), orders);
         }
-        assert_eq!(hub.topics(), if orders == 0 { 0 } else { SYMBOLS + 2 });
+        assert_eq!(hub.topic_count(), if orders == 0 { 0 } else { SYMBOLS + 2 });
         orders
     }
 }

@@ -38,7 +38,7 @@ impl Subject {
         format!(
             "open {} topics {} queued {} opened {} closed {} astray {} messages {} timeouts {}",
             counters.connections_open,
-            hub.topics(),
+            hub.topic_count(),
             hub.queued_bytes_total(),
             self.opened,
             self.closed,

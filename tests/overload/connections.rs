@@ -28,7 +28,7 @@ fn connections_beyond_the_limit_are_refused_each_and_those_who_are_here_lose_not
         echoes += live.len();
         took.push(now() - began);
     }
-    assert_eq!(crowd.server.hub().connections(), LIVE);
+    assert_eq!(crowd.server.hub().connection_count(), LIVE);
     assert!(crowd.heap_max - before < 4096, "{} bytes", crowd.heap_max - before);
     took.sort_unstable();
     println!(

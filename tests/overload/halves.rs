@@ -107,7 +107,7 @@ fn a_length_that_is_announced_takes_nothing_until_it_comes() {
     assert!(each < 4096, "{each}");
     let opened = crowd.heap;
     drop(_dots);
-    crowd.until(&mut nothing, |hub| hub.connections() == 0);
+    crowd.until(&mut nothing, |hub| hub.connection_count() == 0);
     let freed = (opened - crowd.heap) as usize / peers;
     assert!(freed <= 512, "{freed} bytes each");
     println!(

@@ -147,7 +147,7 @@ fn peers_that_never_read_are_all_closed_and_the_others_lose_nothing() {
     let (mut room, mut slow) = flooded(limits, scale(400, 20_000));
     // They do not answer the Close either.
     let stay = room.readers.len();
-    room.crowd.until(&mut nothing, |hub| hub.connections() == stay);
+    room.crowd.until(&mut nothing, |hub| hub.connection_count() == stay);
     let counters = room.crowd.server.hub().counters();
     assert_eq!(counters.closed_overflow as usize, slow.len());
     assert_eq!(room.crowd.server.hub().queued_bytes_total(), 0);

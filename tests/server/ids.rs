@@ -44,7 +44,7 @@ fn an_old_id_reaches_nobody() {
     let hub = sim.hub();
     assert_eq!(hub.send(old, "x"), Err(SendError::Gone));
     assert_eq!(hub.subscribe(old, "t"), Err(SubscribeError::Gone));
-    assert_eq!(hub.topics(), 0);
+    assert_eq!(hub.topic_count(), 0);
     hub.subscribe(new, "t").unwrap();
     assert!(!hub.unsubscribe(old, "t"));
     assert_eq!((hub.topics_of(old).count(), hub.topics_of(new).count()), (0, 1));
@@ -79,7 +79,7 @@ fn an_old_id_answers_nobodys_request() {
     let (old, wire) = asks(&mut sim);
     // It ends without an answer, and another comes into its place.
     wire.resets();
-    sim.hub().respond(old, &Response::text(200, "nobody reads it")).unwrap();
+    sim.hub().respond(old, Response::text(200, "nobody reads it")).unwrap();
     sim.rests();
     assert!(wire.is_dropped());
     let (new, wire) = asks(&mut sim);
@@ -213,7 +213,7 @@ fn a_connection_may_be_closed_while_another_ones_event_is_handled() {
     for _ in 0..10 {
         sim.turn_within(Some(Duration::from_secs(1)));
     }
-    assert_eq!((sim.takes(), sim.hub().connections()), (vec![], 0));
+    assert_eq!((sim.takes(), sim.hub().connection_count()), (vec![], 0));
 }
 
 #[test]

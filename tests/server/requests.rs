@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use pushloop::{
-    Accept, AcceptError, CloseCode, Config, ConnId, Handler, Hub, Message, Request, RequestId,
-    RespondError, Response,
+    Accept, AcceptError, CloseCode, Config, ConnId, Handler, Hub, InvalidHeader, Message, Request,
+    RequestId, RespondError, Response,
 };
 
 use super::config;
@@ -45,7 +45,7 @@ fn page(text: &str) -> Response {
 #[track_caller]
 fn is_over(sim: &mut Sim, id: RequestId, wire: &Wire) {
     let hub = sim.hub();
-    assert_eq!(hub.respond(id, &page("another's")), Err(RespondError::Gone));
+    assert_eq!(hub.respond(id, page("another's")), Err(RespondError::Gone));
     assert_eq!(hub.refuse(id, 403, "another's"), Err(RespondError::Gone));
     assert_eq!(hub.accept(id, Accept::default()), Err(AcceptError::Gone));
     sim.rests();
@@ -61,29 +61,48 @@ fn is_told_nothing_more(sim: &mut Sim, wire: &Wire) {
     for _ in 0..5 {
         sim.turn_within(Some(MINUTE));
     }
-    assert_eq!((sim.takes(), sim.hub().connections()), (vec![], 0));
+    assert_eq!((sim.takes(), sim.hub().connection_count()), (vec![], 0));
+}
+
+#[test]
+fn a_response_that_cannot_be_sent_leaves_the_request_waiting() {
+    let mut sim = sim(|_| {});
+    let (id, wire) = asks(&mut sim, &get("/"));
+    for (name, value, error) in [
+        ("X Y", "z", InvalidHeader::Name),
+        ("X-Y", "z\r\nSet-Cookie: a=b", InvalidHeader::Value),
+        ("Content-Length", "1", InvalidHeader::Reserved),
+    ] {
+        let response = page("never sent").header(name, value).header("X-Fine", "yes");
+        assert_eq!(sim.hub().respond(id, response), Err(RespondError::InvalidHeader(error)));
+    }
+    sim.rests();
+    assert_eq!(wire.reads_bytes(), []);
+    sim.hub().respond(id, page("sent").header("X-Fine", "yes")).unwrap();
+    sim.rests();
+    assert!(String::from_utf8(wire.reads_bytes()).unwrap().contains("\r\nX-Fine: yes\r\n"));
 }
 
 #[test]
 fn an_answer_given_twice_is_not_the_next_requests() {
     let mut sim = sim(|_| {});
     let (first, wire) = asks(&mut sim, &get("/").repeat(3));
-    sim.hub().respond(first, &page("first")).unwrap();
-    assert_eq!(sim.hub().respond(first, &page("first")), Err(RespondError::Gone));
+    sim.hub().respond(first, page("first")).unwrap();
+    assert_eq!(sim.hub().respond(first, page("first")), Err(RespondError::Gone));
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"first"));
     let second = next(&mut sim);
     assert_eq!(second.conn(), first.conn());
     assert!(first < second);
     is_over(&mut sim, first, &wire);
-    sim.hub().respond(second, &page("second")).unwrap();
+    sim.hub().respond(second, page("second")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"second"));
     let third = next(&mut sim);
     for id in [first, second] {
         is_over(&mut sim, id, &wire);
     }
-    sim.hub().respond(third, &page("third")).unwrap();
+    sim.hub().respond(third, page("third")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"third"));
     is_told_nothing_more(&mut sim, &wire);
@@ -93,7 +112,7 @@ fn an_answer_given_twice_is_not_the_next_requests() {
 fn an_id_of_a_connection_that_is_gone_answers_no_request_in_its_slot() {
     let mut sim = sim(|_| {});
     let (old, wire) = asks(&mut sim, &get("/"));
-    sim.hub().respond(old, &page("x")).unwrap();
+    sim.hub().respond(old, page("x")).unwrap();
     sim.rests();
     wire.resets();
     sim.rests();
@@ -101,7 +120,7 @@ fn an_id_of_a_connection_that_is_gone_answers_no_request_in_its_slot() {
     assert_eq!(new.conn().to_bits() as u32, old.conn().to_bits() as u32);
     assert_ne!(new, old);
     is_over(&mut sim, old, &wire);
-    sim.hub().respond(new, &page("new")).unwrap();
+    sim.hub().respond(new, page("new")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"new"));
 }
@@ -110,7 +129,7 @@ fn an_id_of_a_connection_that_is_gone_answers_no_request_in_its_slot() {
 fn an_id_of_a_request_that_was_accepted_is_over() {
     let mut sim = sim(|_| {});
     let (plain, wire) = asks(&mut sim, &[get("/"), handshake("/", "")].concat());
-    sim.hub().respond(plain, &page("plain")).unwrap();
+    sim.hub().respond(plain, page("plain")).unwrap();
     sim.rests();
     let upgrade = next(&mut sim);
     sim.hub().accept(upgrade, Accept::default()).unwrap();
@@ -139,7 +158,7 @@ fn the_application_is_told_that_a_requester_has_left_and_may_answer() {
         wire.finishes();
         sim.turn_within(Some(Duration::from_millis(1)));
         assert_eq!(sim.takes(), []);
-        sim.hub().respond(id, &page("late")).unwrap();
+        sim.hub().respond(id, page("late")).unwrap();
         sim.rests();
         if resets {
             assert!(wire.is_dropped());
@@ -151,7 +170,7 @@ fn the_application_is_told_that_a_requester_has_left_and_may_answer() {
                 panic!("{told:?}");
             };
             assert_eq!(gone, next);
-            sim.hub().respond(next, &page("the last")).unwrap();
+            sim.hub().respond(next, page("the last")).unwrap();
             sim.rests();
             assert!(wire.reads_bytes().ends_with(b"the last") && wire.is_dropped());
         }
@@ -172,7 +191,7 @@ fn a_request_that_comes_with_the_end_is_told_to_be_gone_in_the_next_batch() {
         }
         let id = next(&mut sim);
         if answers {
-            sim.hub().respond(id, &page("at once")).unwrap();
+            sim.hub().respond(id, page("at once")).unwrap();
         }
         // The loop does not sleep over it.
         let slept = sim.server.net().slept;
@@ -263,7 +282,7 @@ fn a_request_that_waits_at_a_shutdowns_deadline_is_told_to_be_gone() {
 fn answers(sim: &mut Sim) -> usize {
     sim.turn_with(Some(Duration::from_millis(1)), |hub, told| {
         if let Told::Request(id) = told {
-            hub.respond(*id, &page("x")).unwrap();
+            hub.respond(*id, page("x")).unwrap();
         }
     });
     sim.takes().len()
@@ -287,7 +306,7 @@ fn a_peer_that_pipelines_without_end_does_not_hold_up_a_shutdown() {
     let mut after = 0;
     for turn in 0..10 {
         if turn == 5 {
-            sim.hub().respond(waits, &page("late")).unwrap();
+            sim.hub().respond(waits, page("late")).unwrap();
             full.holds(usize::MAX);
             assert_eq!(count(&full.reads_bytes(), "HTTP/1.1 200 "), 0, "ten bytes");
         }
@@ -329,7 +348,7 @@ impl Handler for Late {
     fn on_request_gone(&mut self, hub: &mut Hub, id: RequestId) {
         self.gone.push(id);
         // The third has its answer.
-        let answers = self.waiting.iter().map(|id| hub.respond(*id, &page("late")).is_ok());
+        let answers = self.waiting.iter().map(|id| hub.respond(*id, page("late")).is_ok());
         let answered = answers.filter(|is_ok| *is_ok).count();
         assert_eq!(answered, if self.gone.len() == 1 { 2 } else { 0 });
         hub.shutdown(Duration::ZERO);

@@ -55,7 +55,7 @@ fn a_connection_over_the_limit_is_dropped_and_one_that_leaves_makes_room() {
     sim.takes();
     let _wire = connects(&mut sim, 2);
     sim.rests();
-    assert_eq!((opened(&mut sim), sim.hub().connections()), (1, 3));
+    assert_eq!((opened(&mut sim), sim.hub().connection_count()), (1, 3));
     assert_eq!(sim.hub().counters().connections_refused, 3);
 }
 
@@ -92,7 +92,7 @@ fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
     assert!((15..=25).contains(&waits), "{waits} waits in 2 s");
     let failed = sim.hub().counters().accepts_failed;
     assert!((15..=25).contains(&failed), "{failed} accepts failed");
-    assert_eq!(sim.hub().connections(), 0);
+    assert_eq!(sim.hub().connection_count(), 0);
     // No further connection comes that would tell of the room.
     sim.server.net().exhausted = false;
     let slept = sim.server.net().slept;
@@ -131,7 +131,7 @@ fn a_connection_that_cannot_be_registered_is_dropped() {
     let counters = sim.hub().counters();
     assert_eq!((counters.connections_refused, counters.connections_open), (3, 0));
     assert_eq!(counters.connections_accepted, 0);
-    assert_eq!(sim.hub().connections(), 0);
+    assert_eq!(sim.hub().connection_count(), 0);
     sim.server.net().out_of_watches = false;
     sim.opens();
 }
@@ -143,7 +143,7 @@ fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
     wire.sends_bytes(get("/"));
     sim.rests();
     let [Told::Request(id)] = sim.takes()[..] else { panic!("there is one request") };
-    sim.hub().respond(id, &Response::text(200, "")).unwrap();
+    sim.hub().respond(id, Response::text(200, "")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
     sim.accepts = true;
@@ -178,7 +178,7 @@ fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
     wire.resets();
     sim.rests();
     assert_eq!(sim.takes(), [Told::RequestGone(id)]);
-    sim.hub().respond(id, &Response::text(200, "")).unwrap();
+    sim.hub().respond(id, Response::text(200, "")).unwrap();
     sim.rests();
     assert!(wire.is_dropped());
     assert_eq!(sim.takes(), []);

@@ -188,7 +188,7 @@ fn the_deadline_is_kept_to_the_moment_in_every_state() {
     let (undecided, unanswered) = asks(&mut sim, &handshake("/", ""));
     let (answered, answer) = asks(&mut sim, GET);
     answer.holds(0);
-    sim.hub().respond(answered, &Response::text(200, "x")).unwrap();
+    sim.hub().respond(answered, Response::text(200, "x")).unwrap();
     sim.rests();
     sim.hub().shutdown(Duration::from_secs(3));
     assert_eq!(finishes(&mut sim), Duration::from_secs(3));
@@ -201,7 +201,7 @@ fn the_deadline_is_kept_to_the_moment_in_every_state() {
     assert_eq!(sim.takes(), over);
     let wires = [silent, full, closed, ended, unanswered, answer];
     assert!(wires.iter().all(Wire::is_dropped));
-    assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+    assert_eq!((sim.hub().connection_count(), sim.hub().queued_bytes_total()), (0, 0));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_shutdown_within_a_batch_meets_those_who_have_just_ended() {
     closes.finishes();
     drains.finishes();
     assert!(finishes(&mut sim) <= TICKS);
-    assert_eq!((sim.hub().connections(), sim.hub().queued_bytes_total()), (0, 0));
+    assert_eq!((sim.hub().connection_count(), sim.hub().queued_bytes_total()), (0, 0));
 }
 
 #[test]
@@ -393,7 +393,7 @@ fn a_connection_that_has_not_asked_is_not_waited_for() {
 fn an_idle_keep_alive_connection_is_not_waited_for() {
     let mut sim = Sim::new(config(|_| {}));
     let (id, wire) = asks(&mut sim, GET);
-    sim.hub().respond(id, &Response::text(200, "x")).unwrap();
+    sim.hub().respond(id, Response::text(200, "x")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
     sim.hub().shutdown(MINUTE);
@@ -408,12 +408,12 @@ fn a_request_that_waits_for_its_answer_gets_it() {
     let (answered, plain) = asks(&mut sim, GET);
     let (stuck, full) = asks(&mut sim, GET);
     full.holds(10);
-    sim.hub().respond(stuck, &Response::text(200, "stuck")).unwrap();
+    sim.hub().respond(stuck, Response::text(200, "stuck")).unwrap();
     sim.rests();
     sim.hub().shutdown(MINUTE);
     sim.rests();
     sim.hub().accept(accepted, Accept::default()).unwrap();
-    sim.hub().respond(answered, &Response::text(200, "late")).unwrap();
+    sim.hub().respond(answered, Response::text(200, "late")).unwrap();
     full.holds(usize::MAX);
     let mut late = full.reads_bytes();
     sim.rests();
@@ -453,7 +453,7 @@ fn a_connection_that_the_kernel_holds_is_not_taken_any_more() {
     let late = sim.server.net().connects();
     sim.hub().shutdown(PATIENCE);
     sim.rests();
-    assert_eq!(sim.hub().connections(), 1);
+    assert_eq!(sim.hub().connection_count(), 1);
     answers(&wire);
     assert_eq!(finishes(&mut sim), Duration::ZERO);
     assert_eq!((late.reads_bytes(), sim.takes().len()), (Vec::new(), 1));

@@ -21,7 +21,7 @@ const fn millis(millis: u64) -> Duration {
 fn timers_come_in_order_and_on_time() {
     let mut sim = Sim::new(config(|_| {}));
     let start = sim.hub().now();
-    for (after, key) in [(30, 1), (10, 2), (20, 3), (10, 1), (20, u64::MAX), (0, 4)] {
+    for (after, key) in [(30, 1), (10, 1), (20, 3), (10, 2), (20, u64::MAX), (0, 4)] {
         sim.hub().set_timer(start + millis(after), key);
     }
     let mut told = Vec::new();
@@ -39,20 +39,29 @@ fn timers_come_in_order_and_on_time() {
 }
 
 #[test]
-fn a_timer_is_taken_back_by_its_key() {
+fn a_timer_is_taken_back_by_its_id() {
     let mut sim = Sim::new(config(|_| {}));
     let start = sim.hub().now();
-    for (after, key) in [(10, 1), (20, 1), (15, 2), (30, 1)] {
-        sim.hub().set_timer(start + millis(after), key);
-    }
+    let [first, again, _, last] = [(10, 1), (20, 1), (15, 2), (30, 1)]
+        .map(|(after, key)| sim.hub().set_timer(start + millis(after), key));
     sim.turn_within(None);
     assert_eq!(sim.takes(), [Told::Timer(1)]);
-    assert!(sim.hub().cancel_timer(1));
-    assert!(!sim.hub().cancel_timer(1) && !sim.hub().cancel_timer(3));
+    let cancels = [first, again, last, again].map(|timer| sim.hub().cancel_timer(timer));
+    assert_eq!(cancels, [false, true, true, false], "the first came, and none is taken back twice");
     sim.turn_within(None);
     assert_eq!((sim.takes(), sim.server.net().slept), (vec![Told::Timer(2)], millis(15)));
     sim.turn_within(Some(millis(100)));
     assert_eq!((sim.takes(), sim.server.net().slept), (vec![], millis(115)));
+}
+
+#[test]
+fn two_timers_of_one_moment_and_key_are_two() {
+    let mut sim = Sim::new(config(|_| {}));
+    let at = sim.hub().now() + millis(10);
+    let [first, second] = [(); 2].map(|()| sim.hub().set_timer(at, 1));
+    assert!(first < second && sim.hub().cancel_timer(first));
+    sim.turn_within(None);
+    assert_eq!(sim.takes(), [Told::Timer(1)]);
 }
 
 #[test]

@@ -227,10 +227,11 @@ impl World {
                 assert!(!self.members[at].is_open);
                 self.marks.hit(Mark::SentToGone);
             }
-            Err(SendError::Full) => {
+            Err(error @ (SendError::Closing | SendError::Full)) => {
                 assert!(waits > max, "{waits} bytes are full");
-                // Whoever is closed for it is told by its end, and nothing is counted as dropped.
-                self.refused += u64::from(hub.is_open(id));
+                // A connection that is closed for it is told of by its end, and nothing is dropped.
+                assert_eq!(error == SendError::Closing, !hub.is_open(id));
+                self.refused += u64::from(error == SendError::Full);
                 self.notices(at);
             }
             Err(SendError::ProcessFull) => self.is_refused(total + MARK_BYTES > max_total),

@@ -44,9 +44,9 @@ impl World {
             let members = self.members.iter();
             let subscribers = members.filter(|member| member.topics.contains(&topic)).count();
             topics += usize::from(subscribers > 0);
-            assert_eq!(hub.subscribers(&topic_name(topic)), subscribers);
+            assert_eq!(hub.subscriber_count(&topic_name(topic)), subscribers);
         }
-        assert_eq!(hub.topics(), topics);
+        assert_eq!(hub.topic_count(), topics);
         let (now, total) = (hub.now(), hub.queued_bytes_total());
         assert!(total <= hub.config().send_queues_bytes_max + beyond_all, "{total} wait");
         assert!(self.timers.iter().flatten().all(|due| *due > now), "a timer did not come");
@@ -390,7 +390,7 @@ impl World {
             }
             self.server.poll(&mut self.events, Some(Duration::from_secs(3600))).expect("it works");
             self.is_told();
-            if self.server.hub().connections() == 0 && self.server.net().backlog.is_empty() {
+            if self.server.hub().connection_count() == 0 && self.server.net().backlog.is_empty() {
                 break;
             }
         }
@@ -409,7 +409,10 @@ impl World {
             assert!(self.server.net().is_stuck, "a timer is left");
         }
         let hub = self.server.hub();
-        assert_eq!((hub.connections(), hub.topics(), hub.queued_bytes_total()), (0, 0, 0));
+        assert_eq!(
+            (hub.connection_count(), hub.topic_count(), hub.queued_bytes_total()),
+            (0, 0, 0)
+        );
         assert_eq!(hub.is_finished(), shuts_down);
         assert_eq!(hub.counters().connections_open, 0);
         let is_gone = |peer: &Peer| peer.wire.link().dropped || peer.reset;

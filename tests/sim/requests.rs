@@ -54,7 +54,7 @@ impl World {
                 hub.refuse(id, 403, "not you").is_ok()
             } else if !is_websocket {
                 self.marks.hit(Mark::Responded);
-                hub.respond(id, &Response::text(200, PAGE)).is_ok()
+                hub.respond(id, Response::text(200, PAGE)).is_ok()
             } else {
                 let is_open = hub.accept(id, Accept::default()).is_ok();
                 self.members[self.by_id[&id.conn()]].is_open |= is_open;
@@ -86,7 +86,7 @@ impl World {
     fn is_over(&mut self, id: RequestId) {
         let hub = self.server.hub();
         assert_eq!(hub.accept(id, Accept::default()), Err(AcceptError::Gone));
-        assert_eq!(hub.respond(id, &Response::text(200, "again")), Err(RespondError::Gone));
+        assert_eq!(hub.respond(id, Response::text(200, "again")), Err(RespondError::Gone));
         assert_eq!(hub.refuse(id, 404, "again"), Err(RespondError::Gone));
     }
 

@@ -151,8 +151,8 @@ fn two_talk(source: &Rc<RefCell<Every>>) {
     assert!(wires[0].link().output_ended && !wires[1].link().output_ended);
     wires.iter().for_each(Wire::finishes);
     (0..4).for_each(|_| room.turn());
-    assert_eq!(room.server.hub().connections(), 0);
-    assert_eq!((room.left, room.server.hub().topics()), (2, 0));
+    assert_eq!(room.server.hub().connection_count(), 0);
+    assert_eq!((room.left, room.server.hub().topic_count()), (2, 0));
 }
 
 fn goes_through_all(choices: usize) -> usize {

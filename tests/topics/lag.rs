@@ -59,7 +59,7 @@ fn too_slow_a_subscriber_gets_an_unbroken_sequence_and_1013() {
     assert!(oldest(&mut sim, "t") > 3);
     assert_eq!((sim.hub().is_open(id), sim.hub().lag(id, "t")), (true, Some(997)));
     let mut got = reads_all(&mut sim, &wire);
-    assert_eq!((sim.hub().is_open(id), sim.hub().subscribers("t")), (false, 1));
+    assert_eq!((sim.hub().is_open(id), sim.hub().subscriber_count("t")), (false, 1));
     let counters = sim.hub().counters();
     assert_eq!((counters.closed_overflow, counters.messages_lost), (0, 997));
     assert_eq!(got.pop(), Some(too_slow("topic_lag_bytes_max")));

@@ -139,8 +139,11 @@ fn a_queue_holds_what_is_sent_directly_and_its_marks_to_the_byte() {
             wire.holds(0);
             for at in 1..=count {
                 publish(&mut sim, 2 * at - 1..=2 * at - 1);
-                let is_refused = at == count && missing > 0;
-                let expected = if is_refused { Err(SendError::Full) } else { Ok(()) };
+                let expected = match (at == count && missing > 0, overflow) {
+                    (false, _) => Ok(()),
+                    (true, Overflow::Close) => Err(SendError::Closing),
+                    (true, _) => Err(SendError::Full),
+                };
                 assert_eq!(sim.hub().send(id, &number(2 * at)), expected);
             }
             let waits = count - missing;

@@ -149,7 +149,7 @@ impl Model {
         let (number, payload) = self.message(Some(topic));
         let id = self.peers[at].id;
         let reached = self.sim.hub().publish_except(&name, &payload, id).unwrap();
-        let subscribers = self.sim.hub().subscribers(&name);
+        let subscribers = self.sim.hub().subscriber_count(&name);
         self.publications += usize::from(subscribers > 0);
         assert_eq!(reached, self.is_due(topic, number, Some(at)));
     }
@@ -254,9 +254,9 @@ impl Model {
         for topic in 0..TOPICS {
             let subscribers = self.peers.iter().filter(|peer| peer.topics.contains(&topic)).count();
             topics += usize::from(subscribers > 0);
-            assert_eq!(self.sim.hub().subscribers(&format!("topic {topic}")), subscribers);
+            assert_eq!(self.sim.hub().subscriber_count(&format!("topic {topic}")), subscribers);
         }
-        assert_eq!(self.sim.hub().topics(), topics);
+        assert_eq!(self.sim.hub().topic_count(), topics);
         for peer in self.peers.iter().rev().take(2 * CONNECTIONS_MAX) {
             let names = self.sim.hub().topics_of(peer.id);
             let theirs: BTreeSet<_> = names.map(str::to_owned).collect();
@@ -309,13 +309,16 @@ impl Model {
         for _ in 0..1000 {
             self.peers.iter().for_each(|peer| peer.wire.finishes());
             self.sim.turn();
-            if self.sim.hub().connections() == 0 {
+            if self.sim.hub().connection_count() == 0 {
                 break;
             }
         }
         self.sim.turn();
         let hub = self.sim.hub();
-        assert_eq!((hub.connections(), hub.topics(), hub.queued_bytes_total()), (0, 0, 0));
+        assert_eq!(
+            (hub.connection_count(), hub.topic_count(), hub.queued_bytes_total()),
+            (0, 0, 0)
+        );
         let counters = hub.counters();
         assert_eq!(counters.connections_open, 0);
         assert_eq!(counters.deliveries + counters.messages_lost, self.deliveries as u64);

@@ -95,7 +95,7 @@ fn a_send_to_too_slow_a_peer_is_refused_at_the_byte_and_closes_it() {
         assert_eq!(sim.hub().queued_bytes(id), 10 * at);
         sim.turn();
     }
-    assert_eq!(sim.hub().send(id, ""), Err(SendError::Full));
+    assert_eq!(sim.hub().send(id, ""), Err(SendError::Closing));
     assert_eq!(sim.hub().send(id, ""), Err(SendError::Gone));
     let mut expected = numbers(1..=4);
     expected.push(too_slow("send_queue_bytes_max"));

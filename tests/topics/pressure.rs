@@ -122,7 +122,7 @@ impl Pressure {
         let message = self.message("direct");
         match self.sim.hub().send(id, &message) {
             Ok(()) => self.sent += 1,
-            Err(SendError::Full) => self.refused += 1,
+            Err(SendError::Closing | SendError::Full) => self.refused += 1,
             Err(SendError::Gone) if self.fate == Fate::End => {}
             Err(other) => panic!("{other:?}"),
         }

@@ -103,7 +103,7 @@ impl Service {
                 + counters.messages_conflated
                 + counters.messages_skipped
                 + counters.messages_lost,
-            hub.topics(),
+            hub.topic_count(),
             hub.queued_bytes_total(),
             counters.accepts_failed,
             counters.handler_panics,
@@ -161,7 +161,7 @@ impl Handler for Service {
     }
 
     fn on_timer(&mut self, hub: &mut Hub, _: u64) {
-        self.stats_timer_set = hub.subscribers(STATS) > 0;
+        self.stats_timer_set = hub.subscriber_count(STATS) > 0;
         if self.stats_timer_set {
             self.publish_stats(hub);
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
@@ -207,8 +207,8 @@ fn tell(hub: &mut Hub, id: RequestId, status: u16, what: &str) {
 
 fn answer(hub: &mut Hub, id: RequestId, mut response: Response, headers: &[(&str, &str)]) {
     for (name, value) in headers.iter().chain(&[("X-Content-Type-Options", "nosniff")]) {
-        response = response.header(name, value).expect("our own header fields are well-formed");
+        response = response.header(name, value);
     }
     // The peer may be gone by now, which needs no answer.
-    let _ = hub.respond(id, &response);
+    let _ = hub.respond(id, response);
 }

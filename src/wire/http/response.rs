@@ -11,6 +11,8 @@ pub struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// Why the first of the fields that cannot be sent cannot be.
+    invalid: Option<InvalidHeader>,
 }
 
 impl Response {
@@ -18,7 +20,7 @@ impl Response {
     /// 500: behind one of 1xx, the client takes the next answer for this one (RFC 9110 §15.2).
     pub fn new(status: u16) -> Response {
         let status = if (200..=599).contains(&status) { status } else { 500 };
-        Response { status, headers: Vec::new(), body: Vec::new() }
+        Response { status, headers: Vec::new(), body: Vec::new(), invalid: None }
     }
 
     /// A response with a body of plain text in UTF-8.
@@ -30,15 +32,26 @@ impl Response {
 
     /// Adds a header field.
     ///
-    /// # Errors
-    ///
-    /// [`InvalidHeader`] if the name is not a token, or the value has control characters (the tab
+    /// A field is invalid if the name is not a token, or the value has control characters (the tab
     /// excepted) or whitespace at an end, or if the field is not for the caller to set:
     /// `Content-Length`, `Transfer-Encoding` and `Connection` follow from how the response is sent.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Response, InvalidHeader> {
-        check_header(name, value)?;
-        self.push(name, value);
-        Ok(self)
+    /// [`check`](Self::check) tells, and a response with such a field is not sent:
+    /// [`respond`](crate::Hub::respond) gives the error.
+    pub fn header(mut self, name: &str, value: &str) -> Response {
+        match check_header(name, value) {
+            Ok(()) => self.push(name, value),
+            Err(error) => self.invalid = self.invalid.or(Some(error)),
+        }
+        self
+    }
+
+    /// Whether the response can be sent.
+    ///
+    /// # Errors
+    ///
+    /// Why the first invalid [`header`](Self::header) is invalid.
+    pub fn check(&self) -> Result<(), InvalidHeader> {
+        self.invalid.map_or(Ok(()), Err)
     }
 
     /// Sets the body.
@@ -220,7 +233,7 @@ mod tests {
 
     #[test]
     fn bytes_on_the_wire() {
-        let response = Response::text(200, "hi\n").header("X-Note", "a, b").unwrap();
+        let response = Response::text(200, "hi\n").header("X-Note", "a, b");
         assert_eq!(
             encode(&response, false, false),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-Note: a, b\r\n\
@@ -260,29 +273,35 @@ mod tests {
 
     #[test]
     fn every_byte_in_a_name_and_a_value() {
-        let response = Response::new(200);
+        let check = |name: &str, value: &str| Response::new(200).header(name, value).check().err();
         for byte in 0..128_u8 {
             let character = char::from(byte);
             let token = character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character);
-            let result = response.clone().header(&format!("A{character}"), "b");
-            assert_eq!(result.err(), (!token).then_some(InvalidHeader::Name), "{byte:#04X}");
+            let invalid = check(&format!("A{character}"), "b");
+            assert_eq!(invalid, (!token).then_some(InvalidHeader::Name), "{byte:#04X}");
             let printable = (32..127).contains(&byte);
-            let result = response.clone().header("A", &format!("b{character}b"));
+            let invalid = check("A", &format!("b{character}b"));
             let valid = printable || byte == b'\t';
-            assert_eq!(result.err(), (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
+            assert_eq!(invalid, (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
             for value in [format!("{character}b"), format!("b{character}")] {
                 let valid = printable && byte != b' ';
-                let result = response.clone().header("A", &value);
-                assert_eq!(result.err(), (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
+                let invalid = check("A", &value);
+                assert_eq!(invalid, (!valid).then_some(InvalidHeader::Value), "{byte:#04X}");
             }
         }
-        assert_eq!(response.clone().header("", "b").err(), Some(InvalidHeader::Name));
-        assert_eq!(response.clone().header("A\u{e9}", "b").err(), Some(InvalidHeader::Name));
-        assert!(response.clone().header("A", "").is_ok());
-        assert!(response.clone().header("A", "\u{e9}").is_ok());
+        assert_eq!(check("", "b"), Some(InvalidHeader::Name));
+        assert_eq!(check("A\u{e9}", "b"), Some(InvalidHeader::Name));
+        assert_eq!((check("A", ""), check("A", "\u{e9}")), (None, None));
         for name in ["Content-Length", "TRANSFER-ENCODING", "connection"] {
-            assert_eq!(response.clone().header(name, "5").err(), Some(InvalidHeader::Reserved));
+            assert_eq!(check(name, "5"), Some(InvalidHeader::Reserved));
         }
+    }
+
+    /// The fields behind an invalid one do not make the response a valid one again.
+    #[test]
+    fn the_first_invalid_field_is_told_of() {
+        let response = Response::new(200).header("A", "\n").header("", "b").header("B", "b");
+        assert_eq!(response.check(), Err(InvalidHeader::Value));
     }
 
     /// Each refusal closes, says what was wrong, and has the fields that its status asks for.

@@ -35,7 +35,7 @@ impl Handler for Soaked {
             "/flood" => Path::Flood,
             "/counters" => {
                 // It may be gone by now, which needs no answer.
-                let _ = hub.respond(id, &Response::text(200, counters(hub)));
+                let _ = hub.respond(id, Response::text(200, counters(hub)));
                 return;
             }
             _ => {
@@ -83,8 +83,8 @@ fn counters(hub: &Hub) -> String {
     let fields = fields.trim_end_matches('}').split(',').map(str::trim);
     let mut lines: String = fields.map(|field| field.replace(':', "") + "\n").collect();
     // But for the one that asks.
-    lines += &format!("connections {}\n", hub.connections() - 1);
-    lines += &format!("topics {}\nqueued_bytes {}\n", hub.topics(), hub.queued_bytes_total());
+    lines += &format!("connections {}\n", hub.connection_count() - 1);
+    lines += &format!("topics {}\nqueued_bytes {}\n", hub.topic_count(), hub.queued_bytes_total());
     lines
 }
 
