@@ -52,7 +52,7 @@ fn main() -> io::Result<()> {
                 }
                 Event::Timer { .. } => {
                     ticks += 1;
-                    _ = hub.publish("all", &format!("tick {ticks}"));
+                    _ = hub.publish("all", format!("tick {ticks}"));
                     hub.set_timer(first_tick + Duration::from_secs(ticks), TICK);
                 }
                 Event::Message { id, message: Message::Text("bye") } => {

@@ -467,12 +467,12 @@ mod tests {
             format!("{:?}", message.as_message())
         }
         let (text, bytes) = (String::from("a"), vec![97]);
-        let texts = [sent("a"), sent(&text), sent(format!("a")), sent(Cow::from("a"))];
+        let texts = [sent("a"), sent(&text), sent("a".to_string()), sent(Cow::from("a"))];
         assert_eq!(texts, [const { "Text(\"a\")" }; 4]);
         let binaries =
             [sent(b"a"), sent([97]), sent(&bytes), sent(&bytes[..]), sent(bytes.clone())];
         assert_eq!(binaries, [const { "Binary([97])" }; 5]);
-        assert_eq!(sent(Message::Text("a")), sent(&&"a"));
+        assert_eq!(sent(Message::Text("a")), sent("a"));
     }
 
     #[test]

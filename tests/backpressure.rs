@@ -24,7 +24,7 @@ fn sends<const N: usize>(
     id: ConnId,
     lens: [usize; N],
 ) -> [Result<(), SendError>; N] {
-    server.act(move |hub| lens.map(|len| hub.send(id, &vec![b'x'; len])))
+    server.act(move |hub| lens.map(|len| hub.send(id, vec![b'x'; len])))
 }
 
 /// Answers the server's Close with 1013.
@@ -146,13 +146,13 @@ fn a_close_and_the_answer_to_a_ping_need_no_room() {
     let mut peer = server.opens();
     let id = server.id_of(&peer);
     server.act_and_wait_for(
-        move |hub| hub.send(id, &vec![b'x'; 100]).expect("it fits"),
+        move |hub| hub.send(id, vec![b'x'; 100]).expect("it fits"),
         || peer.sends(ping("p")),
     );
     peer.expects(binary([b'x'; 100]));
     peer.expects(pong("p"));
     server.act(move |hub| {
-        hub.send(id, &vec![b'x'; 100]).expect("it fits");
+        hub.send(id, vec![b'x'; 100]).expect("it fits");
         hub.close(id, CloseCode::NORMAL, "that was all");
     });
     peer.expects(binary([b'x'; 100]));
@@ -170,9 +170,9 @@ fn all_queues_together_hold_up_to_the_limit() {
     let results = server.act(move |hub| {
         hub.subscribe(a, "news").expect("it is open");
         // 102 + 102, and then 96.
-        let fit = [hub.send(a, &vec![b'x'; 100]), hub.send(b, &vec![b'x'; 100])];
-        let beyond = (hub.send(a, &vec![b'x'; 95]), hub.publish("news", &vec![b'y'; 95]));
-        let last = hub.send(b, &vec![b'y'; 94]);
+        let fit = [hub.send(a, vec![b'x'; 100]), hub.send(b, vec![b'x'; 100])];
+        let beyond = (hub.send(a, vec![b'x'; 95]), hub.publish("news", vec![b'y'; 95]));
+        let last = hub.send(b, vec![b'y'; 94]);
         let full = (hub.send(a, ""), hub.publish("news", ""), hub.publish("nobody's", ""));
         (fit, beyond, last, hub.queued_bytes_total(), full)
     });
@@ -197,7 +197,7 @@ fn a_publication_counts_once_however_many_subscribe() {
         }
         ["one's", "all's"].map(|topic| {
             let before = hub.queued_bytes_total();
-            hub.publish(topic, &vec![b'x'; 5000]).expect("there is room");
+            hub.publish(topic, vec![b'x'; 5000]).expect("there is room");
             hub.queued_bytes_total() - before
         })
     });
@@ -219,7 +219,7 @@ fn the_connection_that_lags_most_is_shed_above_four_fifths() {
     let [a, b] = [&most, &least].map(|peer| server.id_of(peer));
     let mut accepted = 0;
     let refused = loop {
-        match server.act(move |hub| hub.send(a, &MESSAGE)) {
+        match server.act(move |hub| hub.send(a, MESSAGE)) {
             Ok(()) => accepted += 1,
             Err(error) => break error,
         }

@@ -164,7 +164,7 @@ fn nothing_follows_the_servers_close() {
         let sent = [hub.send(id, "first")];
         hub.close(id, CloseCode::NORMAL, "");
         hub.close(id, CloseCode::POLICY, "a second one");
-        [sent[0], hub.send(id, "after"), hub.send(id, &vec![0; 1 << 20])]
+        [sent[0], hub.send(id, "after"), hub.send(id, vec![0; 1 << 20])]
     });
     assert_eq!(sent, [Ok(()), Err(SendError::Gone), Err(SendError::Gone)]);
     peer.expects(text("first"));

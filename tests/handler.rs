@@ -35,7 +35,7 @@ impl Handler for Told {
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.tell(format!("message {message:?}"));
         if message == Message::Text("more") {
-            hub.send(id, &vec![0; 16 << 20]).expect("there is room");
+            hub.send(id, vec![0; 16 << 20]).expect("there is room");
             self.filling = Some((id, usize::MAX));
             hub.set_timer(hub.now() + Duration::from_millis(20), 7);
         } else {

@@ -241,7 +241,7 @@ impl Handler for Drains {
 
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
         if self.falls.get(id).is_some() {
-            hub.send(id, &[0; LONG]).unwrap();
+            hub.send(id, [0; LONG]).unwrap();
         }
         if self.ticks == 0 {
             self.ticks = 1;
@@ -256,7 +256,7 @@ impl Handler for Drains {
     }
 
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
-        hub.publish("ticks", &self.ticks.to_string()).unwrap();
+        hub.publish("ticks", self.ticks.to_string()).unwrap();
         self.ticks += 1;
         for (wire, got) in self.stuck.iter().zip(&mut self.got) {
             got.extend(wire.reads_bytes());

@@ -71,7 +71,7 @@ fn one_topics_policy_dropped_the_messages_of_another() {
     sim.hub().publish("strict", &padding).unwrap();
     for at in 0..5 {
         sim.turn();
-        sim.hub().publish("lossy", &format!("{at}{padding}")).unwrap();
+        sim.hub().publish("lossy", format!("{at}{padding}")).unwrap();
     }
     let mut got = reads_all(&mut sim, &wire);
     assert!(sim.hub().is_open(id), "what may be skipped is skipped");
@@ -214,7 +214,7 @@ fn what_gave_way_was_counted_as_a_delivery_too() {
     let (_, wire) = subscriber(&mut sim, &["latest"]);
     wire.holds(0);
     for number in 0..9 {
-        sim.hub().publish("latest", &format!("{number}")).unwrap();
+        sim.hub().publish("latest", format!("{number}")).unwrap();
         if number % 3 == 2 {
             sim.turn();
         }
@@ -300,7 +300,7 @@ struct Fast([(ConnId, Wire); 3]);
 
 impl Fast {
     fn get_much(&self, sim: &mut Sim) {
-        self.0.iter().for_each(|(id, _)| sim.hub().send(*id, &[0; 100_000]).unwrap());
+        self.0.iter().for_each(|(id, _)| sim.hub().send(*id, [0; 100_000]).unwrap());
         sim.turn();
         self.0.iter().for_each(|(_, wire)| assert_eq!(wire.reads().len(), 1));
     }
@@ -318,16 +318,16 @@ fn a_few_bytes_for_a_peer_that_lags_were_kept_in_a_large_recycled_buffer() {
             for (id, wire) in &slow {
                 wire.holds(0);
                 if lags {
-                    sim.hub().send(*id, &long).unwrap();
+                    sim.hub().send(*id, long).unwrap();
                 }
                 fast.get_much(&mut sim);
                 sim.hub().subscribe(*id, "t").unwrap();
                 if !lags {
-                    sim.hub().publish("t", &long).unwrap();
+                    sim.hub().publish("t", long).unwrap();
                 }
                 sim.hub().send(*id, "x").unwrap();
                 if publishes_again {
-                    sim.hub().publish("t", &long).unwrap();
+                    sim.hub().publish("t", long).unwrap();
                 }
                 sim.hub().unsubscribe(*id, "t");
                 sim.turn();
@@ -437,7 +437,7 @@ fn a_peer_that_read_all_the_time_and_slowly_was_silent() {
     let (id, wire) = subscriber(&mut sim, &["t"]);
     wire.holds(5000);
     for second in 0..100 {
-        sim.hub().publish("t", &[0; 20_000]).unwrap();
+        sim.hub().publish("t", [0; 20_000]).unwrap();
         sim.turn();
         wire.reads_bytes();
         sim.rests();
@@ -457,7 +457,7 @@ fn a_pong_took_its_room_from_what_is_written_beyond_the_limit() {
     let mut sim = sim(limits);
     let (id, wire) = subscriber(&mut sim, &["t"]);
     wire.holds(100);
-    sim.hub().publish("t", &[1; 5000]).unwrap();
+    sim.hub().publish("t", [1; 5000]).unwrap();
     sim.turn();
     wire.sends(ping("x"));
     sim.turn();
@@ -465,7 +465,7 @@ fn a_pong_took_its_room_from_what_is_written_beyond_the_limit() {
     wire.holds(usize::MAX);
     let mut bytes = wire.reads_bytes();
     sim.turn();
-    sim.hub().publish("t", &[2; 20_000]).unwrap();
+    sim.hub().publish("t", [2; 20_000]).unwrap();
     sim.rests();
     assert!(sim.hub().is_open(id));
     bytes.extend(wire.reads_bytes());

@@ -166,7 +166,7 @@ fn a_close_that_cannot_be_sent_ends_all_the_same() {
     let peer = server.opens();
     let id = server.id_of(&peer);
     server.act(move |hub| {
-        hub.send(id, &vec![b'x'; 16 << 20]).expect("there is room");
+        hub.send(id, vec![b'x'; 16 << 20]).expect("there is room");
         hub.close(id, CloseCode::NORMAL, "");
     });
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
@@ -183,7 +183,7 @@ fn an_answer_to_a_close_that_cannot_be_sent_ends_all_the_same() {
     let server = TestServer::start(limits, accept);
     let mut peer = server.opens();
     let id = server.id_of(&peer);
-    server.act(move |hub| hub.send(id, &vec![b'x'; 16 << 20])).expect("there is room");
+    server.act(move |hub| hub.send(id, vec![b'x'; 16 << 20])).expect("there is room");
     peer.sends(close(1000, ""));
     server.sees(&peer, Seen::Closed(Reason::Peer { code: 1000, text: "" }));
     server.until(|hub| hub.connection_count() == 0 && hub.queued_bytes_total() == 0);
@@ -207,7 +207,7 @@ fn closing(held: usize) -> (Sim, Vec<(ConnId, Wire)>) {
     let peers = vec![sim.opens(), sim.opens()];
     for (id, wire) in &peers {
         wire.holds(held);
-        sim.hub().send(*id, &[0; QUEUE]).expect("there is room");
+        sim.hub().send(*id, [0; QUEUE]).expect("there is room");
     }
     sim.hub().close(peers[0].0, CloseCode::NORMAL, "");
     peers[1].1.sends(close(1000, ""));
@@ -311,7 +311,7 @@ fn a_slow_reader_is_pinged_an_interval_after_the_kernel_took_more() {
     }));
     let (id, wire) = sim.opens();
     wire.holds(10);
-    sim.hub().send(id, &[0; 1000]).unwrap();
+    sim.hub().send(id, [0; 1000]).unwrap();
     // Behind what waits, a Ping could not tell.
     sleeps(&mut sim, 8 * SECOND);
     assert_eq!(sim.hub().counters().pings_sent, 0);
@@ -337,10 +337,10 @@ fn blocked(published: Option<OnLag>) -> (Sim, ConnId, Wire) {
     let (id, wire) = sim.opens();
     wire.holds(10);
     match published {
-        None => sim.hub().send(id, &[0; 1000]).unwrap(),
+        None => sim.hub().send(id, [0; 1000]).unwrap(),
         Some(_) => {
             sim.hub().subscribe(id, "t").unwrap();
-            assert_eq!(sim.hub().publish("t", &[0; 1000]), Ok(1));
+            assert_eq!(sim.hub().publish("t", [0; 1000]), Ok(1));
         }
     }
     sim.turn();

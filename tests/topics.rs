@@ -158,8 +158,8 @@ fn what_is_published_and_what_is_sent_arrive_as_they_were_done() {
     let sent_to = peers[1].0;
     for turn in 0..3 {
         for at in 0..4 {
-            sim.hub().publish("t", &format!("published {turn} {at}")).unwrap();
-            sim.hub().send(sent_to, &format!("sent {turn} {at}")).unwrap();
+            sim.hub().publish("t", format!("published {turn} {at}")).unwrap();
+            sim.hub().send(sent_to, format!("sent {turn} {at}")).unwrap();
         }
         sim.turn();
     }
@@ -268,7 +268,7 @@ fn a_connection_may_have_as_many_topics_as_the_limit_says() {
         assert!(sim.hub().unsubscribe(id, &name(topic)));
     }
     for topic in 0..100 {
-        sim.hub().publish(&name(topic), &name(topic)).unwrap();
+        sim.hub().publish(&name(topic), name(topic)).unwrap();
     }
     sim.turn();
     for (peer, left) in peers.iter().zip([&[][..], &[0, 99, 50, 1, 98, 49, 51], &[]]) {

@@ -121,8 +121,8 @@ fn a_turn_writes_so_many_bytes_to_a_connection_and_others_get_their_turn() {
     let ((mut loud, a), (mut quiet, b)) = (turns.opens(), turns.opens());
     let before = sent(&mut turns.server);
     // Of 2,500 bytes and of 12, header included.
-    turns.server.hub().send(a, &vec![1; 2496]).expect("it is open");
-    turns.server.hub().send(b, &vec![2; 10]).expect("it is open");
+    turns.server.hub().send(a, vec![1; 2496]).expect("it is open");
+    turns.server.hub().send(b, vec![2; 10]).expect("it is open");
     assert_eq!(turns.steps(sent, before + 2512), [1012, 1000, 500]);
     loud.expects(binary([1; 2496]));
     quiet.expects(binary([2; 10]));
@@ -144,8 +144,8 @@ fn a_turn_writes_a_publication_to_so_many_subscribers_and_others_get_their_turn(
     let (mut quick, id) = turns.opens();
     let before = sent(&mut turns.server);
     // Of 102 bytes and of 10, header included.
-    turns.server.hub().publish("t", &vec![1; 100]).expect("there is room");
-    turns.server.hub().send(id, &[2; 8]).expect("it is open");
+    turns.server.hub().publish("t", vec![1; 100]).expect("there is room");
+    turns.server.hub().send(id, [2; 8]).expect("it is open");
     assert_eq!(turns.steps(sent, before + 520), [214, 204, 102]);
     quick.expects(binary([2; 8]));
     for (peer, _) in &mut peers {
@@ -161,7 +161,7 @@ fn a_turn_writes_so_many_bytes_of_publications() {
         let mut turns = Turns::with(config(|limits| limits.fan_out_bytes_per_turn = bytes));
         let mut peers = subscribed(&mut turns, 5);
         let before = sent(&mut turns.server);
-        turns.server.hub().publish("t", &vec![1; 100]).expect("there is room");
+        turns.server.hub().publish("t", vec![1; 100]).expect("there is room");
         assert_eq!(turns.steps(sent, before + 510), steps, "{bytes}");
         peers.iter_mut().for_each(|(peer, _)| peer.expects(binary([1; 100])));
     }
@@ -301,8 +301,8 @@ fn so_many_bytes_of_commands_wait() {
     for _ in 0..2 {
         assert_eq!(handle.publish("topic", "x".repeat(96).as_str()), FULL);
         assert_eq!(handle.publish("topic", "x".repeat(45).as_str()), Ok(()));
-        assert_eq!(handle.send(id, &vec![0; 51]), FULL);
-        assert_eq!(handle.send(id, &vec![0; 40]), Ok(()));
+        assert_eq!(handle.send(id, vec![0; 51]), FULL);
+        assert_eq!(handle.send(id, vec![0; 40]), Ok(()));
         assert_eq!(handle.close(id, CloseCode::NORMAL, "eleven byte"), FULL);
         assert_eq!(handle.close(id, CloseCode::NORMAL, "ten bytes."), Ok(()));
         assert_eq!(handle.publish("", ""), Ok(()));

@@ -116,7 +116,7 @@ pub fn laggards(scale: Scale) {
     world.stop_reading(&peers);
     for id in world.ids(&peers) {
         for _ in 0..messages {
-            let send = |hub: &mut Hub| hub.send(id, &[b'x'; 1000]).expect("there is room");
+            let send = |hub: &mut Hub| hub.send(id, [b'x'; 1000]).expect("there is room");
             world.turn_after(send, nothing);
         }
     }

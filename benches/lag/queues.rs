@@ -61,11 +61,11 @@ pub fn full_queues(scale: Scale) {
         if lags {
             world.stop_reading(&peers);
             for _ in 0..queue_bytes / 960 + 2 {
-                let some = |hub: &mut Hub| (0..80).for_each(|_| publish(hub, "t", &MESSAGE));
+                let some = |hub: &mut Hub| (0..80).for_each(|_| publish(hub, "t", MESSAGE));
                 world.turn_after(some, nothing);
             }
         }
-        let turns = (0..31).map(|_| world.turn_after(|hub| publish(hub, "t", &MESSAGE), nothing));
+        let turns = (0..31).map(|_| world.turn_after(|hub| publish(hub, "t", MESSAGE), nothing));
         percentile(&turns.collect::<Vec<_>>(), 50)
     };
     let (lagging, healthy) = (turns_of(true), turns_of(false));
@@ -88,7 +88,7 @@ pub fn direct_sends(scale: Scale) {
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (id, times) in [none, many].into_iter().zip(&mut times) {
-            let send = |hub: &mut Hub| hub.send(id, &[b'x'; 20]).expect("there is room");
+            let send = |hub: &mut Hub| hub.send(id, [b'x'; 20]).expect("there is room");
             times.push(world.act(|hub| (0..sends).for_each(|_| send(hub))));
             world.settles();
         }
@@ -118,7 +118,7 @@ pub fn short_frames(scale: Scale) {
     world.act(|hub| {
         for id in &ids {
             while hub.queued_bytes(*id) + 2 <= queue_bytes {
-                hub.send(*id, &[]).expect("there is room");
+                hub.send(*id, []).expect("there is room");
             }
         }
     });
@@ -194,13 +194,13 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
         first: Duration::ZERO,
     };
     // From here on, the kernels of those that do not read are full.
-    let mut first = world.turn_after(|hub| publish(hub, "t", &[b'x'; 100]), nothing);
+    let mut first = world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing);
     for _ in 0..100 {
         first = first.max(world.turn(nothing));
     }
     crowd.first = first;
     for _ in 0..turns {
-        crowd.turns.push(world.turn_after(|hub| publish(hub, "t", &[b'x'; 100]), nothing));
+        crowd.turns.push(world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing));
         crowd.heap = crowd.heap.max(world.heap - before);
         crowd.counted = crowd.counted.max(world.counted());
     }

@@ -301,7 +301,7 @@ fn too_much() -> Refusal {
 
 fn tell(hub: &mut Hub, id: ConnId, value: &Value) {
     // A peer that does not get it is gone, or is being closed for not reading.
-    let _ = hub.send(id, &value.to_string());
+    let _ = hub.send(id, value.to_string());
 }
 
 /// Tells everybody in a room.

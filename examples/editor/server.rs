@@ -128,7 +128,7 @@ impl Editor {
         let lacks = self.document.lacking(&vector);
         self.charge(hub, id, lacks.len())?;
         // A peer that is gone again, or full, needs none of it; here and below.
-        let _ = hub.send(id, &framed(UPDATE, &lacks));
+        let _ = hub.send(id, framed(UPDATE, &lacks));
         self.ask(hub, id)
     }
 
@@ -136,7 +136,7 @@ impl Editor {
         self.pay(hub, id, self.document.price_of_reading())?;
         let has = self.document.vector();
         self.charge(hub, id, has.len())?.asked = true;
-        let _ = hub.send(id, &framed(STATE_VECTOR, &has));
+        let _ = hub.send(id, framed(STATE_VECTOR, &has));
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Editor {
         let new = merged?;
         peer.asked = false;
         if new != Update::EMPTY_V1 {
-            let _ = hub.publish_except(ALL, &framed(UPDATE, &new), id);
+            let _ = hub.publish_except(ALL, framed(UPDATE, &new), id);
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Handler for Editor {
         }
         let _ = hub.subscribe(id, ALL);
         if let Some(Peer { number, .. }) = self.peers.get(id) {
-            let _ = hub.send(id, &json!({ "you": number }).to_string());
+            let _ = hub.send(id, json!({ "you": number }).to_string());
         }
     }
 
@@ -213,7 +213,7 @@ impl Handler for Editor {
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
         if let Some(Peer { number, presence: Some(_), .. }) = self.peers.remove(id) {
-            let _ = hub.publish(ALL, &json!({ "id": number, "left": true }).to_string());
+            let _ = hub.publish(ALL, json!({ "id": number, "left": true }).to_string());
         }
     }
 }

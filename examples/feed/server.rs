@@ -106,7 +106,7 @@ impl Feed {
             "updates": self.updates,
             "conflated": hub.counters().messages_conflated,
         });
-        let _ = hub.publish(SECONDS, &second.to_string());
+        let _ = hub.publish(SECONDS, second.to_string());
     }
 
     /// Gives the board to the pages that came, as many as this beat bears.

@@ -74,7 +74,7 @@ impl Game {
                 if let Some(other) = ship.pilot.replace(id).filter(|other| *other != id) {
                     hub.close(other, CloseCode::POLICY, "your ship is steered from elsewhere");
                 }
-                let _ = hub.send(id, &wire::welcome(ship));
+                let _ = hub.send(id, wire::welcome(ship));
             }
             _ => return Err("no message has this kind and length"),
         }
@@ -114,10 +114,10 @@ impl Handler for Game {
         }
         self.arena.step();
         // What the process has no room for is counted, and the next tick brings a newer one.
-        let _ = hub.publish(ARENA, &wire::snapshot(&self.arena));
+        let _ = hub.publish(ARENA, wire::snapshot(&self.arena));
         // They change seldom, and half a second is soon enough.
         if self.arena.tick.is_multiple_of(TICKS_PER_SECOND / 2) {
-            let _ = hub.publish(NAMES, &wire::names(&self.arena.ships));
+            let _ = hub.publish(NAMES, wire::names(&self.arena.ships));
         }
     }
 }

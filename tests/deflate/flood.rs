@@ -395,7 +395,7 @@ fn what_waits_for_its_turn_takes_no_more_room_than_it_is_long() {
     let mut info = allocation_counter::measure(|| {
         wires.iter().for_each(|wire| wire.sends_bytes(&flood));
         for _ in 0..100 {
-            fast.iter().for_each(|(id, _)| sim.hub().send(*id, &[0; 100_000]).unwrap());
+            fast.iter().for_each(|(id, _)| sim.hub().send(*id, [0; 100_000]).unwrap());
             sim.turn();
             sim.takes();
             fast.iter().for_each(|(_, wire)| drop(wire.reads_bytes()));

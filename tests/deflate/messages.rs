@@ -349,8 +349,8 @@ fn compressed_messages_after_our_close_are_counted_and_not_looked_into() {
 fn counters_say_what_was_inflated_and_compressed() {
     let server = TestServer::start(config(|_| {}), |hub, event| match event {
         Event::Message { id, message: Message::Text(text) } => {
-            hub.send(id, &text.repeat(50)).unwrap();
-            hub.send_uncompressed(id, &text.repeat(50)).unwrap();
+            hub.send(id, text.repeat(50)).unwrap();
+            hub.send_uncompressed(id, text.repeat(50)).unwrap();
         }
         event => echo(hub, event),
     });

@@ -337,7 +337,7 @@ fn a_dropped_message_is_not_referred_to() {
     let (mut sim, id, wire) = takes_over();
     let mut dice = Dice(7);
     wire.holds(0);
-    sim.hub().send(id, &noise(&mut dice, 1500)).unwrap();
+    sim.hub().send(id, noise(&mut dice, 1500)).unwrap();
     sim.turn();
     let long = WORDS.repeat(8);
     assert_eq!(sim.hub().send(id, &long), Err(SendError::Closing));

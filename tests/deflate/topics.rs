@@ -98,7 +98,7 @@ fn a_turn_s_publications_come_in_order_compressed_or_not() {
     sim.hub().publish("t", WORDS).unwrap();
     sim.hub().publish("t", "short").unwrap();
     sim.hub().send(peers[1].0, "between").unwrap();
-    sim.hub().publish_except("t", &WORDS.repeat(2), peers[3].0).unwrap();
+    sim.hub().publish_except("t", WORDS.repeat(2), peers[3].0).unwrap();
     sim.hub().publish("t", &noise).unwrap();
     sim.hub().publish("t", "").unwrap();
     sim.rests();

@@ -193,7 +193,7 @@ fn a_publication_to_everybody_comes_between_two_messages_of_a_peer_once() {
     let mut quiet = crowd.opens(10, None);
     let (mut gaps, mut giants) = (Vec::new(), 0);
     for at in 0..10 {
-        crowd.act(|hub| hub.publish("t", &vec![at; 64 * 1024]).expect("there is room"));
+        crowd.act(|hub| hub.publish("t", vec![at; 64 * 1024]).expect("there is room"));
         giants += 1;
         let began = now();
         quiet.iter_mut().for_each(|(_, dot)| dot.says(&text("x").masked([1; 4])));

@@ -315,7 +315,7 @@ fn what_has_been_sent_of_a_queue_that_never_runs_empty_is_given_back() {
     let before = room.crowd.begins_counting();
     for (id, _) in &crowd {
         room.crowd.act(|hub| {
-            (0..120).for_each(|at| hub.send(*id, &message(at)).expect("there is room"));
+            (0..120).for_each(|at| hub.send(*id, message(at)).expect("there is room"));
         });
         room.crowd.turn(&mut nothing);
     }
@@ -357,7 +357,7 @@ fn logs_that_one_peer_each_holds_are_bounded_together() {
     for (id, _) in &crowd {
         room.crowd.act(|hub| {
             hub.subscribe(*id, "u").expect("it is open");
-            hub.publish("u", &vec![7; LOG]).expect("there is room below four fifths");
+            hub.publish("u", vec![7; LOG]).expect("there is room below four fifths");
             hub.unsubscribe(*id, "u");
         });
         room.publishes(&mut |_, _| ());

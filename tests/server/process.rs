@@ -96,7 +96,7 @@ fn a_child_of_a_handler_inherits_no_descriptor() {
     let server = TestServer::start(Config::default(), |hub, event| match event {
         Event::Message { id, .. } => {
             let found: Vec<_> = inherited().into_iter().collect();
-            hub.send(id, &found.join("\n")).expect("it is short");
+            hub.send(id, found.join("\n")).expect("it is short");
         }
         event => accept(hub, event),
     });

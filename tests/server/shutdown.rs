@@ -47,7 +47,7 @@ struct Greets;
 
 impl Handler for Greets {
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
-        (0..50).for_each(|at| hub.send(id, &greeting(at)).unwrap());
+        (0..50).for_each(|at| hub.send(id, greeting(at)).unwrap());
     }
 
     fn on_message(&mut self, hub: &mut Hub, _: ConnId, _: Message<'_>) {
@@ -154,10 +154,10 @@ fn a_full_kernel_holds_the_close_up_and_loses_nothing() {
     wire.holds(2500);
     sim.hub().subscribe(id, "t").unwrap();
     for at in 0..4 {
-        sim.hub().publish("t", &greeting(at)).unwrap();
+        sim.hub().publish("t", greeting(at)).unwrap();
         sim.turn();
     }
-    sim.hub().publish("t", &greeting(4)).unwrap();
+    sim.hub().publish("t", greeting(4)).unwrap();
     sim.hub().shutdown(MINUTE);
     let mut bytes = Vec::new();
     for _ in 0..20 {

@@ -108,7 +108,7 @@ fn a_subscriber_that_lags_gets_the_latest() {
     publish(&mut sim, 1..=20);
     assert_eq!((sim.hub().queued_bytes(id), oldest(&mut sim, "t")), (5, 19));
     // The last of several in one turn is the latest.
-    (21..=30).for_each(|at| assert_eq!(sim.hub().publish("t", &number(at)), Ok(1)));
+    (21..=30).for_each(|at| assert_eq!(sim.hub().publish("t", number(at)), Ok(1)));
     sim.turn();
     assert_eq!(sim.hub().lag(id, "t"), Some(27));
     assert_eq!(reads_all(&mut sim, &wire), [numbers(1..=3), numbers(30..=30)].concat());
@@ -177,7 +177,7 @@ fn each_topic_has_the_policy_that_was_set_for_it() {
     }
     for at in 1..=MANY {
         for (topic, _) in POLICIES {
-            sim.hub().publish(topic, &number(at)).unwrap();
+            sim.hub().publish(topic, number(at)).unwrap();
         }
         sim.turn();
     }
@@ -235,9 +235,9 @@ fn the_latest_comes_in_its_place_among_the_messages_of_others() {
     publish(&mut sim, 1..=3);
     for at in 4..=20 {
         publish(&mut sim, at..=at);
-        sim.hub().send(id, &number(100 + at)).unwrap();
+        sim.hub().send(id, number(100 + at)).unwrap();
         sim.turn();
-        sim.hub().publish("all", &number(200 + at)).unwrap();
+        sim.hub().publish("all", number(200 + at)).unwrap();
         sim.turn();
     }
     let mut got = reads_all(&mut sim, &wire);
@@ -258,8 +258,8 @@ fn the_latest_comes_in_its_place_between_direct_sends() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Latest, |_| {});
     publish(&mut sim, 1..=3);
     for at in 4..=20 {
-        sim.hub().publish("t", &number(at)).unwrap();
-        sim.hub().send(id, &number(100 + at)).unwrap();
+        sim.hub().publish("t", number(at)).unwrap();
+        sim.hub().send(id, number(100 + at)).unwrap();
         sim.turn();
     }
     let latest: Vec<Frame> = [20, 120].map(|at| text(number(at))).into();
@@ -301,7 +301,7 @@ fn the_latest_of_each_topic_is_kept() {
     publish(&mut sim, 1..=3);
     for at in 4..=20 {
         publish(&mut sim, at..=at);
-        sim.hub().publish("u", &number(100 + at)).unwrap();
+        sim.hub().publish("u", number(100 + at)).unwrap();
         sim.turn();
     }
     let latest = [text(number(20)), text(number(120))];
@@ -313,7 +313,7 @@ fn the_latest_of_each_topic_is_kept() {
 fn fills_the_process(sim: &mut Sim) {
     let (greedy, wire) = sim.opens();
     wire.holds(0);
-    sim.hub().send(greedy, &[0; 90_000]).unwrap();
+    sim.hub().send(greedy, [0; 90_000]).unwrap();
     sim.turn();
     assert!(!sim.hub().is_open(greedy));
 }
@@ -326,7 +326,7 @@ fn the_latest_is_kept_also_where_the_process_is_nearly_full() {
     wire.holds(0);
     for turn in 0..3 {
         for at in 4 * turn + 1..=4 * turn + 4 {
-            sim.hub().publish("t", &number(at)).unwrap();
+            sim.hub().publish("t", number(at)).unwrap();
         }
         sim.turn();
         fills_the_process(&mut sim);
@@ -343,7 +343,7 @@ fn a_subscriber_that_comes_to_lag_in_a_process_that_is_nearly_full_keeps_the_lat
     });
     wire.holds(503);
     for at in 1..=100 {
-        sim.hub().publish("t", &number(at)).unwrap();
+        sim.hub().publish("t", number(at)).unwrap();
     }
     sim.turn();
     fills_the_process(&mut sim);

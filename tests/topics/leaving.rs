@@ -45,9 +45,9 @@ fn a_subscriber_that_leaves_between_direct_sends_gets_all_in_the_order_in_which_
     wire.holds(0);
     for at in 0..10 {
         sim.hub().subscribe(id, "t").unwrap();
-        sim.hub().publish("t", &number(3 * at)).unwrap();
-        sim.hub().send(id, &number(3 * at + 1)).unwrap();
-        sim.hub().publish("t", &number(3 * at + 2)).unwrap();
+        sim.hub().publish("t", number(3 * at)).unwrap();
+        sim.hub().send(id, number(3 * at + 1)).unwrap();
+        sim.hub().publish("t", number(3 * at + 2)).unwrap();
         if at % 3 == 0 {
             sim.turn();
         }
@@ -97,7 +97,7 @@ fn a_close_waits_behind_all_that_is_due() {
         let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
         let (_, reads) = subscribers(&mut sim, 1, "t").remove(0);
         publish(&mut sim, 1..=20);
-        sim.hub().send(id, &number(21)).unwrap();
+        sim.hub().send(id, number(21)).unwrap();
         publish(&mut sim, 22..=30);
         if by_peer {
             wire.sends(close(1000, ""));

@@ -25,9 +25,9 @@ fn long(at: u8) -> Vec<u8> {
 fn counted() -> usize {
     let mut sim = Sim::new(config(|config| config.topic_lag_bytes_max = LONG));
     let _peers = subscribers(&mut sim, 1, "t");
-    sim.hub().publish("t", &long(0)).unwrap();
+    sim.hub().publish("t", long(0)).unwrap();
     let one = sim.hub().queued_bytes_total();
-    sim.hub().publish("t", &long(1)).unwrap();
+    sim.hub().publish("t", long(1)).unwrap();
     assert_eq!(sim.hub().queued_bytes_total(), 2 * one);
     one
 }
@@ -39,7 +39,7 @@ fn three_behind(on_lag: OnLag, lag_bytes: usize) -> (Sim, ConnId, Wire) {
     });
     wire.holds(0);
     for at in 1..=3 {
-        sim.hub().publish("t", &long(at)).unwrap();
+        sim.hub().publish("t", long(at)).unwrap();
         sim.turn();
     }
     (sim, id, wire)
@@ -77,7 +77,7 @@ fn what_a_topic_keeps_is_bounded_while_nobody_reads() {
     });
     wire.holds(0);
     for len in [0, 1, 100, 10, 3000, 0, 7].into_iter().cycle().take(3000) {
-        sim.hub().publish("t", &vec![0; len]).unwrap();
+        sim.hub().publish("t", vec![0; len]).unwrap();
         sim.turn();
         assert!(sim.hub().queued_bytes_total() <= MAX);
     }
@@ -96,17 +96,17 @@ fn a_topic_takes_what_its_subscribers_can_be_given_to_the_byte() {
         }));
         let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
         let _other = subscribers(&mut sim, 1, "other");
-        assert_eq!(sim.hub().publish("t", &long(1)), Ok(1));
-        assert_eq!(sim.hub().publish("t", &long(2)), expected);
+        assert_eq!(sim.hub().publish("t", long(1)), Ok(1));
+        assert_eq!(sim.hub().publish("t", long(2)), expected);
         let full = Err(PublishError::TopicFull);
-        assert_eq!(sim.hub().publish("t", &long(3)), full);
-        assert_eq!(sim.hub().publish_except("t", &long(3), id), full);
+        assert_eq!(sim.hub().publish("t", long(3)), full);
+        assert_eq!(sim.hub().publish_except("t", long(3), id), full);
         // That is one topic's, and over when its subscribers have been given what there is.
-        assert_eq!(sim.hub().publish("other", &long(3)), Ok(1));
+        assert_eq!(sim.hub().publish("other", long(3)), Ok(1));
         let refused = 2 + u64::from(expected.is_err());
         assert_eq!(sim.hub().counters().messages_dropped_full, refused);
         sim.turn();
-        assert_eq!(sim.hub().publish("t", &long(3)), Ok(1));
+        assert_eq!(sim.hub().publish("t", long(3)), Ok(1));
         sim.turn();
         let taken = if expected.is_ok() { &[1, 2, 3][..] } else { &[1, 3] };
         assert_eq!(wire.reads(), long_ones(taken.iter().copied()));
@@ -144,7 +144,7 @@ fn a_queue_holds_what_is_sent_directly_and_its_marks_to_the_byte() {
                     (true, Overflow::Close) => Err(SendError::Closing),
                     (true, _) => Err(SendError::Full),
                 };
-                assert_eq!(sim.hub().send(id, &number(2 * at)), expected);
+                assert_eq!(sim.hub().send(id, number(2 * at)), expected);
             }
             let waits = count - missing;
             let is_closed = missing > 0 && overflow == Overflow::Close;
@@ -169,14 +169,14 @@ fn a_queue_holds_what_is_sent_directly_and_its_marks_to_the_byte() {
 fn a_mark_is_there_only_where_it_is_needed() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
     wire.holds(0);
-    (1..=3).for_each(|at| sim.hub().send(id, &number(at)).unwrap());
+    (1..=3).for_each(|at| sim.hub().send(id, number(at)).unwrap());
     assert_eq!(sim.hub().queued_bytes(id), 30);
     sim.turn();
     publish(&mut sim, 4..=5);
-    (6..=8).for_each(|at| sim.hub().send(id, &number(at)).unwrap());
+    (6..=8).for_each(|at| sim.hub().send(id, number(at)).unwrap());
     assert_eq!(sim.hub().queued_bytes(id), 60 + 8);
     publish(&mut sim, 9..=9);
-    (10..=12).for_each(|at| sim.hub().send(id, &number(at)).unwrap());
+    (10..=12).for_each(|at| sim.hub().send(id, number(at)).unwrap());
     assert_eq!(sim.hub().queued_bytes(id), 90 + 2 * 8);
     assert_eq!(reads_again(&mut sim, &wire), numbers(1..=12));
     assert_eq!((sim.hub().queued_bytes(id), sim.hub().queued_bytes_total()), (0, 0));

@@ -51,7 +51,7 @@ fn slow_peer(overflow: Overflow, send_queue_bytes_max: usize) -> (Sim, ConnId, W
 /// Publishes one message in each of several turns.
 pub fn publish(sim: &mut Sim, range: RangeInclusive<usize>) {
     for at in range {
-        sim.hub().publish("t", &number(at)).unwrap();
+        sim.hub().publish("t", number(at)).unwrap();
         sim.turn();
     }
 }
@@ -59,7 +59,7 @@ pub fn publish(sim: &mut Sim, range: RangeInclusive<usize>) {
 /// Sends one message in each of several turns; says which were taken.
 fn send(sim: &mut Sim, id: ConnId, range: RangeInclusive<usize>) -> Vec<bool> {
     let one = |at| {
-        let sent = sim.hub().send(id, &number(at)).is_ok();
+        let sent = sim.hub().send(id, number(at)).is_ok();
         sim.turn();
         sent
     };
@@ -91,7 +91,7 @@ fn a_send_to_too_slow_a_peer_is_refused_at_the_byte_and_closes_it() {
     let (mut sim, id, wire) = slow_peer(Overflow::Close, 40);
     wire.holds(0);
     for at in 1..=4 {
-        sim.hub().send(id, &number(at)).unwrap();
+        sim.hub().send(id, number(at)).unwrap();
         assert_eq!(sim.hub().queued_bytes(id), 10 * at);
         sim.turn();
     }
@@ -153,7 +153,7 @@ fn the_newest_of_one_turn_are_dropped_as_those_of_several() {
         let (mut sim, id, wire) = slow_peer(Overflow::DropNewest, limit);
         send(&mut sim, id, 1..=4);
         let before = sim.hub().queued_bytes(id);
-        let taken = (5..=9).filter(|at| sim.hub().send(id, &number(*at)).is_ok()).count();
+        let taken = (5..=9).filter(|at| sim.hub().send(id, number(*at)).is_ok()).count();
         sim.turn();
         let waits = ((limit - 5) / 10).min(6);
         assert_eq!((before, taken), (15, waits - 1), "limit {limit}");
@@ -172,7 +172,7 @@ fn publications_take_no_room_from_what_is_sent_directly() {
     publish(&mut sim, 1..=100);
     // The rest of the third has begun to leave.
     assert_eq!((sim.hub().queued_bytes(id), sim.hub().lag(id, "t")), (5, Some(97)));
-    assert_eq!(sim.hub().send(id, &number(101)), Ok(()));
+    assert_eq!(sim.hub().send(id, number(101)), Ok(()));
     assert_eq!(sim.hub().queued_bytes(id), 5 + 10 + 8);
     publish(&mut sim, 102..=200);
     assert_eq!(reads_all(&mut sim, &wire), numbers(1..=200));
@@ -183,7 +183,7 @@ fn publications_take_no_room_from_what_is_sent_directly() {
 fn a_pong_takes_no_room_from_messages_and_they_none_from_it() {
     let (mut sim, id, wire) = slow_peer(Overflow::DropNewest, 40);
     wire.sends(ping("12345678"));
-    let taken: Vec<_> = (1..=6).map(|at| sim.hub().send(id, &number(at)).is_ok()).collect();
+    let taken: Vec<_> = (1..=6).map(|at| sim.hub().send(id, number(at)).is_ok()).collect();
     assert_eq!(taken, [true, true, true, true, false, false]);
     (0..3).for_each(|_| sim.turn());
     let got = reads_all(&mut sim, &wire);
@@ -282,7 +282,7 @@ fn what_is_refused_to_who_has_said_close_is_counted() {
     wire.sends(close(1000, ""));
     sim.turn();
     sim.takes();
-    (1..=4).for_each(|at| assert_eq!(sim.hub().send(id, &number(at)), Ok(())));
+    (1..=4).for_each(|at| assert_eq!(sim.hub().send(id, number(at)), Ok(())));
     assert_eq!(sim.hub().send(id, "x"), Err(SendError::Full));
     assert_eq!(sim.hub().counters().messages_dropped_full, 1);
 }

@@ -17,7 +17,7 @@ use super::{config, subscribers};
 /// What a publication of so many bytes counts as that is the first of its batch.
 fn counted(len: usize) -> usize {
     let (mut sim, _, _wire) = slow_subscriber(OnLag::Close, |_| {});
-    sim.hub().publish("t", &vec![0; len]).unwrap();
+    sim.hub().publish("t", vec![0; len]).unwrap();
     sim.hub().queued_bytes_total()
 }
 
@@ -27,7 +27,7 @@ fn the_process_is_full_at_the_byte() {
     let peers = subscribers(&mut sim, 3, "t");
     let id = peers[1].0;
     for at in 1..=99 {
-        assert_eq!(sim.hub().send(id, &number(at)), Ok(()));
+        assert_eq!(sim.hub().send(id, number(at)), Ok(()));
     }
     assert_eq!(sim.hub().queued_bytes_total(), 990);
     assert_eq!(sim.hub().send(peers[0].0, "9 bytes 9"), Err(SendError::ProcessFull));
@@ -35,7 +35,7 @@ fn the_process_is_full_at_the_byte() {
     assert_eq!(sim.hub().publish_except("t", "", id), Err(PublishError::ProcessFull));
     assert_eq!(sim.hub().counters().messages_dropped_full, 3);
     assert!(sim.hub().is_open(peers[0].0));
-    sim.hub().send(peers[2].0, &number(100)).unwrap();
+    sim.hub().send(peers[2].0, number(100)).unwrap();
     assert_eq!(sim.hub().queued_bytes_total(), 1000);
     assert_eq!(sim.hub().send(peers[0].0, ""), Err(SendError::ProcessFull));
     sim.turn();
@@ -54,10 +54,10 @@ fn the_last_byte_of_the_process_may_be_a_publications() {
         let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = max));
         let peers = subscribers(&mut sim, 3, "t");
         for at in 1..=50 {
-            assert_eq!(sim.hub().send(peers[0].0, &number(at)), Ok(()));
+            assert_eq!(sim.hub().send(peers[0].0, number(at)), Ok(()));
         }
-        assert_eq!(sim.hub().publish("t", &number(51)), expected);
-        assert_eq!(sim.hub().publish("t", &number(52)), Err(PublishError::ProcessFull));
+        assert_eq!(sim.hub().publish("t", number(51)), expected);
+        assert_eq!(sim.hub().publish("t", number(52)), Err(PublishError::ProcessFull));
         assert_eq!(
             sim.hub().queued_bytes_total(),
             max - usize::from(expected.is_err()) * (one - 1)
@@ -77,7 +77,7 @@ fn above_four_fifths_those_that_lag_most_are_closed() {
     let lags = [7, 13, 5, 11, 9, 14, 6, 10, 12, 8];
     for ((id, wire), lag) in peers.iter().zip(lags) {
         wire.holds(0);
-        (0..lag).for_each(|at| sim.hub().send(*id, &number(at)).unwrap());
+        (0..lag).for_each(|at| sim.hub().send(*id, number(at)).unwrap());
         assert!(peers.iter().all(|(id, _)| sim.hub().is_open(*id)));
     }
     assert_eq!(sim.hub().queued_bytes_total(), 950);
@@ -110,7 +110,7 @@ fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
         peers.last().unwrap().1.holds(445);
     }
     for topic in ["one", "other"] {
-        (1..=45).for_each(|at| assert_eq!(sim.hub().publish(topic, &number(at)), Ok(1)));
+        (1..=45).for_each(|at| assert_eq!(sim.hub().publish(topic, number(at)), Ok(1)));
     }
     let logs = sim.hub().queued_bytes_total();
     assert!(logs > sim.hub().config().send_queues_bytes_max / 5 * 4, "{logs}");
@@ -128,7 +128,7 @@ fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
 fn a_log_of_which_somebody_has_the_end_counts_as_a_whole() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
     wire.holds(445);
-    (1..=45).for_each(|at| assert_eq!(sim.hub().publish("t", &number(at)), Ok(1)));
+    (1..=45).for_each(|at| assert_eq!(sim.hub().publish("t", number(at)), Ok(1)));
     let whole = sim.hub().queued_bytes_total();
     (0..3).for_each(|_| sim.turn());
     assert_eq!((sim.hub().queued_bytes(id), sim.hub().queued_bytes_total()), (5, whole));
@@ -178,9 +178,9 @@ fn a_message_that_fits_a_queue_to_the_byte_does_not_close_a_peer_of_a_full_proce
         config.send_queues_bytes_max = 1000;
     }));
     let peers = subscribers(&mut sim, 2, "t");
-    sim.hub().send(peers[0].0, &[b'x'; 496]).unwrap();
-    assert_eq!(sim.hub().send(peers[1].0, &[b'x'; 596]), Err(SendError::ProcessFull));
-    assert_eq!(sim.hub().send(peers[1].0, &[b'x'; 597]), Err(SendError::Closing));
+    sim.hub().send(peers[0].0, [b'x'; 496]).unwrap();
+    assert_eq!(sim.hub().send(peers[1].0, [b'x'; 596]), Err(SendError::ProcessFull));
+    assert_eq!(sim.hub().send(peers[1].0, [b'x'; 597]), Err(SendError::Closing));
     assert!(!sim.hub().is_open(peers[1].0));
 }
 
@@ -192,13 +192,13 @@ fn nobody_is_closed_for_copies_of_what_was_shared() {
     }));
     let peers = subscribers(&mut sim, 50, "t");
     peers.iter().for_each(|(_, wire)| wire.holds(6000));
-    (0..4).for_each(|at| assert_eq!(sim.hub().publish("t", &[at; 2000]), Ok(50)));
+    (0..4).for_each(|at| assert_eq!(sim.hub().publish("t", [at; 2000]), Ok(50)));
     let whole = sim.hub().queued_bytes_total();
     sim.turn();
     assert_eq!(sim.hub().queued_bytes_total(), whole);
     let (greedy, wire) = sim.opens();
     wire.holds(0);
-    sim.hub().send(greedy, &[0; 90_000]).unwrap();
+    sim.hub().send(greedy, [0; 90_000]).unwrap();
     sim.turn();
     assert!(!sim.hub().is_open(greedy));
     assert!(peers.iter().all(|(id, _)| sim.hub().is_open(*id)));
@@ -227,7 +227,7 @@ fn laggards() -> (Sim, Vec<Wire>) {
     let wires = policies.map(open).into();
     for at in 1..=200 {
         for (topic, _) in policies {
-            assert_eq!(sim.hub().publish(topic, &[at; 1000]), Ok(1), "{topic} {at}");
+            assert_eq!(sim.hub().publish(topic, [at; 1000]), Ok(1), "{topic} {at}");
         }
         sim.turn();
         assert!(sim.hub().queued_bytes_total() <= CAP / 5 * 4);
@@ -243,7 +243,7 @@ fn what_is_kept_for_laggards_gives_way_before_anybody_is_refused_or_closed() {
     // All of it, if that is what it takes: but for the newest of the two that are to get something.
     let (id, wire) = sim.opens();
     let left = 2 * (64 << 10);
-    sim.hub().send(id, &vec![0; CAP / 5 * 4]).unwrap();
+    sim.hub().send(id, vec![0; CAP / 5 * 4]).unwrap();
     assert!(sim.hub().queued_bytes_total() <= CAP / 5 * 4 + 14 + left);
     assert_eq!(subscribers(&mut sim, 1, "news").len(), 1);
     sim.turn();
@@ -257,7 +257,7 @@ fn the_newest_of_a_topic_of_which_the_latest_is_to_be_had_is_kept_whatever_gives
     let (id, wire) = sim.opens();
     wire.holds(0);
     // Another comes to hold more than there is room for, and is closed for it.
-    while sim.hub().send(id, &[0; 5000]).is_ok() {}
+    while sim.hub().send(id, [0; 5000]).is_ok() {}
     sim.turn();
     assert!(!sim.hub().is_open(id));
     let [close, latest, skip] = &wires[..] else { panic!() };
@@ -286,7 +286,7 @@ fn topics_give_way_in_turn() {
     }
     for at in 1..=200 {
         for topic in &topics {
-            assert_eq!(sim.hub().publish(topic, &number(at)), Ok(1));
+            assert_eq!(sim.hub().publish(topic, number(at)), Ok(1));
         }
         sim.turn();
     }
