@@ -222,9 +222,7 @@ campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position
 campaign "overload: thousands of peers" 3600 env FULL=1 \
     cargo test --release --all-features --test overload -- --nocapture --test-threads=1
-
-campaign "panics and SIGTERM" 1800 env FULL=1 \
-    cargo test --release --all-features --test panics --test drain -- --show-output
+campaign "panics" 1800 env FULL=1 cargo test --release --all-features --test it panics:: -- --show-output
 campaign "soak" 3600 soak
 campaign "address sanitizer" 3600 sanitized
 campaign "mutation testing" 14400 tests/mutants.sh

@@ -11,7 +11,7 @@ use pushloop::{
 };
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     PAGE,
     ledger::{Ledger, Payer},
     name::is_name,

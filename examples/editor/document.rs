@@ -12,7 +12,7 @@ use yrs::{
     updates::{decoder::Decode, encoder::Encode},
 };
 
-use crate::{
+use super::{
     order::{Order, Work},
     update::{Broken, Malformed, Parts, Refusal, TEXT, TooMuch, check},
 };

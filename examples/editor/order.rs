@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use crate::update::{Id, Item, Parts, Refusal, malformed};
+use super::update::{Id, Item, Parts, Refusal, malformed};
 
 /// Prices, in units of the ledger: about a nanosecond each.
 const ITEM_COSTS: u64 = 500;

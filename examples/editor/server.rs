@@ -9,7 +9,7 @@ use pushloop::{
 use serde_json::{Value, json};
 use yrs::Update;
 
-use crate::{
+use super::{
     PAGE,
     document::{Document, STATE_BYTES_MAX},
     ledger::{Ledger, Payer},

@@ -10,7 +10,7 @@ use pushloop::{
 };
 use serde_json::json;
 
-use crate::{PAGE, clock::Clock, market::Market, page::Budget};
+use super::{PAGE, clock::Clock, market::Market, page::Budget};
 
 const BEATS_PER_SECOND: u32 = 25;
 const UPDATES_PER_BEAT: usize = 125;

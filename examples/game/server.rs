@@ -7,7 +7,7 @@ use pushloop::{
     Request, RequestId,
 };
 
-use crate::{
+use super::{
     PAGE,
     arena::Arena,
     clock::Clock,

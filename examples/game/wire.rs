@@ -17,7 +17,7 @@
 
 use std::f32::consts::TAU;
 
-use crate::{
+use super::{
     arena::{Arena, Name, Ship},
     name::is_name,
 };

@@ -4,7 +4,7 @@ use std::io::{BufReader, Write};
 use std::net::Shutdown;
 
 use super::run::{Client, Subject, connect, times};
-use super::support::{PATIENCE, burst, close, frame, handshake, text};
+use crate::support::{PATIENCE, burst, close, frame, handshake, text};
 
 /// Frames, a Close and FIN in one segment, at a server that was stopped meanwhile: it is told of
 /// the end with the first byte.

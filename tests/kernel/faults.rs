@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::process::Process;
 use super::run::{Subject, Trace, is_full, scratch};
-use super::support::text;
+use crate::support::process::Process;
+use crate::support::text;
 
 /// A call, an error, and how many connections it may cost.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::run::{Client, Subject, Trace, connect, times};
-use super::support::{PATIENCE, close, continuation, handshake, ping, text};
+use crate::support::{PATIENCE, close, continuation, handshake, ping, text};
 
 /// What a peer says, and how many frames come back when it has said so much: a message, one in
 /// fragments with a Ping between, publications to its own topic, the Close. 200 bytes and more.

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use super::process::Process;
-use super::support::{Frame, PATIENCE, close, handshake, text};
+use crate::support::process::Process;
+use crate::support::{Frame, PATIENCE, close, handshake, text};
 
 /// Whether everything is to be run, and not only what each change must pass.
 pub fn is_full() -> bool {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::run::{Client, Subject, Trace, connect, eventually, scratch, times};
-use super::support::{PATIENCE, binary, text};
+use crate::support::{PATIENCE, binary, text};
 
 /// The shared object, built once.
 fn library() -> &'static str {
@@ -134,7 +134,7 @@ fn reads_and_writes_of_one_byte_lose_nothing() {
     }
     // What comes in one burst, its end with it.
     let stream = connect(subject.address, PATIENCE).expect("the server listens");
-    let mut burst = super::support::handshake("/", "").into_bytes();
+    let mut burst = crate::support::handshake("/", "").into_bytes();
     (0..20).for_each(|at| burst.extend(text(format!("message {at}")).masked([at; 4])));
     (&stream).write_all(&burst).expect("the kernel takes it");
     stream.shutdown(std::net::Shutdown::Write).expect("the connection lives");

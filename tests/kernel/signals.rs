@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use super::run::{Client, Subject, Trace, times};
-use super::support::text;
+use crate::support::text;
 
 #[test]
 fn a_storm_of_signals_changes_nothing() {
@@ -52,7 +52,7 @@ fn a_clock_that_began_long_ago_is_as_good() {
         // A Ping comes when it is due, and who answers it stays.
         let ping = client.reads().expect("a Ping comes");
         assert_eq!(ping.first, 0x89, "{ping:?}");
-        client.sends(&super::support::pong(ping.payload)).expect("the server takes it");
+        client.sends(&crate::support::pong(ping.payload)).expect("the server takes it");
     }
     subject.is_alive();
 }

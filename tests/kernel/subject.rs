@@ -1,4 +1,4 @@
-//! The server of `tests/kernel.rs`: echo, topics, commands from another thread, and what it counts,
+//! The server of `tests/kernel/main.rs`: echo, topics, commands from another thread, and what it counts,
 //! told to who asks, so that a test sees from outside that nothing is left of whoever is gone.
 //!
 //! On `/` it sends every message back; any other path is a topic, to which who connects there

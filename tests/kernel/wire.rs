@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::run::{Client, Subject, connect, eventually, is_full, times};
-use super::support::{binary, text};
+use crate::support::{binary, text};
 
 /// A segment that is lost five times in a row is sent again after six seconds.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -3,7 +3,7 @@
 use pushloop::Event;
 
 use super::crowd::{Crowded, echo, nothing, now, percentile, scale};
-use super::support::{config, text};
+use crate::support::{config, text};
 
 #[test]
 fn connections_beyond_the_limit_are_refused_each_and_those_who_are_here_lose_nothing() {

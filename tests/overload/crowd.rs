@@ -11,7 +11,7 @@ use allocation_counter::measure;
 use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Server};
 use socket2::{Domain, Socket, Type};
 
-use super::support::{Frame, PATIENCE, handshake};
+use crate::support::{Frame, PATIENCE, handshake};
 
 /// The size of a test in each run, and in a campaign.
 pub fn scale<T>(quick: T, full: T) -> T {
@@ -35,8 +35,14 @@ pub const SPARES: usize = 4 << 20;
 /// Descriptors are the process's, and two crowds at once may not find enough.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Lets this process have so many descriptors.
-pub fn needs_descriptors(count: usize) {
+/// Waits until no other crowd is there, and lets this process have so many descriptors.
+pub fn turn_with_descriptors(count: usize) -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    needs_descriptors(count);
+    turn
+}
+
+fn needs_descriptors(count: usize) {
     let pid = std::process::id().to_string();
     let run = |arguments: &[&str]| {
         let output = Command::new("prlimit").args(["--pid", &pid]).args(arguments).output();
@@ -84,8 +90,7 @@ pub fn echo(hub: &mut Hub, event: Event<'_>) {
 impl Crowded {
     /// For so many peers at once.
     pub fn new(mut config: Config, peers: usize) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        needs_descriptors(2 * peers + 200);
+        let turn = turn_with_descriptors(2 * peers + 200);
         config.ping_interval = None;
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
         // What the kernel takes for a peer that does not read is not the server's; the less, the more

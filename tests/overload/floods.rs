@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pushloop::{ConnId, Event};
 
 use super::crowd::{Crowded, Dot, frames, nothing, now, percentile, scale};
-use super::support::{TestServer, binary, config, ping, pong, text};
+use crate::support::{TestServer, binary, config, ping, pong, text};
 
 /// Pings of a few bytes, by the number.
 fn pings(numbers: std::ops::Range<usize>) -> Vec<u8> {
@@ -228,7 +228,7 @@ fn a_publication_to_everybody_comes_between_two_messages_of_a_peer_once() {
 #[test]
 fn a_stalled_loop_takes_a_bounded_number_of_commands_and_loses_none() {
     let tries = scale(20_000, 1_000_000);
-    let server = TestServer::start(config(|_| ()), super::support::accept);
+    let server = TestServer::start(config(|_| ()), crate::support::accept);
     let mut peer = server.opens();
     let id = server.id_of(&peer);
     server.act(move |hub| hub.subscribe(id, "t").expect("it is open"));

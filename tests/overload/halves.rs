@@ -6,7 +6,7 @@ use std::time::Duration;
 use pushloop::{Config, Event, Hub, Reason};
 
 use super::crowd::{Crowded, Dot, echo, frames, nothing, now, scale};
-use super::support::{
+use crate::support::{
     Frame, Seen, TestServer, accept, binary, burst, close, config, continuation, handshake, text,
 };
 
@@ -232,7 +232,7 @@ fn requests_that_never_end_are_bounded_together() {
 }
 
 /// A peer that says so much of a message of 1,000 bytes.
-fn says_half(server: &TestServer, bytes: usize) -> super::support::Peer {
+fn says_half(server: &TestServer, bytes: usize) -> crate::support::Peer {
     let mut peer = server.opens();
     let message = binary([7; 1000]).masked([1, 2, 3, 4]);
     server.takes_from(&mut peer, &message[..8 + bytes]);

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::crowd::{needs_descriptors, now, scale};
-use super::echo::Echo;
-use super::support::{PATIENCE, Peer, get, handshake, text};
+use super::crowd::{now, scale, turn_with_descriptors};
+use crate::support::echo::Echo;
+use crate::support::{PATIENCE, Peer, get, handshake, text};
 
 /// Lets a process have so many descriptors, from here on.
 fn limits(process: &Echo, descriptors: usize) {
@@ -121,7 +121,7 @@ fn keeps_alive(process: &Echo) -> TcpStream {
 #[test]
 fn out_of_descriptors_connections_that_wait_for_a_request_make_room_for_new_ones() {
     let descriptors: usize = scale(150, 10_000);
-    needs_descriptors(descriptors + 200);
+    let _turn = turn_with_descriptors(descriptors + 200);
     let limit = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
     let process = Echo::start(&["bash", "-c", &limit]);
     let mut here: Vec<_> = (0..10).map(|_| process.opens()).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushloop::{Config, ConnId, Event, Hub, OnLag, Overflow};
 
 use super::crowd::{Crowded, Dot, SPARES, frames, nothing, now, percentile, scale};
-use super::support::{binary, config};
+use crate::support::{binary, config};
 
 /// What is published as number `at`: 1 KiB.
 fn message(at: usize) -> Vec<u8> {

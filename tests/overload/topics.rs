@@ -4,8 +4,8 @@ use allocation_counter::measure;
 use pushloop::{Config, ConnId, SubscribeError};
 
 use super::crowd::scale;
-use super::sink::Drain;
-use super::support::config;
+use crate::support::config;
+use crate::support::sink::Drain;
 
 /// Connections of a network in memory.
 fn connections(limits: Config, count: usize) -> (Drain, Vec<ConnId>) {

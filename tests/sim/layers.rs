@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
-use super::sim::choice::{Choice, Every};
-use super::sim::codec::Client;
-use super::sim::layered::Layered;
-use super::sim::marks::Marks;
-use super::sim::net::{SimNet, Wire};
+use super::worlds::choice::{Choice, Every};
+use super::worlds::codec::Client;
+use super::worlds::layered::Layered;
+use super::worlds::marks::Marks;
+use super::worlds::net::{SimNet, Wire};
 use crate::support::{Frame, close, handshake, ping, text};
 
 /// A server with one connection, open, over a layer.

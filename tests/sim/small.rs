@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
-use super::sim::choice::{Choice, Every};
-use super::sim::faults::Faults;
-use super::sim::marks::Marks;
-use super::sim::net::{Calls, SimNet, Wire};
+use super::worlds::choice::{Choice, Every};
+use super::worlds::faults::Faults;
+use super::worlds::marks::Marks;
+use super::worlds::net::{Calls, SimNet, Wire};
 use crate::support::{Frame, close, handshake, text};
 
 /// A room: what one says, all get.

@@ -18,8 +18,15 @@
 // Each test file is a crate of its own that needs a part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod alone;
+pub mod dice;
+pub mod echo;
 mod frame;
+pub mod net;
 mod peer;
+pub mod peer_codec;
+pub mod process;
+pub mod sink;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! As much of Rust's grammar as the rules of `tests/tidy.rs` need: words and signs, where an item
+//! As much of Rust's grammar as the rules of `tests/tidy/main.rs` need: words and signs, where an item
 //! ends, and which paths start at the root of the crate. It reads code that rustfmt and rustc
 //! have accepted, so it has no errors to report.
 

@@ -4,13 +4,15 @@
 
 #![no_main]
 
+#[path = "../../support/dice.rs"]
+mod dice;
 #[path = "../../oracle/mod.rs"]
 mod oracle;
 
 use std::cell::RefCell;
 
+use dice::Dice;
 use libfuzzer_sys::fuzz_target;
-use oracle::Dice;
 use oracle::drive::{Drive, Wanted};
 use oracle::handshake::{Verdict, judge};
 use oracle::response::parse;

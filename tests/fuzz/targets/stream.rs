@@ -3,14 +3,16 @@
 
 #![no_main]
 
+#[path = "../../support/dice.rs"]
+mod dice;
 #[path = "../../oracle/mod.rs"]
 mod oracle;
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
+use dice::Dice;
 use libfuzzer_sys::fuzz_target;
-use oracle::Dice;
 use oracle::drive::Drive;
 use oracle::stream::{End, Heard, Limits, hear};
 use tungstenite::protocol::Role;
@@ -30,7 +32,12 @@ thread_local! {
 fuzz_target!(|data: &[u8]| {
     let [flags, seed, bytes @ ..] = data else { return };
     let (at, deflate) = (usize::from(flags / 2) % 3, flags % 2 == 1);
-    let limits = Limits { message_bytes: LIMITS[at].0, message_frames: LIMITS[at].1, deflate, takeover: false };
+    let limits = Limits {
+        message_bytes: LIMITS[at].0,
+        message_frames: LIMITS[at].1,
+        deflate,
+        takeover: false,
+    };
     // Where nothing bounds what a message inflates to, nothing bounds the test.
     if at == 2 && deflate {
         return;

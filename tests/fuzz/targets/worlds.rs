@@ -6,17 +6,17 @@
 
 #[path = "../../oracle/mod.rs"]
 mod oracle;
-#[path = "../../sim/mod.rs"]
-mod sim;
 #[path = "../../support/mod.rs"]
 mod support;
+#[path = "../../sim/worlds/mod.rs"]
+mod worlds;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use sim::choice::Bytes;
-use sim::world::World;
+use worlds::choice::Bytes;
+use worlds::world::World;
 
 fuzz_target!(|data: &[u8]| {
     World::new(Rc::new(RefCell::new(Bytes(data.to_vec()))), false).lives();

@@ -1,0 +1,306 @@
+//! The server to run: a URL is a topic.
+#![cfg(feature = "server")]
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
+};
+
+use crate::support::process::{PATIENCE, Process, Stream, connect, read_close, read_text};
+use tungstenite::{Message, WebSocket};
+
+const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
+
+fn serve(arguments: &[&str]) -> (Process, String) {
+    Process::server(PUSHLOOP, arguments)
+}
+
+/// Sends a request whose connection ends with the answer, and gives the whole answer.
+fn ask(mut stream: impl Read + Write, request_line: &str, fields: &str, body: &str) -> String {
+    let len = body.len();
+    let request = format!(
+        "{request_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len}\r\n\
+         {fields}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the server answers and closes");
+    answer
+}
+
+fn ask_tcp(address: &str, request_line: &str, fields: &str, body: &str) -> String {
+    ask(TcpStream::connect(address).expect("it accepts"), request_line, fields, body)
+}
+
+#[test]
+fn what_is_posted_reaches_the_subscribers_of_the_path() {
+    let (_server, address) = serve(&[]);
+    let mut scores = connect(&address, "/scores");
+    let mut both = connect(&address, "/news,scores");
+    let answer = ask_tcp(&address, "POST /scores", "", "Goal!");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"delivered\":2}\n"),
+        "{answer}"
+    );
+    assert_eq!(read_text(&mut scores), "Goal!");
+    assert_eq!(read_text(&mut both), "Goal!");
+    assert!(ask_tcp(&address, "POST /nobody", "", "x").ends_with("{\"delivered\":0}\n"));
+
+    let answer = ask_tcp(&address, "POST /sc%6Fres", "", "encoded");
+    assert!(answer.ends_with("{\"delivered\":2}\n"), "{answer}");
+    assert_eq!(read_text(&mut scores), "encoded");
+}
+
+#[test]
+fn what_a_client_sends_is_published_to_the_first_topic_of_its_path() {
+    let (_server, address) = serve(&[]);
+    let mut news = connect(&address, "/news");
+    let mut scores = connect(&address, "/scores");
+    let mut both = connect(&address, "/news,scores");
+    both.send(Message::text("first")).expect("it is sent");
+    assert_eq!(read_text(&mut news), "first");
+    assert_eq!(read_text(&mut both), "first");
+    scores.send(Message::text("second")).expect("it is sent");
+    // Had `scores` got the first one, it would come before.
+    assert_eq!(read_text(&mut scores), "second");
+    assert_eq!(read_text(&mut both), "second");
+}
+
+#[test]
+fn the_servers_own_figures_come_once_a_second_and_are_read_only() {
+    let (_server, address) = serve(&[]);
+    let mut stats = connect(&address, "/$stats");
+    let [first, second] = [next_stats(&mut stats), next_stats(&mut stats)];
+    assert_eq!(first["connections"], 1);
+    assert!(first["uptime_ms"].as_u64() < second["uptime_ms"].as_u64());
+    assert!(ask_tcp(&address, "POST /$stats", "", "x").starts_with("HTTP/1.1 403 "));
+    stats.send(Message::text("x")).expect("it is sent");
+    assert_eq!(read_close(&mut stats), 1008);
+}
+
+/// The server under strace, which has some of its system calls go another way. What it says on standard
+/// error is among its lines.
+fn serve_injected(injection: &str) -> (Process, String) {
+    // -D: the child is the server, and strace a stranger that ends with it.
+    let shell = "exec strace -D -f -qq -o /dev/null -e \"$0\" \"$@\" 2>&1";
+    let line = ["-c", shell, injection, PUSHLOOP, "--listen", "127.0.0.1:0"];
+    let mut server = Process::start(Path::new("bash"), &line);
+    let address = server.address("http://");
+    (server, address)
+}
+
+fn next_stats(client: &mut WebSocket<Stream>) -> serde_json::Value {
+    serde_json::from_str(&read_text(client)).expect("JSON")
+}
+
+/// And keeps nobody from being served who is here.
+#[test]
+fn an_accept_that_fails_for_good_is_among_the_figures() {
+    // The first is the client's, and the second finds nobody.
+    let (_server, address) = serve_injected("inject=accept4:error=EPERM:when=3+");
+    let mut stats = connect(&address, "/$stats");
+    assert_eq!(next_stats(&mut stats)["accepts_failed"], 0);
+    let _waits = TcpStream::connect(&address).expect("the backlog has room");
+    let failed = |_| next_stats(&mut stats)["accepts_failed"].as_u64().expect("a number");
+    assert!((0..PATIENCE.as_secs()).map(failed).any(|failed| failed > 0), "it is not counted");
+}
+
+/// Every connection waits for the one whose write takes so long.
+#[test]
+fn a_stuck_loop_is_told_once_and_then_for_how_long_it_was() {
+    // The answer to the handshake, the first figures, the second ones.
+    let (mut server, address) = serve_injected("inject=sendto:delay_enter=2500ms:when=3");
+    let mut stats = connect(&address, "/$stats");
+    let slow = |_| next_stats(&mut stats)["slow_turns"].as_u64().expect("a number");
+    assert!((0..PATIENCE.as_secs()).map(slow).any(|slow| slow > 0), "it is not counted");
+    // It is looked at four times a second.
+    let [_, last] = [0; 2].map(|_| next_stats(&mut stats)["slow_turns"].as_u64());
+    server.child.kill().expect("it runs");
+    let lines = (0..100).map(|_| server.line()).take_while(|line| !line.is_empty());
+    let told: Vec<_> = lines.filter(|line| line.contains("a turn of the loop")).collect();
+    let [stuck, lasted, ..] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(stuck, "pushloop: stuck: a turn of the loop takes 1s already\n");
+    assert!(lasted.starts_with("pushloop: a turn of the loop took some "), "{lasted}");
+    let stuck = told.iter().filter(|line| line.contains("stuck")).count();
+    assert!(last <= Some(stuck as u64), "{last:?} are counted, and told of: {told:?}");
+}
+
+#[test]
+fn each_wrong_request_gets_the_status_that_says_so() {
+    let (_server, address) = serve(&[]);
+    let long = "x".repeat(256);
+    for (request_line, fields, status) in [
+        ("GET /", "", 200),
+        ("GET /scores", "", 426),
+        ("POST /", "", 405),
+        ("DELETE /scores", "", 405),
+        ("POST /a,b", "", 400),
+        ("POST /%ff", "", 400),
+        ("POST /%0a", "", 400),
+        (&format!("POST /{long}"), "", 414),
+        ("POST /scores", "Origin: http://elsewhere\r\n", 403),
+        ("POST /scores", "Origin: http://localhost\r\n", 200),
+        ("GET nowhere", "", 400),
+        ("HEAD /", "", 200),
+        ("HEAD /scores", "", 426),
+        ("OPTIONS /", "", 405),
+        ("OPTIONS *", "", 405),
+        ("OPTIONS /scores", "Access-Control-Request-Method: POST\r\n", 405),
+        ("TRACE /scores", "", 405),
+        ("POST /scores", "Expect: 100-continue\r\n", 417),
+        ("POST /scores", "Transfer-Encoding: chunked\r\n", 501),
+    ] {
+        let answer = ask_tcp(&address, request_line, fields, "");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request_line}: {answer}");
+        assert_eq!(answer.contains("\r\nAllow: "), status == 405, "{request_line}: {answer}");
+        let bodiless = request_line.starts_with("HEAD ");
+        assert_eq!(answer.ends_with("\r\n\r\n"), bodiless, "{request_line}: {answer}");
+    }
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let many: Vec<String> = (0..129).map(|at| format!("t{at}")).collect();
+    for (path, status, why) in
+        [("/", 404, "/scores"), (&format!("/{}", many.join(",")), 400, "topics_per_connection_max")]
+    {
+        let stream = TcpStream::connect(&address).expect("it accepts");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{upgrade}\r\n"
+        );
+        (&stream).write_all(head.as_bytes()).expect("the server reads");
+        let mut answer = String::new();
+        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains(why), "{answer}");
+    }
+}
+
+#[test]
+fn pages_of_an_allowed_origin_may_publish() {
+    let (_server, address) = serve(&["--allow-origin", "http://friend:5173"]);
+    let allowed = ask_tcp(&address, "POST /scores", "Origin: http://friend:5173\r\n", "x");
+    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
+    let refused = ask_tcp(&address, "POST /scores", "Origin: http://friend\r\n", "x");
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+}
+
+/// A name leads to this machine that is not its own: a page's, or a proxy's.
+#[test]
+fn names_that_a_proxy_passes_on_have_to_be_allowed() {
+    let status = |address: &str, host: &str, request_line: &str| {
+        let stream = TcpStream::connect(address).expect("it accepts");
+        let head = format!("{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        (&stream).write_all(head.as_bytes()).expect("the server reads");
+        let mut answer = String::new();
+        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        let explained = !answer.starts_with("HTTP/1.1 421 ") || answer.contains("--allow-host");
+        assert!(explained, "{answer}");
+        answer[9..12].to_owned()
+    };
+    for (arguments, statuses) in [
+        (&[][..], ["200", "421", "421"]),
+        (&["--allow-host", "example.org"], ["200", "200", "421"]),
+        (&["--allow-host", "*.com", "--allow-host", "example.org"], ["200", "200", "421"]),
+        (&["--allow-host", "*"], ["200"; 3]),
+        (&["--listen", "0.0.0.0:0", "--anyone-may-publish"], ["200"; 3]),
+        (
+            &["--listen", "0.0.0.0:0", "--anyone-may-publish", "--allow-host", "example.org"],
+            ["200", "200", "421"],
+        ),
+    ] {
+        let (_server, address) = serve(arguments);
+        for (host, expected) in [&*address, "example.org", "evil.example"].iter().zip(statuses) {
+            assert_eq!(status(&address, host, "GET /"), expected, "{host} {arguments:?}");
+        }
+        assert_eq!(status(&address, "localhost", "POST /scores"), "200");
+        let publishes = if statuses[2] == "421" { "421" } else { "200" };
+        assert_eq!(status(&address, "evil.example", "POST /scores"), publishes);
+    }
+}
+
+#[test]
+fn the_page_allows_itself_no_outside_resource() {
+    let (_server, address) = serve(&[]);
+    let page = ask_tcp(&address, "GET /", "", "");
+    assert!(page.contains("Content-Security-Policy: default-src 'none'"), "{page}");
+    for outside in ["src=\"http", "href=\"http", "url(http", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn a_unix_socket_serves_the_same() {
+    let path = std::env::temp_dir().join(format!("pushloop-{}.sock", std::process::id()));
+    let listen = format!("unix:{}", path.display());
+    let (mut server, address) = serve(&["--listen", &listen]);
+    while !server.line().contains("unix:") {}
+    let mut scores = connect(&address, "/scores");
+    let stream = UnixStream::connect(&path).expect("it accepts");
+    assert!(ask(stream, "POST /scores", "", "Goal!").ends_with("{\"delivered\":1}\n"));
+    assert_eq!(read_text(&mut scores), "Goal!");
+    drop(server);
+    // Killed, not ended: the file stays, and the next server replaces it.
+    let (mut server, _) = serve(&["--listen", &listen]);
+    while !server.line().contains("unix:") {}
+    UnixStream::connect(&path).expect("it accepts");
+    std::fs::remove_file(&path).expect("the file is there");
+}
+
+#[test]
+fn a_signal_closes_every_connection_with_1001_and_ends_well() {
+    for signal in ["TERM", "INT"] {
+        let (mut server, address) = serve(&[]);
+        let mut clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
+        server.signal(signal);
+        for client in &mut clients {
+            assert_eq!(read_close(client), 1001);
+        }
+        drop(clients);
+        assert!(server.child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
+fn every_descriptor_of_it_is_closed_in_a_child() {
+    let path = std::env::temp_dir().join(format!("pushloop-fds-{}.sock", std::process::id()));
+    let (server, address) = serve(&["--listen", &format!("unix:{}", path.display())]);
+    let _clients: Vec<_> = (0..10).map(|_| connect(&address, "/scores")).collect();
+    let of = |process: &str, fd: &str| std::fs::read_link(format!("/proc/{process}/fd/{fd}")).ok();
+    let process = server.child.id().to_string();
+    let mut looked_at = 0;
+    for fd in std::fs::read_dir(format!("/proc/{process}/fd")).expect("Linux has it") {
+        let fd = fd.expect("it is listed").file_name().into_string().expect("a number");
+        // Its standard streams, and what was not closed for it.
+        if ["0", "1", "2"].contains(&&*fd) || of("self", &fd) == of(&process, &fd) {
+            continue;
+        }
+        let info =
+            std::fs::read_to_string(format!("/proc/{process}/fdinfo/{fd}")).expect("it is open");
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("it has some");
+        let flags = u32::from_str_radix(flags.trim(), 8).expect("octal");
+        assert_ne!(flags & 0o2_000_000, 0, "{fd} is {:?}", of(&process, &fd));
+        looked_at += 1;
+    }
+    // Poll, waker, reserve, two listeners, ten connections.
+    assert!(looked_at >= 15, "{looked_at}");
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
+fn a_wrong_flag_ends_with_2_and_a_port_in_use_with_1_and_one_line_each() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+        let error = String::from_utf8(output.stderr).expect("text");
+        assert_eq!((error.lines().count(), output.stdout.len()), (1, 0), "{error}");
+        (output.status.code(), error)
+    };
+    let (code, error) = run(&["--listne"]);
+    assert!(code == Some(2) && error.contains("--listne"), "{code:?} {error}");
+    let (code, error) = run(&["--listen", "0.0.0.0:0"]);
+    assert!(code == Some(2) && error.contains("--anyone-may-publish"), "{code:?} {error}");
+    let (_server, address) = serve(&[]);
+    let (code, error) = run(&["--listen", &address]);
+    assert!(code == Some(1) && error.contains(&address), "{code:?} {error}");
+}

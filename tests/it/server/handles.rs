@@ -1,0 +1,329 @@
+//! A server from other threads.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pushloop::{CloseCode, Config, ConnId, Event, HandleError, Message};
+
+use super::config;
+use crate::support::net::{Calls, Sim, Told, Wire};
+use crate::support::{TestServer, accept, close, frame, text};
+
+const NOBODY: ConnId = ConnId::from_bits(u64::MAX);
+
+#[test]
+fn eight_threads_publish_send_and_close() {
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 200;
+    let server = TestServer::start(Config::default(), |hub, event| match event {
+        Event::Opened { id } => hub.subscribe(id, "all").unwrap(),
+        event => accept(hub, event),
+    });
+    let mut peers: Vec<_> = (0..THREADS).map(|_| server.opens()).collect();
+    let ids: Vec<_> = peers.iter().map(|peer| server.id_of(peer)).collect();
+    let together = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for (at, id) in ids.iter().copied().enumerate() {
+            let (handle, together) = (server.handle().clone(), &together);
+            scope.spawn(move || {
+                together.wait();
+                let mut before = handle.counters();
+                for round in 0..ROUNDS {
+                    let publication = format!("{at} {round}");
+                    handle.publish("all", Message::Text(&publication)).unwrap();
+                    handle.send(id, Message::Binary(&[at as u8, round as u8])).unwrap();
+                    let counters = handle.counters();
+                    assert!(counters.publications >= before.publications);
+                    before = counters;
+                }
+                let code = CloseCode::new(4000 + at as u16).unwrap();
+                together.wait();
+                handle.close(id, code, "from a thread").unwrap();
+            });
+        }
+    });
+    for (at, peer) in peers.iter_mut().enumerate() {
+        let mut next = [0; THREADS];
+        let mut sent = Vec::new();
+        for _ in 0..(THREADS + 1) * ROUNDS {
+            let got = peer.reads();
+            if got.first == 0x82 {
+                sent.push(got.payload);
+                continue;
+            }
+            let payload = String::from_utf8(got.payload).unwrap();
+            let (from, round) = payload.split_once(' ').unwrap();
+            let from: usize = from.parse().unwrap();
+            assert_eq!(round.parse(), Ok(next[from]));
+            next[from] += 1;
+            // Every thread published before it sent.
+            assert!(from != at || next[from] == sent.len() + 1);
+        }
+        assert_eq!(next, [ROUNDS; THREADS]);
+        assert!(sent.into_iter().eq((0..ROUNDS).map(|round| vec![at as u8, round as u8])));
+        assert_eq!(peer.expects_close(4000 + at as u16), "from a thread");
+    }
+    let counters = server.handle().counters();
+    assert_eq!(counters.publications as usize, THREADS * ROUNDS);
+    assert_eq!(counters.deliveries as usize, THREADS * THREADS * ROUNDS);
+    assert_eq!(counters.messages_sent as usize, THREADS * ROUNDS);
+    assert_eq!(counters.stale_commands, 0);
+}
+
+#[test]
+fn a_full_mailbox_says_so_and_loses_nothing_that_it_took() {
+    const MAX: usize = 1000;
+    let mut sim = Sim::new(config(|config| config.mailbox_commands_max = MAX));
+    let (id, wire) = sim.opens();
+    sim.hub().subscribe(id, "t").unwrap();
+    // The loop stands still.
+    let handle = sim.server.handle();
+    let accepted: Vec<String> = thread::scope(|scope| {
+        let push = |thread: usize| {
+            let handle = handle.clone();
+            let payloads = (0..).map(move |at| format!("{thread} {at}"));
+            let taken = move |payload: &String| handle.publish("t", payload).is_ok();
+            scope.spawn(move || payloads.take_while(taken).collect::<Vec<_>>())
+        };
+        let threads: Vec<_> = (0..8).map(push).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(accepted.len(), MAX);
+    let text_of = Message::Text("x");
+    assert_eq!(handle.publish("t", text_of), Err(HandleError::Full));
+    assert_eq!(handle.send(id, text_of), Err(HandleError::Full));
+    assert_eq!(handle.close(id, CloseCode::NORMAL, ""), Err(HandleError::Full));
+    for _ in 0..3 {
+        sim.turn();
+    }
+    let mut got: Vec<_> = wire.reads().into_iter().map(|frame| frame.payload).collect();
+    let mut expected: Vec<_> = accepted.into_iter().map(String::into_bytes).collect();
+    got.sort_unstable();
+    expected.sort_unstable();
+    assert!(got == expected);
+    assert_eq!(handle.publish("t", text_of), Ok(()));
+}
+
+#[test]
+fn a_mailbox_is_full_at_the_byte_and_lets_a_shutdown_through() {
+    let mut sim = Sim::new(config(|config| config.mailbox_bytes_max = 100));
+    let (id, wire) = sim.opens();
+    let handle = sim.server.handle();
+    let bytes = |len: usize| "x".repeat(len);
+    // A topic's name and a close's reason count, too.
+    assert_eq!(handle.publish(&bytes(20), Message::Text(&bytes(20))), Ok(()));
+    assert_eq!(handle.send(id, Message::Binary(&[0; 30])), Ok(()));
+    assert_eq!(handle.close(id, CloseCode::NORMAL, &bytes(20)), Ok(()));
+    assert_eq!(handle.send(id, Message::Binary(&[0; 11])), Err(HandleError::Full));
+    assert_eq!(handle.publish(&bytes(1), Message::Text(&bytes(10))), Err(HandleError::Full));
+    assert_eq!(handle.close(id, CloseCode::NORMAL, &bytes(11)), Err(HandleError::Full));
+    assert_eq!(handle.send(id, Message::Binary(&[0; 10])), Ok(()));
+    assert_eq!(handle.send(id, Message::Text("x")), Err(HandleError::Full));
+    assert_eq!(handle.send(id, Message::Text("")), Ok(()));
+    // One that could never be taken is refused as well.
+    assert_eq!(handle.shutdown(Duration::from_secs(1)), Ok(()));
+    (0..2).for_each(|_| sim.turn());
+    assert_eq!(handle.send(id, Message::Binary(&[0; 101])), Err(HandleError::Full));
+    assert_eq!(handle.send(id, Message::Binary(&[0; 100])), Ok(()));
+    assert!(sim.hub().is_shutting_down());
+    assert_eq!(wire.reads(), [frame(0x82, [0; 30]), close(1000, bytes(20))]);
+}
+
+#[test]
+fn a_handle_outlives_its_server() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (id, wire) = sim.opens();
+    let handle = sim.server.handle();
+    let other = handle.clone();
+    handle.send(id, Message::Text("never taken")).unwrap();
+    drop(sim);
+    assert!(wire.is_dropped());
+    for handle in [handle, other] {
+        assert_eq!(handle.publish("t", Message::Text("x")), Err(HandleError::Closed));
+        assert_eq!(handle.send(id, Message::Text("x")), Err(HandleError::Closed));
+        assert_eq!(handle.close(id, CloseCode::NORMAL, ""), Err(HandleError::Closed));
+        assert_eq!(handle.shutdown(Duration::ZERO), Err(HandleError::Closed));
+        assert_eq!(handle.counters().upgrades, 1);
+    }
+    assert_eq!(wire.reads(), []);
+}
+
+#[test]
+fn commands_for_those_who_are_gone_are_counted() {
+    let mut sim = Sim::new(config(|_| {}));
+    let (gone, wire) = sim.opens();
+    wire.resets();
+    (0..2).for_each(|_| sim.turn());
+    let handle = sim.server.handle();
+    for id in [gone, NOBODY] {
+        handle.send(id, Message::Text("x")).unwrap();
+        handle.close(id, CloseCode::NORMAL, "").unwrap();
+    }
+    handle.publish("nobody's", Message::Text("x")).unwrap();
+    sim.turn();
+    assert_eq!(handle.counters().stale_commands, 4);
+}
+
+#[test]
+fn commands_beyond_a_turns_budget_come_with_the_next_without_a_pause() {
+    let mut sim = Sim::new(config(|config| config.commands_per_turn = 10));
+    let (id, wire) = sim.opens();
+    let handle = sim.server.handle();
+    (0..25).for_each(|at| handle.send(id, Message::Text(&at.to_string())).unwrap());
+    // No turn sleeps, although none is told not to; what is taken leaves in the turn after it.
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        sim.turn_within(Some(Duration::from_secs(1)));
+        got.push(wire.reads().len());
+    }
+    assert_eq!((got, sim.server.net().slept), (vec![0, 10, 10, 5], Duration::from_secs(1)));
+}
+
+#[test]
+fn a_command_that_comes_while_others_wait_for_their_turn_is_not_forgotten() {
+    let mut sim = Sim::new(config(|config| config.commands_per_turn = 2));
+    let (id, wire) = sim.opens();
+    let handle = sim.server.handle();
+    (0..3).for_each(|at| handle.send(id, Message::Text(&at.to_string())).unwrap());
+    sim.turn_within(None);
+    // The third was taken with the others, so this one wakes the loop.
+    handle.send(id, Message::Text("3")).unwrap();
+    sim.turn_within(None);
+    sim.turn_within(Some(Duration::from_secs(60)));
+    sim.turn();
+    assert_eq!(wire.reads(), ["0", "1", "2", "3"].map(text));
+    assert_eq!(sim.server.net().slept, Duration::ZERO, "the loop slept over a command");
+    assert_eq!(sim.takes(), [] as [Told; 0]);
+}
+
+/// Bytes of the frames that [`sends_to_who_comes_and_goes`] gets.
+const FRAME: usize = 2 + 3 * 8;
+
+/// What one of these says: for whom it is, who sent it, and its number.
+fn parts(payload: &[u8]) -> [u64; 3] {
+    [0, 8, 16].map(|at| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap()))
+}
+
+/// Eight threads send as fast as they can to four connections, which are closed and replaced
+/// all the while, each in the slot of the one before. Whatever was accepted arrives once, in its
+/// thread's order, where it was meant for, or is counted as too late.
+fn sends_to_who_comes_and_goes(per_thread: u64) {
+    const THREADS: u64 = 8;
+    let mut sim = Sim::new(config(|_| {}));
+    let mut seats: Vec<_> = (0..4).map(|_| sim.opens()).collect();
+    let ids: Vec<_> = seats.iter().map(|(id, _)| AtomicU64::new(id.to_bits())).collect();
+    let handle = sim.server.handle();
+    let (mut arrived, mut replaced) = (0, 0);
+    let mut last = [[0; THREADS as usize]; 4];
+    let full = AtomicU64::new(0);
+    let mut look = |seat: usize, id: ConnId, wire: &Wire| {
+        let bytes = wire.reads_bytes();
+        let (frames, rest) = bytes.as_chunks::<FRAME>();
+        for frame in frames {
+            let [meant_for, thread, number] = parts(&frame[2..]);
+            assert_eq!(meant_for, id.to_bits(), "it reached another connection");
+            let last: &mut u64 = &mut last[seat][thread as usize];
+            assert!(number > *last, "{number} of thread {thread} came after {last}");
+            *last = number;
+        }
+        arrived += frames.len() as u64;
+        rest.to_vec()
+    };
+    thread::scope(|scope| {
+        // It ends with what is found wrong, and with it the senders, who would wait for it.
+        let mut sim = sim;
+        let senders = (0..THREADS).map(|thread| {
+            let (handle, ids, full) = (handle.clone(), &ids, &full);
+            scope.spawn(move || {
+                for number in 1..=per_thread {
+                    let id = ids[number as usize % ids.len()].load(Ordering::Relaxed);
+                    let payload = [id, thread, number].map(u64::to_le_bytes).concat();
+                    while handle.send(ConnId::from_bits(id), &payload) == Err(HandleError::Full) {
+                        full.fetch_add(1, Ordering::Relaxed);
+                        thread::yield_now();
+                    }
+                }
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        for round in 0.. {
+            let last_round = senders.iter().all(|sender| sender.is_finished());
+            sim.server.net().calls = Calls::default();
+            (0..32).for_each(|_| sim.turn());
+            sim.takes();
+            for (seat, (id, wire)) in seats.iter().enumerate() {
+                assert!(look(seat, *id, wire).is_empty());
+            }
+            let total = handle.counters().messages_sent + handle.counters().stale_commands;
+            if last_round && total == THREADS * per_thread {
+                break;
+            }
+            let seat = round % seats.len();
+            let (id, wire) = seats[seat].clone();
+            sim.hub().close(id, CloseCode::NORMAL, "");
+            wire.sends(close(1000, ""));
+            wire.finishes();
+            while !wire.is_dropped() {
+                sim.turn();
+            }
+            assert_eq!(look(seat, id, &wire), close(1000, "").unmasked());
+            seats[seat] = sim.opens();
+            let new = seats[seat].0;
+            assert_eq!(new.to_bits() as u32, id.to_bits() as u32, "another slot");
+            ids[seat].store(new.to_bits(), Ordering::Relaxed);
+            replaced += 1;
+        }
+    });
+    let counters = handle.counters();
+    assert_eq!(arrived, counters.messages_sent);
+    assert_eq!(arrived + counters.stale_commands, THREADS * per_thread);
+    println!(
+        "figure sends of 8 threads: {}, 0 lost or doubled; {replaced} connections replaced under \
+         them, {} sends too late for theirs, 0 in the wrong place, {} refused for now",
+        THREADS * per_thread,
+        counters.stale_commands,
+        full.into_inner(),
+    );
+}
+
+#[test]
+fn what_threads_send_reaches_whom_it_is_meant_for_however_they_come_and_go() {
+    sends_to_who_comes_and_goes(20_000);
+}
+
+#[test]
+#[ignore = "exhaustive: run in release mode"]
+fn eight_million_sends_reach_whom_they_are_meant_for() {
+    let full = std::env::var_os("FULL").is_some();
+    sends_to_who_comes_and_goes(if full { 12_500_000 } else { 1_000_000 });
+}
+
+#[test]
+fn threads_that_send_while_the_server_ends_are_told_so_for_good() {
+    for turns in 0..20 {
+        let mut sim = Sim::new(config(|config| config.mailbox_commands_max = 100));
+        let (id, _wire) = sim.opens();
+        let handle = sim.server.handle();
+        let together = Barrier::new(9);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                let (handle, together) = (handle.clone(), &together);
+                scope.spawn(move || {
+                    together.wait();
+                    while handle.send(id, Message::Text("x")) != Err(HandleError::Closed) {
+                        thread::yield_now();
+                    }
+                    for _ in 0..100 {
+                        assert_eq!(handle.publish("t", "x"), Err(HandleError::Closed));
+                        assert_eq!(handle.shutdown(Duration::ZERO), Err(HandleError::Closed));
+                    }
+                });
+            }
+            together.wait();
+            (0..turns).for_each(|_| sim.turn());
+            drop(sim);
+        });
+    }
+}

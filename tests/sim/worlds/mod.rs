@@ -1,0 +1,18 @@
+//! Simulated worlds: a server, a network, peers and an application, all driven by one source of
+//! choices. `tests/sim/main.rs` has generators and enumerations for sources, and `tests/fuzz/` a fuzzer.
+
+// Each of them needs a part of this.
+#![allow(dead_code)]
+
+mod app;
+mod checks;
+pub mod choice;
+pub mod codec;
+mod deflate;
+pub mod faults;
+pub mod layered;
+pub mod marks;
+pub mod net;
+mod peer;
+mod requests;
+pub mod world;
