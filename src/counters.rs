@@ -140,8 +140,10 @@ counters! {
     list_steps,
     /// Callbacks of a [`Handler`](crate::Handler) that panicked.
     handler_panics,
-    /// Commands of a handle for a connection that was gone when the loop came to them.
+    /// Commands of a handle for a connection or a request that was gone when the loop came to them.
     stale_commands,
+    /// Commands of a handle that a limit of topics refused when the loop came to them.
+    commands_refused,
 }
 
 #[cfg(test)]

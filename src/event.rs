@@ -2,10 +2,12 @@
 //!
 //! This module must not know what fills a batch, nor anything of connections' states.
 
+mod answer;
 mod ids;
 
 use std::{borrow::Cow, slice, str, sync::Arc};
 
+pub use answer::{Accept, AcceptError, RespondError};
 pub use ids::{ConnId, RequestId};
 
 use crate::wire::{CloseCode, ProtocolError, Request};
@@ -151,6 +153,11 @@ pub enum Event<'a> {
         /// The key that it was set with.
         key: u64,
     },
+    /// Another thread called [`Handle::notify`](crate::Handle::notify).
+    Notified {
+        /// The key that it gave.
+        key: u32,
+    },
     /// A source of the caller's own, registered with the server's poll, became ready.
     Source {
         /// The number that it was registered with.
@@ -279,6 +286,9 @@ pub(crate) enum Record {
     Timer {
         key: u64,
     },
+    Notified {
+        key: u32,
+    },
     Source {
         key: u32,
         readable: bool,
@@ -372,6 +382,7 @@ impl Events {
                 Event::Closed { id, reason: self.reason(cause, text) }
             }
             Record::Timer { key } => Event::Timer { key },
+            Record::Notified { key } => Event::Notified { key },
             Record::Source { key, readable, writable } => Event::Source { key, readable, writable },
         }
     }
@@ -438,7 +449,10 @@ impl Iter<'_> {
             | Record::Received { id, .. }
             | Record::Assembled { id, .. }
             | Record::Writable { id } => Some(*id),
-            Record::Closed { .. } | Record::Timer { .. } | Record::Source { .. } => None,
+            Record::Closed { .. }
+            | Record::Timer { .. }
+            | Record::Notified { .. }
+            | Record::Source { .. } => None,
         }
     }
 }

@@ -3,7 +3,20 @@
 //! This file knows what may be asked from afar and what it costs in the mailbox. It must not know
 //! how the loop carries a command out, nor wait for it.
 
-use std::{error, fmt, sync::Arc, time::Duration};
+mod command;
+mod pending;
+
+use std::{
+    error, fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(crate) use command::Command;
+#[cfg(test)]
+pub(crate) use command::Owned;
+pub use command::Socket;
+pub use pending::{AnswerError, Pending};
 
 use crate::{
     counters::{Counters, Tally},
@@ -16,16 +29,17 @@ use crate::{
 ///
 /// Every method returns at once. `Ok` means that the command was accepted, not that it was carried
 /// out: the loop takes commands in its next turns, those of one thread in the order of the calls. A
-/// command for a connection that is gone by then is dropped and counted in
+/// command for a connection or a request that is gone by then is dropped and counted in
 /// [`Counters::stale_commands`]; one that was accepted before the server was dropped may be lost
 /// with it.
 ///
 /// # Backpressure
 ///
 /// At most `mailbox_commands_max` commands wait to be taken by the loop, with at most
-/// `mailbox_bytes_max` bytes of topics, messages and reasons in them. A command over either bound is
+/// `mailbox_bytes_max` bytes of topics, messages, reasons and answers in them. A command over either bound is
 /// refused with [`HandleError::Full`] and changes nothing: the caller still has the message, and decides
-/// whether to drop it or to try again later. [`shutdown`](Self::shutdown) has room of its own.
+/// whether to drop it or to try again later. [`notify`](Self::notify) and [`shutdown`](Self::shutdown)
+/// have room of their own.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -47,20 +61,24 @@ pub enum HandleError {
     Closed,
 }
 
-/// What a handle asks of the loop.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    Publish { topic: Box<str>, message: Owned },
-    Send { id: ConnId, message: Owned },
-    Close { id: ConnId, code: CloseCode, reason: Box<str> },
-    Shutdown { deadline: Duration },
+/// What has room of its own in a mailbox, for one command each.
+#[derive(Clone, Copy)]
+enum Reserved {
+    Shutdown,
+    Notify(u32),
+    /// The answer that a connection's waiting request gets if the application gives none.
+    Unanswered(ConnId),
 }
 
-/// A [`Message`] on its way between threads.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Owned {
-    Text(Box<str>),
-    Binary(Box<[u8]>),
+impl Reserved {
+    fn key(self) -> u64 {
+        match self {
+            // Neither 0 nor u32::MAX is a connection's generation.
+            Self::Shutdown => u64::MAX,
+            Self::Notify(key) => key.into(),
+            Self::Unanswered(id) => id.to_bits(),
+        }
+    }
 }
 
 impl Handle {
@@ -81,9 +99,32 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn publish(&self, topic: &str, message: impl AsMessage) -> Result<(), HandleError> {
-        let message = message.as_message();
+        self.publish_to(topic, message.as_message(), None)
+    }
+
+    /// Publishes `message` to every subscriber of `topic` but one.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn publish_except(
+        &self,
+        topic: &str,
+        message: impl AsMessage,
+        except: ConnId,
+    ) -> Result<(), HandleError> {
+        self.publish_to(topic, message.as_message(), Some(except))
+    }
+
+    fn publish_to(
+        &self,
+        topic: &str,
+        message: Message<'_>,
+        except: Option<ConnId>,
+    ) -> Result<(), HandleError> {
         let bytes = topic.len().saturating_add(message.as_bytes().len());
-        self.push(Command::Publish { topic: topic.into(), message: message.into() }, bytes)
+        let message = message.into();
+        self.push(Command::Publish { topic: topic.into(), message, except }, bytes)
     }
 
     /// Sends `message` to one connection.
@@ -97,6 +138,26 @@ impl Handle {
         self.push(Command::Send { id, message: message.into() }, bytes)
     }
 
+    /// Subscribes a connection to a topic, as [`Hub::subscribe`](crate::Hub::subscribe) does. If the
+    /// connection or the process is at a limit of topics, that is counted in
+    /// [`Counters::commands_refused`].
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn subscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
+        self.push(Command::Subscribe { id, topic: topic.into() }, topic.len())
+    }
+
+    /// Ends a subscription.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn unsubscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
+        self.push(Command::Unsubscribe { id, topic: topic.into() }, topic.len())
+    }
+
     /// Begins the closing handshake of one connection with `code` and `reason`, of which at most
     /// 123 bytes are sent (RFC 6455 §5.5.1).
     ///
@@ -107,6 +168,68 @@ impl Handle {
         self.push(Command::Close { id, code, reason: reason.into() }, reason.len())
     }
 
+    /// Closes one connection at a moment, as [`Hub::close_at`](crate::Hub::close_at) does.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn close_at(
+        &self,
+        id: ConnId,
+        at: Instant,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), HandleError> {
+        self.push(Command::CloseAt { id, at, code, reason: reason.into() }, reason.len())
+    }
+
+    /// Drops one connection at once, as [`Hub::abort`](crate::Hub::abort) does.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn abort(&self, id: ConnId) -> Result<(), HandleError> {
+        self.push(Command::Abort { id }, 0)
+    }
+
+    /// Hands over a connected socket, of which `read` was read already: the server takes it as if it had
+    /// accepted it. So an HTTP server, or a loop of your own that accepts, can share its port. `read`
+    /// begins with the head of an HTTP request and has all that was read since. Socket and bytes are
+    /// those of the wire: not those of a TLS session, for example.
+    ///
+    /// The server's limits hold as for any other connection; one too many is closed, and counted in
+    /// [`Counters::connections_refused`].
+    ///
+    /// # Errors
+    ///
+    /// The command is refused as others are, `read` counted in its bytes, and the socket comes back with
+    /// the [`HandleError`].
+    pub fn adopt(
+        &self,
+        socket: impl Into<Socket>,
+        read: &[u8],
+    ) -> Result<(), (HandleError, Socket)> {
+        let command = Command::Adopt { socket: socket.into(), read: read.into() };
+        self.shared.mailbox.try_push(command, read.len()).map_err(
+            |(error, command)| match command {
+                Command::Adopt { socket, .. } => (error.into(), socket),
+                other => unreachable!("a mailbox gives back what it was given, not {other:?}"),
+            },
+        )
+    }
+
+    /// Wakes the application: [`Event::Notified`](crate::Event::Notified) and
+    /// [`Handler::on_notify`](crate::Handler::on_notify) come with this key. Calls with one key are one
+    /// event until the loop has taken it; each call is followed by an event. What it is about lies in a
+    /// queue of the application's own.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Closed`] alone: a full mailbox has room for one such command of each key.
+    pub fn notify(&self, key: u32) -> Result<(), HandleError> {
+        self.push_reserved(Reserved::Notify(key), Command::Notify { key })
+    }
+
     /// Begins to end the server as [`Hub::shutdown`](crate::Hub::shutdown) does, with a `deadline`
     /// from when the loop took the command. While one shutdown waits for the loop, another one
     /// replaces its deadline.
@@ -115,7 +238,7 @@ impl Handle {
     ///
     /// [`HandleError::Closed`] alone: a full mailbox has room for this command.
     pub fn shutdown(&self, deadline: Duration) -> Result<(), HandleError> {
-        self.shared.mailbox.push_reserved(Command::Shutdown { deadline }).map_err(HandleError::from)
+        self.push_reserved(Reserved::Shutdown, Command::Shutdown { deadline })
     }
 
     /// What the server has done so far, even when it is gone.
@@ -136,6 +259,10 @@ impl Handle {
 
     fn push(&self, command: Command, bytes: usize) -> Result<(), HandleError> {
         self.shared.mailbox.push(command, bytes).map_err(HandleError::from)
+    }
+
+    fn push_reserved(&self, room: Reserved, command: Command) -> Result<(), HandleError> {
+        self.shared.mailbox.push_reserved(room.key(), command).map_err(HandleError::from)
     }
 }
 
@@ -164,24 +291,6 @@ impl fmt::Display for HandleError {
 }
 
 impl error::Error for HandleError {}
-
-impl Owned {
-    pub(crate) fn message(&self) -> Message<'_> {
-        match self {
-            Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
-        }
-    }
-}
-
-impl From<Message<'_>> for Owned {
-    fn from(message: Message<'_>) -> Self {
-        match message {
-            Message::Text(text) => Self::Text(text.into()),
-            Message::Binary(bytes) => Self::Binary(bytes.into()),
-        }
-    }
-}
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -221,7 +330,7 @@ mod tests {
         let bytes = Owned::Binary([0xff, 0].into());
         assert_eq!(bytes.message(), Message::Binary(&[0xff, 0]));
         let expected = [
-            Command::Publish { topic: "scores".into(), message },
+            Command::Publish { topic: "scores".into(), message, except: None },
             Command::Send { id: ID, message: bytes },
             Command::Shutdown { deadline: Duration::from_secs(30) },
             Command::Close { id: ID, code: CloseCode::NORMAL, reason: "bye".into() },
@@ -311,6 +420,7 @@ mod tests {
             (0_u8..10).map(move |n| Command::Publish {
                 topic: topic.into(),
                 message: Owned::Binary([n].into()),
+                except: None,
             })
         });
         assert!(commands.into_iter().eq(expected));

@@ -73,11 +73,14 @@ pub use mio;
 pub use crate::{
     config::{Config, Hosts, OnLag, Origins, Overflow, TopicOptions},
     counters::Counters,
-    event::{AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId},
-    handle::{Handle, HandleError},
+    event::{
+        Accept, AcceptError, AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId,
+        RespondError,
+    },
+    handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        Accept, AcceptError, ConfigureError, ConnMap, Hub, Position, PositionError, PublishError,
-        RespondError, SendError, SubscribeError, TimerId,
+        ConfigureError, ConnMap, Hub, Position, PositionError, PublishError, SendError,
+        SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},

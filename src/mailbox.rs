@@ -8,7 +8,7 @@
 //! This file knows items and their size. It must not know what an item does, and it never calls
 //! the waker, or drops an item, while it holds the lock.
 
-use std::{io, mem, sync::PoisonError};
+use std::{collections::BTreeMap, io, mem, sync::PoisonError};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -55,24 +55,29 @@ struct Queue<T> {
     items: Vec<T>,
     /// Invariant: at most `bytes_max`.
     bytes: usize,
-    /// Where in `items` the reserved one is.
-    reserved: Option<usize>,
+    /// Where in `items` the reserved ones are, by their keys.
+    reserved: BTreeMap<u64, usize>,
     /// The last wake failed: the next push owes it.
     wake_owed: bool,
 }
 
 impl<T, W: Wake> Mailbox<T, W> {
-    /// At most `items_max` items and `bytes_max` bytes wait to be taken, beside one reserved item.
+    /// At most `items_max` items and `bytes_max` bytes wait to be taken, beside reserved items.
     pub(crate) fn new(waker: W, items_max: usize, bytes_max: usize) -> Self {
         Self { queue: Mutex::new(Some(Queue::new())), items_max, bytes_max, waker }
     }
 
     /// Appends `item`, which counts as `bytes` until it is taken, and wakes the loop if need be.
     pub(crate) fn push(&self, item: T, bytes: usize) -> Result<(), PushError> {
+        self.try_push(item, bytes).map_err(|(error, _)| error)
+    }
+
+    /// As [`push`](Self::push), and gives back an item that was not accepted.
+    pub(crate) fn try_push(&self, item: T, bytes: usize) -> Result<(), (PushError, T)> {
         let mut guard = self.lock();
-        let queue = guard.as_mut().ok_or(PushError::Closed)?;
+        let Some(queue) = guard.as_mut() else { return Err((PushError::Closed, item)) };
         if queue.items.len() >= self.items_max || bytes > self.bytes_max - queue.bytes {
-            return Err(PushError::Full);
+            return Err((PushError::Full, item));
         }
         queue.items.push(item);
         queue.bytes += bytes;
@@ -82,16 +87,16 @@ impl<T, W: Wake> Mailbox<T, W> {
         Ok(())
     }
 
-    /// Appends `item` however full the mailbox is. One such item waits at most: the next takes its
-    /// place, so that the bounds hold to within one item. Never `Full`.
-    pub(crate) fn push_reserved(&self, mut item: T) -> Result<(), PushError> {
+    /// Appends `item` however full the mailbox is. One such item of a key waits at most: the next takes
+    /// its place, so that the bounds hold to within one item for each key. Never `Full`.
+    pub(crate) fn push_reserved(&self, key: u64, mut item: T) -> Result<(), PushError> {
         let mut guard = self.lock();
         let queue = guard.as_mut().ok_or(PushError::Closed)?;
-        match queue.reserved.and_then(|index| queue.items.get_mut(index)) {
+        match queue.reserved.get(&key).and_then(|index| queue.items.get_mut(*index)) {
             Some(waiting) => mem::swap(waiting, &mut item),
             None => {
+                queue.reserved.insert(key, queue.items.len());
                 queue.items.push(item);
-                queue.reserved = Some(queue.items.len() - 1);
             }
         }
         let wake = queue.wake_due();
@@ -107,7 +112,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         if let Some(queue) = &mut *self.lock() {
             mem::swap(&mut queue.items, batch);
             queue.bytes = 0;
-            queue.reserved = None;
+            queue.reserved.clear();
         }
     }
 
@@ -138,7 +143,7 @@ impl<T, W: Wake> Mailbox<T, W> {
 
 impl<T> Queue<T> {
     fn new() -> Self {
-        Self { items: Vec::new(), bytes: 0, reserved: None, wake_owed: false }
+        Self { items: Vec::new(), bytes: 0, reserved: BTreeMap::new(), wake_owed: false }
     }
 
     /// Whether the caller, who has just added an item, is the one to wake the loop.
@@ -221,11 +226,11 @@ mod tests {
     fn the_reserved_item_goes_through_when_full_and_the_next_takes_its_place() {
         let mailbox = mailbox(1, 1);
         assert_eq!(mailbox.push("item", 1), Ok(()));
-        assert_eq!(mailbox.push_reserved("reserved"), Ok(()));
-        assert_eq!(mailbox.push_reserved("in its place"), Ok(()));
+        assert_eq!(mailbox.push_reserved(0, "reserved"), Ok(()));
+        assert_eq!(mailbox.push_reserved(0, "in its place"), Ok(()));
         assert_eq!(mailbox.push("refused", 0), Err(PushError::Full));
         assert_eq!(taken(&mailbox), ["item", "in its place"]);
-        assert_eq!(mailbox.push_reserved("alone"), Ok(()));
+        assert_eq!(mailbox.push_reserved(0, "alone"), Ok(()));
         assert_eq!(mailbox.waker.wakes(), 2);
         assert_eq!(taken(&mailbox), ["alone"]);
     }
@@ -233,11 +238,11 @@ mod tests {
     #[test]
     fn the_reserved_item_of_a_new_batch_takes_no_ones_place() {
         let mailbox = mailbox(2, 2);
-        mailbox.push_reserved("taken").unwrap();
+        mailbox.push_reserved(0, "taken").unwrap();
         assert_eq!(taken(&mailbox), ["taken"]);
         mailbox.push("first", 1).unwrap();
         mailbox.push("second", 1).unwrap();
-        mailbox.push_reserved("reserved").unwrap();
+        mailbox.push_reserved(0, "reserved").unwrap();
         assert_eq!(taken(&mailbox), ["first", "second", "reserved"]);
     }
 
@@ -245,11 +250,11 @@ mod tests {
     fn a_closed_mailbox_gives_back_what_waited_and_accepts_nothing() {
         let mailbox = mailbox(8, 8);
         mailbox.push(1, 1).unwrap();
-        mailbox.push_reserved(2).unwrap();
+        mailbox.push_reserved(0, 2).unwrap();
         mailbox.push(3, 1).unwrap();
         assert_eq!(mailbox.close(), [1, 2, 3]);
         assert_eq!(mailbox.push(4, 1), Err(PushError::Closed));
-        assert_eq!(mailbox.push_reserved(5), Err(PushError::Closed));
+        assert_eq!(mailbox.push_reserved(0, 5), Err(PushError::Closed));
         assert_eq!(taken(&mailbox), []);
         assert_eq!(mailbox.close(), []);
         assert_eq!(mailbox.waker.wakes(), 1);
@@ -338,11 +343,11 @@ mod tests {
         let mailbox = probe.0.get_or_init(|| Mailbox::new(probe.clone(), 1, 1));
         assert_eq!(mailbox.push(probe.clone(), 1), Ok(()));
         assert_eq!(mailbox.push(probe.clone(), 1), Err(PushError::Full));
-        assert_eq!(mailbox.push_reserved(probe.clone()), Ok(()));
-        assert_eq!(mailbox.push_reserved(probe.clone()), Ok(()));
+        assert_eq!(mailbox.push_reserved(0, probe.clone()), Ok(()));
+        assert_eq!(mailbox.push_reserved(0, probe.clone()), Ok(()));
         drop(mailbox.close());
         assert_eq!(mailbox.push(probe.clone(), 1), Err(PushError::Closed));
-        assert_eq!(mailbox.push_reserved(probe.clone()), Err(PushError::Closed));
+        assert_eq!(mailbox.push_reserved(0, probe.clone()), Err(PushError::Closed));
         let seen = [0, 1].map(|locked| probe.1[locked].load(Ordering::Relaxed));
         assert_eq!(seen, [7, 0], "one wake and six items, none of them under the lock");
     }

@@ -1,7 +1,7 @@
 //! A request that waits for the application's answer: its id, and the notice that it is gone.
 
 use super::{
-    Connection, State, Unread,
+    Commons, Connection, State, Unread,
     http::{Asked, Http},
 };
 use crate::event::{ConnId, Record, RequestId};
@@ -14,6 +14,15 @@ impl Http {
 }
 
 impl Connection {
+    /// Takes what was read of a new connection before it came here; true if anything was.
+    pub(crate) fn take_over(&mut self, read: Vec<u8>, commons: &mut Commons) -> bool {
+        let State::Handshake { http, .. } = &mut self.state else { return false };
+        let bytes = read.len();
+        http.buffer = read;
+        self.note_incomplete(bytes, commons);
+        bytes > 0
+    }
+
     /// Whether a request is to come, or its rest.
     #[inline]
     pub(crate) fn is_asking(&self) -> bool {

@@ -1,74 +1,12 @@
 //! Answering a request: accept it as a WebSocket, or answer it as plain HTTP.
 
-use std::fmt;
-
 use super::Hub;
 use crate::{
     conn::allows_origin,
-    event::{Cause, ConnId, Record, RequestId},
-    wire::{InvalidHeader, Refusal, Request, Response, check_header, subprotocols},
+    event::{Accept, AcceptError, Cause, ConnId, Record, RequestId, RespondError},
+    handle::Pending,
+    wire::{Refusal, Request, Response},
 };
-
-/// How to accept a request: see [`Hub::accept`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Accept<'a> {
-    /// The subprotocol to speak, one of those that the request offers (RFC 6455 §1.9).
-    pub subprotocol: Option<&'a str>,
-    /// Further header fields of the 101 response, names and values.
-    pub headers: &'a [(&'a str, &'a str)],
-}
-
-/// Why [`Hub::accept`] did not accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// The request is answered already, timed out, or its connection is gone.
-    Gone,
-    /// The request asks for no WebSocket; it has been answered with 426.
-    NotWebSocket,
-    /// The request does not offer this subprotocol; it still waits for an answer.
-    SubprotocolNotOffered,
-    /// A header field is malformed or not the application's to set; the request still waits.
-    InvalidHeader,
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AcceptError::Gone => {
-                "the request is answered already, timed out, or its connection is gone"
-            }
-            AcceptError::NotWebSocket => "the request asks for no WebSocket",
-            AcceptError::SubprotocolNotOffered => "the request does not offer this subprotocol",
-            AcceptError::InvalidHeader => "a header field is malformed or not the application's",
-        })
-    }
-}
-
-impl std::error::Error for AcceptError {}
-
-/// Why [`Hub::respond`] and [`Hub::refuse`] did not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RespondError {
-    /// The request is answered already, timed out, or its connection is gone.
-    Gone,
-    /// A header field of the response is invalid; the request still waits for an answer.
-    InvalidHeader(InvalidHeader),
-}
-
-impl fmt::Display for RespondError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RespondError::Gone => {
-                f.write_str("the request is answered already, timed out, or its connection is gone")
-            }
-            RespondError::InvalidHeader(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RespondError {}
 
 impl Hub {
     /// Answers a request with 101: the connection is a WebSocket from here on (RFC 6455 §4.2.2).
@@ -84,23 +22,13 @@ impl Hub {
         let conn = id.conn;
         let slot = Self::slot_mut(&mut self.slots, conn).ok_or(AcceptError::Gone)?;
         let asked = slot.connection.asked(id).ok_or(AcceptError::Gone)?;
-        if asked.upgrade.is_none() {
-            self.commons.tally.handshakes_refused.add(1);
-            let _ = self.respond(id, Response::from(Refusal::UpgradeMissing));
-            return Err(AcceptError::NotWebSocket);
-        }
-        if let Some(chosen) = accept.subprotocol
-            && !subprotocols(&asked.request).any(|offered| offered == chosen)
-        {
-            return Err(AcceptError::SubprotocolNotOffered);
-        }
-        if !accept.headers.iter().all(|(name, value)| {
-            // §4.2.2: an extension or subprotocol that was not agreed on must not be answered.
-            check_header(name, value).is_ok()
-                && !name.eq_ignore_ascii_case("upgrade")
-                && !name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"))
-        }) {
-            return Err(AcceptError::InvalidHeader);
+        match accept.check(&asked.request) {
+            Err(AcceptError::NotWebSocket) => {
+                self.commons.tally.handshakes_refused.add(1);
+                let _ = self.respond(id, Response::from(Refusal::UpgradeMissing));
+                return Err(AcceptError::NotWebSocket);
+            }
+            checked => checked?,
         }
         if asked.gone {
             self.answered.insert(id);
@@ -121,6 +49,13 @@ impl Hub {
             self.close_for(conn, Cause::Shutdown);
         }
         Ok(())
+    }
+
+    /// The request to be answered later, from any thread: see [`Pending`]. `None` if it is answered
+    /// already, timed out, or its connection is gone.
+    pub fn defer(&self, id: RequestId) -> Option<Pending> {
+        let asked = self.slot(id.conn)?.connection.asked(id)?;
+        Some(Pending::new(self.handle(), id, asked.request.clone()))
     }
 
     /// Whether [`Config::origins`](crate::Config::origins) lets the page that sent this request use this

@@ -2,11 +2,10 @@
 
 use std::{mem, net::SocketAddr, ops::Range};
 
-use super::{Hub, SendError, Slot, read_queue::ReadQueue};
+use super::{Hub, Slot, read_queue::ReadQueue};
 use crate::{
     conn::{Connection, LastWords, Outcome, PANICKED, State, Unread},
     event::{Cause, ConnId, Events},
-    handle::Command,
     wire::{CloseCode, Response},
 };
 
@@ -210,33 +209,6 @@ impl Hub {
     pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
         if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
             slot.connection.notes.unread = Unread::Nothing;
-        }
-    }
-
-    /// A command came from another thread.
-    pub(crate) fn handle_command(&mut self, command: Command) {
-        let stale = match command {
-            Command::Publish { topic, message } => {
-                // A refusal is counted where it is made.
-                let _ = self.publish(&topic, message.message());
-                false
-            }
-            Command::Send { id, message } => {
-                self.send(id, message.message()) == Err(SendError::Gone)
-            }
-            Command::Close { id, code, reason } => {
-                let is_live = |slot: &Slot| !matches!(slot.connection.state, State::Closed);
-                let live = self.slot(id).is_some_and(is_live);
-                self.close(id, code, &reason);
-                !live
-            }
-            Command::Shutdown { deadline } => {
-                self.shutdown(deadline);
-                false
-            }
-        };
-        if stale {
-            self.commons.tally.stale_commands.add(1);
         }
     }
 

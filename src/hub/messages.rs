@@ -229,7 +229,7 @@ impl Hub {
         self.publish_to(topic, message.as_message(), Some(except))
     }
 
-    fn publish_to(
+    pub(super) fn publish_to(
         &mut self,
         topic: &str,
         message: Message<'_>,

@@ -10,6 +10,7 @@
 //! of the next turn.
 
 mod answer;
+mod command;
 mod conn_map;
 mod directory;
 mod flush;
@@ -34,7 +35,6 @@ use std::{
     time::Instant,
 };
 
-pub use answer::{Accept, AcceptError, RespondError};
 pub use conn_map::ConnMap;
 pub(crate) use flush::{Outlet, Taken};
 pub use messages::{ConfigureError, PublishError, SendError, SubscribeError};
@@ -52,6 +52,7 @@ use crate::{
     conn::{Commons, Connection},
     counters::{Counters, Tally},
     event::{ConnId, Record, RequestId},
+    handle::Handle,
 };
 
 /// One connection's place.
@@ -111,10 +112,11 @@ pub struct Hub {
     /// When the tick that `Commons::now` names is over.
     tick_ends: Instant,
     shutdown: Option<time::Shutdown>,
+    handle: Handle,
 }
 
 impl Hub {
-    pub(crate) fn new(config: Config, tally: Arc<Tally>, now: Instant) -> Self {
+    pub(crate) fn new(config: Config, tally: Arc<Tally>, handle: Handle, now: Instant) -> Self {
         Self {
             slots: Slab::new(),
             next_generation: 1,
@@ -142,7 +144,13 @@ impl Hub {
             epoch: now,
             tick_ends: now,
             shutdown: None,
+            handle,
         }
+    }
+
+    /// For other threads: whatever can be asked of a hub, they can ask for.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// The limits.
@@ -281,18 +289,32 @@ impl fmt::Debug for Hub {
     }
 }
 
+/// A hub that no server is around.
+#[cfg(test)]
+fn tests_hub(now: Instant) -> Hub {
+    struct Nobody;
+    impl crate::mailbox::Wake for Nobody {
+        fn wake(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let tally = Arc::<Tally>::default();
+    let handle = Handle::new(Box::new(Nobody), 1, 1, Arc::clone(&tally));
+    Hub::new(Config::default(), tally, handle, now)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Instant};
+    use std::time::Instant;
 
-    use super::{Hub, Slot, subscriptions::Subscriptions, wheel::Link};
-    use crate::{config::Config, server::Stream};
+    use super::{Slot, subscriptions::Subscriptions, wheel::Link};
+    use crate::server::Stream;
 
     // The clock starts somewhere; it is read once.
     #[allow(clippy::disallowed_methods)]
     #[test]
     fn two_generations_are_nobodys() {
-        let mut hub = Hub::new(Config::default(), Arc::default(), Instant::now());
+        let mut hub = super::tests_hub(Instant::now());
         hub.next_generation = u32::MAX - 2;
         let generations = [(); 4].map(|()| hub.handle_accepted(None).unwrap().generation);
         assert_eq!(generations, [u32::MAX - 2, u32::MAX - 1, 1, 2]);

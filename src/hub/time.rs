@@ -118,7 +118,7 @@ impl Hub {
     /// connection. It costs nothing in the turns before, and is freed with the connection. For a
     /// connection that is gone, nothing happens.
     pub fn close_at(&mut self, id: ConnId, at: Instant, code: CloseCode, reason: &str) {
-        if self.slot(id).is_none_or(|slot| matches!(slot.connection.state, State::Closed)) {
+        if !self.is_live(id) {
             return;
         }
         self.timers.forget(id);
@@ -299,10 +299,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::config::Config;
 
     const TICK: Duration = Duration::from_nanos(1 << TICK_BITS);
     const MOMENT: Duration = Duration::from_nanos(1);
@@ -311,7 +308,7 @@ mod tests {
     #[allow(clippy::disallowed_methods)]
     fn hub() -> (Hub, Instant) {
         let start = Instant::now();
-        (Hub::new(Config::default(), Arc::default(), start), start)
+        (super::super::tests_hub(start), start)
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn the_reserved_item_wakes_the_loop_however_full_the_mailbox_is() {
         let pushing = mailbox.clone();
         let threads = producers(2, move |producer| match producer {
             0 => (0..2).filter(|item| pushing.push(*item, 1).is_ok()).collect::<Vec<_>>(),
-            _ => pushing.push_reserved(RESERVED).map(|()| vec![RESERVED]).unwrap(),
+            _ => pushing.push_reserved(0, RESERVED).map(|()| vec![RESERVED]).unwrap(),
         });
         let (mut taken, mut batch) = (Vec::new(), Vec::new());
         while !taken.contains(&RESERVED) {

@@ -8,8 +8,8 @@ use std::{
 
 use super::{Net, Server};
 use crate::{
-    event::{ConnId, Event, Iter, Message, Reason, RequestId},
-    hub::{Accept, Hub},
+    event::{Accept, ConnId, Event, Iter, Message, Reason, RequestId},
+    hub::Hub,
     wire::Request,
 };
 
@@ -72,6 +72,11 @@ pub trait Handler {
         let _ = (hub, key);
     }
 
+    /// Another thread called [`Handle::notify`](crate::Handle::notify) with this key.
+    fn on_notify(&mut self, hub: &mut Hub, key: u32) {
+        let _ = (hub, key);
+    }
+
     /// A source of the application's own, registered with the server's [`mio`](crate::mio) registry,
     /// became ready: see [`Event::Source`].
     fn on_source(&mut self, hub: &mut Hub, key: u32, readable: bool, writable: bool) {
@@ -128,6 +133,7 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             Event::Writable { id } => handler.on_writable(hub, id),
             Event::Closed { id, reason } => handler.on_close(hub, id, reason),
             Event::Timer { key } => handler.on_timer(hub, key),
+            Event::Notified { key } => handler.on_notify(hub, key),
             Event::Source { key, readable, writable } => {
                 handler.on_source(hub, key, readable, writable);
             }

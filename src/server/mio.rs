@@ -22,7 +22,7 @@ use ::mio::{
 };
 
 use super::{Input, Net, Ready, Server, Wake};
-use crate::{config::Config, event::ConnId};
+use crate::{config::Config, event::ConnId, handle::Socket};
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_PER_WAIT: usize = 1024;
@@ -305,6 +305,21 @@ impl Net for Mio {
             Listener::Unix(listener, ..) => {
                 let (stream, _) = listener.accept()?;
                 Ok((Stream::Unix(stream), None))
+            }
+        }
+    }
+
+    fn adopt(&mut self, socket: Socket) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match socket {
+            Socket::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                let peer = stream.peer_addr()?;
+                Ok((Stream::Tcp(TcpStream::from_std(stream)), Some(peer)))
+            }
+            Socket::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Ok((Stream::Unix(UnixStream::from_std(stream)), None))
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     counters::Tally,
     event::{ConnId, Events, Record},
-    handle::{Command, Handle},
+    handle::{Command, Handle, Socket},
     hub::{Hub, Outlet, Taken},
 };
 
@@ -40,7 +40,6 @@ const READ_BYTES_MIN: usize = 16 * 1024;
 pub struct Server<N: Net = Mio> {
     net: N,
     hub: Hub,
-    handle: Handle,
     /// By the connections' indices.
     streams: Vec<Option<N::Stream>>,
     /// Commands that were taken from the mailbox and wait for a turn with room for them.
@@ -68,8 +67,7 @@ impl<N: Net> Server<N> {
         let now = net.now();
         Self {
             net,
-            hub: Hub::new(config, tally, now),
-            handle,
+            hub: Hub::new(config, tally, handle, now),
             streams: Vec::new(),
             commands: VecDeque::new(),
             batch: Vec::new(),
@@ -90,9 +88,9 @@ impl<N: Net> Server<N> {
         &mut self.net
     }
 
-    /// For other threads: publish, send, close, shut down, read counters.
+    /// For other threads: whatever can be asked of the [`Hub`], they can ask for.
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        self.hub.handle()
     }
 
     /// One turn of the loop: writes what is queued, waits for the network, `timeout` at the most,
@@ -108,7 +106,7 @@ impl<N: Net> Server<N> {
         self.begin(events);
         self.flush(events);
         self.wait(events, timeout)?;
-        self.mailbox();
+        self.mailbox(events);
         self.accept(events);
         self.read(events);
         self.hub.handle_timeouts(events);
@@ -177,15 +175,18 @@ impl<N: Net> Server<N> {
         Ok(())
     }
 
-    fn mailbox(&mut self) {
+    fn mailbox(&mut self, events: &mut Events) {
         if self.woken && self.commands.is_empty() {
             self.woken = false;
-            self.handle.take(&mut self.batch);
+            self.hub.take_commands(&mut self.batch);
             self.commands.extend(self.batch.drain(..));
         }
         for _ in 0..self.hub.config().commands_per_turn {
             let Some(command) = self.commands.pop_front() else { break };
-            self.hub.handle_command(command);
+            match command {
+                Command::Adopt { socket, read } => self.adopt(socket, read),
+                command => self.hub.handle_command(command, events),
+            }
         }
     }
 
@@ -246,6 +247,18 @@ impl<N: Net> Server<N> {
         false
     }
 
+    fn adopt(&mut self, socket: Socket, read: Vec<u8>) {
+        match self.net.adopt(socket) {
+            Ok((stream, peer)) => {
+                if let Some(id) = self.hub.handle_accepted(peer) {
+                    self.admit(id, stream);
+                    self.hub.handle_adopted(id, read);
+                }
+            }
+            Err(_) => self.hub.handle_accept_failed(),
+        }
+    }
+
     fn admit(&mut self, id: ConnId, mut stream: N::Stream) {
         let registered = self.net.register(&mut stream, id);
         let at = id.index as usize;
@@ -295,7 +308,7 @@ impl<N: Net> Server<N> {
 
 impl<N: Net> Drop for Server<N> {
     fn drop(&mut self) {
-        drop(self.handle.close_mailbox());
+        drop(self.hub.handle().close_mailbox());
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{event::ConnId, mailbox::Wake};
+use crate::{event::ConnId, handle::Socket, mailbox::Wake};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,18 @@ pub trait Net {
     /// `WouldBlock` if there is none. Errors of the one connection are skipped by the loop; of
     /// others see [`is_out_of_resources`](Self::is_out_of_resources).
     fn accept(&mut self, listener: u32) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
+
+    /// Takes a connected socket that was accepted elsewhere: see
+    /// [`Handle::adopt`](crate::Handle::adopt). A network that has no sockets needs no more than what is
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// Any error drops the socket.
+    fn adopt(&mut self, socket: Socket) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        drop(socket);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Whether an error of [`accept`](Self::accept) says that the process or the system has no
     /// room for a further connection.

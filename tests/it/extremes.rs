@@ -59,7 +59,11 @@ fn lives(config: Config) {
                 let _ = hub.send(*id, "hello");
                 let _ = hub.configure_topic("", TopicOptions::default());
             }
-            Told::RequestGone(_) | Told::Writable(_) | Told::Closed(..) | Told::Timer(_) => {}
+            Told::RequestGone(_)
+            | Told::Writable(_)
+            | Told::Closed(..)
+            | Told::Timer(_)
+            | Told::Notified(_) => {}
         };
         sim.turn_with(Some(Duration::from_millis(200)), app);
         let handle = sim.server.handle();

@@ -4,10 +4,12 @@
 //! What has to be exact runs on a network in memory; what has to be true runs on sockets, and what
 //! belongs to a process runs the `echo` example as one.
 
+mod adopted;
 mod deadlines;
 mod handles;
 mod ids;
 mod listeners;
+mod pending;
 mod process;
 mod reading;
 mod requests;

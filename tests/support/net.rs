@@ -346,6 +346,7 @@ pub enum Told {
     /// With the code that belongs to the reason.
     Closed(ConnId, u16),
     Timer(u64),
+    Notified(u32),
 }
 
 /// A server on such a network.
@@ -395,6 +396,7 @@ impl Sim {
                 Event::Writable { id } => Told::Writable(id),
                 Event::Closed { id, reason } => Told::Closed(id, reason.code()),
                 Event::Timer { key } => Told::Timer(key),
+                Event::Notified { key } => Told::Notified(key),
                 other => panic!("{other:?} is new here"),
             };
             app(hub, &told);

@@ -60,6 +60,12 @@ impl Response {
         self
     }
 
+    /// Bytes of the header fields and the body.
+    pub(crate) fn bytes(&self) -> usize {
+        let fields = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        fields.sum::<usize>() + self.body.len()
+    }
+
     /// The status code.
     pub fn status(&self) -> u16 {
         self.status
