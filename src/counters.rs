@@ -28,6 +28,12 @@ impl Count {
         self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
     }
 
+    /// For a gauge that is told now and then.
+    #[inline]
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -35,7 +41,7 @@ impl Count {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])+ $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident,)+) => {
         /// The live counters, shared by the loop that writes them and the handles that read them.
         #[derive(Debug, Default)]
         pub(crate) struct Tally {
@@ -51,99 +57,151 @@ macro_rules! counters {
         /// What a server has done since it was made: a snapshot, taken by
         /// [`Handle::counters`](crate::Handle::counters).
         ///
-        /// Every field is a total that only grows, but for
-        /// [`connections_open`](Self::connections_open). Each is exact once the server rests;
-        /// while it works, two fields of one snapshot may be a few events apart.
+        /// Every field is a total that only grows, but for the gauges at the end and
+        /// [`connections_open`](Self::connections_open); [`iter`](Self::iter) tells which is which. Each is
+        /// exact once the server rests; while it works, two fields of one snapshot may be a few events
+        /// apart, and the gauges at the end are those of the turn's beginning.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
-            $($(#[$doc])+ pub $name: u64,)+
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// All of them, with what a monitoring system wants to know of each.
+            pub fn iter(&self) -> impl Iterator<Item = Metric> {
+                [$(Metric {
+                    name: stringify!($name),
+                    help: first_sentence(concat!($($doc),+)),
+                    kind: MetricKind::$kind,
+                    value: self.$name,
+                },)+]
+                .into_iter()
+            }
         }
     };
 }
 
+/// One of the [`Counters`], as a monitoring system sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// The name of the field.
+    pub name: &'static str,
+    /// A sentence that says what is counted.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: MetricKind,
+    /// Its value.
+    pub value: u64,
+}
+
+/// Whether a [`Metric`] only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It only grows.
+    Counter,
+    /// It also falls.
+    Gauge,
+}
+
+/// The first sentence of a field's documentation, up to the first full stop, semicolon or colon that a
+/// space follows. It has no links.
+fn first_sentence(doc: &'static str) -> &'static str {
+    let doc = doc.trim_ascii();
+    let end = [". ", "; ", ": "].iter().filter_map(|end| doc.find(end)).min();
+    doc[..end.unwrap_or(doc.len())].trim_end_matches('.')
+}
+
 counters! {
     /// Times that the loop went to wait for the network, or looked without a wait because it had work.
-    waits,
+    waits: Counter,
     /// Times that it came back: one less than [`waits`](Self::waits) while it waits. If both are equal
     /// and neither grows for a while, one turn takes that long, most likely a callback in it.
-    turns,
+    turns: Counter,
     /// Connections accepted and let in; those that were turned away are in
     /// [`connections_refused`](Self::connections_refused).
-    connections_accepted,
-    /// Connections that are open now, in whatever state: the one field that also falls.
-    connections_open,
+    connections_accepted: Counter,
+    /// Connections that are open now, in whatever state.
+    connections_open: Gauge,
     /// Connections turned away unheard: they were over the limit, no descriptor was left for them, or
     /// the server is ending.
-    connections_refused,
+    connections_refused: Counter,
     /// Attempts to accept that failed. Now and then one fails because the connection is gone already. If
     /// the number grows all the time, accepting fails for good; it is tried again ten times a second.
-    accepts_failed,
+    accepts_failed: Counter,
     /// Requests that the server itself answered with an HTTP error, and opening handshakes that the
     /// application refused (RFC 6455 §4.2.2).
-    handshakes_refused,
+    handshakes_refused: Counter,
     /// Complete HTTP requests, upgrades among them.
-    requests,
+    requests: Counter,
     /// Opening handshakes that were accepted: connections that became WebSockets.
-    upgrades,
+    upgrades: Counter,
     /// Text and binary messages received whole, however many frames each came in.
-    messages_received,
+    messages_received: Counter,
     /// Messages that came compressed (RFC 7692) and were inflated.
-    messages_inflated,
+    messages_inflated: Counter,
     /// Messages that were compressed before they were sent (RFC 7692); a publication once, however
     /// many subscribers take it so.
-    messages_deflated,
+    messages_deflated: Counter,
     /// Bytes read from connections: heads, frame headers and payloads.
-    bytes_received,
+    bytes_received: Counter,
     /// Messages queued for one connection by a direct send.
-    messages_sent,
+    messages_sent: Counter,
     /// Messages published to a topic, each counted once however many subscribers it has.
-    publications,
+    publications: Counter,
     /// Publications that a subscriber's connection has taken, or begun to take, counted once for each
     /// subscriber.
-    deliveries,
+    deliveries: Counter,
     /// Bytes written to connections: heads, frame headers and payloads.
-    bytes_sent,
+    bytes_sent: Counter,
     /// Pings sent to find out whether a silent peer is still there (§5.5.2).
-    pings_sent,
+    pings_sent: Counter,
     /// Pings left unanswered because a later one came before the answer went out (§5.5.3).
-    pongs_coalesced,
+    pongs_coalesced: Counter,
     /// Messages and publications that were refused because too much waited to be sent already; and
     /// messages that waited for a connection that was closed because the process was full.
-    messages_dropped_full,
-    /// Publications that a subscriber that lagged did not get because it gets the latest
-    /// ([`OnLag::Latest`](crate::OnLag::Latest)). Counted when it reads again.
-    messages_conflated,
+    messages_dropped_full: Counter,
+    /// Publications that a subscriber that lagged did not get because it gets the latest.
+    /// That is [`OnLag::Latest`](crate::OnLag::Latest). Counted when it reads again.
+    messages_conflated: Counter,
     /// Publications that a subscriber that lagged did not get because they were no longer kept, and its
-    /// connection stays ([`OnLag::Skip`](crate::OnLag::Skip)). Counted when it reads again.
-    messages_skipped,
+    /// connection stays. That is [`OnLag::Skip`](crate::OnLag::Skip). Counted when it reads again.
+    messages_skipped: Counter,
     /// Publications that were still due to a subscriber when its connection ended or was closed for
     /// lagging.
-    messages_lost,
+    messages_lost: Counter,
     /// Messages that came after the application had closed their connection, and were not delivered.
-    messages_after_close,
+    messages_after_close: Counter,
     /// Connections closed with 1013 because their peers read too slowly; the Close frame names the
     /// limit.
-    closed_overflow,
+    closed_overflow: Counter,
     /// Connections closed because the process held too much that was incomplete, much of it theirs.
-    closed_incomplete,
+    closed_incomplete: Counter,
     /// Connections that waited for a next request and were closed early, because a new connection needed
     /// their descriptors.
-    closed_for_descriptor,
+    closed_for_descriptor: Counter,
     /// Connections closed because the peer broke the protocol (§7.1.7).
-    closed_protocol,
+    closed_protocol: Counter,
     /// Open connections closed because the peer stayed silent after a Ping, or because they were
     /// idle for `idle_timeout`.
-    closed_timeout,
+    closed_timeout: Counter,
     /// Steps along lists that peers can make long: a topic's subscribers, a connection's topics, what
     /// waits for a connection. This is the loop's own work, beside reading and writing.
-    list_steps,
-    /// Callbacks of a [`Handler`](crate::Handler) that panicked.
-    handler_panics,
+    list_steps: Counter,
+    /// Callbacks that panicked. See [`Handler`](crate::Handler).
+    handler_panics: Counter,
     /// Commands of a handle for a connection or a request that was gone when the loop came to them.
-    stale_commands,
+    stale_commands: Counter,
     /// Commands of a handle that a limit of topics refused when the loop came to them.
-    commands_refused,
+    commands_refused: Counter,
+    /// Topics that have subscribers now.
+    topics: Gauge,
+    /// Bytes that wait to be sent now; a publication counts once.
+    queued_bytes: Gauge,
+    /// Bytes that are held now of messages and requests that have not come whole, or have no answer yet;
+    /// an upper bound.
+    incomplete_bytes: Gauge,
 }
 
 #[cfg(test)]
@@ -163,6 +221,23 @@ mod tests {
         let snapshot = std::thread::spawn(move || reader.snapshot()).join().unwrap();
         let expected = Counters { deliveries: 42, connections_open: 2, ..Counters::default() };
         assert_eq!(snapshot, expected);
+    }
+
+    #[test]
+    fn each_has_a_name_a_plain_sentence_a_kind_and_its_value() {
+        let counters = Counters { deliveries: 42, topics: 7, ..Counters::default() };
+        let find = |name| counters.iter().find(|metric| metric.name == name).unwrap();
+        let help = "Publications that a subscriber's connection has taken, or begun to take, counted once \
+                    for each subscriber";
+        let kind = MetricKind::Counter;
+        assert_eq!(find("deliveries"), Metric { name: "deliveries", help, kind, value: 42 });
+        let help = "Topics that have subscribers now";
+        let kind = MetricKind::Gauge;
+        assert_eq!(find("topics"), Metric { name: "topics", help, kind, value: 7 });
+        for metric in counters.iter() {
+            let is_plain = metric.help.len() > 10 && !metric.help.contains(['[', '\n']);
+            assert!(is_plain && !metric.help.ends_with('.'), "{}", metric.help);
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@
 mod answer;
 mod ids;
 
-use std::{borrow::Cow, slice, str, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, slice, str, sync::Arc};
 
 pub use answer::{Accept, AcceptError, RespondError};
 pub use ids::{ConnId, RequestId};
 
-use crate::wire::{CloseCode, ProtocolError, Request};
+use crate::wire::{CloseCode, ProtocolError, Request, Response};
 
 /// A whole message (RFC 6455 §5.6): received, or to be sent. What sends one takes whatever is
 /// [`AsMessage`].
@@ -136,7 +136,8 @@ pub enum Event<'a> {
         message: Message<'a>,
     },
     /// Nothing that was sent to this connection directly waits any more, after the kernel had refused
-    /// some bytes of the connection. Publications may still be due.
+    /// some bytes of the connection. Publications may still be due. Or less waits than
+    /// [`notify_below`](crate::Hub::notify_below) asked to be told of.
     Writable {
         /// The connection.
         id: ConnId,
@@ -152,6 +153,17 @@ pub enum Event<'a> {
     Timer {
         /// The key that it was set with.
         key: u64,
+    },
+    /// The server itself refused a request, which the application does not hear of otherwise: it broke a
+    /// rule of HTTP or RFC 6455 or a limit, named a host that is not this server's, came from a page that
+    /// may not connect, or did not come whole in time. The connection ends with that.
+    Refused {
+        /// The other end, where it has an address.
+        peer: Option<SocketAddr>,
+        /// The status that it got.
+        status: u16,
+        /// The sentence that it got.
+        why: &'a str,
     },
     /// Another thread called [`Handle::notify`](crate::Handle::notify).
     Notified {
@@ -286,6 +298,10 @@ pub(crate) enum Record {
     Timer {
         key: u64,
     },
+    /// By its place in `Events::refusals`.
+    Refused {
+        at: u32,
+    },
     Notified {
         key: u32,
     },
@@ -305,6 +321,7 @@ pub(crate) enum Record {
 pub struct Events {
     pub(crate) records: Vec<Record>,
     requests: Vec<Arc<Request>>,
+    refusals: Vec<(Option<SocketAddr>, Response)>,
     /// The receive buffer; what is below `filled` belongs to this turn's records.
     pub(crate) buffer: Box<[u8]>,
     pub(crate) filled: usize,
@@ -334,6 +351,7 @@ impl Events {
     pub(crate) fn begin(&mut self, bytes: usize, recycle: impl FnMut(Vec<u8>)) {
         self.records.clear();
         self.requests.clear();
+        self.refusals.clear();
         if !self.assembled.is_empty() {
             self.assembled.drain(..).for_each(recycle);
         }
@@ -353,6 +371,12 @@ impl Events {
         let at = self.requests.len() as u32;
         self.requests.push(Arc::clone(request));
         self.records.push(Record::Request { id, at });
+    }
+
+    pub(crate) fn record_refused(&mut self, peer: Option<SocketAddr>, response: Response) {
+        let at = self.refusals.len() as u32;
+        self.refusals.push((peer, response));
+        self.records.push(Record::Refused { at });
     }
 
     /// Keeps an assembled payload for the length of this batch.
@@ -382,6 +406,10 @@ impl Events {
                 Event::Closed { id, reason: self.reason(cause, text) }
             }
             Record::Timer { key } => Event::Timer { key },
+            Record::Refused { at } => {
+                let (peer, response) = &self.refusals[at as usize];
+                Event::Refused { peer: *peer, status: response.status(), why: response.sentence() }
+            }
             Record::Notified { key } => Event::Notified { key },
             Record::Source { key, readable, writable } => Event::Source { key, readable, writable },
         }
@@ -451,6 +479,7 @@ impl Iter<'_> {
             | Record::Writable { id } => Some(*id),
             Record::Closed { .. }
             | Record::Timer { .. }
+            | Record::Refused { .. }
             | Record::Notified { .. }
             | Record::Source { .. } => None,
         }

@@ -72,7 +72,7 @@ pub use mio;
 
 pub use crate::{
     config::{Config, Hosts, OnLag, Origins, Overflow, TopicOptions},
-    counters::Counters,
+    counters::{Counters, Metric, MetricKind},
     event::{
         Accept, AcceptError, AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId,
         RespondError,
@@ -83,7 +83,10 @@ pub use crate::{
         SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
-    wire::{CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin},
+    wire::{
+        CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin,
+        percent_decode,
+    },
 };
 
 /// What the fuzz targets in `tests/fuzz/` and the benchmarks (`cargo micro`) call without a server

@@ -73,6 +73,10 @@ impl Http {
         }
     }
 
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
     /// Bytes that are kept of requests that the application has not been told of.
     pub(super) fn held(&self) -> usize {
         self.buffer.len() + self.headed.as_ref().map_or(0, Request::head_len)
@@ -102,7 +106,6 @@ impl Http {
             Ok(Some(request)) => request,
             Ok(None) => return Progress::Incomplete,
             Err(error) => {
-                commons.tally.handshakes_refused.add(1);
                 return Progress::Refused { response: error.into(), head_only: self.is_head() };
             }
         };
@@ -112,10 +115,7 @@ impl Http {
                 let request = Arc::new(request);
                 Progress::Asked(Box::new(Asked { request, upgrade, gone: false }))
             }
-            Err(response) => {
-                commons.tally.handshakes_refused.add(1);
-                Progress::Refused { response, head_only: request.method() == "HEAD" }
-            }
+            Err(response) => Progress::Refused { response, head_only: request.method() == "HEAD" },
         }
     }
 

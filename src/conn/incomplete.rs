@@ -82,11 +82,14 @@ impl Connection {
                 self.end_open(LastWords::Shed, commons)
             }
             // It keeps what came until the answer is out, in the next turn.
-            State::Handshake { http, .. } => self.shed_request(http.is_head(), commons),
+            State::Handshake { http, .. } => {
+                let head_only = http.is_head();
+                self.refuse(Response::text(503, FULL), head_only, events, commons)
+            }
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
                 self.record_gone(id, &mut events.records);
-                self.shed_request(head_only, commons)
+                self.answer_itself(&Response::text(503, FULL), head_only, commons)
             }
             State::Responding { .. }
             | State::Ending { .. }
@@ -96,12 +99,6 @@ impl Connection {
                 self.handle_lost(id, Cause::ProcessFull, &mut events.records, commons)
             }
         }
-    }
-
-    fn shed_request(&mut self, head_only: bool, commons: &mut Commons) -> Outcome {
-        commons.tally.handshakes_refused.add(1);
-        self.write_response(&Response::text(503, FULL), head_only, false, commons);
-        Outcome::Changed
     }
 
     /// Whether it waits for a next request of which nothing has come.

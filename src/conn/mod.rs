@@ -143,10 +143,36 @@ impl Connection {
                 Outcome::Changed
             }
             Progress::Refused { response, head_only } => {
-                self.write_response(&response, head_only, false, commons);
-                Outcome::Changed
+                self.refuse(response, head_only, events, commons)
             }
         }
+    }
+
+    /// Refuses a request of which the application has not heard, and tells it so.
+    fn refuse(
+        &mut self,
+        response: Response,
+        head_only: bool,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        let State::Handshake { http, .. } = &self.state else { return Outcome::Same };
+        let peer = http.peer();
+        let outcome = self.answer_itself(&response, head_only, commons);
+        events.record_refused(peer, response);
+        outcome
+    }
+
+    /// Answers a request in the application's place, and ends the connection with that.
+    fn answer_itself(
+        &mut self,
+        response: &Response,
+        head_only: bool,
+        commons: &mut Commons,
+    ) -> Outcome {
+        commons.tally.handshakes_refused.add(1);
+        self.write_response(response, head_only, false, commons);
+        Outcome::Changed
     }
 
     /// Answers the request with 101 and opens the connection (RFC 6455 §4.2.2). Gives the input

@@ -49,13 +49,13 @@ impl Connection {
             State::Handshake { http, .. } if http.is_begun() => {
                 let head_only = http.is_head();
                 let text = "the request did not come whole in time";
-                self.time_out_request(408, text, head_only, commons)
+                self.refuse(Response::text(408, text), head_only, events, commons)
             }
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
                 let text = "the application did not answer in time";
                 self.record_gone(id, &mut events.records);
-                self.time_out_request(503, text, head_only, commons)
+                self.answer_itself(&Response::text(503, text), head_only, commons)
             }
             State::Open { .. } => self.time_out_open(id, events, commons),
             State::Handshake { .. }
@@ -126,18 +126,6 @@ impl Connection {
         {
             *deadline = commons.now.after(commons.config.close_timeout);
         }
-    }
-
-    fn time_out_request(
-        &mut self,
-        status: u16,
-        text: &str,
-        head_only: bool,
-        commons: &mut Commons,
-    ) -> Outcome {
-        commons.tally.handshakes_refused.add(1);
-        self.write_response(&Response::text(status, text), head_only, false, commons);
-        Outcome::Changed
     }
 
     fn time_out_open(&mut self, id: ConnId, events: &mut Events, commons: &mut Commons) -> Outcome {

@@ -262,7 +262,7 @@ impl Hub {
         };
         let connection = &mut slot.connection;
         let has_recovered = connection.handle_written(sent, is_over, &mut self.commons);
-        let goes_on = has_recovered || connection.is_blocked();
+        let goes_on = has_recovered || connection.is_blocked() || self.watches.any();
         if is_over && !goes_on && connection.needs_nothing() {
             return false;
         }
@@ -290,11 +290,15 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         let connection = &mut slot.connection;
         if connection.is_blocked() {
+            if self.watches.is_below(id, connection) {
+                events.records.push(Record::Writable { id });
+            }
             self.topics.handle_blocked(id, &mut self.commons);
             self.arm(id);
             return false;
         }
-        if has_recovered && connection.is_open() {
+        let is_below = self.watches.is_below(id, connection);
+        if (has_recovered || is_below) && connection.is_open() {
             events.records.push(Record::Writable { id });
         }
         if !is_over {

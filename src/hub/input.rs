@@ -335,6 +335,7 @@ impl Hub {
                 self.leave_topics(id, false);
                 self.wheel.clear(id.index);
                 self.timers.forget(id);
+                self.watches.forget(id);
                 self.closed.push(id);
             }
             Outcome::Over => {

@@ -26,6 +26,7 @@ mod subscriptions;
 mod take;
 mod time;
 mod topics;
+mod watches;
 mod wheel;
 
 use std::{
@@ -74,6 +75,7 @@ pub struct Hub {
     commons: Commons,
     wheel: Wheel,
     timers: time::Schedule,
+    watches: watches::Watches,
     /// Connections with something of their own to write or to finish.
     dirty: VecDeque<ConnId>,
     /// Connections for which something is left, and which are not blocked. A connection is in one of
@@ -124,6 +126,7 @@ impl Hub {
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
             timers: time::Schedule::default(),
+            watches: watches::Watches::default(),
             dirty: VecDeque::new(),
             pulls: VecDeque::new(),
             readable: ReadQueue::default(),

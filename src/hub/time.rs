@@ -194,7 +194,11 @@ impl Hub {
 
     /// The loop is about to wait.
     pub(crate) fn handle_wait(&self) {
-        self.commons.tally.waits.add(1);
+        let tally = &self.commons.tally;
+        tally.waits.add(1);
+        tally.topics.set(self.topics.len() as u64);
+        tally.queued_bytes.set(self.commons.queued_bytes as u64);
+        tally.incomplete_bytes.set(self.commons.incomplete_bytes as u64);
     }
 
     /// The loop has waited, and it is `now`; it meant to sleep for `planned` at the most.

@@ -2,6 +2,7 @@
 
 use std::{
     io, mem,
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -56,8 +57,8 @@ pub trait Handler {
     /// A message came.
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>);
 
-    /// Nothing that was sent to the connection directly waits any more, after its kernel had been full:
-    /// see [`Event::Writable`].
+    /// Nothing that was sent to the connection directly waits any more, after its kernel had been full, or
+    /// less waits than [`Hub::notify_below`] asked to be told of: see [`Event::Writable`].
     fn on_writable(&mut self, hub: &mut Hub, id: ConnId) {
         let _ = (hub, id);
     }
@@ -70,6 +71,11 @@ pub trait Handler {
     /// A timer that was set with [`Hub::set_timer`] is due.
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
         let _ = (hub, key);
+    }
+
+    /// The server itself refused a request with this status and this sentence: see [`Event::Refused`].
+    fn on_refused(&mut self, hub: &mut Hub, peer: Option<SocketAddr>, status: u16, why: &str) {
+        let _ = (hub, peer, status, why);
     }
 
     /// Another thread called [`Handle::notify`](crate::Handle::notify) with this key.
@@ -133,6 +139,7 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             Event::Writable { id } => handler.on_writable(hub, id),
             Event::Closed { id, reason } => handler.on_close(hub, id, reason),
             Event::Timer { key } => handler.on_timer(hub, key),
+            Event::Refused { peer, status, why } => handler.on_refused(hub, peer, status, why),
             Event::Notified { key } => handler.on_notify(hub, key),
             Event::Source { key, readable, writable } => {
                 handler.on_source(hub, key, readable, writable);

@@ -2,9 +2,11 @@
 //! port needs them: bodies by `Content-Length` only, no transfer codings, no trailers.
 
 mod head;
+mod query;
 mod response;
 
 pub use head::HeadScanner;
+pub use query::percent_decode;
 pub(crate) use response::check_header;
 pub use response::{InvalidHeader, Response};
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -238,6 +239,34 @@ fn who_has_said_close_is_heard_to_the_end_in_a_shutdown() {
     let batch = [text("first"), text("second"), close(4000, "bye")];
     let (told, _) = told_of_a_batch(Ends, &batch, |peer| peer.expects(close(4000, "")));
     assert_eq!(told, [b"first".to_vec(), b"second".to_vec()]);
+}
+
+/// Is told of refusals.
+struct Refusals(Sender<(SocketAddr, u16, String)>);
+
+impl Handler for Refusals {
+    fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {}
+
+    fn on_refused(&mut self, hub: &mut Hub, peer: Option<SocketAddr>, status: u16, why: &str) {
+        let peer = peer.expect("a peer over TCP has an address");
+        self.0.send((peer, status, why.to_owned())).expect("the test listens");
+        hub.shutdown(Duration::MAX);
+    }
+}
+
+#[test]
+fn a_handler_hears_of_a_request_that_the_server_refuses() {
+    let mut server = Server::bind("127.0.0.1:0").expect("a port is free");
+    let address = server.local_addr().expect("it listens on TCP");
+    let (tell, told) = mpsc::channel();
+    let loop_thread = thread::spawn(move || server.run(&mut Refusals(tell)));
+    let mut peer = Peer::connect(address);
+    peer.sends_bytes(get("/").replace("localhost", "evil.example"));
+    peer.expects_refusal(421);
+    let (from, status, why) = told.recv_timeout(PATIENCE).expect("it is told");
+    assert_eq!((from, status), (peer.address(), 421));
+    assert!(why.contains("does not answer to that Host"), "{why}");
+    loop_thread.join().expect("the loop ends").expect("the poll works");
 }
 
 /// What a source and a timer of the application's tell.

@@ -12,6 +12,7 @@ mod listeners;
 mod pending;
 mod process;
 mod reading;
+mod refused;
 mod requests;
 mod resources;
 mod shutdown;

@@ -63,6 +63,8 @@ impl Lone {
                     Event::Message { .. } => self.heard += 1,
                     Event::Writable { .. } => self.writable += 1,
                     Event::Closed { reason, .. } => self.ended = Some(reason.code()),
+                    // What the peers get tells of these.
+                    Event::Refused { .. } => {}
                     other => panic!("{other:?} is new here"),
                 }
             }

@@ -48,6 +48,8 @@ impl Room {
                 }
                 Event::Closed { .. } => self.left += 1,
                 Event::Writable { .. } | Event::Timer { .. } => {}
+                // What the peers get tells of these.
+                Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
         }

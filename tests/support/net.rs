@@ -397,6 +397,8 @@ impl Sim {
                 Event::Closed { id, reason } => Told::Closed(id, reason.code()),
                 Event::Timer { key } => Told::Timer(key),
                 Event::Notified { key } => Told::Notified(key),
+                // What the peers get tells of these.
+                Event::Refused { .. } => continue,
                 other => panic!("{other:?} is new here"),
             };
             app(hub, &told);

@@ -271,6 +271,8 @@ impl Drain {
                     open += 1;
                     opened(hub, id);
                 }
+                // What the peers get tells of these.
+                Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             });
         }

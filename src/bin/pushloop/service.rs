@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use percent_encoding::percent_decode_str;
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response,
+    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
+    Response, percent_decode,
 };
 
 /// The live page: one file, with no outside resource.
@@ -177,8 +177,8 @@ fn topics(path: &str, hub: &Hub) -> Result<Vec<String>, (u16, &'static str)> {
     }
     let mut topics: Vec<String> = Vec::new();
     for name in names.split(',') {
-        let name = percent_decode_str(name).decode_utf8();
-        let name = name.map_err(|_| (400, "a topic's name is UTF-8, percent-encoded"))?;
+        let name = percent_decode(name);
+        let name = name.ok_or((400, "a topic's name is UTF-8, percent-encoded"))?;
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err((400, "a topic's name is not empty and has no control characters"));
         }

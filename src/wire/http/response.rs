@@ -66,6 +66,11 @@ impl Response {
         fields.sum::<usize>() + self.body.len()
     }
 
+    /// The body, if it is a sentence.
+    pub(crate) fn sentence(&self) -> &str {
+        str::from_utf8(&self.body).unwrap_or_default().trim_end()
+    }
+
     /// The status code.
     pub fn status(&self) -> u16 {
         self.status

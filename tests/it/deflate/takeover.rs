@@ -350,7 +350,7 @@ fn a_dropped_message_is_not_referred_to() {
     sim.hub().send(id, noise(&mut dice, 1500)).unwrap();
     sim.turn();
     let long = WORDS.repeat(8);
-    assert_eq!(sim.hub().send(id, &long), Err(SendError::Closing));
+    assert_eq!(sim.hub().send(id, &long), Err(SendError::Full));
     sim.hub().send(id, WORDS).unwrap();
     wire.holds(usize::MAX);
     wire.reads_bytes();

@@ -451,6 +451,8 @@ impl World {
                     self.peers.swap_remove(at);
                 }
                 Event::Writable { .. } => {}
+                // What the peers get tells of these.
+                Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
         }

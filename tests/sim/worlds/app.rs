@@ -362,6 +362,8 @@ impl World {
                     assert!(member.opened && member.told.is_none());
                 }
                 Event::Timer { key } => self.hears_timer(key),
+                // What the peers get tells of these.
+                Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
             self.in_callback = true;
