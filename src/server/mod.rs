@@ -54,7 +54,8 @@ pub struct Server<N: Net = Mio> {
 }
 
 impl<N: Net> Server<N> {
-    /// A server over a network of the caller's own: a simulated one, say.
+    /// A server over a network of the caller's own: a simulated one, say. Which names lead there is not
+    /// known, so that [`Hosts::Automatic`](crate::Hosts::Automatic) lets every name in.
     pub fn with_net(net: N, mut config: Config) -> Self {
         config.let_every_turn_do_something();
         let tally = std::sync::Arc::new(Tally::default());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushloop::{Config, Event, Events, Origins};
+use pushloop::{Config, Event, Events, Hosts, Origins};
 
 use super::config;
 use crate::support::net::{Sim, Told};
@@ -29,7 +29,7 @@ fn refusals(sim: &mut Sim, turns: usize, timeout: Duration) -> Vec<(u16, String)
 #[test]
 fn the_application_is_told_of_each_refusal_once() {
     let no_pages = |limits: &mut Config| {
-        limits.origins = Origins::List(vec![]);
+        (limits.origins, limits.hosts) = (Origins::List(vec![]), Hosts::List(vec![]));
         (limits.body_bytes_max, limits.incomplete_bytes_max) = (10, 100_000);
     };
     for (request, status, why) in [
@@ -69,7 +69,7 @@ fn less_waits_than_was_asked_to_be_told_of() {
     let (id, wire) = sim.opens();
     wire.holds(1000);
     for _ in 0..10 {
-        sim.hub().send(id, &[0; 1000]).unwrap();
+        sim.hub().send(id, [0; 1000]).unwrap();
     }
     sim.hub().notify_below(id, 5000);
     sim.rests();
