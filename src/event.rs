@@ -4,96 +4,15 @@
 
 mod answer;
 mod ids;
+mod message;
 
-use std::{borrow::Cow, net::SocketAddr, slice, str, sync::Arc};
+use std::{net::SocketAddr, slice, str, sync::Arc};
 
 pub use answer::{Accept, AcceptError, RespondError};
 pub use ids::{ConnId, RequestId};
+pub use message::{AsMessage, Message};
 
 use crate::wire::{CloseCode, ProtocolError, Request, Response};
-
-/// A whole message (RFC 6455 §5.6): received, or to be sent. What sends one takes whatever is
-/// [`AsMessage`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// UTF-8 text.
-    Text(&'a str),
-    /// Bytes.
-    Binary(&'a [u8]),
-}
-
-impl<'a> Message<'a> {
-    /// The text, if it is text.
-    pub fn as_text(self) -> Option<&'a str> {
-        match self {
-            Message::Text(text) => Some(text),
-            Message::Binary(_) => None,
-        }
-    }
-
-    /// The payload's bytes, whichever kind it is.
-    pub fn as_bytes(self) -> &'a [u8] {
-        match self {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) => bytes,
-        }
-    }
-}
-
-/// What can be sent as a [`Message`]: text as text, bytes as binary. Methods take it by reference or by
-/// value, `publish("t", "x")` or `publish("t", format!("{x}"))`, and copy it either way.
-pub trait AsMessage {
-    /// The message.
-    fn as_message(&self) -> Message<'_>;
-}
-
-impl AsMessage for Message<'_> {
-    fn as_message(&self) -> Message<'_> {
-        *self
-    }
-}
-
-impl AsMessage for str {
-    fn as_message(&self) -> Message<'_> {
-        Message::Text(self)
-    }
-}
-
-impl AsMessage for String {
-    fn as_message(&self) -> Message<'_> {
-        Message::Text(self)
-    }
-}
-
-impl AsMessage for [u8] {
-    fn as_message(&self) -> Message<'_> {
-        Message::Binary(self)
-    }
-}
-
-impl<const N: usize> AsMessage for [u8; N] {
-    fn as_message(&self) -> Message<'_> {
-        Message::Binary(self)
-    }
-}
-
-impl AsMessage for Vec<u8> {
-    fn as_message(&self) -> Message<'_> {
-        Message::Binary(self)
-    }
-}
-
-impl<T: AsMessage + ?Sized> AsMessage for &T {
-    fn as_message(&self) -> Message<'_> {
-        (**self).as_message()
-    }
-}
-
-impl<T: AsMessage + ToOwned<Owned: AsMessage> + ?Sized> AsMessage for Cow<'_, T> {
-    fn as_message(&self) -> Message<'_> {
-        (**self).as_message()
-    }
-}
 
 /// Something that happened in a turn of the loop.
 #[derive(Debug)]
@@ -107,6 +26,20 @@ pub enum Event<'a> {
         /// The request; [`conn`](RequestId::conn) gives its connection.
         id: RequestId,
         /// What it asks for.
+        request: &'a Request,
+    },
+    /// The head of a request came, and its body is still to come. If the request is answered in this
+    /// batch, with [`respond`](crate::Hub::respond) or [`refuse`](crate::Hub::refuse), the body is not
+    /// waited for, and the connection ends with the answer. Else the body is read from the next turn on,
+    /// after `100 Continue` if the peer waits for that (RFC 9110 §10.1.1), and
+    /// [`Request`](Self::Request) follows with the same id.
+    ///
+    /// Nothing is told of a head that came with its whole body: [`Request`](Self::Request) is there at once.
+    /// [`Handler::on_head`](crate::Handler::on_head) is called for these as well.
+    RequestHead {
+        /// The request that it will be.
+        id: RequestId,
+        /// What it asks for; its body is empty.
         request: &'a Request,
     },
     /// The requester has left, or the server has answered in the application's place. Comes at most once
@@ -268,6 +201,10 @@ pub(crate) enum Record {
         id: RequestId,
         at: u32,
     },
+    RequestHead {
+        id: RequestId,
+        at: u32,
+    },
     RequestGone {
         id: RequestId,
     },
@@ -367,10 +304,14 @@ impl Events {
         if self.assembled_bytes < self.buffer.len() { self.buffer.len() - self.filled } else { 0 }
     }
 
-    pub(crate) fn record_request(&mut self, id: RequestId, request: &Arc<Request>) {
+    pub(crate) fn record_request(&mut self, id: RequestId, request: &Arc<Request>, is_head: bool) {
         let at = self.requests.len() as u32;
         self.requests.push(Arc::clone(request));
-        self.records.push(Record::Request { id, at });
+        self.records.push(if is_head {
+            Record::RequestHead { id, at }
+        } else {
+            Record::Request { id, at }
+        });
     }
 
     pub(crate) fn record_refused(&mut self, peer: Option<SocketAddr>, response: Response) {
@@ -390,6 +331,9 @@ impl Events {
         match *record {
             Record::Request { id, at } => {
                 Event::Request { id, request: &self.requests[at as usize] }
+            }
+            Record::RequestHead { id, at } => {
+                Event::RequestHead { id, request: &self.requests[at as usize] }
             }
             Record::RequestGone { id } => Event::RequestGone { id },
             Record::Opened { id } => Event::Opened { id },
@@ -472,7 +416,9 @@ impl Iter<'_> {
     pub(crate) fn last_id(&self) -> Option<ConnId> {
         let given = self.events.records.len() - self.records.len();
         match self.events.records[..given].last()? {
-            Record::Request { id, .. } | Record::RequestGone { id } => Some(id.conn()),
+            Record::Request { id, .. }
+            | Record::RequestHead { id, .. }
+            | Record::RequestGone { id } => Some(id.conn()),
             Record::Opened { id }
             | Record::Received { id, .. }
             | Record::Assembled { id, .. }
@@ -503,20 +449,6 @@ impl<'a> Iterator for Iter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_sent_as_text_and_bytes_as_binary() {
-        fn sent(message: impl AsMessage) -> String {
-            format!("{:?}", message.as_message())
-        }
-        let (text, bytes) = (String::from("a"), vec![97]);
-        let texts = [sent("a"), sent(&text), sent("a".to_string()), sent(Cow::from("a"))];
-        assert_eq!(texts, [const { "Text(\"a\")" }; 4]);
-        let binaries =
-            [sent(b"a"), sent([97]), sent(&bytes), sent(&bytes[..]), sent(bytes.clone())];
-        assert_eq!(binaries, [const { "Binary([97])" }; 5]);
-        assert_eq!(sent(Message::Text("a")), sent("a"));
-    }
 
     #[test]
     fn a_record_stays_small() {

@@ -24,7 +24,9 @@ pub(crate) struct Http {
     /// Between two requests: the next one has not begun.
     pub(super) paused: bool,
     /// A request whose body has not all come.
-    headed: Option<Request>,
+    pub(super) headed: Option<Request>,
+    /// The application was told of its head.
+    pub(super) head_told: bool,
     /// How many requests the application was told of.
     pub(super) told: u64,
 }
@@ -37,6 +39,10 @@ pub(crate) struct Asked {
     pub(crate) upgrade: Option<Upgrade>,
     /// The application was told that the requester has left, or that the request is over.
     pub(crate) gone: bool,
+    /// Its body is still to come.
+    pub(crate) is_head: bool,
+    /// The application was told of its head, in an earlier batch.
+    pub(crate) head_told: bool,
 }
 
 impl Asked {
@@ -69,6 +75,7 @@ impl Http {
             scanner: HeadScanner::default(),
             paused: false,
             headed: None,
+            head_told: false,
             told: 0,
         }
     }
@@ -100,20 +107,39 @@ impl Http {
         begun.starts_with(b"HEAD ")
     }
 
-    /// Looks for the end of the request in what is buffered; each byte is looked at once.
+    /// Looks for the end of the request in what is buffered; each byte is looked at once. A head whose
+    /// body is still to come is told of, once.
     pub(super) fn advance(&mut self, commons: &mut Commons) -> Progress {
-        let request = match self.next_request(&commons.config) {
-            Ok(Some(request)) => request,
-            Ok(None) => return Progress::Incomplete,
-            Err(error) => {
-                return Progress::Refused { response: error.into(), head_only: self.is_head() };
+        match self.next_request(&commons.config) {
+            Ok(Some(request)) => {
+                commons.tally.requests.add(1);
+                let head_told = mem::take(&mut self.head_told);
+                self.told += u64::from(!head_told);
+                self.ask(request, false, head_told, commons)
             }
-        };
-        commons.tally.requests.add(1);
+            Ok(None) if self.head_told => Progress::Incomplete,
+            Ok(None) => match self.headed.take() {
+                Some(request) => {
+                    (self.head_told, self.told) = (true, self.told + 1);
+                    self.ask(request, true, false, commons)
+                }
+                None => Progress::Incomplete,
+            },
+            Err(error) => Progress::Refused { response: error.into(), head_only: self.is_head() },
+        }
+    }
+
+    fn ask(&self, request: Request, is_head: bool, head_told: bool, commons: &Commons) -> Progress {
         match judge(&request, commons) {
             Ok(upgrade) => {
                 let request = Arc::new(request);
-                Progress::Asked(Box::new(Asked { request, upgrade, gone: false }))
+                Progress::Asked(Box::new(Asked {
+                    request,
+                    upgrade,
+                    gone: false,
+                    is_head,
+                    head_told,
+                }))
             }
             Err(response) => Progress::Refused { response, head_only: request.method() == "HEAD" },
         }

@@ -135,10 +135,15 @@ impl Connection {
             }
             Progress::Incomplete => Outcome::Same,
             Progress::Asked(asked) => {
-                let Some(mut http) = self.take_http() else { return Outcome::Same };
-                http.told += 1;
-                events.record_request(http.request_id(id), &asked.request);
-                let deadline = commons.now.after(commons.config.answer_timeout);
+                let begun_now = mem::take(&mut http.paused);
+                let deadline = match asked.is_head {
+                    false => commons.now.after(commons.config.answer_timeout),
+                    true if begun_now => commons.now.after(commons.config.handshake_timeout),
+                    // The time for a request runs on while its head is with the application.
+                    true => *deadline,
+                };
+                let Some(http) = self.take_http() else { return Outcome::Same };
+                events.record_request(http.request_id(id), &asked.request, asked.is_head);
                 self.state = State::Deciding { http, asked, deadline };
                 Outcome::Changed
             }

@@ -5,6 +5,10 @@ use super::{
     http::{Asked, Http},
 };
 use crate::event::{ConnId, Record, RequestId};
+use std::{mem, sync::Arc};
+
+/// RFC 9110 §15.2.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Http {
     /// The id of the request that the application was told of last.
@@ -29,6 +33,29 @@ impl Connection {
         matches!(self.state, State::Handshake { .. })
     }
 
+    /// Whether the application has the head of a request, and the body is to come.
+    pub(crate) fn is_at_head(&self) -> bool {
+        matches!(&self.state, State::Deciding { asked, .. } if asked.is_head)
+    }
+
+    /// The application has seen the head and not answered: the body is to come. True if something is to
+    /// be written. RFC 9110 §10.1.1: 100 is left out if the body has begun to come.
+    pub(crate) fn expect_body(&mut self, commons: &mut Commons) -> bool {
+        let State::Deciding { deadline, .. } = self.state else { return false };
+        let State::Deciding { mut http, asked, .. } = mem::replace(&mut self.state, State::Closed)
+        else {
+            return false;
+        };
+        let says_go_on = asked.request.expects_continue() && http.buffer.is_empty();
+        http.headed = Some(Arc::unwrap_or_clone(asked.request));
+        self.state = State::Handshake { http, deadline };
+        if says_go_on {
+            let outbox = self.outbox.or_spare(commons);
+            outbox.push_http(commons, |out| out.extend_from_slice(CONTINUE));
+        }
+        says_go_on
+    }
+
     /// The request that waits for the application's answer, on a connection of this id.
     pub(crate) fn waiting_request(&self, conn: ConnId) -> Option<RequestId> {
         let State::Deciding { http, .. } = &self.state else { return None };
@@ -45,13 +72,13 @@ impl Connection {
     /// kernel's word is all that is known of the end: nothing is read meanwhile.
     pub(crate) fn has_departed(&self) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
-        self.notes.unread == Unread::End && !asked.gone
+        self.notes.unread == Unread::End && !asked.gone && !asked.is_head
     }
 
     /// The request that waits, if the application is to be told that it is gone. It is told once.
     pub(crate) fn take_gone(&mut self, conn: ConnId) -> Option<RequestId> {
         let State::Deciding { http, asked, .. } = &mut self.state else { return None };
-        let told = std::mem::replace(&mut asked.gone, true);
+        let told = mem::replace(&mut asked.gone, true);
         (!told).then(|| http.request_id(conn))
     }
 

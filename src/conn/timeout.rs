@@ -51,6 +51,8 @@ impl Connection {
                 let text = "the request did not come whole in time";
                 self.refuse(Response::text(408, text), head_only, events, commons)
             }
+            // The application had no turn to answer it in.
+            State::Deciding { asked, .. } if asked.is_head => Outcome::Same,
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";
                 let text = "the application did not answer in time";

@@ -52,9 +52,12 @@ impl Hub {
     }
 
     /// The request to be answered later, from any thread: see [`Pending`]. `None` if it is answered
-    /// already, timed out, or its connection is gone.
+    /// already, timed out, or its connection is gone; or if its body is still to come.
     pub fn defer(&self, id: RequestId) -> Option<Pending> {
         let asked = self.slot(id.conn)?.connection.asked(id)?;
+        if asked.is_head {
+            return None;
+        }
         Some(Pending::new(self.handle(), id, asked.request.clone()))
     }
 
@@ -106,11 +109,17 @@ impl Hub {
             self.commons.tally.handshakes_refused.add(1);
         }
         // Else a peer that pipelines without end would hold a shutdown up to its deadline.
-        let may_go_on = may_go_on && self.shutdown.is_none();
+        let may_go_on = may_go_on && self.shutdown.is_none() && !asked.is_head;
         slot.connection.respond(response, may_go_on, &mut self.commons);
         Self::mark_dirty(slot, &mut self.dirty, id.conn);
         self.arm(id.conn);
         Ok(())
+    }
+
+    /// Whether the request waits for an answer, and the application was told of its head before: `None`
+    /// if it does not wait.
+    pub(crate) fn is_head_told(&self, id: RequestId) -> Option<bool> {
+        Some(self.slot(id.conn)?.connection.asked(id)?.head_told)
     }
 
     /// Whether the application answered the request since this batch was begun. The batch may hold a

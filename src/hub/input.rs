@@ -61,6 +61,7 @@ impl Hub {
         events.records.append(&mut self.told_next);
         self.topics.departures = 0;
         self.requests_left = self.commons.config.requests_per_turn;
+        self.expect_bodies();
         for _ in 0..self.ending.len() {
             if self.topics.departures >= self.commons.config.departures_per_turn {
                 break;
@@ -70,6 +71,22 @@ impl Hub {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             slot.connection.finish(&mut self.commons);
             Self::mark_dirty(slot, &mut self.dirty, id);
+            Self::mark_readable(slot, &mut self.readable, id);
+            self.arm(id);
+        }
+    }
+
+    /// The application has seen the heads of the last batch. Those that it has not answered have their
+    /// bodies read.
+    fn expect_bodies(&mut self) {
+        for id in mem::take(&mut self.headed) {
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            if !slot.connection.is_at_head() {
+                continue;
+            }
+            if slot.connection.expect_body(&mut self.commons) {
+                Self::mark_dirty(slot, &mut self.dirty, id);
+            }
             Self::mark_readable(slot, &mut self.readable, id);
             self.arm(id);
         }
@@ -86,6 +103,7 @@ impl Hub {
             || !self.departed.is_empty()
             || !self.replays.is_empty()
             || !self.resumed.is_empty()
+            || !self.headed.is_empty()
             || !self.closed.is_empty()
             || !self.topics.passes.is_empty()
             || self.commons.may_sweep()
@@ -324,7 +342,9 @@ impl Hub {
         match outcome {
             Outcome::Same => {}
             Outcome::Changed | Outcome::Unread { .. } => {
-                if slot.connection.has_departed() {
+                if slot.connection.is_at_head() {
+                    self.headed.push(id);
+                } else if slot.connection.has_departed() {
                     // For the next turn: the application has not seen the request yet.
                     self.departed.push(id);
                 }

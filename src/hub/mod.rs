@@ -96,6 +96,8 @@ pub struct Hub {
     replays: VecDeque<(ConnId, Vec<u8>)>,
     /// The last turn took some of it.
     set_aside_had_its_turn: bool,
+    /// Connections of which the batch has the head of a request, whose body is to come.
+    headed: Vec<ConnId>,
     /// Keep-alive connections whose next request may be buffered already.
     resumed: VecDeque<ConnId>,
     /// Connections that may still be looked at for a request in this turn.
@@ -136,6 +138,7 @@ impl Hub {
             answered: BTreeSet::new(),
             replays: VecDeque::new(),
             set_aside_had_its_turn: false,
+            headed: Vec::new(),
             resumed: VecDeque::new(),
             requests_left: 0,
             spare_from: 0,

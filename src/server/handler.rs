@@ -33,6 +33,14 @@ use crate::{
 /// is to end the server, own the loop with [`poll`](Server::poll), where a panic is the caller's, or
 /// build with `panic = "abort"`. A stack that overflows ends the process in any case.
 pub trait Handler {
+    /// The head of a request came. Called once for each request, before [`on_request`](Self::on_request)
+    /// and before its body is read, so that an upload can be refused before it comes. If the request is
+    /// answered here, `on_request` is not called; else it follows. The request has no body yet, and can
+    /// be refused or answered, but not accepted or deferred: see [`Event::RequestHead`].
+    fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let _ = (hub, id, request);
+    }
+
     /// A request came. By default each is accepted as a WebSocket, and one that asks for none is
     /// answered with 426.
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
@@ -128,7 +136,8 @@ impl<N: Net> Server<N> {
 fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
     for event in events {
         match event {
-            Event::Request { id, request } => handler.on_request(hub, id, request),
+            Event::RequestHead { id, request } => handler.on_head(hub, id, request),
+            Event::Request { id, request } => tell_request(handler, hub, id, request),
             // The handler may have answered it since this batch was filled.
             Event::RequestGone { id } if hub.was_answered(id) => {}
             Event::RequestGone { id } => handler.on_request_gone(hub, id),
@@ -146,4 +155,14 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             }
         }
     }
+}
+
+fn tell_request(handler: &mut dyn Handler, hub: &mut Hub, id: RequestId, request: &Request) {
+    if hub.is_head_told(id) == Some(false) {
+        handler.on_head(hub, id, request);
+        if hub.is_head_told(id).is_none() {
+            return;
+        }
+    }
+    handler.on_request(hub, id, request);
 }

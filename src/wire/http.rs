@@ -30,6 +30,7 @@ pub struct Request {
     fields: Vec<Field>,
     version_minor: u8,
     content_length: usize,
+    expects_continue: bool,
     body: Vec<u8>,
     peer: Option<SocketAddr>,
 }
@@ -139,6 +140,11 @@ impl Request {
         self.version_minor
     }
 
+    /// Whether the peer waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
     /// The length of the body in bytes, as declared; 0 if nothing is declared.
     pub fn content_length(&self) -> usize {
         self.content_length
@@ -202,7 +208,7 @@ pub enum HttpError {
     MethodUnsupported,
     /// 413: the body is longer than `body_bytes_max`.
     BodyTooLarge,
-    /// 417: a request of HTTP/1.1 has an `Expect` field (RFC 9110 §10.1.1).
+    /// 417: a request of HTTP/1.1 expects something else than `100-continue` (RFC 9110 §10.1.1).
     ExpectUnsupported,
     /// 431: the head is longer than `head_bytes_max`.
     HeadTooLarge,
@@ -259,7 +265,9 @@ impl fmt::Display for HttpError {
             HttpError::ContentLengthInvalid => "Content-Length must be one decimal number.",
             HttpError::MethodUnsupported => "The methods CONNECT and TRACE are not supported.",
             HttpError::BodyTooLarge => "The request body is longer than body_bytes_max.",
-            HttpError::ExpectUnsupported => "The Expect header is not supported.",
+            HttpError::ExpectUnsupported => {
+                "The Expect header may say 100-continue, and nothing else."
+            }
             HttpError::HeadTooLarge => "The request head is longer than head_bytes_max.",
             HttpError::TooManyHeaders => "The request has more header lines than headers_max.",
             HttpError::TransferEncodingUnsupported => {

@@ -150,7 +150,8 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         ("OPTIONS *", "", 405),
         ("OPTIONS /scores", "Access-Control-Request-Method: POST\r\n", 405),
         ("TRACE /scores", "", 405),
-        ("POST /scores", "Expect: 100-continue\r\n", 417),
+        ("POST /scores", "Expect: 100-continue\r\n", 200),
+        ("POST /scores", "Expect: 200-ok\r\n", 417),
         ("POST /scores", "Transfer-Encoding: chunked\r\n", 501),
     ] {
         let answer = ask_tcp(&address, request_line, fields, "");

@@ -89,7 +89,7 @@ const FAULTS: [(u16, &str, &[&str]); 21] = [
         "y\r\nContent-Length: 0\r\nContent-Length: 0",
     ]),
     (413, "X", &["y\r\nContent-Length: 9999999"]),
-    (417, "X", &["y\r\nExpect: 100-continue"]),
+    (417, "X", &["y\r\nExpect: 200-ok", "y\r\nExpect:"]),
     (501, "X", &["y\r\nTransfer-Encoding: chunked", "y\r\nTransfer-Encoding:"]),
     (400, "X", &[
         "a\0b", "a\r\n b", "a\nY: b", "a\rb", "a\r\n: b", "a\r\nY : b", "a\r\nY", "a\r\nY Z: b",

@@ -61,7 +61,10 @@ const H1SPEC: [(&str, Becomes); 33] = [
     ("GET /hello HTTP/1.1\r\nHost: localhost\r\n", Becomes::Begun),
     ("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r", Becomes::Begun),
     ("GET / \r\n\r\n", Becomes::Refused(400)),
-    ("GET / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\n\r\n", Becomes::Refused(417)),
+    (
+        "GET / HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\n\r\n",
+        Becomes::Found("GET / []"),
+    ),
     ("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", Becomes::Found("GET / []")),
     ("GET / HTTP/1.1\r\nhoSt:\ta.example\r\nempty:\r\n\r\n", Becomes::Found("GET / []")),
     ("GET / HTTP/1.1\r\nHost: a.example\r\nX-Invalid[]: x\r\n\r\n", Becomes::Refused(400)),
@@ -406,9 +409,8 @@ fn methods_and_expectations_have_one_answer_each() {
     let len = format!("Content-Length: {}\r\n", smuggled.len());
     let expect = "Expect: 100-continue\r\n";
     for (line, fields, body, status) in [
-        ("GET / HTTP/1.1", expect, "", 417),
-        ("POST / HTTP/1.1", &format!("{expect}{len}"), smuggled, 417),
-        ("POST / HTTP/1.1", &format!("{len}{expect}"), "", 417),
+        ("POST / HTTP/1.1", &*format!("Expect: 200-ok\r\n{len}"), smuggled, 417),
+        ("POST / HTTP/1.1", &format!("{len}{expect}{expect}"), "", 417),
         ("POST / HTTP/1.1", "Expect: 200-ok\r\n", "", 417),
         ("POST / HTTP/1.1", "expect:\r\n", "", 417),
         ("POST / HTTP/1.1", &format!("{expect}Content-Length: 99999999\r\n"), smuggled, 413),
@@ -430,6 +432,9 @@ fn methods_and_expectations_have_one_answer_each() {
         ("OPTIONS * HTTP/1.1", "", "", "OPTIONS * []"),
         ("OPTIONS / HTTP/1.1", &*len, smuggled, &*format!("OPTIONS / [{smuggled}]")),
         ("GET / HTTP/1.1", &len, smuggled, &format!("GET / [{smuggled}]")),
+        // No 100 for a body that is there, or for none.
+        ("POST / HTTP/1.1", &format!("{expect}{len}"), smuggled, &format!("POST / [{smuggled}]")),
+        ("GET / HTTP/1.1", expect, "", "GET / []"),
         ("DELETE /a HTTP/1.1", "", "", "DELETE /a []"),
         ("trace / HTTP/1.1", "", "", "trace / []"),
     ] {
@@ -457,7 +462,7 @@ fn no_answer_to_head_has_a_body() {
     assert_eq!(answer.header("Content-Length"), Some(&*smuggled_page(smuggled)));
     stays(&mut peer);
     for (request, status) in [
-        (head("HEAD /", "Expect: 100-continue\r\n"), 417),
+        (head("HEAD /", "Expect: 200-ok\r\n"), 417),
         (head("HEAD /", "Transfer-Encoding: chunked\r\n"), 501),
         (head("HEAD /", "Content-Length: 5, 5\r\n"), 400),
         (head("HEAD /", "Content-Length: 99999999\r\n"), 413),

@@ -71,7 +71,9 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
     fault(hosts.len() > 1 || (hosts.is_empty() && !old), 400);
     fault(hosts.iter().any(|host| split_authority(host).is_none()), 400);
     fault(!all("transfer-encoding").is_empty(), 501);
-    fault(!old && !all("expect").is_empty(), 417);
+    let expects = all("expect");
+    let go_on = expects.len() == 1 && expects[0].eq_ignore_ascii_case(b"100-continue");
+    fault(!old && !expects.is_empty() && !go_on, 417);
     let lengths = all("content-length");
     let number = |digits: &[u8]| -> Option<u128> {
         let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
@@ -85,11 +87,12 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
         return Verdict::Refuse(faults);
     }
     let rest = end + length as usize;
-    if bytes.len() < rest {
-        return Verdict::Incomplete;
-    }
     let host = authority.flatten().or(hosts.first().copied()).unwrap_or_default();
-    opening(method, old, length > 0, host, &all, takeover, rest)
+    match opening(method, old, length > 0, host, &all, takeover, rest) {
+        // What is refused is refused by its head.
+        Verdict::Plain if bytes.len() < rest => Verdict::Incomplete,
+        verdict => verdict,
+    }
 }
 
 /// RFC 6455 §4.2.1, item by item, and §4.2.2(4).

@@ -66,17 +66,10 @@ impl Service {
     }
 
     fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        if !hub.allows_origin(request) {
-            return tell(hub, id, 403, "pages from this Origin may not publish here");
-        }
-        let name = match topics(request.path(), hub).map(<[String; 1]>::try_from) {
-            Ok(Ok([name])) => name,
-            Ok(Err(_)) => return tell(hub, id, 400, "one topic at a time: no comma in the path"),
+        let name = match topic_to_publish_to(hub, request) {
+            Ok(name) => name,
             Err((status, why)) => return tell(hub, id, status, why),
         };
-        if name.starts_with('$') {
-            return tell(hub, id, 403, "topics that begin with $ are the server's own");
-        }
         let message = match str::from_utf8(request.body()) {
             Ok(text) => Message::Text(text),
             Err(_) => Message::Binary(request.body()),
@@ -116,6 +109,15 @@ impl Service {
 }
 
 impl Handler for Service {
+    /// What may not be published is refused before it is uploaded.
+    fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if is_publication(request)
+            && let Err((status, why)) = topic_to_publish_to(hub, request)
+        {
+            tell(hub, id, status, why);
+        }
+    }
+
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if request.is_websocket() {
             return self.connect(hub, id, request);
@@ -131,7 +133,7 @@ impl Handler for Service {
                 tell(hub, id, 503, "the server is about to end");
             }
             ("GET" | "HEAD", "/readyz") => tell(hub, id, 200, "ready"),
-            ("POST", path) if path != "/" => self.publish(hub, id, request),
+            _ if is_publication(request) => self.publish(hub, id, request),
             (_, "/") => not_allowed(hub, id, "GET, HEAD"),
             ("GET" | "HEAD", _) => {
                 let text = format!(
@@ -167,6 +169,24 @@ impl Handler for Service {
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
         }
     }
+}
+
+fn is_publication(request: &Request) -> bool {
+    request.method() == "POST" && request.path() != "/"
+}
+
+/// The topic that a request publishes to, or why it may not.
+fn topic_to_publish_to(hub: &Hub, request: &Request) -> Result<String, (u16, &'static str)> {
+    if !hub.allows_origin(request) {
+        return Err((403, "pages from this Origin may not publish here"));
+    }
+    let one = topics(request.path(), hub)?.try_into();
+    let [name]: [String; 1] =
+        one.map_err(|_| (400, "one topic at a time: no comma in the path"))?;
+    if name.starts_with('$') {
+        return Err((403, "topics that begin with $ are the server's own"));
+    }
+    Ok(name)
 }
 
 /// The topics that a path names: separated by commas, percent-encoded.

@@ -149,18 +149,29 @@ fn parse_lines(
             .collect(),
         version_minor,
         content_length: 0,
+        expects_continue: false,
         body: Vec::new(),
         peer: None,
         head: head.to_vec(),
     };
     request.host = host(&request, parts.authority.map(shift))?;
     request.content_length = content_length(&request, body_bytes_max)?;
-    // RFC 9110 §10.1.1: 417 for an expectation that is not met; the client may repeat its request
-    // without. In HTTP/1.0 there are none, and the field MUST be ignored.
-    if request.version_minor == 1 && request.header("expect").is_some() {
-        return Err(HttpError::ExpectUnsupported);
-    }
+    request.expects_continue = expects_continue(&request)?;
     Ok(request)
+}
+
+/// Whether the peer waits for 100 before it sends the body. RFC 9110 §10.1.1: 417 for an expectation that
+/// is not met; the client may repeat its request without. In HTTP/1.0 there are none, and the field MUST
+/// be ignored.
+fn expects_continue(request: &Request) -> Result<bool, HttpError> {
+    let mut values = request.header_all("expect");
+    match (request.version_minor, values.next(), values.next()) {
+        (0, ..) | (_, None, _) => Ok(false),
+        (_, Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => {
+            Ok(request.content_length > 0)
+        }
+        _ => Err(HttpError::ExpectUnsupported),
+    }
 }
 
 /// Where `part`, which is a slice of `head`, lies in it.

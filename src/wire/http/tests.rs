@@ -389,10 +389,18 @@ fn a_transfer_encoding_is_refused_whatever_it_is() {
 }
 
 #[test]
-fn expectations_are_refused() {
-    for value in ["100-continue", "", "x=y"] {
+fn one_expectation_is_met_and_others_are_refused() {
+    for value in ["", "x=y", "100-continue,", "100-continue\r\nExpect: 100-continue"] {
         let error = with(&format!("Expect: {value}\r\n")).unwrap_err();
         assert_eq!(error, HttpError::ExpectUnsupported);
+    }
+    for (fields, expects) in [
+        ("Expect: 100-Continue\r\nContent-Length: 1\r\n", true),
+        ("Expect: 100-continue\r\nContent-Length: 0\r\n", false),
+        ("Expect: 100-continue\r\n", false),
+        ("Content-Length: 1\r\n", false),
+    ] {
+        assert_eq!(with(fields).unwrap().expects_continue(), expects, "{fields}");
     }
     // A body that is too large is the better answer: repeating it without Expect would not help.
     let error = with("Expect: 100-continue\r\nContent-Length: 101\r\n").unwrap_err();
