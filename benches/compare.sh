@@ -15,49 +15,41 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} DEBIAN_FRONTEND=noninte
 export CARGO_TERM_COLOR=never
 target=$CARGO_TARGET_DIR/compare
 
-install_packages() {
-    local as_root=()
-    ((EUID == 0)) || as_root=(sudo -n --preserve-env=DEBIAN_FRONTEND)
-    "${as_root[@]}" apt-get -q update &&
-        "${as_root[@]}" apt-get -qy install --no-install-recommends "$@"
-}
-
-# need COMMAND PACKAGE...: the command is there, or apt-get brings it.
+# need FILE PACKAGE...: the file or the command is there, or apt-get brings it.
 need() {
-    command -v "$1" || install_packages "${@:2}"
-    command -v "$1"
+    [[ -e $1 ]] || command -v "$1" || {
+        local as_root=()
+        ((EUID == 0)) || as_root=(sudo -n --preserve-env=DEBIAN_FRONTEND)
+        "${as_root[@]}" apt-get -q update &&
+            "${as_root[@]}" apt-get -qy install --no-install-recommends "${@:2}"
+    }
 }
 
 tools() {
-    need taskset util-linux && need python3 python3 && need node nodejs npm && need npm npm &&
-        need strace strace && need valgrind valgrind && compiler_and_zlib
-}
-
-compiler_and_zlib() {
-    [[ $(command -v g++) && -e /usr/include/zlib.h ]] || install_packages g++ zlib1g-dev
-}
-
-# quietly FUNCTION: what it says is only shown if it fails.
-quietly() {
-    local log=$target/$1.log
-    "$1" >"$log" 2>&1 || { cat "$log" >&2 && echo "compare.sh: $1 failed" >&2 && exit 1; }
-}
-
-peers() {
-    benches/peers/peers.sh install uwebsockets bun fastwebsockets sockudo tungstenite ws
+    need taskset util-linux && need node nodejs npm && need npm npm && need strace strace &&
+        need valgrind valgrind && need g++ g++ && need /usr/include/zlib.h zlib1g-dev
 }
 
 programs() {
     cargo build --locked --release --manifest-path benches/compare/Cargo.toml --target-dir "$target"
 }
 
+peers() {
+    benches/peers/peers.sh install uwebsockets bun fastwebsockets sockudo tungstenite ws
+}
+
+# quietly FUNCTION [ARGUMENT]...: what it says is only shown if it fails.
+quietly() {
+    local log=$target/$1.log
+    "$@" >"$log" 2>&1 || { cat "$log" >&2 && echo "compare.sh: $* failed" >&2 && exit 1; }
+}
+
 mkdir -p "$target"
-quietly programs
+quietly need python3 python3
 case " $* " in
-*" --help "* | *" -h "* | *" --from "*) exec "$target/release/compare" "$@" ;;
+*" --help "* | *" -h "* | *" --from "*) ;;
+*) quietly tools && quietly programs && quietly peers ;;
 esac
-quietly tools
-quietly peers
 # 10,000 connections want as many descriptors at either end.
 ulimit -n "$(ulimit -Hn)"
-exec "$target/release/compare" "$@"
+exec python3 -B benches/compare/compare.py "$@"

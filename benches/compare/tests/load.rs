@@ -18,7 +18,7 @@ fn load(kind: &str, fault: Fault) -> Output {
         .args([words.next().expect("a mode"), &url])
         .args(words)
         .args(["--connections", "3", "--in-flight", "4", "--seconds", "0.2", "--warmup", "0.1"])
-        .args(["--quiet", "--json", "--sleep"])
+        .args(["--sleep"])
         .output()
         .expect("load runs")
 }
@@ -38,7 +38,6 @@ fn a_server_that_does_nothing_wrong_passes() {
             let result = result(&output);
             assert_eq!(result["errors"], 0);
             assert!(result["messages"].as_f64() > Some(100.0), "{kind}: {result}");
-            assert!(result["p50_us"].as_f64() <= result["max_us"].as_f64());
         }
     }
 }
@@ -69,69 +68,68 @@ fn whatever_is_wrong_once_on_one_connection_is_an_error() {
 
 #[test]
 fn what_does_not_come_is_missed() {
-    for (kind, due) in [("echo", 9), ("fan", 9)] {
+    for kind in ["echo", "fan"] {
         let output = load(kind, Fault::Silent);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{kind}: {said}");
-        assert_eq!(result(&output)["errors"], due - 5, "{kind}: {said}");
-        assert_eq!(said, format!("load: connection 1: {due} messages were due, 5 came\n"));
+        assert_eq!((output.status.code(), &result(&output)["errors"]), (Some(1), &4.into()));
+        assert_eq!(said, "load: connection 1: 9 messages were due, 5 came\n", "{kind}");
     }
 }
 
 #[test]
 fn a_schedule_does_not_hide_a_stall() {
     let stall_us = STALL.as_micros() as f64;
-    for kind in ["echo --rate 1000", "fan --rate 1000"] {
-        let output = load(kind, Fault::Stall);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let scheduled = result(&output);
-        // Many messages wait, each for what is left of the stall when it is due.
-        assert!(scheduled["p99_us"].as_f64() > Some(stall_us / 2.0), "{scheduled}");
-        assert!(scheduled["max_us"].as_f64() > Some(stall_us * 0.6), "{scheduled}");
-        assert_eq!(scheduled["unsent"], 0, "{scheduled}");
-    }
-    let answered = result(&load("echo", Fault::Stall));
-    assert!(answered["max_us"].as_f64() > Some(stall_us * 0.9), "{answered}");
+    let output = load("echo --rate 1000", Fault::Stall);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let scheduled = result(&output);
+    // Many messages wait, each for what is left of the stall when it is due.
+    assert!(scheduled["p99_us"].as_f64() > Some(stall_us / 2.0), "{scheduled}");
+    assert!(scheduled["max_us"].as_f64() > Some(stall_us * 0.6), "{scheduled}");
+    assert!(scheduled["p50_us"].as_f64() <= scheduled["max_us"].as_f64(), "{scheduled}");
+    assert_eq!(scheduled["unsent"], 0, "{scheduled}");
 }
 
 #[test]
 fn connecting_again_and_again_is_checked_too() {
     let output = load("connect", Fault::None);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let counted = result(&output);
-    assert!(counted["connections"].as_f64() > Some(10.0), "{counted}");
-    assert!(counted["p50_us"].as_f64() > Some(0.0), "{counted}");
+    assert!(result(&output)["connections"].as_f64() > Some(10.0));
     for (fault, complaint) in [(Fault::Accept, "Accept is wrong"), (Fault::Refused, "503")] {
         let output = load("connect", fault);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert_eq!(result(&output)["errors"], 1);
+        assert_eq!((output.status.code(), &result(&output)["errors"]), (Some(1), &1.into()));
         assert!(said.contains(complaint), "{said}");
     }
 }
 
 #[test]
 fn what_idle_connections_take_is_found() {
-    let of_this_process = format!("idle --pid {}", std::process::id());
-    for kind in [of_this_process.clone(), of_this_process.clone() + " --payload 100"] {
-        let output = load(&kind, Fault::None);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let found = result(&output);
-        assert_eq!((&found["connections"], &found["errors"]), (&3.into(), &0.into()));
-        assert!(found["server_bytes_per_connection"].is_number(), "{found}");
+    let kind = format!("idle --pid {}", std::process::id());
+    let output = load(&kind, Fault::None);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = result(&output);
+    assert_eq!((&found["connections"], &found["errors"]), (&3.into(), &0.into()));
+    assert!(found["server_bytes_per_connection"].is_number(), "{found}");
+    for (fault, complaint) in
+        [(Fault::Ended, "ended a connection"), (Fault::Noisy, "[6e, 6f] came")]
+    {
+        let output = load(&kind, fault);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &result(&output)["errors"]), (Some(1), &1.into()));
+        assert!(said.contains(complaint), "{said}");
     }
-    let output = load(&(of_this_process + " --payload 100"), Fault::Refused);
-    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
 fn a_handshake_that_is_wrong_ends_the_run() {
     for (fault, complaint) in [
         (Fault::Accept, "load: Sec-WebSocket-Accept is wrong"),
-        (Fault::Refused, "load: answered with 503"),
+        (Fault::Refused, "load: answered with HTTP/1.1 503 No"),
     ] {
-        let output = load("echo", fault);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), said.trim_end()), (Some(1), complaint));
+        for kind in ["echo".into(), format!("idle --pid {}", std::process::id())] {
+            let output = load(&kind, fault);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), said.trim_end()), (Some(1), complaint));
+        }
     }
 }

@@ -34,7 +34,7 @@ impl Server {
         let output = Command::new(env!("CARGO_BIN_EXE_load"))
             .args([mode, &format!("ws://{}/{path}", self.address)])
             .args(["--pid", &self.child.id().to_string()])
-            .args(["--seconds", "0.2", "--warmup", "0.05", "--quiet", "--json", "--sleep"])
+            .args(["--seconds", "0.2", "--warmup", "0.05", "--sleep"])
             .args(more.split_whitespace())
             .output()
             .expect("load runs");
@@ -55,18 +55,16 @@ impl Drop for Server {
     }
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 10] = [
     "echo",
     "echo --payload 0",
     "echo --payload 125 --in-flight 16",
     "echo --payload 1024 --in-flight 64",
     "echo --payload 65536 --connections 4 --in-flight 4",
     "echo --rate 2000",
-    "echo --sources 127.0.0.2-127.0.0.9",
     "fan --connections 50",
     "fan --connections 50 --in-flight 64",
     "fan --connections 20 --payload 1024 --in-flight 8",
-    "fan --connections 50 --rate 500",
     "fan --connections 50 --publishers all",
 ];
 
@@ -78,34 +76,23 @@ fn raw_echoes_and_fans_out() {
         assert!(result["messages"].as_f64() > Some(0.0), "{kind}: {result}");
         assert!(result["server_cpu_us_per_message"].as_f64() > Some(0.0), "{kind}: {result}");
     }
-    assert!(raw.load("connect --raw")["connections_per_second"].as_f64() > Some(1.0));
+    assert!(raw.load("connect --raw")["connections"].as_f64() > Some(1.0));
     raw.load("idle --connections 100 --raw");
 }
 
 #[test]
 fn subject_echoes_and_fans_out() {
     let subject = Server::start(env!("CARGO_BIN_EXE_subject"));
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain(["echo --payload 1048576"]) {
         let result = subject.load(kind);
         assert!(result["messages"].as_f64() > Some(0.0), "{kind}: {result}");
     }
-    for kind in ["fan --connections 50 --publishers all --rate 500", "echo --payload 1048576"] {
-        subject.load(kind);
-    }
     assert!(subject.load("connect")["server_cpu_us_per_connection"].as_f64() > Some(0.0));
-    for kind in ["idle --connections 100", "idle --connections 100 --payload 1000"] {
-        assert_eq!(subject.load(kind)["connections"], 100);
-    }
-}
-
-#[test]
-fn subject_compresses_if_it_is_asked_to() {
-    let subject = Server::start(env!("CARGO_BIN_EXE_subject"));
-    for kind in
-        ["echo --deflate", "fan --connections 50 --deflate", "echo --deflate --payload 5000"]
+    assert_eq!(subject.load("idle --connections 100")["connections"], 100);
+    for kind in ["echo --payload 512", "fan --payload 512 --connections 50", "echo --payload 5000"]
     {
-        let result = subject.load(kind);
-        assert_eq!(result["compressed_share"], 1, "{kind}: {result}");
+        let result = subject.load(&format!("{kind} --deflate"));
+        assert_eq!(result["compressed_share"], 1.0, "{kind}: {result}");
         assert!(result["messages"].as_f64() > Some(0.0), "{kind}: {result}");
     }
 }

@@ -10,19 +10,13 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use serde_json::Value;
 use socket2::SockAddr;
 
-use crate::{
-    frame,
-    latency::Latencies,
-    open,
-    options::Options,
-    process,
-    report::{Progress, Report},
-};
+use crate::{frame, open, options::Options, process::Mark};
 
-/// How long one connection may take, from the first packet to the last.
-const PATIENCE_NS: u64 = 20_000_000_000;
+/// How long the last connections may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 const ERRORS_SHOWN: u64 = 10;
 /// Linux's number for it; the standard library has no name that is stable.
 const EINPROGRESS: i32 = 115;
@@ -39,94 +33,46 @@ enum Step {
 struct Attempt {
     stream: TcpStream,
     step: Step,
-    begun: u64,
-    /// The handshake is complete.
-    answered: bool,
     came: Vec<u8>,
 }
 
 struct Connect<'o> {
     options: &'o Options,
     poll: Poll,
-    clock: Instant,
     request: Vec<u8>,
-    close: Vec<u8>,
     /// `None` once no more are begun.
     attempts: Vec<Option<Attempt>>,
     begun: usize,
     done: u64,
     errors: u64,
-    latencies: Latencies,
 }
 
-pub fn run(options: &Options) -> io::Result<Report> {
-    let mut connect = Connect {
-        options,
-        poll: Poll::new()?,
-        clock: Instant::now(),
-        request: open::request(options),
-        close: frame::close(),
-        attempts: Vec::new(),
-        begun: 0,
-        done: 0,
-        errors: 0,
-        latencies: Latencies::new(),
-    };
-    connect.run()
+pub fn run(options: &Options) -> io::Result<Value> {
+    let (poll, request) = (Poll::new()?, open::request(options));
+    let mut connect =
+        Connect { options, poll, request, attempts: Vec::new(), begun: 0, done: 0, errors: 0 };
+    for at in 0..options.connections {
+        let attempt = connect.begin(at)?;
+        connect.attempts.push(Some(attempt));
+    }
+    connect.turns_for(options.warmup, true)?;
+    let before = Mark::now(options.pid, connect.done)?;
+    connect.turns_for(options.seconds, true)?;
+    let after = Mark::now(options.pid, connect.done)?;
+    connect.turns_for(PATIENCE, false)?;
+    for _ in 0..connect.attempts.iter().flatten().count() {
+        connect.complain("takes too long");
+    }
+    Ok(after.since(before, "connection", connect.errors))
 }
 
 impl Connect<'_> {
-    fn run(&mut self) -> io::Result<Report> {
-        for at in 0..self.options.connections {
-            let attempt = self.begin(at)?;
-            self.attempts.push(Some(attempt));
-        }
-        let mut progress = Progress::new(self.options.quiet);
-        let warm = self.options.warmup;
-        self.turns_until(warm, &mut progress, true)?;
-        self.latencies.clear();
-        let (cpu, done, then) = (self.cpu()?, self.done, self.clock.elapsed());
-        self.turns_until(then + self.options.seconds, &mut progress, true)?;
-        let cpu = self.cpu()?.saturating_sub(cpu);
-        let done = (self.done - done) as f64;
-        let seconds = (self.clock.elapsed() - then).as_secs_f64();
-        let patience = Duration::from_nanos(PATIENCE_NS);
-        self.turns_until(self.clock.elapsed() + patience, &mut progress, false)?;
-        let mut report = Report::new(self.errors);
-        report.set("connections", done);
-        report.set("seconds", seconds);
-        report.set("connections_per_second", done / seconds);
-        report.set_if("p50_us", self.latencies.quantile_us(0.5));
-        report.set_if("p99_us", self.latencies.quantile_us(0.99));
-        report.set_if("p999_us", self.latencies.quantile_us(0.999));
-        report.set_if("max_us", self.latencies.quantile_us(1.0));
-        if self.options.pid.is_some() {
-            let cpu_us = cpu.as_nanos() as f64 / 1e3;
-            report.set("server_cpu_us_per_connection", cpu_us / done.max(1.0));
-            report.set("server_cpu_share", cpu_us / 1e6 / seconds);
-        }
-        Ok(report)
-    }
-
-    fn cpu(&self) -> io::Result<Duration> {
-        self.options.pid.map_or(Ok(Duration::ZERO), process::cpu)
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.elapsed().as_nanos() as u64
-    }
-
-    /// Until a time, or until no attempt is left. An attempt that ends is followed by another one,
-    /// if there is to be.
-    fn turns_until(
-        &mut self,
-        end: Duration,
-        progress: &mut Progress,
-        again: bool,
-    ) -> io::Result<()> {
+    /// For so long, or until no attempt is left. An attempt that ends is followed by another one, if
+    /// there is to be.
+    fn turns_for(&mut self, time: Duration, again: bool) -> io::Result<()> {
+        let end = Instant::now() + time;
         let mut events = Events::with_capacity(1024);
-        while self.clock.elapsed() < end && self.attempts.iter().any(Option::is_some) {
-            progress.tick(self.now(), self.done, "connections");
+        while Instant::now() < end && self.attempts.iter().any(Option::is_some) {
             let nap = if self.options.sleep { Duration::from_millis(5) } else { Duration::ZERO };
             match self.poll.poll(&mut events, Some(nap)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -135,40 +81,30 @@ impl Connect<'_> {
             for event in &events {
                 self.go_on(event.token().0, again)?;
             }
-            if events.is_empty() {
-                self.give_up_the_slow(again)?;
-            }
         }
         Ok(())
     }
 
     fn begin(&mut self, at: usize) -> io::Result<Attempt> {
-        let begun = self.now();
-        let target = self.options.target.address;
-        let socket = open::socket(target, self.options.sources, self.begun)?;
+        let address = self.options.address;
+        let socket = open::socket(address, self.begun)?;
         self.begun += 1;
         socket.set_nonblocking(true)?;
-        match socket.connect(&SockAddr::from(target)) {
+        match socket.connect(&SockAddr::from(address)) {
             Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
             _ => {}
         }
         let mut stream = TcpStream::from_std(socket.into());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(at), both)?;
-        Ok(Attempt { stream, step: Step::Connecting, begun, answered: false, came: Vec::new() })
+        Ok(Attempt { stream, step: Step::Connecting, came: Vec::new() })
     }
 
     fn go_on(&mut self, at: usize, again: bool) -> io::Result<()> {
-        let now = self.now();
         let Some(Some(attempt)) = self.attempts.get_mut(at) else { return Ok(()) };
-        let before = attempt.answered;
-        let stepped = attempt.go_on(self.options, &self.request, &self.close);
-        if attempt.answered && !before {
-            self.latencies.record(now - attempt.begun, 1);
-        }
-        match stepped {
-            Ok(false) => return Ok(()),
-            Ok(true) => self.done += 1,
+        match attempt.go_on(self.options, &self.request) {
+            Ok(()) => self.done += 1,
+            Err(error) if waits(&error) => return Ok(()),
             Err(error) => self.complain(&error.to_string()),
         }
         self.attempts[at] = None;
@@ -184,44 +120,23 @@ impl Connect<'_> {
         }
         self.errors += 1;
     }
-
-    fn give_up_the_slow(&mut self, again: bool) -> io::Result<()> {
-        let now = self.now();
-        for at in 0..self.attempts.len() {
-            let slow = |attempt: &Attempt| now - attempt.begun > PATIENCE_NS;
-            if self.attempts[at].as_ref().is_some_and(slow) {
-                self.complain("takes too long");
-                self.attempts[at] = None;
-                if again {
-                    self.attempts[at] = Some(self.begin(at)?);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Attempt {
-    /// As many steps as can be made. True if it is complete.
-    fn go_on(&mut self, options: &Options, request: &[u8], close: &[u8]) -> io::Result<bool> {
+    /// As many steps as can be made, to its end or until it has to wait.
+    fn go_on(&mut self, options: &Options, request: &[u8]) -> io::Result<()> {
         if let Step::Connecting = self.step {
-            match self.stream.write(request) {
-                Ok(n) if n == request.len() => self.step = Step::Asked,
-                Ok(_) => return Err(io::Error::other("the kernel took half a request")),
-                Err(error) if waits(&error) => return Ok(false),
-                Err(error) => return Err(error),
+            if self.stream.write(request)? < request.len() {
+                return Err(io::Error::other("the kernel took half a request"));
             }
+            self.step = Step::Asked;
         }
         let mut piece = [0; 2048];
         loop {
-            let n = match self.stream.read(&mut piece) {
-                Ok(n) => n,
-                Err(error) if waits(&error) => return Ok(false),
-                Err(error) => return Err(error),
-            };
+            let n = self.stream.read(&mut piece)?;
             self.came.extend_from_slice(&piece[..n]);
             match &mut self.step {
-                Step::Closing { closed: true } if n == 0 => return Ok(true),
+                Step::Closing { closed: true } if n == 0 => return Ok(()),
                 _ if n == 0 => return Err(io::Error::other("the server ended the connection")),
                 Step::Closing { closed } => {
                     *closed |= frame::is_close(&self.came);
@@ -231,14 +146,12 @@ impl Attempt {
                 }
                 Step::Connecting | Step::Asked => {
                     let Some((head_len, _)) = open::answer(&self.came, options)? else { continue };
-                    self.answered = true;
                     if options.raw {
-                        return Ok(true);
+                        return Ok(());
                     }
                     self.came.drain(..head_len);
-                    self.stream.write_all(close)?;
-                    let closed = frame::is_close(&self.came);
-                    self.step = Step::Closing { closed };
+                    self.stream.write_all(&frame::close())?;
+                    self.step = Step::Closing { closed: frame::is_close(&self.came) };
                 }
             }
         }

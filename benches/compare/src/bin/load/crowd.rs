@@ -6,8 +6,8 @@
 
 use crate::{
     answers::{Answers, Came, Fault, shown},
-    frame::{self, Control},
-    messages::{Requests, SplitMix},
+    frame,
+    messages::{self, Requests},
 };
 
 /// The publisher, and the number of the message.
@@ -25,24 +25,11 @@ pub fn period(payload: usize, publishers: usize, in_flight: usize) -> usize {
     wanted.max(2 * in_flight).clamp(4, MESSAGES_MAX).next_power_of_two()
 }
 
-fn payload(publisher: u32, number: u32, len: usize) -> Vec<u8> {
-    let mut random = SplitMix(u64::from(publisher) << 32 | u64::from(number));
-    let mut payload = [publisher.to_le_bytes(), number.to_le_bytes()].concat();
-    while payload.len() < len {
-        payload.extend_from_slice(&random.next().to_le_bytes());
-    }
-    payload.truncate(len);
-    payload
-}
-
 fn frames(publisher: usize, len: usize, messages: usize, mask: Option<[u8; 4]>) -> Vec<Vec<u8>> {
-    let frame = |number| {
-        let mut frame = Vec::new();
-        let payload = payload(publisher as u32, number as u32, len);
-        frame::encode(&mut frame, frame::BINARY, &payload, mask);
-        frame
-    };
-    (0..messages).map(frame).collect()
+    // In the order of the bytes, the publisher is first.
+    let payload = |number| messages::binary(number << 32 | publisher as u64, len);
+    let frame = |number| frame::encode(frame::BINARY, &payload(number), mask);
+    (0..messages as u64).map(frame).collect()
 }
 
 /// What one publisher sends.
@@ -96,11 +83,12 @@ impl Crowd {
         let begin = (publisher * self.messages + message) * self.frame_len;
         &self.frames[begin..begin + self.frame_len]
     }
+}
 
-    /// Goes over whole frames for as long as they are right: how many, and how many are our own.
+impl Answers for Crowd {
     #[inline]
-    fn right_frames(&mut self, at: usize, bytes: &[u8]) -> (usize, u64) {
-        let (mut right, mut own) = (0, 0);
+    fn right(&mut self, at: usize, bytes: &[u8]) -> Came {
+        let mut right = Came::default();
         let row = at * self.publishers;
         for came in bytes.chunks_exact(self.frame_len) {
             let Some(publisher) = self.publisher_of(came) else { break };
@@ -109,52 +97,26 @@ impl Crowd {
                 break;
             }
             self.next[row + publisher] = ((message + 1) & (self.messages - 1)) as u8;
-            right += 1;
-            own += u64::from(publisher == at);
+            let own = u64::from(publisher == at);
+            right.add(Came { consumed: self.frame_len, messages: 1, own });
         }
-        (right, own)
+        self.received[at] += right.messages;
+        right
     }
 
-    fn fault(&self, at: usize, bytes: &[u8]) -> Fault {
-        let came = &bytes[..bytes.len().min(self.frame_len)];
+    fn wrong(&mut self, at: usize, bytes: &[u8]) -> Option<Fault> {
+        let came = bytes.get(..self.frame_len)?;
         let message = self.received[at];
         let Some(publisher) = self.publisher_of(came) else {
             let expected = "a message of a known publisher".into();
-            return Fault::Wrong { message, expected, came: shown(came) };
+            return Some(Fault::Wrong { message, expected, came: shown(came) });
         };
         let next = usize::from(self.next[at * self.publishers + publisher]);
         let known = (0..self.messages).find(|number| self.expected(publisher, *number) == came);
         let which = known.map_or(String::new(), |known| format!(", which is its {known}"));
-        Fault::Wrong {
-            message,
-            expected: format!(
-                "message {next} (in the period of {}) of publisher {publisher}, {}",
-                self.messages,
-                shown(self.expected(publisher, next))
-            ),
-            came: format!("{}{which}", shown(came)),
-        }
-    }
-}
-
-impl Answers for Crowd {
-    fn judge(&mut self, at: usize, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<Came, Fault> {
-        let mut came = Came::default();
-        loop {
-            let (right, own) = self.right_frames(at, &bytes[came.consumed..]);
-            came.consumed += right * self.frame_len;
-            came.messages += right as u64;
-            came.own += own;
-            self.received[at] += right as u64;
-            let rest = &bytes[came.consumed..];
-            match frame::control(rest, pongs) {
-                Control::Passed(len) => came.consumed += len,
-                Control::Closed(why) => return Err(Fault::Closed(why)),
-                Control::Partial => return Ok(came),
-                Control::None if rest.len() < self.frame_len => return Ok(came),
-                Control::None => return Err(self.fault(at, rest)),
-            }
-        }
+        let of = format!("(in the period of {}) of publisher {publisher}", self.messages);
+        let expected = format!("message {next} {of}, {}", shown(self.expected(publisher, next)));
+        Some(Fault::Wrong { message, expected, came: format!("{}{which}", shown(came)) })
     }
 }
 

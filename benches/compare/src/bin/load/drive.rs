@@ -1,105 +1,54 @@
 //! The loop of `echo` and `fan`: whatever comes is judged, and what may be sent then is sent.
 //!
 //! It asks for readiness again and again and does not sleep, so that no answer waits for this
-//! process to wake up. Who may send what and when is up to the [`Rules`], what is right up to the
+//! process to wake up. When a connection may send is up to the [`Rules`], what is right up to the
 //! [`Answers`]. A run warms up, is measured, and is drained: no more is sent, and every message that
 //! is still under way has to come.
 
 use std::{
     io::{self, ErrorKind},
     rc::Rc,
+    thread,
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use serde_json::Value;
 
 use crate::{
-    answers::{Answers, Came},
-    latency::Latencies,
+    answers::{Answers, Periodic},
+    crowd::{self, Crowd},
+    inflated::{self, Inflated},
     link::Link,
-    messages::Requests,
-    open::Opened,
-    options::Options,
-    process,
-    report::{Progress, Report},
+    messages::{self, Requests},
+    open,
+    options::{Mode, Options},
+    process::Mark,
+    rules::Rules,
 };
 
+/// Some servers subscribe a little after they have answered.
+const SUBSCRIBED_AFTER: Duration = Duration::from_millis(200);
 /// How long nothing may come while messages are still to come, or if a connection is lost already;
 /// how long all of that may take; and how long it is watched after it that nothing comes twice.
-const SILENCE_NS: u64 = 4_000_000_000;
-const SILENCE_LOST_NS: u64 = 500_000_000;
-const DRAIN_NS: u64 = 60_000_000_000;
-const AFTER_NS: u64 = 50_000_000;
+const SILENCE: Duration = Duration::from_secs(4);
+const SILENCE_LOST: Duration = Duration::from_millis(500);
+const DRAIN: Duration = Duration::from_secs(60);
+const AFTER: Duration = Duration::from_millis(50);
 const RECEIVE_BYTES: usize = 256 * 1024;
 /// Beside a frame, for what came with the answer to the handshake.
 const HEAD_ROOM_MIN: usize = 8 * 1024;
-/// More than this of one frame is compared before it is sent again: the clock is read twice.
-const LONG_READ_BYTES: usize = 8 * 1024;
 const FAULTS_SHOWN: u64 = 10;
 /// With `--sleep`: how long at the most, so that the run ends when it should.
 const NAP: Duration = Duration::from_millis(5);
 
-/// All connections, and what they have in common.
-#[derive(Debug)]
-pub struct Net {
-    pub links: Vec<Link>,
-    pub latencies: Latencies,
-}
-
-impl Net {
-    /// Lets connection `at` send so many further messages, and sends them.
-    #[inline]
-    pub fn send(&mut self, at: usize, messages: u64) {
-        self.links[at].allow(messages);
-        self.links[at].flush();
-    }
-}
-
-/// Who may send. Times are in nanoseconds since the loop began.
-pub trait Rules {
-    fn begin(&mut self, net: &mut Net, now: u64);
-
-    /// Messages came at `now`; what is sent because of them is sent at `then`.
-    fn came(&mut self, at: usize, came: Came, net: &mut Net, now: u64, then: u64);
-
-    /// Called in each turn while messages may be sent.
-    fn tick(&mut self, net: &mut Net, now: u64);
-
-    /// No further message is to be sent.
-    fn stop(&mut self);
-
-    /// A connection is gone.
-    fn lost(&mut self, at: usize, net: &mut Net, now: u64);
-
-    /// How many messages a connection has to have got when all have come.
-    fn due(&self, net: &Net) -> Due;
-}
-
-/// How many messages are due on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// As many as it sent itself.
-    Own,
-    /// So many on each.
-    Each(u64),
-}
-
-impl Due {
-    fn on(self, link: &Link) -> u64 {
-        match self {
-            Due::Own => link.asked,
-            Due::Each(messages) => messages,
-        }
-    }
-}
-
-struct Drive<'o, A, R> {
+struct Drive<'o> {
     options: &'o Options,
     poll: Poll,
     clock: Instant,
-    net: Net,
-    answers: A,
-    rules: R,
+    links: Vec<Link>,
+    answers: Box<dyn Answers>,
+    rules: Rules,
     /// Room for the beginning of a frame, and behind it for what is read.
     buffer: Vec<u8>,
     head_room: usize,
@@ -109,48 +58,29 @@ struct Drive<'o, A, R> {
     faults: u64,
 }
 
-/// What is measured is the difference between two of these.
-#[derive(Clone, Copy)]
-struct Mark {
-    now: u64,
-    messages: u64,
-    cpu: Duration,
-}
-
-/// Connections that are open, with what each of them sends and which message of that is its first.
-pub fn links(
-    opened: Vec<Opened>,
-    mut requests: impl FnMut(usize) -> (Rc<Requests>, usize),
-) -> Vec<Link> {
-    let link = |(at, opened): (usize, Opened)| {
-        let (requests, phase) = requests(at);
-        let mut link = Link::new(TcpStream::from_std(opened.stream), requests, phase);
-        link.kept = opened.rest;
-        link
-    };
-    opened.into_iter().enumerate().map(link).collect()
-}
-
-/// Runs `rules` over connections that are open.
-pub fn run(
-    options: &Options,
-    mut links: Vec<Link>,
-    answers: impl Answers,
-    rules: impl Rules,
-) -> io::Result<Report> {
-    let poll = Poll::new()?;
-    for (at, link) in links.iter_mut().enumerate() {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(link.stream(), Token(at), both)?;
+/// Opens the connections, and loads them.
+pub fn run(options: &Options) -> io::Result<Value> {
+    let opened = open::open_all(options)?;
+    if options.mode == Mode::Fan {
+        thread::sleep(SUBSCRIBED_AFTER);
     }
-    let head_room = 2 * options.payload() + HEAD_ROOM_MIN;
+    let (traffic, answers) = traffic(options, open::agreed_on_all(&opened)?);
+    let poll = Poll::new()?;
+    let mut links = Vec::with_capacity(opened.len());
+    for (opened, (requests, phase)) in opened.into_iter().zip(traffic) {
+        let mut stream = TcpStream::from_std(opened.stream);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(links.len()), both)?;
+        links.push(Link::new(stream, requests, phase, opened.rest));
+    }
+    let head_room = 2 * options.payload + HEAD_ROOM_MIN;
     let mut drive = Drive {
         options,
         poll,
         clock: Instant::now(),
-        net: Net { links, latencies: Latencies::new() },
+        links,
         answers,
-        rules,
+        rules: Rules::new(options),
         buffer: vec![0; head_room + RECEIVE_BYTES],
         head_room,
         events: Events::with_capacity(1024),
@@ -161,66 +91,95 @@ pub fn run(
     drive.run()
 }
 
-impl<A: Answers, R: Rules> Drive<'_, A, R> {
-    fn run(&mut self) -> io::Result<Report> {
-        let mut progress = Progress::new(self.options.quiet);
+/// What each connection sends and which message of that is its first, and what has to come.
+fn traffic(
+    options: &Options,
+    agreed: Option<open::Deflate>,
+) -> (Vec<(Rc<Requests>, usize)>, Box<dyn Answers>) {
+    let Options { connections, payload, raw, .. } = *options;
+    if options.all_publish {
+        let messages = crowd::period(payload, connections, options.in_flight as usize);
+        let requests = |at| (Rc::new(crowd::requests(at, payload, messages)), 0);
+        let answers = Crowd::new(connections, payload, messages, raw);
+        return ((0..connections).map(requests).collect(), Box::new(answers));
+    }
+    let messages = messages::period(payload, options.in_flight as usize);
+    let requests = Rc::new(if options.deflate {
+        inflated::requests(payload, messages, agreed)
+    } else {
+        Requests::binary(payload, messages)
+    });
+    let phase = |at| if options.mode == Mode::Fan { 0 } else { requests.phase(at) };
+    let phases: Vec<_> = (0..connections).map(phase).collect();
+    let answers: Box<dyn Answers> = if options.deflate {
+        Box::new(Inflated::new(payload, messages, agreed, &phases))
+    } else {
+        Box::new(Periodic::new(raw, payload, &requests, &phases))
+    };
+    (phases.into_iter().map(|phase| (Rc::clone(&requests), phase)).collect(), answers)
+}
+
+impl Drive<'_> {
+    fn run(&mut self) -> io::Result<Value> {
         let now = self.now();
-        let warm = now + self.options.warmup.as_nanos() as u64;
-        let end = warm + self.options.seconds.as_nanos() as u64;
-        self.rules.begin(&mut self.net, now);
-        self.turns_until(warm, &mut progress, "warming up")?;
-        self.net.latencies.clear();
-        let before = self.mark()?;
-        self.turns_until(end, &mut progress, "")?;
-        let after = self.mark()?;
+        self.rules.begin(&mut self.links, now);
+        self.turns_for(self.options.warmup)?;
+        self.rules.forget();
+        let before = Mark::now(self.options.pid, self.messages)?;
+        self.turns_for(self.options.seconds)?;
+        let after = Mark::now(self.options.pid, self.messages)?;
         self.rules.stop();
-        let unsent = self.net.links.iter_mut().map(Link::stop).sum();
+        let unsent = self.links.iter_mut().map(Link::stop).sum::<u64>();
         self.drain()?;
         self.complain_about_missing();
-        self.report(before, after, unsent)
+        let mut found = after.since(before, "message", self.faults);
+        found["connections"] = self.links.len().into();
+        found["unsent"] = unsent.into();
+        self.rules.report(&mut found);
+        if let Some(compressed) = self.answers.compressed() {
+            found["compressed_share"] = (compressed as f64 / self.messages.max(1) as f64).into();
+        }
+        Ok(found)
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        let silence = if self.faults == 0 { SILENCE_NS } else { SILENCE_LOST_NS };
-        let end = self.now() + DRAIN_NS;
-        let (mut messages, mut came) = (self.messages, self.now());
-        while !self.is_drained() && self.now() < end.min(came + silence) {
+        let silence = if self.faults == 0 { SILENCE } else { SILENCE_LOST };
+        let end = Instant::now() + DRAIN;
+        let (mut messages, mut came) = (self.messages, Instant::now());
+        while !self.is_drained() && Instant::now() < end.min(came + silence) {
             self.turn()?;
             if self.messages > messages {
-                (messages, came) = (self.messages, self.now());
+                (messages, came) = (self.messages, Instant::now());
             }
         }
-        let end = self.now() + AFTER_NS;
-        while self.now() < end {
+        let end = Instant::now() + AFTER;
+        while Instant::now() < end {
             self.turn()?;
         }
         Ok(())
     }
 
     fn is_drained(&self) -> bool {
-        let due = self.rules.due(&self.net);
-        self.net.links.iter().all(|link| link.lost.is_some() || link.received >= due.on(link))
+        let due = self.rules.due_on_each(&self.links);
+        let got_all = |link: &Link| link.received >= due.unwrap_or(link.asked);
+        self.links.iter().all(|link| link.lost.is_some() || got_all(link))
     }
 
+    /// Nanoseconds since the loop began.
     fn now(&self) -> u64 {
-        ns_since(self.clock)
+        self.clock.elapsed().as_nanos() as u64
     }
 
-    fn turns_until(&mut self, end: u64, progress: &mut Progress, what: &str) -> io::Result<()> {
+    fn turns_for(&mut self, time: Duration) -> io::Result<()> {
+        let end = self.now() + time.as_nanos() as u64;
         loop {
             let now = self.now();
-            progress.tick(now, self.messages, what);
-            if now >= end || self.net.links.iter().all(|link| link.lost.is_some()) {
+            if now >= end || self.links.iter().all(|link| link.lost.is_some()) {
                 return Ok(());
             }
-            self.rules.tick(&mut self.net, now);
+            self.rules.tick(&mut self.links, now);
             self.turn()?;
         }
-    }
-
-    fn mark(&self) -> io::Result<Mark> {
-        let cpu = self.options.pid.map_or(Ok(Duration::ZERO), process::cpu)?;
-        Ok(Mark { now: self.now(), messages: self.messages, cpu })
     }
 
     /// Everything that is ready, once.
@@ -236,9 +195,11 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         for place in 0..self.ready.len() {
             let (at, closed) = self.ready[place];
             self.read(at, closed);
-            self.net.links[at].flush();
-            if self.net.links[at].lost.is_some() {
-                self.forget(at)?;
+            self.links[at].flush();
+            if let Some(why) = self.links[at].lost.clone() {
+                self.complain(1, &format!("connection {at}: {why}"));
+                self.poll.registry().deregister(self.links[at].stream())?;
+                self.rules.lost(at, &mut self.links);
             }
         }
         self.ready.clear();
@@ -248,7 +209,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
     /// Reads until the kernel has no more; a short read tells.
     fn read(&mut self, at: usize, closed: bool) {
         loop {
-            let link = &mut self.net.links[at];
+            let link = &mut self.links[at];
             if link.lost.is_some() {
                 return;
             }
@@ -261,7 +222,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
             if n == 0 {
                 return;
             }
-            let now = ns_since(self.clock);
+            let now = self.clock.elapsed().as_nanos() as u64;
             let bytes = &self.buffer[begin..self.head_room + n];
             let came = match self.answers.judge(at, bytes, &mut link.pongs) {
                 Ok(came) => came,
@@ -275,8 +236,7 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
             link.received += came.messages;
             self.messages += came.messages;
             if came.messages > 0 {
-                let then = if n < LONG_READ_BYTES { now } else { self.now() };
-                self.rules.came(at, came, &mut self.net, now, then);
+                self.rules.came(at, came, &mut self.links, now);
             }
             if n < RECEIVE_BYTES && !closed {
                 return;
@@ -284,21 +244,11 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         }
     }
 
-    /// A lost connection is an error, and no other is waited for because of it.
-    fn forget(&mut self, at: usize) -> io::Result<()> {
-        let why = self.net.links[at].lost.clone().unwrap_or_default();
-        self.complain(1, &format!("connection {at}: {why}"));
-        self.poll.registry().deregister(self.net.links[at].stream())?;
-        let now = self.now();
-        self.rules.lost(at, &mut self.net, now);
-        Ok(())
-    }
-
     fn complain_about_missing(&mut self) {
-        let due = self.rules.due(&self.net);
-        for at in 0..self.net.links.len() {
-            let link = &self.net.links[at];
-            let (due, received) = (due.on(link), link.received);
+        let due = self.rules.due_on_each(&self.links);
+        for at in 0..self.links.len() {
+            let link = &self.links[at];
+            let (due, received) = (due.unwrap_or(link.asked), link.received);
             if link.lost.is_none() && received != due {
                 let what = format!("connection {at}: {due} messages were due, {received} came");
                 self.complain(due.abs_diff(received), &what);
@@ -312,38 +262,4 @@ impl<A: Answers, R: Rules> Drive<'_, A, R> {
         }
         self.faults += errors;
     }
-
-    fn report(&self, before: Mark, after: Mark, unsent: u64) -> io::Result<Report> {
-        let mut report = Report::new(self.faults);
-        let seconds = (after.now - before.now) as f64 / 1e9;
-        let messages = (after.messages - before.messages) as f64;
-        report.set("connections", self.net.links.len() as f64);
-        report.set("payload", self.options.payload() as f64);
-        report.set("messages", messages);
-        report.set("seconds", seconds);
-        report.set("rate", messages / seconds);
-        report.set("messages_total", self.messages as f64);
-        report.set_if("unsent", self.options.rate.map(|_| unsent as f64));
-        for (name, quantile) in
-            [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999), ("max_us", 1.0)]
-        {
-            report.set_if(name, self.net.latencies.quantile_us(quantile));
-        }
-        let compressed = self.answers.compressed();
-        let share = compressed.map(|compressed| compressed as f64 / self.messages.max(1) as f64);
-        report.set_if("compressed_share", share);
-        if let Some(pid) = self.options.pid {
-            let cpu_us = after.cpu.saturating_sub(before.cpu).as_nanos() as f64 / 1e3;
-            report.set("server_cpu_us_per_message", cpu_us / messages.max(1.0));
-            report.set("server_cpu_share", cpu_us / 1e6 / seconds);
-            let memory = process::memory(pid)?;
-            report.set("server_resident_bytes", memory.resident as f64);
-            report.set("server_anonymous_bytes", memory.anonymous as f64);
-        }
-        Ok(report)
-    }
-}
-
-fn ns_since(begin: Instant) -> u64 {
-    begin.elapsed().as_nanos() as u64
 }

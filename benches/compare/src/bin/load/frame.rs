@@ -9,26 +9,20 @@ const PONG: u8 = 0x8A;
 /// RSV1 of the first byte: the message is compressed (RFC 7692 §6).
 pub const COMPRESSED: u8 = 0x40;
 
-/// Appends a frame; with a mask it is a client's.
-pub fn encode(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 4]>) {
-    let masked = if mask.is_some() { 0x80 } else { 0 };
-    out.push(first);
-    match payload.len() {
-        len @ ..=125 => out.push(masked | len as u8),
-        len @ ..=0xFFFF => {
-            out.push(masked | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(masked | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
+/// A frame; with a mask it is a client's.
+pub fn encode(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let len = payload.len() as u64;
+    let (short, long) = match len {
+        ..=125 => (len as u8, Vec::new()),
+        ..=0xFFFF => (126, len.to_be_bytes()[6..].to_vec()),
+        _ => (127, len.to_be_bytes().to_vec()),
+    };
+    let mut frame = vec![first, short | if mask.is_some() { 0x80 } else { 0 }];
+    frame.extend(long);
+    frame.extend(mask.iter().flatten());
     let key = mask.unwrap_or_default();
-    if mask.is_some() {
-        out.extend_from_slice(&key);
-    }
-    out.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
 }
 
 /// A server's frame, in the bytes that it was found in.
@@ -76,7 +70,7 @@ pub fn control(bytes: &[u8], answers: &mut Vec<u8>) -> Control {
     }
     let Some(frame) = decode(bytes) else { return Control::Partial };
     match first {
-        PING => encode(answers, PONG, frame.payload, Some([0x37, 0xFA, 0x21, 0x3D])),
+        PING => answers.extend(encode(PONG, frame.payload, Some([0x37, 0xFA, 0x21, 0x3D]))),
         PONG => {}
         _ => return Control::Closed(close_reason(frame.payload)),
     }
@@ -95,9 +89,7 @@ fn close_reason(payload: &[u8]) -> String {
 
 /// A client's Close frame, code 1000.
 pub fn close() -> Vec<u8> {
-    let mut out = Vec::new();
-    encode(&mut out, CLOSE, &1000_u16.to_be_bytes(), Some([1, 2, 3, 4]));
-    out
+    encode(CLOSE, &1000_u16.to_be_bytes(), Some([1, 2, 3, 4]))
 }
 
 /// Whether the bytes begin with a Close frame.
@@ -112,16 +104,12 @@ mod tests {
     #[test]
     fn the_examples_of_the_rfc() {
         // RFC 6455 §5.7.
-        let mut out = Vec::new();
-        encode(&mut out, TEXT, b"Hello", None);
-        assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
-        out.clear();
-        encode(&mut out, TEXT, b"Hello", Some([0x37, 0xfa, 0x21, 0x3d]));
-        assert_eq!(out, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
-        out.clear();
+        let (plain, masked) = (encode(TEXT, b"Hello", None), [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(plain, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+        let masked = encode(TEXT, b"Hello", Some(masked));
+        assert_eq!(masked, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
         let mut pong = Vec::new();
-        encode(&mut out, PING, b"Hello", None);
-        assert_eq!(control(&out, &mut pong), Control::Passed(7));
+        assert_eq!(control(&encode(PING, b"Hello", None), &mut pong), Control::Passed(7));
         assert_eq!(pong, [0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
     }
 
@@ -129,8 +117,7 @@ mod tests {
     fn each_form_of_the_length_is_read_as_it_was_written() {
         for len in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 70_000] {
             let payload: Vec<_> = (0..len).map(|at| at as u8).collect();
-            let mut out = Vec::new();
-            encode(&mut out, BINARY, &payload, None);
+            let mut out = encode(BINARY, &payload, None);
             let whole = out.len();
             out.push(7);
             let frame = decode(&out).unwrap();

@@ -9,7 +9,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use crate::{
     answers::{Answers, Came, Fault, shown},
-    frame::{self, COMPRESSED, Control, Frame, TEXT},
+    frame::{self, COMPRESSED, Frame, TEXT},
     messages::{self, Requests},
     open::Deflate,
 };
@@ -19,21 +19,13 @@ const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
 /// A client's frames: compressed, if it was agreed on.
 pub fn requests(payload: usize, messages: usize, agreed: Option<Deflate>) -> Requests {
-    let frames: Vec<_> = (0..messages as u32)
-        .map(|number| {
-            let (text, mut frame) = (messages::text(number, payload), Vec::new());
-            let mask = Some(messages::mask(number));
-            match agreed {
-                Some(deflate) => {
-                    let compressed = compress(&text, deflate.client_window_bits);
-                    frame::encode(&mut frame, TEXT | COMPRESSED, &compressed, mask);
-                }
-                None => frame::encode(&mut frame, TEXT, &text, mask),
-            }
-            frame
-        })
-        .collect();
-    Requests::new(&frames)
+    let frame = |number| {
+        let (text, mask) = (messages::text(number, payload), Some(messages::mask(number)));
+        let Some(deflate) = agreed else { return frame::encode(TEXT, &text, mask) };
+        let compressed = compress(&text, deflate.client_window_bits);
+        frame::encode(TEXT | COMPRESSED, &compressed, mask)
+    };
+    Requests::new(&(0..messages as u64).map(frame).collect::<Vec<_>>())
 }
 
 fn compress(text: &[u8], window_bits: u8) -> Vec<u8> {
@@ -65,22 +57,17 @@ struct Stream {
 }
 
 impl Inflated {
-    pub fn new(
-        payload: usize,
-        messages: usize,
-        agreed: Option<Deflate>,
-        phases: impl Iterator<Item = usize>,
-    ) -> Self {
+    pub fn new(payload: usize, messages: usize, agreed: Option<Deflate>, phases: &[usize]) -> Self {
         let takeover = agreed.is_some_and(|deflate| deflate.server_takeover);
-        let stream = |phase| Stream {
-            message: phase,
+        let stream = |phase: &usize| Stream {
+            message: *phase,
             received: 0,
             inflater: takeover.then(|| Inflater::new(payload)),
         };
         Self {
-            texts: (0..messages as u32).map(|number| messages::text(number, payload)).collect(),
+            texts: (0..messages as u64).map(|number| messages::text(number, payload)).collect(),
             known: vec![None; messages],
-            streams: phases.map(stream).collect(),
+            streams: phases.iter().map(stream).collect(),
             inflater: Inflater::new(payload),
             compressed: 0,
         }
@@ -111,54 +98,40 @@ impl Inflated {
             _ => false,
         }
     }
-
-    fn fault(&mut self, at: usize, frame: &Frame<'_>) -> Fault {
-        let stream = &mut self.streams[at];
-        let text = &self.texts[stream.message];
-        let came = if frame.first & COMPRESSED == 0 {
-            String::from_utf8_lossy(frame.payload).into_owned()
-        } else if stream.inflater.is_some() {
-            format!("compressed, {}", shown(frame.payload))
-        } else {
-            self.inflater.forget();
-            match self.inflater.inflate(frame.payload) {
-                Some(inflated) => String::from_utf8_lossy(inflated).into_owned(),
-                None => format!("what does not inflate, {}", shown(frame.payload)),
-            }
-        };
-        Fault::Wrong {
-            message: stream.received,
-            expected: format!("text frame {}", String::from_utf8_lossy(text)),
-            came: format!("frame {:02x} {came}", frame.first),
-        }
-    }
 }
 
 impl Answers for Inflated {
-    fn judge(&mut self, at: usize, bytes: &[u8], pongs: &mut Vec<u8>) -> Result<Came, Fault> {
+    fn right(&mut self, at: usize, bytes: &[u8]) -> Came {
         let mut came = Came::default();
-        loop {
-            let rest = &bytes[came.consumed..];
-            match frame::control(rest, pongs) {
-                Control::Passed(len) => {
-                    came.consumed += len;
-                    continue;
-                }
-                Control::Closed(why) => return Err(Fault::Closed(why)),
-                Control::Partial => return Ok(came),
-                Control::None => {}
-            }
-            let Some(frame) = frame::decode(rest) else { return Ok(came) };
+        while let Some(frame) = frame::decode(&bytes[came.consumed..]) {
             if !self.is_right(at, &frame) {
-                return Err(self.fault(at, &frame));
+                break;
             }
             let stream = &mut self.streams[at];
             stream.message = (stream.message + 1) & (self.texts.len() - 1);
             stream.received += 1;
-            came.consumed += frame.len;
-            came.messages += 1;
-            came.own += 1;
+            came.add(Came { consumed: frame.len, messages: 1, own: 1 });
         }
+        came
+    }
+
+    fn wrong(&mut self, at: usize, bytes: &[u8]) -> Option<Fault> {
+        let frame = frame::decode(bytes)?;
+        let stream = &self.streams[at];
+        let known = match frame.first & COMPRESSED != 0 && stream.inflater.is_none() {
+            true => {
+                self.inflater.forget();
+                self.inflater.inflate(frame.payload)
+            }
+            false => None,
+        };
+        let came = known.map_or(shown(frame.payload), |text| String::from_utf8_lossy(text).into());
+        let text = String::from_utf8_lossy(&self.texts[stream.message]);
+        Some(Fault::Wrong {
+            message: stream.received,
+            expected: format!("text frame {text}"),
+            came: format!("frame {:02x} {came}", frame.first),
+        })
     }
 
     fn compressed(&self) -> Option<u64> {
@@ -216,14 +189,14 @@ mod tests {
 
     fn fresh(server_takeover: bool) -> Inflated {
         let agreed = Deflate { server_takeover, client_window_bits: 15 };
-        Inflated::new(PAYLOAD, MESSAGES, Some(agreed), [0].into_iter())
+        Inflated::new(PAYLOAD, MESSAGES, Some(agreed), &[0])
     }
 
     /// What a server sends: with takeover by one compressor, else by one for each message.
     fn frames(takeover: bool, messages: usize) -> Vec<Vec<u8>> {
         let mut one = Compress::new(Compression::fast(), false);
         let compressed = |number: usize| {
-            let text = messages::text((number % MESSAGES) as u32, PAYLOAD);
+            let text = messages::text((number % MESSAGES) as u64, PAYLOAD);
             if !takeover {
                 return compress(&text, 15);
             }
@@ -236,9 +209,7 @@ mod tests {
     }
 
     fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = Vec::new();
-        frame::encode(&mut frame, first, payload, None);
-        frame
+        frame::encode(first, payload, None)
     }
 
     #[test]
@@ -323,7 +294,7 @@ mod tests {
                     payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
                 let mut inflater = Inflater::new(PAYLOAD);
                 let text = inflater.inflate(&unmasked).unwrap();
-                assert_eq!(text, &messages::text(number as u32, PAYLOAD));
+                assert_eq!(text, &messages::text(number as u64, PAYLOAD));
             }
         }
     }

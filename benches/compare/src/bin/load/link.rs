@@ -32,7 +32,8 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(stream: TcpStream, requests: Rc<Requests>, phase: usize) -> Self {
+    /// One of which `came` has come already.
+    pub fn new(stream: TcpStream, requests: Rc<Requests>, phase: usize, came: Vec<u8>) -> Self {
         Self {
             stream,
             position: requests.start_of(phase),
@@ -43,7 +44,7 @@ impl Link {
             asked: 0,
             received: 0,
             pongs: Vec::new(),
-            kept: Vec::new(),
+            kept: came,
             lost: None,
         }
     }
@@ -52,9 +53,15 @@ impl Link {
         &mut self.stream
     }
 
-    /// Lets so many further messages be sent.
+    /// Lets so many further messages be sent, and sends them.
     #[inline]
-    pub fn allow(&mut self, messages: u64) {
+    pub fn send(&mut self, messages: u64) {
+        self.allow(messages);
+        self.flush();
+    }
+
+    #[inline]
+    fn allow(&mut self, messages: u64) {
         self.asked += messages;
         self.allowed = self.requests.bytes_before(self.phase + self.asked)
             - self.requests.bytes_before(self.phase);
@@ -90,10 +97,7 @@ impl Link {
             let waiting = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
             let n = write(&mut self.stream, self.requests.slice(self.position, waiting))?;
             self.sent += n as u64;
-            self.position += n;
-            if self.position >= self.requests.period_bytes() {
-                self.position -= self.requests.period_bytes();
-            }
+            self.position = (self.position + n) % self.requests.period_bytes();
         }
         Ok(())
     }
@@ -154,9 +158,8 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let mut peer = listener.accept().unwrap().0;
         let requests = Rc::new(Requests::binary(100_000, 8));
-        let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3);
-        link.allow(MESSAGES);
-        link.flush();
+        let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3, Vec::new());
+        link.send(MESSAGES);
         let begun = requests.messages_begun(3, link.sent);
         assert!(requests.to_frame_end(link.position) > 0, "the kernel took whole frames");
         assert_eq!(frame::control(&[0x89, 1, 7], &mut link.pongs), frame::Control::Passed(3));

@@ -35,8 +35,8 @@ impl SplitMix {
 }
 
 /// Message `number`: the number, then bytes that look random.
-pub fn binary(number: u32, len: usize) -> Vec<u8> {
-    let mut random = SplitMix(u64::from(number));
+pub fn binary(number: u64, len: usize) -> Vec<u8> {
+    let mut random = SplitMix(number);
     let mut payload = number.to_le_bytes().to_vec();
     while payload.len() < len {
         payload.extend_from_slice(&random.next().to_le_bytes());
@@ -46,10 +46,10 @@ pub fn binary(number: u32, len: usize) -> Vec<u8> {
 }
 
 /// Message `number` as what a live page is sent: text like JSON, which shrinks to about a half.
-pub fn text(number: u32, len: usize) -> Vec<u8> {
+pub fn text(number: u64, len: usize) -> Vec<u8> {
     const NAMES: [&str; 8] =
         ["ada", "grace", "alan", "edsger", "barbara", "donald", "tony", "niklaus"];
-    let mut random = SplitMix(u64::from(number));
+    let mut random = SplitMix(number);
     let mut text = format!("{{\"id\":{number},\"topic\":\"scores\",\"events\":[");
     while text.len() < len {
         let name = NAMES[random.next() as usize % NAMES.len()];
@@ -68,8 +68,8 @@ pub fn text(number: u32, len: usize) -> Vec<u8> {
 }
 
 /// A key for each message, which is no part of what is random in it.
-pub fn mask(number: u32) -> [u8; 4] {
-    (SplitMix(!u64::from(number)).next() as u32 | 0x0101_0101).to_le_bytes()
+pub fn mask(number: u64) -> [u8; 4] {
+    (SplitMix(!number).next() as u32 | 0x0101_0101).to_le_bytes()
 }
 
 /// The frames of a period, twice in a row: what begins in the first is a slice, however far it
@@ -94,19 +94,9 @@ impl Requests {
 
     /// A client's frames of binary messages.
     pub fn binary(payload: usize, messages: usize) -> Self {
-        let frames: Vec<_> = (0..messages as u32)
-            .map(|number| {
-                let mut frame = Vec::new();
-                frame::encode(
-                    &mut frame,
-                    frame::BINARY,
-                    &binary(number, payload),
-                    Some(mask(number)),
-                );
-                frame
-            })
-            .collect();
-        Self::new(&frames)
+        let frame =
+            |number| frame::encode(frame::BINARY, &binary(number, payload), Some(mask(number)));
+        Self::new(&(0..messages as u64).map(frame).collect::<Vec<_>>())
     }
 
     pub fn messages(&self) -> usize {

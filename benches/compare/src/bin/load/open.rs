@@ -2,20 +2,21 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use sha1_smol::Sha1;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::options::{Options, Sources};
+use crate::options::Options;
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The nonce is not random: nobody caches these connections.
-const KEY: &str = "cHVzaGxvb3AgbG9hZHMgIQ==";
+/// The system grants 28,232 ports for each source address, and keeps them for a minute.
+const SOURCES: usize = 16;
+/// The example of RFC 6455 §1.3: nobody caches these connections.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// What browsers offer.
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
@@ -37,7 +38,7 @@ pub struct Opened {
 }
 
 pub fn request(options: &Options) -> Vec<u8> {
-    let (path, host) = (&options.target.path, &options.target.host);
+    let (path, host) = (&options.path, options.address);
     let offer = if options.deflate { OFFER } else { "" };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -46,16 +47,14 @@ pub fn request(options: &Options) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A socket that is bound, for connection number `at`, to the source whose turn it is.
-pub fn socket(target: SocketAddr, sources: Option<Sources>, at: usize) -> io::Result<Socket> {
+/// A socket for connection number `at`, bound to the source whose turn it is.
+pub fn socket(target: SocketAddr, at: usize) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(Sources(first, last)) = sources {
-        let span = last.to_bits() - first.to_bits() + 1;
-        let source = first.to_bits() + (at % span as usize) as u32;
+    if target.is_ipv4() && target.ip().is_loopback() {
         // Else a port that another connection has would not be given for another target.
         socket.set_reuse_address(true)?;
-        let source = SocketAddr::new(IpAddr::V4(source.into()), 0);
+        let source = SocketAddr::from(([127, 0, 0, 1 + (at % SOURCES) as u8], 0));
         socket.bind(&SockAddr::from(source))?;
     }
     Ok(socket)
@@ -63,9 +62,8 @@ pub fn socket(target: SocketAddr, sources: Option<Sources>, at: usize) -> io::Re
 
 /// Connects and shakes hands, waiting for each step.
 pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
-    let address = options.target.address;
-    let socket = socket(address, options.sources, at)?;
-    socket.connect_timeout(&SockAddr::from(address), ANSWER_TIMEOUT)?;
+    let socket = socket(options.address, at)?;
+    socket.connect_timeout(&SockAddr::from(options.address), ANSWER_TIMEOUT)?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
@@ -86,6 +84,10 @@ pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
     }
 }
 
+pub fn open_all(options: &Options) -> io::Result<Vec<Opened>> {
+    (0..options.connections).map(|at| open(options, at)).collect()
+}
+
 /// What was agreed on: the same on all connections, or what is sent could not be one for all.
 pub fn agreed_on_all(opened: &[Opened]) -> io::Result<Option<Deflate>> {
     let agreed = opened.first().and_then(|opened| opened.deflate);
@@ -102,46 +104,37 @@ fn refused(why: &str) -> io::Error {
 /// The answer to a handshake: how long its head is, and what was agreed on. `None` if more is
 /// needed.
 pub fn answer(came: &[u8], options: &Options) -> io::Result<Option<(usize, Option<Deflate>)>> {
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut fields);
-    let head_len = match response.parse(came).map_err(|error| refused(&error.to_string()))? {
-        httparse::Status::Complete(head_len) => head_len,
-        httparse::Status::Partial if came.len() > HEAD_BYTES_MAX => {
-            return Err(refused("the answer's head does not end"));
-        }
-        httparse::Status::Partial => return Ok(None),
+    let Some(end) = came.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        let endless = came.len() > HEAD_BYTES_MAX;
+        return if endless { Err(refused("the answer's head does not end")) } else { Ok(None) };
     };
+    let head = String::from_utf8_lossy(&came[..end]);
+    let mut lines = head.lines();
+    let status = lines.next().unwrap_or_default();
+    let fields: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
     let field = |name: &str| {
-        let mut found =
-            response.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
-        found.next().map(|field| String::from_utf8_lossy(field.value).into_owned())
+        let found = fields.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
     };
-    if response.code != Some(101) {
-        return Err(refused(&format!("answered with {}", response.code.unwrap_or_default())));
+    if !status.starts_with("HTTP/1.1 101 ") {
+        return Err(refused(&format!("answered with {status}")));
     }
     if options.raw {
-        return Ok(Some((head_len, None)));
+        return Ok(Some((end + 4, None)));
     }
     // RFC 6455 §4.1.
     if !field("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err(refused("Upgrade is not websocket"));
     }
-    if field("Sec-WebSocket-Accept") != Some(accept(KEY)) {
+    if field("Sec-WebSocket-Accept") != Some(ACCEPT) {
         return Err(refused("Sec-WebSocket-Accept is wrong"));
     }
     let deflate = match field("Sec-WebSocket-Extensions") {
         None => None,
         Some(_) if !options.deflate => return Err(refused("an extension that was not offered")),
-        Some(value) => Some(agreed(&value)?),
+        Some(value) => Some(agreed(value)?),
     };
-    Ok(Some((head_len, deflate)))
-}
-
-fn accept(key: &str) -> String {
-    let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
-    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    STANDARD.encode(hash.digest().bytes())
+    Ok(Some((end + 4, deflate)))
 }
 
 /// RFC 7692 §7.1.
@@ -174,40 +167,35 @@ fn agreed(value: &str) -> io::Result<Deflate> {
 mod tests {
     use super::*;
 
-    fn options(line: &str) -> Options {
-        let words = format!("echo ws://127.0.0.1:9001/echo {line}");
-        let words = words.split_whitespace().map(Into::into);
-        crate::options::parse(words).unwrap().unwrap()
-    }
-
-    #[test]
-    fn the_accept_value_of_the_rfc() {
-        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
-
     #[test]
     fn a_handshake_is_taken_only_if_it_is_right() {
+        let answer = |came: &str, more: &str| {
+            let words = format!("echo ws://127.0.0.1:9001/echo {more}");
+            let words = words.split_whitespace().map(Into::into);
+            answer(came.as_bytes(), &crate::options::parse(words).unwrap().unwrap())
+        };
         let head = |status: &str, accept: &str, more: &str| {
             format!(
                 "HTTP/1.1 {status} X\r\nupgrade: WebSocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
             )
         };
-        let good = head("101", &accept(KEY), "");
-        let plain = options("");
-        let came = [good.as_bytes(), b"\x82\x00"].concat();
-        assert_eq!(answer(&came, &plain).unwrap(), Some((good.len(), None)));
+        let good = head("101", ACCEPT, "");
+        let came = good.clone() + "\u{1}\u{0}";
+        assert_eq!(answer(&came, "").unwrap(), Some((good.len(), None)));
         for cut in 0..good.len() {
-            assert_eq!(answer(&came[..cut], &plain).unwrap(), None);
+            assert_eq!(answer(&came[..cut], "").unwrap(), None);
         }
-        assert!(answer(head("200", &accept(KEY), "").as_bytes(), &plain).is_err());
+        assert!(answer(&"x".repeat(HEAD_BYTES_MAX + 1), "").is_err());
+        assert!(answer(&head("200", ACCEPT, ""), "").is_err());
+        assert!(answer(&good.replace("upgrade: ", "x: "), "").is_err());
         let wrong = head("101", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=", "");
-        assert!(answer(wrong.as_bytes(), &plain).is_err());
-        assert!(answer(wrong.as_bytes(), &options("--raw")).unwrap().is_some());
+        assert!(answer(&wrong, "").is_err());
+        assert!(answer(&wrong, "--raw").unwrap().is_some());
         let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-        let unasked = head("101", &accept(KEY), deflate);
-        assert!(answer(unasked.as_bytes(), &plain).is_err());
-        let agreed = answer(unasked.as_bytes(), &options("--deflate")).unwrap().unwrap().1;
+        let unasked = head("101", ACCEPT, deflate);
+        assert!(answer(&unasked, "").is_err());
+        let agreed = answer(&unasked, "--deflate").unwrap().unwrap().1;
         assert_eq!(agreed, Some(Deflate { server_takeover: true, client_window_bits: 15 }));
     }
 

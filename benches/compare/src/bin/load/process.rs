@@ -1,56 +1,67 @@
-//! What the server's process used: from `/proc`.
+//! What the server's process used, from `/proc`, in the time that is measured.
 
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 
-/// Of a process's kernel statistics that count in ticks: `USER_HZ` is 100 wherever Linux runs.
-const TICK: Duration = Duration::from_millis(10);
+use serde_json::{Value, json};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Resident, and of that what is no file: heap, stacks.
-    pub resident: u64,
-    pub anonymous: u64,
+/// What is measured is the difference between two of these.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    at: Instant,
+    done: u64,
+    cpu: Option<Duration>,
 }
 
-/// A file of the process's, or that there is no such process any more.
-fn file(pid: u32, name: &str) -> io::Result<String> {
-    let gone = |error: io::Error| io::Error::new(error.kind(), format!("process {pid}: {error}"));
-    fs::read_to_string(format!("/proc/{pid}/{name}")).map_err(gone)
+impl Mark {
+    /// So much was done so far.
+    pub fn now(pid: Option<u32>, done: u64) -> io::Result<Self> {
+        Ok(Self { cpu: pid.map(cpu).transpose()?, at: Instant::now(), done })
+    }
+
+    /// What was done of `what` since the mark `before`, and what the server took for each.
+    pub fn since(self, before: Self, what: &str, errors: u64) -> Value {
+        let seconds = (self.at - before.at).as_secs_f64();
+        let done = self.done - before.done;
+        let mut found = json!({ "errors": errors, "rate": done as f64 / seconds });
+        found[format!("{what}s")] = done.into();
+        if let Some((after, before)) = self.cpu.zip(before.cpu) {
+            let cpu = after.saturating_sub(before).as_secs_f64();
+            found[format!("server_cpu_us_per_{what}")] = (cpu * 1e6 / done.max(1) as f64).into();
+            found["server_cpu_share"] = (cpu / seconds).into();
+        }
+        found
+    }
 }
 
 /// The CPU time of all threads that a process has, in user and kernel mode. A thread that ends takes
 /// its time with it.
-pub fn cpu(pid: u32) -> io::Result<Duration> {
-    let mut total = Duration::ZERO;
-    file(pid, "stat")?;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ended in the meantime is none.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        match text.split_whitespace().next().and_then(|ns| ns.parse().ok()) {
-            Some(ns) => total += Duration::from_nanos(ns),
-            None => return ticks(&file(pid, "stat")?),
-        }
+fn cpu(pid: u32) -> io::Result<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| of(pid, error))?;
+    // A thread that ended in the meantime is none.
+    let files =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok());
+    let nanos = files.filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok()).sum();
+    if nanos == 0 {
+        Err(of(pid, io::ErrorKind::InvalidData.into()))
+    } else {
+        Ok(Duration::from_nanos(nanos))
     }
-    if total.is_zero() { ticks(&file(pid, "stat")?) } else { Ok(total) }
 }
 
-fn ticks(stat: &str) -> io::Result<Duration> {
-    // The name, in brackets, may have spaces; utime and stime are fields 14 and 15.
-    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
-    let field = |at: usize| fields.as_ref()?.get(at)?.parse::<u32>().ok();
-    let (user, system) = field(11).zip(field(12)).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(TICK * (user + system))
+/// Bytes in memory that are no file: heap, stacks.
+pub fn anonymous(pid: u32) -> io::Result<u64> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| of(pid, error))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or(of(pid, io::ErrorKind::InvalidData.into()))
 }
 
-pub fn memory(pid: u32) -> io::Result<Memory> {
-    let status = file(pid, "status")?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-    };
-    let (resident, anonymous) =
-        field("VmRSS:").zip(field("RssAnon:")).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Memory { resident, anonymous })
+fn of(pid: u32, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("process {pid}: {error}"))
 }
 
 #[cfg(test)]
@@ -60,19 +71,9 @@ mod tests {
     #[test]
     fn this_process_used_something() {
         let pid = std::process::id();
-        assert!(cpu(pid).unwrap() > Duration::ZERO);
-        let memory = memory(pid).unwrap();
-        assert!(memory.resident > memory.anonymous && memory.anonymous > 4096);
-        let gone = u32::MAX;
-        for error in [cpu(gone).unwrap_err(), super::memory(gone).unwrap_err()] {
+        assert!(cpu(pid).unwrap() > Duration::ZERO && anonymous(pid).unwrap() > 4096);
+        for error in [cpu(u32::MAX).unwrap_err(), anonymous(u32::MAX).unwrap_err()] {
             assert!(error.to_string().starts_with("process 4294967295: "), "{error}");
         }
-    }
-
-    #[test]
-    fn ticks_are_found_behind_any_name() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 127 0 0 0 12 34 0 0 20 0 1 0 5 6 7";
-        assert_eq!(ticks(stat).unwrap(), Duration::from_millis(460));
-        assert!(ticks("7 (a) S").is_err());
     }
 }
