@@ -2,34 +2,20 @@
 //!
 //! `cargo bench --bench micro` measures a server; `cargo micro` its private parts, too.
 
+#[path = "../tests/support/frame.rs"]
+#[allow(dead_code, reason = "the tests need all of it")]
+mod frame;
 #[path = "../tests/support/sink.rs"]
 mod sink;
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use frame::binary;
 use pushloop::{Config, ConnId, Event};
 use sink::Drain;
 
-/// A frame of a client: a final one, masked.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..=125 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(KEY);
-    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
-    frame
-}
+const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// A server with so many connections, all of which subscribe to one topic.
 fn drain(connections: usize) -> (Drain, Vec<ConnId>) {
@@ -48,7 +34,7 @@ fn echo_turn(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("echo turn");
     for (payload, messages) in [(20, 1), (20, 16), (1024, 1), (65_536, 1)] {
         let (mut drain, ids) = drain(1);
-        drain.server.net().says(masked(0x82, &vec![b'x'; payload]).repeat(messages));
+        drain.server.net().says(binary(vec![b'x'; payload]).masked(KEY).repeat(messages));
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(format!("{messages} of {payload} B"), |bencher| {
             let mut echoed = 0;
@@ -97,7 +83,7 @@ mod parts {
     use criterion::{BatchSize, Criterion, Throughput};
     use pushloop::internals::{Expect, Header, Timers, Utf8, unmask};
 
-    use super::masked;
+    use super::{KEY, binary};
 
     const SIZES: [usize; 4] = [20, 125, 1024, 65_536];
 
@@ -134,7 +120,7 @@ mod parts {
     pub fn header(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("frame header");
         for size in [20, 1024, 65_536] {
-            let frame = masked(0x82, &vec![b'x'; size]);
+            let frame = binary(vec![b'x'; size]).masked(KEY);
             group.bench_function(format!("of {size} B"), |bencher| {
                 bencher.iter(|| Header::decode(black_box(&frame), black_box(Expect::default())));
             });

@@ -3,16 +3,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use pushloop::{ConnId, Event, Hub};
+use pushloop::{ConnId, Event, Hub, Response};
 
 use crate::Scale;
 use crate::frame::{binary, pong};
 use crate::net::Says;
-use crate::report::{at_most, exactly, figure, millis};
-use crate::requests::{GET, answers};
+use crate::report::{at_most, exactly, millis};
 use crate::world::{
     Bystander, KEY, World, config, deflating_handshake, handshake, nothing, publish,
 };
+
+const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// The application answers every request.
+fn answers(hub: &mut Hub, event: Event<'_>) {
+    if let Event::Request { id, .. } = event {
+        // The peer may be gone by now.
+        let _ = hub.respond(id, Response::text(200, "the loop turns"));
+    }
+}
 
 /// 64-byte messages that cannot be compressed.
 fn noise() -> Says {
@@ -83,12 +92,7 @@ fn reports(row: &str, what: &str, bystander: &Bystander) {
 /// A10: one that floods with what compresses badly.
 pub fn compressed_flood(scale: Scale) {
     if cfg!(not(feature = "deflate")) {
-        return figure(
-            "A10a",
-            "a flood that compresses badly: needs the feature deflate",
-            0.0,
-            "ms",
-        );
+        return println!("A10a, a flood that compresses badly, needs the feature deflate");
     }
     let mut world = World::new(config());
     let names = opens_flooders(&mut world, 1);
@@ -155,4 +159,28 @@ pub fn pipelines(scale: Scale) {
         bystander.turn(&mut world, answers);
     }
     reports("A10e", &format!("{count} pipelines of requests without end"), &bystander);
+}
+
+/// A9: a server ends, and its peers have a further request behind each that is answered.
+pub fn pipelines_in_a_drain(scale: Scale) {
+    let (peers, seconds) = (10, scale.of(1, 20));
+    let deadline = Duration::from_secs(seconds);
+    let mut world = World::new(config());
+    for _ in 0..peers {
+        world.net().connects(Says::forever(GET.as_bytes()));
+    }
+    for _ in 0..scale.of(10, 100) {
+        world.turn(answers);
+    }
+    world.act(|hub| hub.shutdown(deadline));
+    let mut took = Duration::ZERO;
+    while !world.hub().is_finished() {
+        world.net().ahead += Duration::from_millis(1);
+        took += Duration::from_millis(1) + world.turn(answers);
+        assert!(took < 2 * deadline, "the server does not end");
+    }
+    let what = format!(
+        "a shutdown with {seconds} s for it, beside {peers} pipelines of requests without end"
+    );
+    at_most("A9", what, took.as_secs_f64(), 3.0, "s");
 }

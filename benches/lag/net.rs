@@ -41,7 +41,7 @@ impl Cpu {
 }
 
 /// What a peer says: the same bytes again and again.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Says {
     pub bytes: Rc<[u8]>,
     pub forever: bool,
@@ -57,6 +57,7 @@ impl Says {
     }
 }
 
+#[derive(Default)]
 struct Peer {
     id: Option<ConnId>,
     says: Says,
@@ -102,16 +103,7 @@ impl Memory {
     /// A peer that connects and says this first; gives its place.
     pub fn connects(&mut self, says: Says) -> usize {
         let place = self.peers.len();
-        self.peers.push(Peer {
-            id: None,
-            says,
-            read: 0,
-            has_left: false,
-            takes: true,
-            got: 0,
-            heard: None,
-            is_watched: false,
-        });
+        self.peers.push(Peer { says, takes: true, ..Peer::default() });
         self.backlog.push_back(place);
         place
     }

@@ -40,8 +40,7 @@ pub fn answers_and_publications(scale: Scale) {
             *ratio = f64::max(*ratio, held / world.counted() as f64);
         }
     }
-    let what =
-        format!("{messages} messages, each published to keep the latest, and answered; unread");
+    let what = format!("{messages} messages, each published (latest) and answered; unread");
     at_most("D1", format!("{what}: the longest turn"), millis(longest), 5.0, "ms");
     at_most("D2", "... heap held / counted, before it is written", ratios[0], 2.0, "times");
     at_most("D2", "... heap held / counted, once the kernel is full", ratios[1], 2.0, "times");
@@ -68,10 +67,8 @@ pub fn full_queues(scale: Scale) {
         let turns = (0..31).map(|_| world.turn_after(|hub| publish(hub, "t", MESSAGE), nothing));
         percentile(&turns.collect::<Vec<_>>(), 50)
     };
-    let (lagging, healthy) = (turns_of(true), turns_of(false));
-    let (late, well) = (millis(lagging), millis(healthy));
-    let what =
-        format!("1 publication to {subscribers} subscribers with full queues of short messages");
+    let (late, well) = (millis(turns_of(true)), millis(turns_of(false)));
+    let what = format!("1 publication to {subscribers} with full queues of short messages");
     let what = format!("{what}: {late:.3} ms; healthy: {well:.3}");
     at_most("D4", what, late / well, 1.0, "times");
 }
@@ -135,13 +132,13 @@ pub fn short_frames(scale: Scale) {
         longest = longest.max(took).max(world.turn(nothing));
     }
     assert_eq!(world.hub().counters().closed_overflow, 0);
-    let peers = peers.len();
-    let what =
-        format!("{peers} peers that hold Pongs and {} KiB of 2-byte frames", queue_bytes >> 10);
+    let (peers, kib) = (peers.len(), queue_bytes >> 10);
+    let what = format!("{peers} peers that hold Pongs and {kib} KiB of 2-byte frames");
     at_most("A2", format!("{what}: a turn with 6 bytes of each"), millis(longest), 5.0, "ms");
 }
 
 /// What became of a crowd of which some never read.
+#[derive(Default)]
 struct Crowd {
     turns: Vec<Duration>,
     heap: i64,
@@ -167,8 +164,7 @@ pub fn crowd_that_never_reads(scale: Scale) {
         for (percent, name) in [(50, "median"), (99, "99 %")] {
             let of = |crowd: &Crowd| millis(percentile(&crowd.turns, percent));
             let (with, without) = (of(&crowd), of(&alone));
-            let what =
-                format!("... turns, {name}: {with:.3} ms; without the {laggards}: {without:.3}");
+            let what = format!("... turns, {name}: {with:.3} ms; alone: {without:.3}");
             at_most("L", what, with / without, 1.2, "times");
         }
         figure("L", "... the longest turn", millis(percentile(&crowd.turns, 100)), "ms");
@@ -185,20 +181,10 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     world.settles();
     let before = world.heap;
     let got: Vec<_> = readers.iter().map(|peer| world.net().got(*peer)).collect();
-    let mut crowd = Crowd {
-        turns: Vec::new(),
-        heap: 0,
-        counted: 0,
-        closed: 0,
-        served: 0,
-        first: Duration::ZERO,
-    };
     // From here on, the kernels of those that do not read are full.
-    let mut first = world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing);
-    for _ in 0..100 {
-        first = first.max(world.turn(nothing));
-    }
-    crowd.first = first;
+    let first = world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing);
+    let first = (0..100).fold(first, |first, _| first.max(world.turn(nothing)));
+    let mut crowd = Crowd { first, ..Crowd::default() };
     for _ in 0..turns {
         crowd.turns.push(world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing));
         crowd.heap = crowd.heap.max(world.heap - before);
@@ -207,8 +193,7 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     world.rests();
     crowd.closed = world.hub().counters().closed_overflow;
     let all = (turns as u64 + 1) * 102;
-    let served =
-        readers.iter().zip(&got).filter(|(peer, got)| world.net().got(**peer) - *got == all);
-    crowd.served = served.count();
+    let got_all = |(peer, got): &(&usize, &u64)| world.net().got(**peer) - **got == all;
+    crowd.served = readers.iter().zip(&got).filter(got_all).count();
     crowd
 }

@@ -1,6 +1,6 @@
 //! The limit of the comparison: what the kernel's TCP and one loop cost when there is no WebSocket.
 //!
-//! `raw 127.0.0.1:9001` prints `listening on HOST:PORT` and serves on one thread. A request head, if
+//! `raw [127.0.0.1:9001]` prints `listening on HOST:PORT` and serves on one thread. A request head, if
 //! it ends in an empty line, is answered with a fixed 101; what is in it but the path is not looked
 //! at. From then on bytes are bytes: on any path but `/fan` they go back as they came, with one `recv`
 //! and one `send` for each readiness. On `/fan`, what comes in a turn is appended to one buffer, and
@@ -21,13 +21,6 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 use slab::Slab;
-
-const USAGE: &str = "\
-A server of bytes that knows no WebSocket but a fixed 101: /fan copies to all connections on it,
-other paths echo.
-
-Usage: raw [ADDRESS]      [127.0.0.1:0]
-";
 
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
@@ -55,16 +48,13 @@ struct Peer {
 impl Peer {
     /// Sends as much as the kernel takes, and keeps the rest.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.rest.is_empty() {
-            if self.rest.len() + bytes.len() > REST_BYTES_MAX {
-                return Err(io::Error::other("does not read"));
-            }
-            self.rest.extend_from_slice(bytes);
-            return Ok(());
-        }
-        let sent = write(&mut self.stream, bytes)?;
+        let sent = if self.rest.is_empty() { write(&mut self.stream, bytes)? } else { 0 };
         self.rest.extend_from_slice(&bytes[sent..]);
-        Ok(())
+        if self.rest.len() > REST_BYTES_MAX {
+            Err(io::Error::other("does not read"))
+        } else {
+            Ok(())
+        }
     }
 
     fn send_rest(&mut self) -> io::Result<()> {
@@ -206,9 +196,5 @@ impl Raw {
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
-    if address == "--help" || address == "-h" {
-        print!("{USAGE}");
-        return Ok(());
-    }
     Raw::bind(address.parse().map_err(io::Error::other)?)?.run()
 }

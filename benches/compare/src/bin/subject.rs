@@ -1,6 +1,6 @@
 //! pushloop as a server of the comparison.
 //!
-//! `subject 127.0.0.1:9001` prints `listening on HOST:PORT` and serves on one thread. What comes on
+//! `subject [127.0.0.1:9001]` prints `listening on HOST:PORT` and serves on one thread. What comes on
 //! `/fan` is published to all connections there, the sender included; on any other path a message
 //! goes back to its sender. Limits are raised where the benchmark means to go beyond the defaults;
 //! budgets and policies are the defaults.
@@ -10,12 +10,6 @@ use std::{env, io};
 use pushloop::{
     Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server,
 };
-
-const USAGE: &str = "\
-pushloop as a server to measure: /fan publishes to all connections on it, other paths echo.
-
-Usage: subject [ADDRESS]      [127.0.0.1:0]
-";
 
 #[derive(Default)]
 struct Subject {
@@ -53,10 +47,6 @@ impl Handler for Subject {
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
-    if address == "--help" || address == "-h" {
-        print!("{USAGE}");
-        return Ok(());
-    }
     let mut config = Config::default();
     config.message_bytes_max = 1 << 20;
     // A turn's echoes, and what 64 publications of 64 KiB are while the kernel is full.

@@ -1,6 +1,5 @@
 //! A server of tokio-tungstenite with its defaults, on one thread: `/fan` publishes to all on
-//! `/fan`, any other path echoes. On `/fan` and `/echo` what is ready at once leaves in one write
-//! (`feed`, then `flush`), elsewhere each reply in its own.
+//! `/fan`, any other path echoes. What is ready at once leaves in one write (`feed`, then `flush`).
 //!
 //! `tungstenite 127.0.0.1:9001`
 
@@ -20,16 +19,6 @@ use tokio_tungstenite::{
 type Socket = WebSocketStream<TcpStream>;
 
 async fn echo(mut socket: Socket) -> Result<(), Error> {
-    while let Some(message) = socket.next().await {
-        let message = message?;
-        if message.is_text() || message.is_binary() {
-            socket.send(message).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn echo_batched(mut socket: Socket) -> Result<(), Error> {
     while let Some(first) = socket.next().await {
         let mut arrived = Some(Some(first));
         while let Some(next) = arrived {
@@ -73,18 +62,14 @@ async fn fan(mut socket: Socket, room: &Arc<Room<Message>>) -> Result<(), Error>
 
 async fn serve(stream: TcpStream, room: Arc<Room<Message>>) -> Result<(), Error> {
     stream.set_nodelay(true)?;
-    let mut path = String::new();
+    let mut on_fan = false;
     #[expect(clippy::result_large_err, reason = "the type is the library's")]
     let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        request.uri().path().clone_into(&mut path);
+        on_fan = request.uri().path() == "/fan";
         Ok(response)
     };
     let socket = accept_hdr_async(stream, look).await?;
-    match path.as_str() {
-        "/fan" => fan(socket, &room).await,
-        "/echo" => echo_batched(socket).await,
-        _ => echo(socket).await,
-    }
+    if on_fan { fan(socket, &room).await } else { echo(socket).await }
 }
 
 #[tokio::main(flavor = "current_thread")]

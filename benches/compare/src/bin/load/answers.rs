@@ -4,7 +4,7 @@
 //! that are known byte by byte: one comparison for each read, and a division to count. `Crowd` and
 //! `Inflated`, in files of their own, go frame by frame.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use crate::{
     frame::{self, Control},
@@ -96,12 +96,8 @@ pub trait Answers {
 
 /// The beginning of some bytes, to show.
 pub fn shown(bytes: &[u8]) -> String {
-    let hex = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
-    match bytes.len() {
-        0 => "nothing".into(),
-        ..=SHOWN_BYTES => hex,
-        _ => hex + "…",
-    }
+    let hex: String = bytes.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    if bytes.len() > SHOWN_BYTES { hex + "…" } else { hex }
 }
 
 /// Streams of which each byte is known: a period of frames of one length, again and again.
@@ -112,12 +108,13 @@ pub struct Periodic {
     streams: Vec<Stream>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Stream {
     /// The message of the period that came first.
     phase: usize,
-    /// In the endless stream of the period.
+    /// In the endless stream of the period: the place, and the messages before it.
     position: usize,
+    messages: usize,
 }
 
 impl Periodic {
@@ -134,7 +131,8 @@ impl Periodic {
         };
         let frame_len = period.len() / messages;
         assert_eq!(period.len(), frame_len * messages, "frames have one length");
-        let stream = |phase: &usize| Stream { phase: *phase, position: phase * frame_len };
+        let stream =
+            |&phase: &usize| Stream { phase, position: phase * frame_len, messages: phase };
         Self { period: period.into(), frame_len, streams: phases.iter().map(stream).collect() }
     }
 }
@@ -143,7 +141,6 @@ impl Answers for Periodic {
     #[inline]
     fn right(&mut self, at: usize, bytes: &[u8]) -> Came {
         let stream = &mut self.streams[at];
-        let begin = stream.position;
         let mut done = 0;
         while done < bytes.len() {
             let inside = stream.position % self.period.len();
@@ -161,7 +158,8 @@ impl Answers for Periodic {
                 break;
             }
         }
-        let messages = (stream.position / self.frame_len - begin / self.frame_len) as u64;
+        let before = mem::replace(&mut stream.messages, stream.position / self.frame_len);
+        let messages = (stream.messages - before) as u64;
         Came { consumed: done, messages, own: messages }
     }
 
@@ -170,7 +168,7 @@ impl Answers for Periodic {
     }
 
     fn wrong(&mut self, at: usize, bytes: &[u8]) -> Option<Fault> {
-        let Stream { phase, position } = self.streams[at];
+        let Stream { phase, position, messages } = self.streams[at];
         let inside = position % self.frame_len;
         let begin = (position - inside) % self.period.len();
         let expected = &self.period[begin..begin + self.frame_len];
@@ -185,7 +183,7 @@ impl Answers for Periodic {
         // The difference itself is shown, however far into the frame it is.
         let from = if inside + 8 < SHOWN_BYTES { 0 } else { inside - 8 };
         Some(Fault::Wrong {
-            message: (position / self.frame_len - phase) as u64,
+            message: (messages - phase) as u64,
             expected: format!("{} from byte {from} of its frame", shown(&expected[from..])),
             came: format!("{}{which}", shown(&came[from..])),
         })

@@ -92,10 +92,9 @@ pub fn run(options: &Options) -> io::Result<Value> {
 }
 
 /// What each connection sends and which message of that is its first, and what has to come.
-fn traffic(
-    options: &Options,
-    agreed: Option<open::Deflate>,
-) -> (Vec<(Rc<Requests>, usize)>, Box<dyn Answers>) {
+type Traffic = (Vec<(Rc<Requests>, usize)>, Box<dyn Answers>);
+
+fn traffic(options: &Options, agreed: Option<open::Deflate>) -> Traffic {
     let Options { connections, payload, raw, .. } = *options;
     if options.all_publish {
         let messages = crowd::period(payload, connections, options.in_flight as usize);

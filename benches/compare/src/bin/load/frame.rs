@@ -13,8 +13,8 @@ pub const COMPRESSED: u8 = 0x40;
 pub fn encode(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let len = payload.len() as u64;
     let (short, long) = match len {
-        ..=125 => (len as u8, Vec::new()),
-        ..=0xFFFF => (126, len.to_be_bytes()[6..].to_vec()),
+        0..=125 => (len as u8, Vec::new()),
+        126..=0xFFFF => (126, len.to_be_bytes()[6..].to_vec()),
         _ => (127, len.to_be_bytes().to_vec()),
     };
     let mut frame = vec![first, short | if mask.is_some() { 0x80 } else { 0 }];
@@ -131,15 +131,18 @@ mod tests {
     #[test]
     fn control_frames_are_told_from_the_rest() {
         let mut pong = Vec::new();
-        assert_eq!(control(&[BINARY, 0], &mut pong), Control::None);
-        assert_eq!(control(&[PING, 0x80, 0, 0, 0, 0], &mut pong), Control::None);
-        assert_eq!(control(&[PING, 126, 0, 126], &mut pong), Control::None);
-        assert_eq!(control(&[PING], &mut pong), Control::Partial);
-        assert_eq!(control(&[PING, 2, 0], &mut pong), Control::Partial);
-        assert_eq!(control(&[PONG, 0], &mut pong), Control::Passed(2));
+        for (bytes, found) in [
+            (&[BINARY, 0][..], Control::None),
+            (&[PING, 0x80, 0, 0, 0, 0], Control::None),
+            (&[PING, 126, 0, 126], Control::None),
+            (&[PING], Control::Partial),
+            (&[PING, 2, 0], Control::Partial),
+            (&[PONG, 0], Control::Passed(2)),
+            (&[CLOSE, 4, 0x03, 0xE8, b'h', b'i'], Control::Closed("1000 hi".into())),
+            (&[CLOSE, 0], Control::Closed("no code".into())),
+        ] {
+            assert_eq!(control(bytes, &mut pong), found);
+        }
         assert!(pong.is_empty());
-        let close = [CLOSE, 4, 0x03, 0xE8, b'h', b'i'];
-        assert_eq!(control(&close, &mut pong), Control::Closed("1000 hi".into()));
-        assert_eq!(control(&[CLOSE, 0], &mut pong), Control::Closed("no code".into()));
     }
 }

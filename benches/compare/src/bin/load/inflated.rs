@@ -77,26 +77,20 @@ impl Inflated {
     fn is_right(&mut self, at: usize, frame: &Frame<'_>) -> bool {
         let stream = &mut self.streams[at];
         let text = &self.texts[stream.message];
-        match frame.first {
-            TEXT => frame.payload == &text[..],
-            first if first == TEXT | COMPRESSED => {
-                self.compressed += 1;
-                if let Some(inflater) = &mut stream.inflater {
-                    return inflater.inflate(frame.payload) == Some(text);
-                }
-                let known = &mut self.known[stream.message];
-                if known.as_deref() == Some(frame.payload) {
-                    return true;
-                }
-                self.inflater.forget();
-                let right = self.inflater.inflate(frame.payload) == Some(text);
-                if right {
-                    *known = Some(frame.payload.into());
-                }
-                right
-            }
-            _ => false,
+        if frame.first != TEXT | COMPRESSED {
+            return frame.first == TEXT && frame.payload == &text[..];
         }
+        self.compressed += 1;
+        if let Some(inflater) = &mut stream.inflater {
+            return inflater.inflate(frame.payload) == Some(text);
+        }
+        let known = &mut self.known[stream.message];
+        if known.as_deref() != Some(frame.payload) {
+            self.inflater.forget();
+            let right = self.inflater.inflate(frame.payload) == Some(text);
+            *known = right.then(|| frame.payload.into());
+        }
+        known.is_some()
     }
 }
 
@@ -118,14 +112,10 @@ impl Answers for Inflated {
     fn wrong(&mut self, at: usize, bytes: &[u8]) -> Option<Fault> {
         let frame = frame::decode(bytes)?;
         let stream = &self.streams[at];
-        let known = match frame.first & COMPRESSED != 0 && stream.inflater.is_none() {
-            true => {
-                self.inflater.forget();
-                self.inflater.inflate(frame.payload)
-            }
-            false => None,
-        };
-        let came = known.map_or(shown(frame.payload), |text| String::from_utf8_lossy(text).into());
+        self.inflater.forget();
+        let inflated = self.inflater.inflate(frame.payload).map(Vec::as_slice);
+        let came =
+            inflated.map_or(shown(frame.payload), |text| String::from_utf8_lossy(text).into());
         let text = String::from_utf8_lossy(&self.texts[stream.message]);
         Some(Fault::Wrong {
             message: stream.received,
@@ -205,11 +195,11 @@ mod tests {
             out.truncate(out.len() - TAIL.len());
             out
         };
-        (0..messages).map(compressed).map(|payload| framed(TEXT | COMPRESSED, &payload)).collect()
+        (0..messages).map(compressed).map(|payload| framed(&payload)).collect()
     }
 
-    fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
-        frame::encode(first, payload, None)
+    fn framed(payload: &[u8]) -> Vec<u8> {
+        frame::encode(TEXT | COMPRESSED, payload, None)
     }
 
     #[test]
@@ -243,22 +233,21 @@ mod tests {
         assert!(good.known.iter().all(Option::is_some));
         // The same text, compressed in another way, is right as well.
         let text = messages::text(0, PAYLOAD);
-        let stored = framed(TEXT | COMPRESSED, &stored(&text));
-        good.judge(0, &stored, &mut pongs).unwrap();
-        let mut wrong = text.clone();
-        wrong[100] ^= 1;
+        good.judge(0, &framed(&stored(&text)), &mut pongs).unwrap();
         let mut others = stream[1].clone();
         *others.last_mut().unwrap() ^= 0x55;
         assert!(good.judge(0, &others, &mut pongs).is_err());
-        for first in [TEXT, TEXT | COMPRESSED] {
-            let payload = if first == TEXT { wrong.clone() } else { compress(&wrong, 15) };
-            assert_eq!(wrong_at(fresh(false), 0, &framed(first, &payload), 10_000), Some(0));
+        let (mut wrong, longer) = (text.clone(), [&text[..], b" "].concat());
+        wrong[100] ^= 1;
+        for (frame, at) in [
+            (frame::encode(TEXT, &text, None), None),
+            (frame::encode(TEXT, &wrong, None), Some(0)),
+            (frame::encode(0x82, &text, None), Some(0)),
+            (framed(&compress(&wrong, 15)), Some(0)),
+            (framed(&compress(&longer, 15)), Some(0)),
+        ] {
+            assert_eq!(wrong_at(fresh(false), 0, &frame, 10_000), at);
         }
-        assert_eq!(wrong_at(fresh(false), 0, &framed(TEXT, &text), 10_000), None);
-        assert_eq!(wrong_at(fresh(false), 0, &framed(0x82, &text), 10_000), Some(0));
-        let longer = [&text[..], b" "].concat();
-        let longer = framed(TEXT | COMPRESSED, &compress(&longer, 15));
-        assert_eq!(wrong_at(fresh(false), 0, &longer, 10_000), Some(0));
     }
 
     /// One stored block, not the last, and the byte that the tail completes (RFC 7692 §7.2.3.3).
@@ -274,27 +263,25 @@ mod tests {
         let mut out = Vec::with_capacity(PAYLOAD + 64);
         compress.compress_vec(&text, &mut out, FlushCompress::Finish).unwrap();
         out.push(0);
-        let stream = [framed(TEXT | COMPRESSED, &out), frames(false, 2).remove(1)].concat();
+        let stream = [framed(&out), frames(false, 2).remove(1)].concat();
         assert_eq!(wrong_at(fresh(false), 0, &stream, 10_000), None);
     }
 
     #[test]
     fn what_is_sent_is_what_is_expected() {
-        for bits in [9, 15] {
-            let agreed = Some(Deflate { server_takeover: false, client_window_bits: bits });
+        for client_window_bits in [9, 15] {
+            let agreed = Some(Deflate { server_takeover: false, client_window_bits });
             let requests = requests(PAYLOAD, MESSAGES, agreed);
             for number in 0..MESSAGES {
-                let mut frame = requests.slice(requests.start_of(number), 1000).to_vec();
-                assert_eq!((frame[0], frame[1] & 0x80), (TEXT | COMPRESSED, 0x80));
-                let header = if frame[1] == 0xFE { 4 } else { 2 };
-                let key: [u8; 4] = frame[header..header + 4].try_into().unwrap();
-                let len = requests.start_of(number + 1) - requests.start_of(number);
-                let payload: Vec<_> = frame.drain(header + 4..len).collect();
-                let unmasked: Vec<_> =
-                    payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+                let bytes = requests.slice(requests.start_of(number), 1000);
+                let frame = frame::decode(bytes).unwrap();
+                assert_eq!((frame.first, bytes[1] & 0x80), (TEXT | COMPRESSED, 0x80));
+                let key = bytes[..frame.len - frame.payload.len()].last_chunk::<4>().unwrap();
+                let payload =
+                    frame.payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
+                let text = messages::text(number as u64, PAYLOAD);
                 let mut inflater = Inflater::new(PAYLOAD);
-                let text = inflater.inflate(&unmasked).unwrap();
-                assert_eq!(text, &messages::text(number as u64, PAYLOAD));
+                assert_eq!(inflater.inflate(&payload.collect::<Vec<_>>()), Some(&text));
             }
         }
     }

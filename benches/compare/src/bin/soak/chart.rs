@@ -1,108 +1,84 @@
 //! The samples as lines.
 
-use std::io;
-
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
-};
-
 use crate::samples::Sample;
 
-const WIDTH: u32 = 880;
-const PANEL: u32 = 170;
-const HEADER: u32 = 62;
+const WIDTH: f64 = 880.0;
+const PANEL: f64 = 170.0;
+const HEADER: f64 = 62.0;
+/// Where the lines are in a panel: from the left, to the right, from the top, to the bottom.
+const PLOT: [f64; 4] = [60.0, WIDTH - 20.0, 22.0, PANEL - 24.0];
 /// Points of a line: more than can be told apart make a large file.
 const POINTS_MAX: usize = 300;
+const INK: &str = "#1F2328";
+const FAINT: &str = "#59636E";
 
-const INK: RGBColor = RGBColor(31, 35, 40);
-const FAINT: RGBColor = RGBColor(89, 99, 110);
-const LINE: RGBColor = RGBColor(224, 228, 232);
-const COLOR: RGBColor = RGBColor(207, 84, 20);
-
-type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
-
-struct Panel {
-    title: &'static str,
-    value: fn(&Sample) -> f64,
-}
+type Panel = (&'static str, fn(&Sample) -> f64);
 
 const PANELS: [Panel; 4] = [
-    Panel {
-        title: "Resident memory of the server, MiB",
-        value: |sample| sample.rss_kib as f64 / 1024.0,
-    },
-    Panel { title: "Its descriptors", value: |sample| sample.fds as f64 },
-    Panel { title: "Messages, million", value: |sample| sample.messages as f64 / 1e6 },
-    Panel {
-        title: "Connections made and ended, thousand",
-        value: |sample| sample.made as f64 / 1e3,
-    },
+    ("Resident memory of the server, MiB", |sample| sample.rss_kib as f64 / 1024.0),
+    ("Its descriptors", |sample| sample.fds as f64),
+    ("Messages, million", |sample| sample.messages as f64 / 1e6),
+    ("Connections made and ended, thousand", |sample| sample.made as f64 / 1e3),
 ];
 
-pub fn svg(samples: &[Sample], slope: f64) -> io::Result<String> {
-    let mut svg = String::new();
-    let height = HEADER + PANEL * PANELS.len() as u32;
-    let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
-    draw(&area, samples, slope).map_err(io::Error::other)?;
-    drop(area);
-    Ok(svg)
-}
-
-fn draw(area: &Area<'_>, samples: &[Sample], slope: f64) -> Drawn {
-    area.fill(&WHITE)?;
+pub fn svg(samples: &[Sample], slope: f64) -> String {
     // Of the last, nobody is left.
     let under_load = &samples[..samples.len() - 1];
     let last = under_load[under_load.len() - 1];
-    let title = format!(
-        "{:.0} million messages and {:.0} thousand connections through one server",
-        last.messages as f64 / 1e6,
-        last.made as f64 / 1e3
+    let (messages, made) = (last.messages as f64 / 1e6, last.made as f64 / 1e3);
+    let title = format!("{messages:.0} million messages and {made:.0} thousand connections");
+    let slope = slope * 100.0;
+    let subtitle =
+        "One sample a second; the memory's slope over the run, after its first tenth, is";
+    let height = HEADER + PANEL * PANELS.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' \
+         viewBox='0 0 {WIDTH} {height}' font-family='sans-serif'>\n\
+         <rect width='100%' height='100%' fill='#FFFFFF'/>\n"
     );
-    let subtitle = format!(
-        "One sample a second; the memory's slope over the run, after its first tenth, is {:.2} %.",
-        slope * 100.0
-    );
-    text(area, &title, (20, 24), 18, &INK)?;
-    text(area, &subtitle, (20, 46), 13, &FAINT)?;
-    let (_, panels) = area.split_vertically(HEADER);
-    for (panel, area) in PANELS.iter().zip(panels.split_evenly((PANELS.len(), 1))) {
-        panel.draw(&area, under_load)?;
+    svg += &text((20.0, 24.0), "start", 14.5, INK, &format!("{title} through one server"));
+    svg += &text((20.0, 46.0), "start", 10.5, FAINT, &format!("{subtitle} {slope:.2} %."));
+    for (nth, panel) in PANELS.iter().enumerate() {
+        svg += &drawn(panel, HEADER + PANEL * nth as f64, under_load);
     }
-    area.present()
+    svg + "</svg>\n"
 }
 
-impl Panel {
-    fn draw(&self, area: &Area<'_>, samples: &[Sample]) -> Drawn {
-        text(area, self.title, (20, 10), 13, &INK)?;
-        let seconds = samples[samples.len() - 1].second.max(1) as f64;
-        let most = samples.iter().map(self.value).fold(1.0, f64::max);
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(22)
-            .margin_right(20)
-            .x_label_area_size(24)
-            .y_label_area_size(60)
-            .build_cartesian_2d(0.0..seconds, 0.0..most * 1.1)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(LINE)
-            .axis_style(FAINT)
-            .label_style(("sans-serif", 11).into_font().color(&FAINT))
-            .x_label_formatter(&|second| format!("{second} s"))
-            .y_labels(4)
-            .draw()?;
-        let step = samples.len().div_ceil(POINTS_MAX);
-        let points = samples.iter().step_by(step);
-        let points = points.map(|sample| (sample.second as f64, (self.value)(sample)));
-        chart.draw_series(LineSeries::new(points, COLOR.stroke_width(2)))?;
-        Ok(())
+fn drawn((title, value): &Panel, top: f64, samples: &[Sample]) -> String {
+    let seconds = samples[samples.len() - 1].second.max(1) as f64;
+    let most = samples.iter().map(value).fold(1.0, f64::max) * 1.1;
+    let [left, right, above, below] = PLOT;
+    let x = |second: f64| left + second / seconds * (right - left);
+    let y = |value: f64| top + below - value / most * (below - above);
+    let mut svg = text((20.0, top + 10.0), "start", 10.5, INK, title);
+    for value in ticks(most) {
+        let y = y(value);
+        svg += &format!("<path d='M{left} {y:.1}H{right}' stroke='#E0E4E8'/>\n");
+        svg += &text((left - 8.0, y), "end", 8.9, FAINT, &value.to_string());
     }
+    for second in ticks(seconds) {
+        let at = (x(second), top + below + 12.0);
+        svg += &text(at, "middle", 8.9, FAINT, &format!("{second} s"));
+    }
+    svg += "<polyline fill='none' stroke='#CF5414' stroke-width='2' points='";
+    for sample in samples.iter().step_by(samples.len().div_ceil(POINTS_MAX)) {
+        svg += &format!("{:.1},{:.1} ", x(sample.second as f64), y(value(sample)));
+    }
+    svg + "'/>\n"
 }
 
-fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, color: &RGBColor) -> Drawn {
-    let style = ("sans-serif", size).into_text_style(area).color(color);
-    area.draw(&Text::new(text, at, style.pos(Pos::new(HPos::Left, VPos::Center))))
+/// Some round numbers from 0 on.
+fn ticks(most: f64) -> impl Iterator<Item = f64> {
+    let least = 10_f64.powf((most / 5.0).log10().floor());
+    let mut steps = [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * least);
+    let step = steps.find(|step| most / step <= 5.0).unwrap_or(most);
+    // Halves and tenths have no exact value: a tick is as long as a person would write it.
+    let digits = (-least.log10()).max(0.0) as i32;
+    let round = move |value: f64| (value * 10_f64.powi(digits)).round() / 10_f64.powi(digits);
+    (0..=(most / step) as u64).map(move |nth| round(nth as f64 * step))
+}
+
+fn text((x, y): (f64, f64), anchor: &str, size: f64, color: &str, text: &str) -> String {
+    let place = format!("x='{x:.0}' y='{y:.0}' dy='0.5ex' text-anchor='{anchor}'");
+    format!("<text {place} font-size='{size}' fill='{color}'>{text}</text>\n")
 }

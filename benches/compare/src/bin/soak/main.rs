@@ -29,20 +29,20 @@ use std::{
 use options::{Asked, Options};
 use samples::{Sample, Server};
 
+/// A shorter run has no slope worth the name.
+const SECONDS_FOR_SLOPE: usize = 60;
+const ECHOERS: usize = 4;
+const MEMBERS: usize = 32;
+
 /// What the threads have done so far.
 #[derive(Debug, Default)]
 pub struct Done {
-    echoes: AtomicU64,
-    deliveries: AtomicU64,
+    messages: AtomicU64,
     connections: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Done {
-    fn messages(&self) -> u64 {
-        self.echoes.load(Ordering::Relaxed) + self.deliveries.load(Ordering::Relaxed)
-    }
-
     /// An error of one thread is the end of all.
     fn by(&self, ended: io::Result<()>) -> io::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
@@ -85,8 +85,8 @@ fn soak(options: &Options) -> io::Result<bool> {
     thread::scope(|scope| {
         let (address, done) = (server.address, &done);
         let threads = [
-            scope.spawn(move || done.by(messages::echo(address, done))),
-            scope.spawn(move || done.by(messages::fan_out(address, done))),
+            scope.spawn(move || done.by(messages::talk(address, done, "/echo", ECHOERS))),
+            scope.spawn(move || done.by(messages::talk(address, done, "/room", MEMBERS))),
             scope.spawn(move || done.by(churn::churn(address, done, 0))),
             scope.spawn(move || done.by(churn::churn(address, done, 1))),
         ];
@@ -112,7 +112,7 @@ fn watch(
     for second in 1.. {
         thread::sleep(Duration::from_secs(1));
         samples.push(server.sample(second, done)?);
-        let all = done.messages() >= options.messages
+        let all = done.messages.load(Ordering::Relaxed) >= options.messages
             && done.connections.load(Ordering::Relaxed) >= options.connections;
         if all || began.elapsed() >= options.seconds || !done.goes_on() {
             break;
@@ -125,32 +125,33 @@ fn watch(
 }
 
 fn write(options: &Options, samples: &[Sample]) -> io::Result<()> {
-    if let Some(file) = &options.csv {
-        fs::write(file, samples::csv(samples))?;
-    }
-    Ok(())
+    options.csv.as_ref().map_or(Ok(()), |file| fs::write(file, samples::csv(samples)))
 }
 
 fn report(options: &Options, before: &Sample, samples: &[Sample], calm: u64) -> io::Result<bool> {
     write(options, samples)?;
     let (last, slope) = (samples[samples.len() - 1], samples::slope(samples));
     if let Some(file) = &options.svg {
-        fs::write(file, chart::svg(samples, slope)?)?;
+        fs::write(file, chart::svg(samples, slope))?;
     }
     let seconds = samples.len() - 2;
     println!("figure soak, messages: {} in {seconds} s", last.messages);
-    println!("figure soak, connections made and ended in {} ways: {}", churn::WAYS, last.made);
-    println!("figure soak, handler panics: {}", last.counters.get("handler_panics"));
+    println!(
+        "figure soak, connections made and ended in {} ways: {}",
+        churn::number_of_ways(),
+        last.made
+    );
+    println!("figure soak, handler panics: {}", last.counters[3]);
     println!("figure soak, slope of the server's memory: {:.2} % over the run", slope * 100.0);
     println!("figure soak, memory: {} KiB before, {} KiB after", before.rss_kib, last.rss_kib);
     println!("figure soak, descriptors: {} before, {} after", before.fds, last.fds);
-    for left in ["connections", "topics", "queued_bytes"] {
-        println!("figure soak, {left} left: {}", last.counters.get(left));
+    for (name, left) in samples::NAMES.iter().zip(last.counters).take(3) {
+        println!("figure soak, {name} left: {left}");
     }
     println!("figure soak, wakes of the idle loop in {:?}: {calm}", options.calm);
     let restored = before.fds == last.fds && last.is_empty() && calm == 0;
     // A short run is all warm-up, and a process of three mebibytes moves by some of its pages.
     let grown_kib = slope * last.rss_kib as f64;
-    let flat = seconds < options::SECONDS_FOR_SLOPE || slope < 0.01 || grown_kib < 1024.0;
+    let flat = seconds < SECONDS_FOR_SLOPE || slope < 0.01 || grown_kib < 1024.0;
     Ok(restored && flat)
 }

@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::Ordering,
 };
 
 use crate::{
@@ -12,8 +12,6 @@ use crate::{
     client::{masked, open, unmasked},
 };
 
-const ECHOERS: usize = 4;
-const MEMBERS: usize = 32;
 /// Messages under way at once.
 const BURST: u64 = 32;
 
@@ -44,22 +42,8 @@ fn reads(stream: &mut TcpStream, due: &[u8], buffer: &mut Vec<u8>) -> io::Result
     if buffer == due { Ok(()) } else { Err(io::Error::other("something else came")) }
 }
 
-pub fn echo(server: SocketAddr, done: &Done) -> io::Result<()> {
-    talk(server, done, "/echo", ECHOERS, &done.echoes)
-}
-
-pub fn fan_out(server: SocketAddr, done: &Done) -> io::Result<()> {
-    talk(server, done, "/room", MEMBERS, &done.deliveries)
-}
-
 /// One after the other sends a burst; in a room, all get it.
-fn talk(
-    server: SocketAddr,
-    done: &Done,
-    path: &str,
-    members: usize,
-    count: &AtomicU64,
-) -> io::Result<()> {
+pub fn talk(server: SocketAddr, done: &Done, path: &str, members: usize) -> io::Result<()> {
     let in_a_room = path == "/room";
     let streams: io::Result<Vec<_>> =
         (0..members).map(|nth| open(server, nth as u64, path)).collect();
@@ -74,7 +58,7 @@ fn talk(
         for stream in &mut streams[listeners.clone()] {
             reads(stream, &due, &mut buffer)?;
         }
-        count.fetch_add(BURST * listeners.len() as u64, Ordering::Relaxed);
+        done.messages.fetch_add(BURST * listeners.len() as u64, Ordering::Relaxed);
     }
     for mut stream in streams {
         stream.write_all(&masked(0x88, &1000_u16.to_be_bytes()))?;

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use lexopt::{Parser, prelude::*};
+
 pub const USAGE: &str = "\
 One server under messages and under connections that end in every way: does anything stay behind?
 
@@ -19,9 +21,6 @@ Options:
 The exit status is 1 if something is left, or if the server's memory over a minute or more has a slope of
 1 % or more, which is more than a mebibyte.
 ";
-
-/// A shorter run has no slope worth the name.
-pub const SECONDS_FOR_SLOPE: usize = 60;
 
 #[derive(Debug)]
 pub struct Options {
@@ -41,40 +40,25 @@ pub enum Asked {
     Help,
 }
 
-/// Reads the arguments. The error is one line for whoever typed them.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
-    use lexopt::prelude::*;
-
-    let mut options = Options {
-        messages: 100_000_000,
-        connections: 1_000_000,
-        seconds: Duration::from_secs(86_400),
-        calm: Duration::from_secs(45),
-        csv: None,
-        svg: None,
-    };
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+/// Reads the arguments.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, lexopt::Error> {
+    let (mut messages, mut connections, mut seconds, mut calm) =
+        (100_000_000, 1_000_000, 86_400, 45);
+    let (mut csv, mut svg) = (None, None);
+    let mut parser = Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
         match argument {
-            Long("messages") => options.messages = number(&mut parser)?,
-            Long("connections") => options.connections = number(&mut parser)?,
-            Long("seconds") => options.seconds = Duration::from_secs(number(&mut parser)?),
-            Long("calm") => options.calm = Duration::from_secs(number(&mut parser)?),
-            Long("csv") => options.csv = Some(file(&mut parser)?),
-            Long("svg") => options.svg = Some(file(&mut parser)?),
+            Long("messages") => messages = parser.value()?.parse()?,
+            Long("connections") => connections = parser.value()?.parse()?,
+            Long("seconds") => seconds = parser.value()?.parse()?,
+            Long("calm") => calm = parser.value()?.parse()?,
+            Long("csv") => csv = Some(parser.value()?.into()),
+            Long("svg") => svg = Some(parser.value()?.into()),
             Long("help") | Short('h') => return Ok(Asked::Help),
             Value(word) if word == "serve" => return Ok(Asked::Serve),
-            _ => return Err(argument.unexpected().to_string()),
+            _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Asked::Soak(options))
-}
-
-fn number(parser: &mut lexopt::Parser) -> Result<u64, String> {
-    let value = parser.value().and_then(|value| lexopt::ValueExt::parse(&value));
-    value.map_err(|error| error.to_string())
-}
-
-fn file(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
-    Ok(parser.value().map_err(|error| error.to_string())?.into())
+    let (seconds, calm) = (Duration::from_secs(seconds), Duration::from_secs(calm));
+    Ok(Asked::Soak(Options { messages, connections, seconds, calm, csv, svg }))
 }

@@ -1,7 +1,6 @@
 //! What the server is like, from outside and by its own counters.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -31,18 +30,8 @@ impl Drop for Server {
     }
 }
 
-/// The server's own numbers, by name.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters([(&'static str, u64); NAMES.len()]);
-
-/// Those of which something is made.
-const NAMES: [&str; 4] = ["connections", "topics", "queued_bytes", "handler_panics"];
-
-impl Counters {
-    pub fn get(&self, name: &str) -> u64 {
-        self.0.iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| *value)
-    }
-}
+/// Those of the server's own numbers of which something is made: what nobody may leave behind first.
+pub const NAMES: [&str; 4] = ["connections", "topics", "queued_bytes", "handler_panics"];
 
 /// One second.
 #[derive(Clone, Copy, Debug)]
@@ -52,16 +41,15 @@ pub struct Sample {
     /// Connections made so far.
     pub made: u64,
     pub rss_kib: u64,
-    /// Of that, what is no file's.
-    pub anonymous_kib: u64,
     pub fds: u64,
-    pub counters: Counters,
+    /// By [`NAMES`].
+    pub counters: [u64; NAMES.len()],
 }
 
 impl Sample {
     /// Whether nobody is there, and nothing is left of anybody.
     pub fn is_empty(&self) -> bool {
-        ["connections", "topics", "queued_bytes"].iter().all(|name| self.counters.get(name) == 0)
+        self.counters[..3] == [0, 0, 0]
     }
 }
 
@@ -81,39 +69,38 @@ impl Server {
         let counters = self.counters()?;
         Ok(Sample {
             second,
-            messages: done.messages(),
+            messages: done.messages.load(Ordering::Relaxed),
             made: done.connections.load(Ordering::Relaxed),
-            rss_kib: kib(&self.of_process("status"), "VmRSS:")?,
-            anonymous_kib: kib(&self.of_process("smaps_rollup"), "Anonymous:")?,
+            rss_kib: self.status("VmRSS:", " kB")?,
             // What asked for the counters may still be among them.
             fds: self.fds()?,
             counters,
         })
     }
 
-    fn of_process(&self, file: &str) -> String {
-        format!("/proc/{}/{file}", self.child.id())
-    }
-
     fn fds(&self) -> io::Result<u64> {
-        Ok(fs::read_dir(self.of_process("fd"))?.count() as u64)
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64)
     }
 
-    fn counters(&self) -> io::Result<Counters> {
+    fn status(&self, name: &str, unit: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix(unit)?.trim().parse().ok());
+        number.ok_or_else(|| io::Error::other(format!("no {name} of the server")))
+    }
+
+    fn counters(&self) -> io::Result<[u64; NAMES.len()]> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(PATIENCE_SECONDS)))?;
         stream
             .write_all(b"GET /counters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let fields = answer.lines().filter_map(|line| line.split_once(' '));
-        let fields: BTreeMap<&str, &str> = fields.collect();
-        let value = |name| fields.get(name)?.parse().ok();
-        let found = NAMES.map(|name| value(name).map(|value| (name, value)));
-        match found.iter().all(Option::is_some) {
-            true => Ok(Counters(found.map(Option::unwrap_or_default))),
-            false => Err(io::Error::other(format!("no counters: {answer}"))),
-        }
+        let (_, numbers) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let numbers = numbers.split(' ').map(|number| number.parse().ok());
+        let found: Option<Vec<_>> = numbers.collect();
+        let found = found.and_then(|found| found.try_into().ok());
+        found.ok_or_else(|| io::Error::other(format!("no counters: {answer}")))
     }
 
     /// Waits until nobody is there any more, and the loop sleeps.
@@ -145,30 +132,18 @@ impl Server {
 
     /// How often the server, which has one thread, has gone to sleep.
     fn wakes(&self) -> io::Result<u64> {
-        number(&self.of_process("status"), "voluntary_ctxt_switches:", "")
+        self.status("voluntary_ctxt_switches:", "")
     }
-}
-
-fn kib(file: &str, name: &str) -> io::Result<u64> {
-    number(file, name, " kB")
-}
-
-fn number(file: &str, name: &str, unit: &str) -> io::Result<u64> {
-    let text = fs::read_to_string(file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.trim().strip_suffix(unit)?.trim().parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("no {name} in {file}")))
 }
 
 pub fn csv(samples: &[Sample]) -> String {
-    let mut text = String::from("second,messages,made,rss_kib,anonymous_kib,fds");
-    NAMES.iter().for_each(|name| text += &format!(",{name}"));
+    let mut text = format!("second,messages,made,rss_kib,fds,{}\n", NAMES.join(","));
     for sample in samples {
-        let Sample { second, messages, made, rss_kib, anonymous_kib, fds, .. } = sample;
-        text += &format!("\n{second},{messages},{made},{rss_kib},{anonymous_kib},{fds}");
-        NAMES.iter().for_each(|name| text += &format!(",{}", sample.counters.get(name)));
+        let Sample { second, messages, made, rss_kib, fds, counters } = sample;
+        let counters = counters.map(|number| number.to_string()).join(",");
+        text += &format!("{second},{messages},{made},{rss_kib},{fds},{counters}\n");
     }
-    text + "\n"
+    text
 }
 
 /// By how much the resident memory grew over the run, as a part of it: a straight line through what was
@@ -200,9 +175,8 @@ mod tests {
             messages: second * 1000,
             made: 0,
             rss_kib: rss(second),
-            anonymous_kib: 0,
             fds: 0,
-            counters: Counters::default(),
+            counters: [0; 4],
         };
         (0..101).map(sample).collect()
     }
@@ -221,7 +195,7 @@ mod tests {
     #[test]
     fn a_line_of_the_table_has_all_of_a_second() {
         let text = csv(&samples(|_| 5000)[..2]);
-        assert_eq!(text.lines().nth(2), Some("1,1000,0,5000,0,0,0,0,0,0"));
-        assert_eq!(text.lines().next().map(|line| line.split(',').count()), Some(10));
+        assert_eq!(text.lines().nth(2), Some("1,1000,0,5000,0,0,0,0,0"));
+        assert_eq!(text.lines().next().map(|line| line.split(',').count()), Some(9));
     }
 }

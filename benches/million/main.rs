@@ -7,9 +7,8 @@
 // A benchmark measures time.
 #![allow(clippy::disallowed_methods)]
 
-#[path = "million/loopback.rs"]
 mod loopback;
-#[path = "../tests/support/sink.rs"]
+#[path = "../../tests/support/sink.rs"]
 mod sink;
 
 use std::time::{Duration, Instant};

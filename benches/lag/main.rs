@@ -10,24 +10,15 @@
 // A benchmark measures time.
 #![allow(clippy::disallowed_methods)]
 
-#[path = "lag/floods.rs"]
 mod floods;
-#[path = "../tests/support/frame.rs"]
+#[path = "../../tests/support/frame.rs"]
 #[allow(dead_code, reason = "the tests need all of it")]
 mod frame;
-#[path = "lag/memory.rs"]
 mod memory;
-#[path = "lag/net.rs"]
 mod net;
-#[path = "lag/queues.rs"]
 mod queues;
-#[path = "lag/report.rs"]
 mod report;
-#[path = "lag/requests.rs"]
-mod requests;
-#[path = "lag/sockets.rs"]
 mod sockets;
-#[path = "lag/world.rs"]
 mod world;
 
 use std::env;
@@ -48,11 +39,10 @@ impl Scale {
 type Scenario = fn(Scale);
 
 /// Each with the rows that it prints.
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 17] = [
     ("D1 D2", queues::answers_and_publications),
     ("D3", memory::spare_queues),
     ("D4", queues::full_queues),
-    ("D5", requests::second_answer),
     ("D6", queues::direct_sends),
     ("D7", sockets::fan_out),
     ("A2", queues::short_frames),
@@ -61,7 +51,7 @@ const SCENARIOS: [(&str, Scenario); 18] = [
     ("A5a", memory::halves_of_messages),
     ("A5b", memory::laggards),
     ("A5c", memory::topics_that_have_gone),
-    ("A9", requests::pipelines_in_a_drain),
+    ("A9", floods::pipelines_in_a_drain),
     ("A10a", floods::compressed_flood),
     ("A10b", floods::crowds_with_topics),
     ("A10c", floods::pings_at_once),
