@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import pathlib
-import queue
 import subprocess
 import sys
 import threading
@@ -41,7 +40,8 @@ LONGER = [3, 6, 12]
 STRACE = "strace -D -f -qq -c -U calls,name -o"
 CALLGRIND = "valgrind --quiet --tool=callgrind --callgrind-out-file="
 # valgrind counts `rep stosb` and `rep movsb` once for each byte: glibc is told to use other ones.
-NO_REPEATS = "glibc.cpu.x86_rep_{0}_threshold=1000000000"
+NO_REPEATS = ("glibc.cpu.x86_rep_stosb_threshold=1000000000:"
+              "glibc.cpu.x86_rep_movsb_threshold=1000000000")
 
 
 class Failed(Exception):
@@ -57,22 +57,21 @@ class Running:
         self.process = subprocess.Popen(
             ["taskset", "-c", str(core), *command, "127.0.0.1:0"], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, text=True, env={**os.environ, "UNDER": under, **environment})
-        self.says = queue.Queue()
-        threading.Thread(target=self.listen, daemon=True).start()
-        try:
-            self.address = self.says.get(timeout=PATIENCE)
-        except queue.Empty:
-            self.address = None
+        self.address = None
+        listens = threading.Event()
+        threading.Thread(target=self.hear, args=[listens], daemon=True).start()
+        listens.wait(PATIENCE)
         if not self.address:
             self.__exit__()
             raise Failed("it does not listen")
 
-    def listen(self):
+    def hear(self, listens):
         # All that it says is read, or it would wait for a reader.
         for line in self.process.stdout:
             if line.startswith("listening on "):
-                self.says.put(line.split()[-1])
-        self.says.put(None)
+                self.address = line.split()[-1]
+                listens.set()
+        listens.set()
 
     def __enter__(self):
         return self
@@ -80,28 +79,6 @@ class Running:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-
-
-def load(running, core, options, seconds, warmup):
-    """One run of the load client: what it found, by name."""
-    mode, path, *more = options.split()
-    command = ["taskset", "-c", str(core), PROGRAMS / "load", mode, f"ws://{running.address}{path}",
-               *more, "--seconds", str(seconds), "--warmup", str(warmup),
-               "--pid", str(running.process.pid)] + ["--raw"] * (running.server.name == "raw")
-    try:
-        output = subprocess.run(command, capture_output=True, text=True,
-                                timeout=seconds + warmup + PATIENCE)
-        said = (output.stderr.splitlines() or ["no reason given"])[0][:200]
-        values = json.loads(output.stdout or "null")
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        raise Failed(f"the load client: {error}") from error
-    if not values:
-        raise Failed(f"the load client ended: {said}")
-    if values["errors"] or output.returncode:
-        raise Failed(f"{values['errors']} errors: {said}")
-    if values.get("compressed_share", 1) < 1:
-        raise Failed(f"{values['compressed_share']:.3f} of all came compressed")
-    return values
 
 
 class Bench:
@@ -113,9 +90,24 @@ class Bench:
         self.options = options
 
     def load(self, running, options, seconds=None, warmup=None):
+        """One run of the load client: what it found, by name."""
         seconds = self.options.seconds if seconds is None else seconds
         warmup = self.options.warmup if warmup is None else warmup
-        return load(running, self.client_core, options, seconds, warmup)
+        mode, path, *more = options.split()
+        output = subprocess.run(
+            ["taskset", "-c", str(self.client_core), PROGRAMS / "load", mode,
+             f"ws://{running.address}{path}", *more, "--seconds", str(seconds), "--warmup", str(warmup),
+             "--pid", str(running.process.pid)] + ["--raw"] * (running.server.name == "raw"),
+            capture_output=True, text=True, timeout=seconds + warmup + PATIENCE)
+        said = (output.stderr.splitlines() or ["no reason given"])[0][:200]
+        if not output.stdout:
+            raise Failed(f"the load client ended: {said}")
+        values = json.loads(output.stdout)
+        if values["errors"] or output.returncode:
+            raise Failed(f"{values['errors']} errors: {said}")
+        if values.get("compressed_share", 1) < 1:
+            raise Failed(f"{values['compressed_share']:.3f} of all came compressed")
+        return values
 
     def measure(self, row, server):
         if row.kind.counts:
@@ -151,8 +143,7 @@ class Bench:
         file = TARGET / f"{server.name}.count"
         file.unlink(missing_ok=True)
         under = f"{CALLGRIND}{file}" if row.kind is INSTRUCTIONS else f"{STRACE} {file}"
-        tunables = ":".join(NO_REPEATS.format(name) for name in ["stosb", "movsb"])
-        with Running(server, self.core, under, GLIBC_TUNABLES=tunables) as running:
+        with Running(server, self.core, under, GLIBC_TUNABLES=NO_REPEATS) as running:
             messages = self.load(running, row.load, seconds, 0)["messages"]
             # What counts writes down what it counted when it is asked to end, or a little after.
             running.process.terminate()
@@ -169,8 +160,8 @@ class Bench:
         try:
             sample["values"] = self.measure(row, server)
             shown = row.kind.show(sample["values"][row.kind.field])
-        except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as error:
-            sample["error"] = str(error) or repr(error)
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            sample["error"] = str(error)
             shown = f"FAILED: {sample['error']}"
         print(f"{round}/{self.options.rounds}  {row.name:<16} {server.name:<15} {shown}", file=sys.stderr)
         return sample
@@ -261,28 +252,27 @@ def parse():
                         "everything works; the numbers are rough")
     parser.add_argument("--rounds", type=int, help="how often each is measured [5; with --quick 1]")
     parser.add_argument("--seconds", type=float, help="for how long [1; with --quick 0.25]")
-    parser.add_argument("--only", metavar="NAME,..", default="", help="only these servers")
-    parser.add_argument("--rows", metavar="NAME,..", default="",
-                        help="only these rows, or all whose names begin so")
+    names = {"metavar": "NAME,..", "default": [], "type": lambda names: names.split(",")}
+    parser.add_argument("--only", **names, help="only these servers")
+    parser.add_argument("--rows", **names, help="only these rows, or all whose names begin so")
     parser.add_argument("--from", dest="file", type=pathlib.Path, help="show what an earlier run found")
     parser.add_argument("--write", nargs="?", metavar="DOCS", type=pathlib.Path,
                         const=REPOSITORY / "docs", help="put the table into docs/BENCHMARKS.md and the "
                         "charts into docs/images, or into those of another folder")
     options = parser.parse_args()
-    options.only, options.rows = ([name for name in names.split(",") if name]
-                                  for names in [options.only, options.rows])
     for name in options.only:
         if name not in [server.name for server in SERVERS]:
             parser.error(f"no server is called {name}")
     for name in options.rows:
         if not any(row.name.startswith(name) for row in ROWS):
             parser.error(f"no row's name begins with {name}")
-    quick = options.quick
-    options.rounds = (1 if quick else 5) if options.rounds is None else options.rounds
-    options.seconds = (0.25 if quick else 1.0) if options.seconds is None else options.seconds
+    quick = {"rounds": 1, "seconds": 0.25, "warmup": 0.1, "idle_connections": 1000}
+    usual = {"rounds": 5, "seconds": 1.0, "warmup": 0.4, "idle_connections": 10_000}
+    for name, value in (quick if options.quick else usual).items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
     if options.rounds < 1 or not 0.05 <= options.seconds <= 60:
         parser.error("at least one round, and runs of 0.05 to 60 seconds")
-    options.warmup, options.idle_connections = (0.1, 1000) if quick else (0.4, 10_000)
     return options
 
 

@@ -16,6 +16,8 @@ mod floods;
 mod frame;
 mod memory;
 mod net;
+#[path = "../support/memory.rs"]
+mod private;
 mod queues;
 mod report;
 mod sockets;
@@ -39,7 +41,7 @@ impl Scale {
 type Scenario = fn(Scale);
 
 /// Each with the rows that it prints.
-const SCENARIOS: [(&str, Scenario); 17] = [
+const SCENARIOS: [(&str, Scenario); 16] = [
     ("D1 D2", queues::answers_and_publications),
     ("D3", memory::spare_queues),
     ("D4", queues::full_queues),
@@ -50,7 +52,6 @@ const SCENARIOS: [(&str, Scenario); 17] = [
     ("A4", memory::topics_after_a_burst),
     ("A5a", memory::halves_of_messages),
     ("A5b", memory::laggards),
-    ("A5c", memory::topics_that_have_gone),
     ("A9", floods::pipelines_in_a_drain),
     ("A10a", floods::compressed_flood),
     ("A10b", floods::crowds_with_topics),

@@ -5,8 +5,9 @@ use pushloop::Hub;
 use crate::Scale;
 use crate::frame::binary;
 use crate::net::Says;
+use crate::private::private_bytes;
 use crate::report::{at_most, mib};
-use crate::world::{KEY, World, config, nothing, private_bytes, publish};
+use crate::world::{KEY, World, config, nothing, publish, subscribe};
 
 /// What a server may keep for its next crowd, in MiB.
 const SPARE_MIB: f64 = 16.0;
@@ -38,7 +39,7 @@ pub fn topics_after_a_burst(scale: Scale) {
     let peers = world.opens(connections);
     let names: Vec<_> = (0..connections * topics).map(|nth| format!("t{nth}")).collect();
     for (id, names) in world.ids(&peers).into_iter().zip(names.chunks(topics)) {
-        world.act(|hub| names.iter().for_each(|name| hub.subscribe(id, name).expect("it is open")));
+        world.act(|hub| names.iter().for_each(|name| subscribe(hub, id, name)));
     }
     let before = world.heap;
     for names in names.chunks(topics) {
@@ -131,27 +132,4 @@ pub fn laggards(scale: Scale) {
     world.rests();
     assert_eq!(world.counted(), 0);
     reports_kept("A5b", "10 s after they read all", Memory::now(&world).since(open));
-}
-
-/// A5: very many topics that have gone, but for the last one.
-pub fn topics_that_have_gone(scale: Scale) {
-    let (connections, topics) = (scale.of(5, 4000), 128);
-    let mut world = World::new(config());
-    let peers = world.opens(connections);
-    let ids = world.ids(&peers);
-    let open = Memory::now(&world);
-    let of = |nth: usize| (0..topics).map(move |at| format!("connection {nth}, topic {at}"));
-    for (nth, id) in ids.iter().enumerate() {
-        world.act(|hub| of(nth).for_each(|name| hub.subscribe(*id, &name).expect("it is open")));
-    }
-    let held = mib(Memory::now(&world).since(open).private);
-    // One that came last stays: its place is behind theirs.
-    let last = world.opens_subscribers(1, "last");
-    for (nth, id) in ids.iter().enumerate() {
-        world.act(|hub| of(nth).for_each(|name| assert!(hub.unsubscribe(*id, &name))));
-    }
-    assert_eq!((last.len(), world.hub().topic_count()), (1, 1));
-    world.rests();
-    let when = format!("10 s after {} topics went ({held:.0} MiB)", connections * topics);
-    reports_kept("A5c", &when, Memory::now(&world).since(open));
 }

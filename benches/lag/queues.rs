@@ -8,7 +8,7 @@ use crate::Scale;
 use crate::frame::{binary, ping};
 use crate::net::Says;
 use crate::report::{at_most, exactly, figure, mib, millis, percentile};
-use crate::world::{KEY, World, config, nothing, publish, set_policy};
+use crate::world::{KEY, World, config, nothing, publish, set_policy, subscribe};
 
 /// D1 and D2: a handler publishes each message to a topic that keeps the latest, and answers it. Its
 /// one peer subscribes and does not read.
@@ -79,9 +79,7 @@ pub fn direct_sends(scale: Scale) {
     let mut world = World::new(config());
     let peers = world.opens(2);
     let [none, many] = world.ids(&peers)[..] else { panic!("there are two") };
-    world.act(|hub| {
-        (0..128).for_each(|nth| hub.subscribe(many, &format!("t{nth}")).expect("it is open"));
-    });
+    world.act(|hub| (0..128).for_each(|nth| subscribe(hub, many, &format!("t{nth}"))));
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (id, times) in [none, many].into_iter().zip(&mut times) {
@@ -106,7 +104,7 @@ pub fn short_frames(scale: Scale) {
     let ids = world.ids(&peers);
     let names: Vec<_> = (0..peers.len()).map(|nth| format!("t{nth}")).collect();
     for (id, name) in ids.iter().zip(&names) {
-        world.act(|hub| hub.subscribe(*id, name).expect("it is open"));
+        world.act(|hub| subscribe(hub, *id, name));
     }
     world.stop_reading(&peers);
     let pings = Says::once(ping([b'x'; 125]).masked(KEY).repeat(scale.of(10, 480)));

@@ -1,6 +1,5 @@
 //! A server on the network in memory, its loop, and what both take in time and memory.
 
-use std::fs;
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -26,19 +25,15 @@ pub fn publish(hub: &mut Hub, topic: &str, message: impl AsMessage) {
     hub.publish(topic, message).expect("there is room");
 }
 
+pub fn subscribe(hub: &mut Hub, id: ConnId, topic: &str) {
+    hub.subscribe(id, topic).expect("it is open");
+}
+
 /// The default, without Pings.
 pub fn config() -> Config {
     let mut config = Config::default();
     config.ping_interval = None;
     config
-}
-
-/// Memory of this process alone, in bytes, as the system sees it.
-pub fn private_bytes() -> i64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 pub fn handshake() -> Says {
@@ -135,7 +130,7 @@ impl World {
     pub fn opens_subscribers(&mut self, count: usize, topic: &str) -> Vec<usize> {
         let peers = self.opens(count);
         for id in self.ids(&peers) {
-            self.act(|hub| hub.subscribe(id, topic).expect("it is open"));
+            self.act(|hub| subscribe(hub, id, topic));
         }
         peers
     }

@@ -8,13 +8,16 @@
 #![allow(clippy::disallowed_methods)]
 
 mod loopback;
+#[path = "../support/memory.rs"]
+mod private;
 #[path = "../../tests/support/sink.rs"]
 mod sink;
 
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use allocation_counter::measure;
+use private::private_bytes;
 use pushloop::{Config, ConnId};
 use sink::Drain;
 
@@ -51,14 +54,6 @@ fn spread(mut values: Vec<f64>) -> (f64, String) {
     (median, format!("{median:.1} ({:.1} to {:.1})", values[0], values[values.len() - 1]))
 }
 
-/// Memory of this process alone, in bytes, as the system sees it.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
 struct Million {
     drain: Drain,
     ids: Vec<ConnId>,
@@ -76,7 +71,7 @@ impl Million {
         // What is made once. A server that has only begun has no time for a jitter to go back to.
         drain.server.net().now += INTERVAL;
         drain.turn(|_, event| panic!("{event:?}"));
-        let before = resident();
+        let before = private_bytes();
         let mut at = 0;
         let began = Instant::now();
         let opening = measure(|| {
@@ -86,7 +81,7 @@ impl Million {
             });
         });
         let took = began.elapsed();
-        let opened = resident();
+        let opened = private_bytes();
         let subscribing = measure(|| {
             for id in &ids {
                 drain.hub().subscribe(*id, "t").expect("it is open");
@@ -95,12 +90,9 @@ impl Million {
         let each = |bytes: i64| format!("{:.1}", bytes as f64 / connections as f64);
         row("bytes each, all tables' room to grow included", each(opening.bytes_current));
         row("bytes each, with one topic", each(opening.bytes_current + subscribing.bytes_current));
-        row("... as the system sees it (RssAnon)", each((opened - before) as i64));
-        row("... and with one topic", each((resident() - before) as i64));
-        row(
-            "accept and handshake, nanoseconds each",
-            format!("{:.0}", took.as_nanos() as f64 / connections as f64),
-        );
+        row("... as the system sees it (RssAnon)", each(opened - before));
+        row("... and with one topic", each(private_bytes() - before));
+        row("accept and handshake, nanoseconds each", each(took.as_nanos() as i64));
         Self { drain, ids }
     }
 

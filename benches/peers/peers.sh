@@ -70,11 +70,9 @@ install_uwebsockets() {
 }
 
 uwebsockets_program() {
-    if [[ ${UNDER:-} == valgrind* && -e $target/uwebsockets-valgrind ]]; then
-        echo "$target/uwebsockets-valgrind"
-    else
-        echo "$target/uwebsockets"
-    fi
+    local program=$target/uwebsockets
+    [[ ${UNDER:-} != valgrind* || ! -e $program-valgrind ]] || program+=-valgrind
+    echo "$program"
 }
 
 install_ws() {

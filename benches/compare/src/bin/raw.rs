@@ -25,7 +25,6 @@ use slab::Slab;
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n";
 const LISTENER: Token = Token(usize::MAX);
-const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Only what is used of it is touched, so that room for a whole burst costs nothing.
 const RECEIVE_BYTES: usize = 1024 * 1024;
 /// Who does not read is dropped here.
@@ -152,9 +151,6 @@ impl Raw {
                 Path::Fan => self.turn.extend_from_slice(came),
                 Path::Head(head) => {
                     head.extend_from_slice(came);
-                    if head.len() > HEAD_BYTES_MAX {
-                        return Err(ErrorKind::InvalidData.into());
-                    }
                     if head.ends_with(b"\r\n\r\n") {
                         let fan = head.starts_with(b"GET /fan ");
                         peer.path = if fan { Path::Fan } else { Path::Echo };

@@ -4,7 +4,7 @@
 //!
 //! `fastwebsockets 127.0.0.1:9001`
 
-use std::{convert::Infallible, env, future, io, sync::Arc};
+use std::{convert::Infallible, future, io, sync::Arc};
 
 use fastwebsockets::{
     FragmentCollector, FragmentCollectorRead, Frame, OpCode, Payload, WebSocketError,
@@ -21,7 +21,6 @@ use hyper_util::rt::TokioIo;
 use peers::Room;
 use tokio::{
     io::{AsyncWrite, BufWriter},
-    net::TcpListener,
     sync::mpsc::UnboundedReceiver,
 };
 
@@ -107,18 +106,12 @@ async fn handshake(
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
-    let listener = TcpListener::bind(address).await?;
-    println!("listening on {}", listener.local_addr()?);
     let room = Room::new();
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
+    peers::serve(|stream| {
         let room = Arc::clone(&room);
-        tokio::spawn(async {
-            let service = service_fn(move |request| handshake(request, Arc::clone(&room)));
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            drop(connection.with_upgrades().await);
-        });
-    }
+        let service = service_fn(move |request| handshake(request, Arc::clone(&room)));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        connection.with_upgrades()
+    })
+    .await
 }

@@ -4,37 +4,20 @@
 //!
 //! `sockudo 127.0.0.1:9001`
 
-use std::{env, io, sync::Arc};
+use std::{io, sync::Arc};
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use sockudo_ws::{
-    Config, Error, Role, WebSocketStream, handshake::server_handshake, pubsub::PubSub,
+    Config, Error, Message, Role, WebSocketStream, handshake::server_handshake, pubsub::PubSub,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc::unbounded_channel,
-};
+use tokio::{net::TcpStream, sync::mpsc::unbounded_channel};
 
 const TOPIC: &str = "fan";
 
 type Socket = WebSocketStream<TcpStream>;
 
-async fn echo(mut socket: Socket) -> Result<(), Error> {
-    while let Some(first) = socket.next().await {
-        let mut arrived = Some(Some(first));
-        while let Some(next) = arrived {
-            let Some(message) = next else {
-                return Ok(());
-            };
-            let message = message?;
-            if message.is_text() || message.is_binary() {
-                socket.feed(message).await?;
-            }
-            arrived = socket.next().now_or_never();
-        }
-        socket.flush().await?;
-    }
-    Ok(())
+fn is_message(message: &Message) -> bool {
+    message.is_text() || message.is_binary()
 }
 
 async fn fan(mut socket: Socket, topics: &PubSub) -> Result<(), Error> {
@@ -44,7 +27,7 @@ async fn fan(mut socket: Socket, topics: &PubSub) -> Result<(), Error> {
     let end = loop {
         tokio::select! {
             arrived = socket.next() => match arrived {
-                Some(Ok(message)) if message.is_text() || message.is_binary() => {
+                Some(Ok(message)) if is_message(&message) => {
                     topics.publish(TOPIC, message);
                 }
                 Some(Ok(_)) => {}
@@ -64,25 +47,20 @@ async fn fan(mut socket: Socket, topics: &PubSub) -> Result<(), Error> {
     end
 }
 
-async fn serve(mut stream: TcpStream, topics: &PubSub) -> Result<(), Error> {
-    stream.set_nodelay(true)?;
+async fn serve(mut stream: TcpStream, topics: Arc<PubSub>) -> Result<(), Error> {
     let request = server_handshake(&mut stream).await?;
     let config = Config::default();
     let socket =
         WebSocketStream::from_raw_with_leftover(stream, Role::Server, config, request.leftover);
-    if request.path == "/fan" { fan(socket, topics).await } else { echo(socket).await }
+    if request.path == "/fan" {
+        fan(socket, &topics).await
+    } else {
+        peers::echo(socket, is_message).await
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
-    let listener = TcpListener::bind(address).await?;
-    println!("listening on {}", listener.local_addr()?);
     let topics = Arc::new(PubSub::new());
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let topics = Arc::clone(&topics);
-        // An error is one connection's own.
-        tokio::spawn(async move { drop(serve(stream, &topics).await) });
-    }
+    peers::serve(|stream| serve(stream, Arc::clone(&topics))).await
 }

@@ -3,11 +3,11 @@
 //!
 //! `tungstenite 127.0.0.1:9001`
 
-use std::{env, io, sync::Arc};
+use std::{io, sync::Arc};
 
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use peers::Room;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
@@ -18,22 +18,8 @@ use tokio_tungstenite::{
 
 type Socket = WebSocketStream<TcpStream>;
 
-async fn echo(mut socket: Socket) -> Result<(), Error> {
-    while let Some(first) = socket.next().await {
-        let mut arrived = Some(Some(first));
-        while let Some(next) = arrived {
-            let Some(message) = next else {
-                return Ok(());
-            };
-            let message = message?;
-            if message.is_text() || message.is_binary() {
-                socket.feed(message).await?;
-            }
-            arrived = socket.next().now_or_never();
-        }
-        socket.flush().await?;
-    }
-    Ok(())
+fn is_message(message: &Message) -> bool {
+    message.is_text() || message.is_binary()
 }
 
 async fn fan(mut socket: Socket, room: &Arc<Room<Message>>) -> Result<(), Error> {
@@ -43,7 +29,7 @@ async fn fan(mut socket: Socket, room: &Arc<Room<Message>>) -> Result<(), Error>
             arrived = socket.next() => match arrived {
                 Some(message) => {
                     let message = message?;
-                    if message.is_text() || message.is_binary() {
+                    if is_message(&message) {
                         room.publish(&message);
                     }
                 }
@@ -61,7 +47,6 @@ async fn fan(mut socket: Socket, room: &Arc<Room<Message>>) -> Result<(), Error>
 }
 
 async fn serve(stream: TcpStream, room: Arc<Room<Message>>) -> Result<(), Error> {
-    stream.set_nodelay(true)?;
     let mut on_fan = false;
     #[expect(clippy::result_large_err, reason = "the type is the library's")]
     let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
@@ -69,19 +54,11 @@ async fn serve(stream: TcpStream, room: Arc<Room<Message>>) -> Result<(), Error>
         Ok(response)
     };
     let socket = accept_hdr_async(stream, look).await?;
-    if on_fan { fan(socket, &room).await } else { echo(socket).await }
+    if on_fan { fan(socket, &room).await } else { peers::echo(socket, is_message).await }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let address = env::args().nth(1).unwrap_or("127.0.0.1:0".into());
-    let listener = TcpListener::bind(address).await?;
-    println!("listening on {}", listener.local_addr()?);
     let room = Room::new();
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let room = Arc::clone(&room);
-        // An error is one connection's own.
-        tokio::spawn(async { drop(serve(stream, room).await) });
-    }
+    peers::serve(|stream| serve(stream, Arc::clone(&room))).await
 }

@@ -6,10 +6,9 @@
 
 use std::{fmt, mem};
 
-use crate::{
-    frame::{self, Control},
-    messages::{self, Requests},
-};
+use pushloop_compare::frame::{self, Control};
+
+use crate::messages::{self, Requests};
 
 /// How many bytes of a message a complaint shows.
 const SHOWN_BYTES: usize = 40;

@@ -11,9 +11,9 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use serde_json::Value;
-use socket2::SockAddr;
 
-use crate::{frame, open, options::Options, process::Mark};
+use crate::{open, options::Options, process::Mark};
+use pushloop_compare::frame;
 
 /// How long the last connections may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,11 +86,10 @@ impl Connect<'_> {
     }
 
     fn begin(&mut self, at: usize) -> io::Result<Attempt> {
-        let address = self.options.address;
-        let socket = open::socket(address, self.begun)?;
+        let socket = open::socket(self.begun)?;
         self.begun += 1;
         socket.set_nonblocking(true)?;
-        match socket.connect(&SockAddr::from(address)) {
+        match socket.connect(&self.options.address.into()) {
             Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
             _ => {}
         }

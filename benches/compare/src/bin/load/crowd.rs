@@ -4,9 +4,10 @@
 //! of what comes next from there, and compared. Each publisher's messages have to come in order to
 //! each connection; between publishers there is none.
 
+use pushloop_compare::frame;
+
 use crate::{
     answers::{Answers, Came, Fault, shown},
-    frame,
     messages::{self, Requests},
 };
 

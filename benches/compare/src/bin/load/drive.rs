@@ -128,12 +128,10 @@ impl Drive<'_> {
         self.turns_for(self.options.seconds)?;
         let after = Mark::now(self.options.pid, self.messages)?;
         self.rules.stop();
-        let unsent = self.links.iter_mut().map(Link::stop).sum::<u64>();
         self.drain()?;
         self.complain_about_missing();
         let mut found = after.since(before, "message", self.faults);
         found["connections"] = self.links.len().into();
-        found["unsent"] = unsent.into();
         self.rules.report(&mut found);
         if let Some(compressed) = self.answers.compressed() {
             found["compressed_share"] = (compressed as f64 / self.messages.max(1) as f64).into();

@@ -12,12 +12,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    frame::{self, Control},
-    open,
-    options::Options,
-    process,
-};
+use pushloop_compare::frame::{self, Control};
+
+use crate::{open, options::Options, process};
 
 /// A server frees a connection a little after it ended.
 const FREED_AFTER: Duration = Duration::from_millis(300);

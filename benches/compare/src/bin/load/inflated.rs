@@ -7,9 +7,10 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use pushloop_compare::frame::{self, COMPRESSED, Frame, TEXT};
+
 use crate::{
     answers::{Answers, Came, Fault, shown},
-    frame::{self, COMPRESSED, Frame, TEXT},
     messages::{self, Requests},
     open::Deflate,
 };

@@ -56,15 +56,10 @@ impl Link {
     /// Lets so many further messages be sent, and sends them.
     #[inline]
     pub fn send(&mut self, messages: u64) {
-        self.allow(messages);
-        self.flush();
-    }
-
-    #[inline]
-    fn allow(&mut self, messages: u64) {
         self.asked += messages;
         self.allowed = self.requests.bytes_before(self.phase + self.asked)
             - self.requests.bytes_before(self.phase);
+        self.flush();
     }
 
     /// Sends what may be sent, as far as the kernel takes it.
@@ -100,15 +95,6 @@ impl Link {
             self.position = (self.position + n) % self.requests.period_bytes();
         }
         Ok(())
-    }
-
-    /// Takes back what was allowed and is not begun: how many messages. A server that is slower than
-    /// a schedule is not to be waited for until it has all of it.
-    pub fn stop(&mut self) -> u64 {
-        let allowed = self.asked;
-        self.asked = self.requests.messages_begun(self.phase, self.sent);
-        self.allow(0);
-        allowed - self.asked
     }
 
     /// Reads once. 0 if there is nothing, and the connection is lost if there never will be.
@@ -148,7 +134,7 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame;
+    use pushloop_compare::frame;
 
     #[test]
     fn a_pong_waits_for_the_end_of_the_frame_that_is_half_sent() {
@@ -160,7 +146,7 @@ mod tests {
         let requests = Rc::new(Requests::binary(100_000, 8));
         let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3, Vec::new());
         link.send(MESSAGES);
-        let begun = requests.messages_begun(3, link.sent);
+        let begun = link.sent.div_ceil(requests.bytes_before(1));
         assert!(requests.to_frame_end(link.position) > 0, "the kernel took whole frames");
         assert_eq!(frame::control(&[0x89, 1, 7], &mut link.pongs), frame::Control::Passed(3));
 

@@ -12,13 +12,12 @@
 //! - It never sleeps (but with `--sleep`), so that nothing waits for it to wake up. Give it a
 //!   processor core of its own.
 //!
-//! It shares no code with pushloop.
+//! It shares no code with pushloop: the frames are in the package's library.
 
 mod answers;
 mod connect;
 mod crowd;
 mod drive;
-mod frame;
 mod idle;
 mod inflated;
 mod link;

@@ -3,7 +3,7 @@
 //! Connection `c` begins in the period at a place of its own, so that bytes which belong to
 //! another connection are wrong here as long as there are at least as many messages as connections.
 
-use crate::frame;
+use pushloop_compare::frame;
 
 /// Messages of a period are at least so many, and twice what is in flight on a connection, so that
 /// two that changed places, or a gap, cannot go unseen.
@@ -130,15 +130,6 @@ impl Requests {
         periods * self.period_bytes() as u64 + self.starts[(message & mask) as usize] as u64
     }
 
-    /// How many messages, from message `first` on, so many bytes are the beginning of.
-    pub fn messages_begun(&self, first: u64, bytes: u64) -> u64 {
-        let bytes = self.bytes_before(first) + bytes;
-        let (periods, inside) =
-            (bytes / self.period_bytes() as u64, bytes % self.period_bytes() as u64);
-        let begun = self.starts.partition_point(|start| (*start as u64) < inside);
-        periods * self.messages() as u64 + begun as u64 - first
-    }
-
     /// How many bytes the frame has from a place inside it on; 0 where one begins.
     pub fn to_frame_end(&self, position: usize) -> usize {
         let next = self.starts.partition_point(|start| *start < position);
@@ -154,15 +145,14 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn a_period_is_a_power_of_two_that_holds_what_is_in_flight_twice() {
-        assert_eq!(period(20, 1), 2048);
-        assert_eq!(period(1024, 64), 128);
-        assert_eq!(period(65_536, 1), 4);
-        assert_eq!(period(65_536, 16), 32);
-        assert_eq!(period(1 << 20, 1000), 16);
+        let periods = [(20, 1), (1024, 64), (65_536, 1), (65_536, 16), (1 << 20, 1000)];
+        assert_eq!(periods.map(|(payload, n)| period(payload, n)), [2048, 128, 4, 32, 16]);
         for payload in [0, 20, 126, 1024, 16_384, 65_536, 1 << 20] {
             assert!(period(payload, 1).is_power_of_two());
         }
@@ -174,8 +164,7 @@ mod tests {
             assert_eq!(binary(3, len).len(), len);
             assert_eq!(text(3, len).len(), len);
         }
-        let all: std::collections::HashSet<_> =
-            (0..2048).map(|number| binary(number, 20)).collect();
+        let all: HashSet<_> = (0..2048).map(|number| binary(number, 20)).collect();
         assert_eq!(all.len(), 2048);
         assert!(std::str::from_utf8(&text(7, 512)).unwrap().ends_with("]}"));
     }
@@ -192,18 +181,13 @@ mod tests {
         for (position, rest) in [(0, 0), (1, 25), (25, 1), (26, 0), (27, 25), (103, 1)] {
             assert_eq!(requests.to_frame_end(position), rest);
         }
-        for message in 0..12 {
-            assert_eq!(requests.bytes_before(message), message * 26);
-            for (bytes, begun) in [(0, 0), (1, 1), (26, 1), (27, 2), (260, 10), (261, 11)] {
-                assert_eq!(requests.messages_begun(message, bytes), begun);
-            }
-        }
+        assert!((0..12).all(|message| requests.bytes_before(message) == message * 26));
     }
 
     #[test]
     fn connections_begin_at_different_messages() {
         let requests = Requests::binary(20, 64);
-        let phases: std::collections::HashSet<_> = (0..64).map(|at| requests.phase(at)).collect();
+        let phases: HashSet<_> = (0..64).map(|at| requests.phase(at)).collect();
         assert_eq!(phases.len(), 64);
     }
 }

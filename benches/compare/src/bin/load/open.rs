@@ -2,20 +2,19 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::Socket;
 
 use crate::options::Options;
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The system grants 28,232 ports for each source address, and keeps them for a minute.
+/// Addresses to connect from.
 const SOURCES: usize = 16;
-/// The example of RFC 6455 §1.3: nobody caches these connections.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The example of RFC 6455 §1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// What browsers offer.
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
@@ -38,32 +37,19 @@ pub struct Opened {
 }
 
 pub fn request(options: &Options) -> Vec<u8> {
-    let (path, host) = (&options.path, options.address);
     let offer = if options.deflate { OFFER } else { "" };
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n"
-    )
-    .into_bytes()
+    pushloop_compare::request(&options.path, options.address, 13, offer).into_bytes()
 }
 
 /// A socket for connection number `at`, bound to the source whose turn it is.
-pub fn socket(target: SocketAddr, at: usize) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    if target.is_ipv4() && target.ip().is_loopback() {
-        // Else a port that another connection has would not be given for another target.
-        socket.set_reuse_address(true)?;
-        let source = SocketAddr::from(([127, 0, 0, 1 + (at % SOURCES) as u8], 0));
-        socket.bind(&SockAddr::from(source))?;
-    }
-    Ok(socket)
+pub fn socket(at: usize) -> io::Result<Socket> {
+    pushloop_compare::socket([127, 0, 0, 1 + (at % SOURCES) as u8])
 }
 
 /// Connects and shakes hands, waiting for each step.
 pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
-    let socket = socket(options.address, at)?;
-    socket.connect_timeout(&SockAddr::from(options.address), ANSWER_TIMEOUT)?;
+    let socket = socket(at)?;
+    socket.connect_timeout(&options.address.into(), ANSWER_TIMEOUT)?;
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;

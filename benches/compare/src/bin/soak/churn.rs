@@ -8,15 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pushloop_compare::request;
 use socket2::SockRef;
 
 use crate::{
     Done,
-    client::{connect, expect, handshake, masked, open},
+    client::{connect, expect, masked, open},
 };
 
 /// One in so many connections is kept for a while.
 const RARE: u64 = 400;
+const WAYS: usize = 16;
+const KEPT_WAYS: usize = 3;
+pub const ALL_WAYS: usize = WAYS + KEPT_WAYS;
 /// Longer than a handshake may take, and a closing handshake.
 const KEPT: Duration = Duration::from_secs(7);
 const HALF: &[u8] = b"GET /echo HTTP/1.1\r\nHost: lo";
@@ -37,7 +41,7 @@ enum End {
 /// The path of a WebSocket, or none; what is said on it; and how it ends.
 type Way = (Option<&'static str>, Vec<u8>, End);
 
-fn ways() -> [Way; 16] {
+fn ways(server: SocketAddr) -> [Way; WAYS] {
     let say = |text: &[u8]| masked(0x81, text);
     [
         (Some("/echo"), masked(0x88, &1000_u16.to_be_bytes()), End::Rest(b"\x88\x02\x03\xe8")),
@@ -53,7 +57,7 @@ fn ways() -> [Way; 16] {
         (Some("/echo"), masked(0x01, b"half a message"), End::Fin(b"")),
         (Some("/panic"), say(b"x"), End::Closes(1011)),
         (Some("/alone"), vec![], End::Reset),
-        (None, handshake("/echo", 12).into(), End::Rest(b"HTTP/1.1 426 ")),
+        (None, request("/echo", server, 12, "").into(), End::Rest(b"HTTP/1.1 426 ")),
         // What it asked for is on its way.
         (Some("/alone"), say(&[b'x'; 100]), End::Drop),
         (Some("/room"), vec![], End::Drop),
@@ -62,7 +66,7 @@ fn ways() -> [Way; 16] {
 
 /// Those that are kept for a while: a handshake that never goes on; nothing is said; nothing is read
 /// of all that comes.
-fn kept_ways() -> [Way; 3] {
+fn kept_ways() -> [Way; KEPT_WAYS] {
     [
         (None, HALF.to_vec(), End::Drop),
         (Some("/echo"), vec![], End::Drop),
@@ -70,13 +74,9 @@ fn kept_ways() -> [Way; 3] {
     ]
 }
 
-pub fn number_of_ways() -> usize {
-    ways().len() + kept_ways().len()
-}
-
 /// Makes connections, and ends them, until that is enough.
 pub fn churn(server: SocketAddr, done: &Done, thread: u64) -> io::Result<()> {
-    let (ways, kept_ways) = (ways(), kept_ways());
+    let (ways, kept_ways) = (ways(server), kept_ways());
     let mut kept: VecDeque<(Instant, TcpStream)> = VecDeque::new();
     for round in 0.. {
         if !done.goes_on() {

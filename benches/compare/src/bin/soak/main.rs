@@ -27,7 +27,7 @@ use std::{
 };
 
 use options::{Asked, Options};
-use samples::{Sample, Server};
+use samples::{Sample, Soaked};
 
 /// A shorter run has no slope worth the name.
 const SECONDS_FOR_SLOPE: usize = 60;
@@ -78,12 +78,12 @@ fn main() -> ExitCode {
 }
 
 fn soak(options: &Options) -> io::Result<bool> {
-    let server = Server::start()?;
+    let server = Soaked::start()?;
     let done = Done::default();
     let before = server.rests(&done)?;
     let mut samples = vec![before];
     thread::scope(|scope| {
-        let (address, done) = (server.address, &done);
+        let (address, done) = (server.address(), &done);
         let threads = [
             scope.spawn(move || done.by(messages::talk(address, done, "/echo", ECHOERS))),
             scope.spawn(move || done.by(messages::talk(address, done, "/room", MEMBERS))),
@@ -103,7 +103,7 @@ fn soak(options: &Options) -> io::Result<bool> {
 
 /// Takes a sample each second until all is done, or the time is over.
 fn watch(
-    server: &Server,
+    server: &Soaked,
     options: &Options,
     done: &Done,
     samples: &mut Vec<Sample>,
@@ -136,11 +136,7 @@ fn report(options: &Options, before: &Sample, samples: &[Sample], calm: u64) -> 
     }
     let seconds = samples.len() - 2;
     println!("figure soak, messages: {} in {seconds} s", last.messages);
-    println!(
-        "figure soak, connections made and ended in {} ways: {}",
-        churn::number_of_ways(),
-        last.made
-    );
+    println!("figure soak, connections made and ended in {} ways: {}", churn::ALL_WAYS, last.made);
     println!("figure soak, handler panics: {}", last.counters[3]);
     println!("figure soak, slope of the server's memory: {:.2} % over the run", slope * 100.0);
     println!("figure soak, memory: {} KiB before, {} KiB after", before.rss_kib, last.rss_kib);

@@ -7,9 +7,11 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use pushloop_compare::frame;
+
 use crate::{
     Done,
-    client::{masked, open, unmasked},
+    client::{masked, open},
 };
 
 /// Messages under way at once.
@@ -22,7 +24,7 @@ fn burst(number: &mut u64) -> (Vec<u8>, Vec<u8>) {
         *number += 1;
         let payload = format!("{number:020}");
         sent.extend(masked(0x81, payload.as_bytes()));
-        due.extend(unmasked(0x81, payload.as_bytes()));
+        due.extend(frame::encode(frame::TEXT, payload.as_bytes(), None));
     }
     (sent, due)
 }

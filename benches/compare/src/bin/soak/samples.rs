@@ -2,33 +2,24 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::atomic::Ordering,
     thread,
     time::Duration,
 };
+
+use pushloop_compare::Server;
 
 use crate::Done;
 
 /// For what follows from the last end to be done: a closing handshake, a drain.
 const PATIENCE_SECONDS: u64 = 60;
 
-/// The server's process. It ends with this one.
+/// The server, which has one thread.
 #[derive(Debug)]
-pub struct Server {
-    child: Child,
-    pub address: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has ended cannot be ended.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
+pub struct Soaked(Server);
 
 /// Those of the server's own numbers of which something is made: what nobody may leave behind first.
 pub const NAMES: [&str; 4] = ["connections", "topics", "queued_bytes", "handler_panics"];
@@ -53,16 +44,13 @@ impl Sample {
     }
 }
 
-impl Server {
+impl Soaked {
     pub fn start() -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg("serve").stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is a pipe");
-        BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim_end().trim_start_matches("listening on ").parse();
-        let address = address.map_err(|_| io::Error::other("the server does not listen"))?;
-        Ok(Self { child, address })
+        Server::start(Command::new(std::env::current_exe()?).arg("serve")).map(Self)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
     }
 
     pub fn sample(&self, second: u64, done: &Done) -> io::Result<Sample> {
@@ -79,18 +67,18 @@ impl Server {
     }
 
     fn fds(&self) -> io::Result<u64> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64)
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.0.pid()))?.count() as u64)
     }
 
     fn status(&self, name: &str, unit: &str) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0.pid()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.trim().strip_suffix(unit)?.trim().parse().ok());
         number.ok_or_else(|| io::Error::other(format!("no {name} of the server")))
     }
 
     fn counters(&self) -> io::Result<[u64; NAMES.len()]> {
-        let mut stream = TcpStream::connect(self.address)?;
+        let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(Duration::from_secs(PATIENCE_SECONDS)))?;
         stream
             .write_all(b"GET /counters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -130,7 +118,7 @@ impl Server {
         Ok(self.wakes()? - before)
     }
 
-    /// How often the server, which has one thread, has gone to sleep.
+    /// How often the server has gone to sleep.
     fn wakes(&self) -> io::Result<u64> {
         self.status("voluntary_ctxt_switches:", "")
     }
