@@ -30,25 +30,21 @@ tools() {
         need valgrind valgrind && need g++ g++ && need /usr/include/zlib.h zlib1g-dev
 }
 
-programs() {
-    cargo build --locked --release --manifest-path benches/compare/Cargo.toml --target-dir "$target"
-}
-
-peers() {
-    benches/peers/peers.sh install uwebsockets bun fastwebsockets sockudo tungstenite ws
-}
-
-# quietly FUNCTION [ARGUMENT]...: what it says is only shown if it fails.
+# quietly LOG COMMAND...: what it says is only shown if it fails.
 quietly() {
     local log=$target/$1.log
-    "$@" >"$log" 2>&1 || { cat "$log" >&2 && echo "compare.sh: $* failed" >&2 && exit 1; }
+    "${@:2}" >"$log" 2>&1 || { cat "$log" >&2 && echo "compare.sh: $1 failed" >&2 && exit 1; }
 }
 
 mkdir -p "$target"
-quietly need python3 python3
+quietly python need python3 python3
 case " $* " in
 *" --help "* | *" -h "* | *" --from "*) ;;
-*) quietly tools && quietly programs && quietly peers ;;
+*)
+    quietly tools tools
+    quietly programs cargo build --locked --release --manifest-path benches/compare/Cargo.toml --target-dir "$target"
+    quietly peers benches/peers/peers.sh install uwebsockets bun fastwebsockets sockudo tungstenite ws
+    ;;
 esac
 # 10,000 connections want as many descriptors at either end.
 ulimit -n "$(ulimit -Hn)"

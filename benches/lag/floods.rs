@@ -9,9 +9,7 @@ use crate::Scale;
 use crate::frame::{binary, pong};
 use crate::net::Says;
 use crate::report::{at_most, exactly, millis};
-use crate::world::{
-    Bystander, KEY, World, config, deflating_handshake, handshake, nothing, publish, subscribe,
-};
+use crate::world::{Bystander, KEY, World, config, handshake, nothing, publish, subscribe};
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -38,7 +36,8 @@ fn noise() -> Says {
 
 /// Peers that subscribe to a topic of their own each, and flood it.
 fn opens_flooders(world: &mut World, count: usize) -> HashMap<ConnId, String> {
-    let peers = world.opens_with(count, &deflating_handshake());
+    let peers =
+        world.opens_with(count, &handshake("Sec-WebSocket-Extensions: permessage-deflate\r\n"));
     let name = |(nth, id)| (id, format!("t{nth}"));
     let names: HashMap<_, _> = world.ids(&peers).into_iter().enumerate().map(name).collect();
     world.act(|hub| names.iter().for_each(|(id, name)| subscribe(hub, *id, name)));
@@ -65,14 +64,14 @@ pub fn requests_beside_flooders(scale: Scale) {
     }
     let asking: Vec<_> =
         (0..16).map(|_| world.net().connects(Says::once(GET.as_bytes()))).collect();
-    asking.iter().for_each(|peer| world.net().watch(*peer));
+    asking.iter().for_each(|peer| world.net().peers[*peer].is_watched = true);
     let (began, patience) = (world.net().busy(), Duration::from_secs(7));
     let (mut answered, mut longest) = (0, Duration::ZERO);
     while answered < asking.len() && longest < patience {
         world.turn(|hub, event| publishes(&names, hub, event));
         longest = world.net().busy() - began;
         let is_answer = |(first, _): ([u8; 12], _)| first == *b"HTTP/1.1 200";
-        let heard = |peer: &&usize| world.net().heard(**peer).is_some_and(is_answer);
+        let heard = |peer: &&usize| world.net().peers[**peer].heard.take().is_some_and(is_answer);
         answered += asking.iter().filter(heard).count();
     }
     let what = format!("{count} peers flood; 16 new connections ask: how many are answered");
@@ -107,7 +106,7 @@ pub fn crowds_with_topics(scale: Scale) {
     let mut world = World::new(config());
     let mut bystander = Bystander::opens(&mut world);
     for _ in 0..scale.of(1, 3) {
-        let peers: Vec<_> = (0..count).map(|_| world.net().connects(handshake())).collect();
+        let peers: Vec<_> = (0..count).map(|_| world.net().connects(handshake(""))).collect();
         let mut free = names.chunks(topics);
         while world.hub().topic_count() < names.len() {
             bystander.turn(&mut world, |hub, event| {

@@ -16,11 +16,11 @@ mod floods;
 mod frame;
 mod memory;
 mod net;
-#[path = "../support/memory.rs"]
-mod private;
 mod queues;
 mod report;
 mod sockets;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use std::env;

@@ -5,8 +5,8 @@ use pushloop::Hub;
 use crate::Scale;
 use crate::frame::binary;
 use crate::net::Says;
-use crate::private::private_bytes;
 use crate::report::{at_most, mib};
+use crate::support::private_bytes;
 use crate::world::{KEY, World, config, nothing, publish, subscribe};
 
 /// What a server may keep for its next crowd, in MiB.

@@ -58,17 +58,18 @@ impl Says {
 }
 
 #[derive(Default)]
-struct Peer {
+pub struct Peer {
     id: Option<ConnId>,
     says: Says,
     /// How much of it was read.
     read: usize,
     has_left: bool,
     takes: bool,
-    got: u64,
-    /// Its last answer's first bytes, and when it came, by [`Memory::busy`].
-    heard: Option<([u8; 12], Duration)>,
-    is_watched: bool,
+    /// Bytes that it was written.
+    pub got: u64,
+    /// While it is watched: the first bytes that were written to it last, and when, by [`Memory::busy`].
+    pub heard: Option<([u8; 12], Duration)>,
+    pub is_watched: bool,
 }
 
 pub struct Memory {
@@ -77,7 +78,7 @@ pub struct Memory {
     calls: Duration,
     /// By how much the clock was set ahead.
     pub ahead: Duration,
-    peers: Vec<Peer>,
+    pub peers: Vec<Peer>,
     backlog: VecDeque<usize>,
     ready: Vec<usize>,
 }
@@ -133,21 +134,6 @@ impl Memory {
     pub fn reads(&mut self, peer: usize, reads: bool) {
         self.peers[peer].takes = reads;
         self.ready.push(peer);
-    }
-
-    /// Bytes that it was written.
-    pub fn got(&self, peer: usize) -> u64 {
-        self.peers[peer].got
-    }
-
-    /// From here on, [`heard`](Self::heard) tells what is written to it.
-    pub fn watch(&mut self, peer: usize) {
-        self.peers[peer].is_watched = true;
-    }
-
-    /// The first bytes that were written to it last, once, and when.
-    pub fn heard(&mut self, peer: usize) -> Option<([u8; 12], Duration)> {
-        self.peers[peer].heard.take()
     }
 }
 

@@ -178,7 +178,7 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     world.stop_reading(&late);
     world.settles();
     let before = world.heap;
-    let got: Vec<_> = readers.iter().map(|peer| world.net().got(*peer)).collect();
+    let got: Vec<_> = readers.iter().map(|peer| world.net().peers[*peer].got).collect();
     // From here on, the kernels of those that do not read are full.
     let first = world.turn_after(|hub| publish(hub, "t", [b'x'; 100]), nothing);
     let first = (0..100).fold(first, |first, _| first.max(world.turn(nothing)));
@@ -191,7 +191,7 @@ fn crowd(on_lag: OnLag, laggards: usize, readers: usize, turns: usize) -> Crowd 
     world.rests();
     crowd.closed = world.hub().counters().closed_overflow;
     let all = (turns as u64 + 1) * 102;
-    let got_all = |(peer, got): &(&usize, &u64)| world.net().got(**peer) - **got == all;
+    let got_all = |(peer, got): &(&usize, &u64)| world.net().peers[**peer].got - **got == all;
     crowd.served = readers.iter().zip(&got).filter(got_all).count();
     crowd
 }

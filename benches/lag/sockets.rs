@@ -1,7 +1,7 @@
 //! Long messages to very many over sockets on loopback, and another connection meanwhile.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -14,6 +14,7 @@ use pushloop::{Accept, Handle, Handler, Hub, Message, Request, RequestId, Server
 use crate::Scale;
 use crate::frame::{binary, text};
 use crate::report::{at_most, figure, millis, percentile};
+use crate::support::read_all;
 use crate::world::{KEY, config, handshake};
 
 /// How often the bystander says something.
@@ -89,7 +90,7 @@ impl Handler for App {
 fn opens(address: SocketAddr, first: &crate::frame::Frame) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_nodelay(true).expect("TCP has the option");
-    let said = [&handshake().bytes[..], &first.masked(KEY)].concat();
+    let said = [&handshake("").bytes[..], &first.masked(KEY)].concat();
     stream.write_all(&said).expect("it is read");
     let (mut got, mut buffer) = (Vec::new(), [0; 1024]);
     while !got.ends_with(&first.unmasked()) {
@@ -160,18 +161,5 @@ impl Crowd {
             deliveries += self.streams.len();
         }
         deliveries as f64 / began.elapsed().as_secs_f64()
-    }
-}
-
-/// Reads what is there; gives how much it was.
-fn read_all(stream: &mut net::TcpStream, buffer: &mut [u8]) -> usize {
-    let mut got = 0;
-    loop {
-        match stream.read(buffer) {
-            Ok(0) => panic!("the server has closed a subscriber"),
-            Ok(n) => got += n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return got,
-            Err(error) => panic!("{error}"),
-        }
     }
 }

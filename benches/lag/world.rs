@@ -36,14 +36,9 @@ pub fn config() -> Config {
     config
 }
 
-pub fn handshake() -> Says {
-    Says::once(format!("{HEAD}\r\n").into_bytes())
-}
-
-/// One that offers compression.
-pub fn deflating_handshake() -> Says {
-    let offer = "Sec-WebSocket-Extensions: permessage-deflate";
-    Says::once(format!("{HEAD}{offer}\r\n\r\n").into_bytes())
+/// With more header fields, or none.
+pub fn handshake(more: &str) -> Says {
+    Says::once(format!("{HEAD}{more}\r\n").into_bytes())
 }
 
 /// An application that does nothing.
@@ -113,7 +108,7 @@ impl World {
 
     /// So many more WebSockets: their places in the network.
     pub fn opens(&mut self, count: usize) -> Vec<usize> {
-        self.opens_with(count, &handshake())
+        self.opens_with(count, &handshake(""))
     }
 
     pub fn opens_with(&mut self, count: usize, says: &Says) -> Vec<usize> {
@@ -189,7 +184,7 @@ impl Bystander {
         let peer = world.opens(1)[0];
         let says = Says::once(crate::frame::binary("hello").masked(KEY));
         let (id, spoke) = (world.net().id(peer), world.net().busy());
-        world.net().watch(peer);
+        world.net().peers[peer].is_watched = true;
         world.net().says(peer, says.clone());
         Self { peer, id, says, spoke, waits: Vec::new(), longest_turn: Duration::ZERO }
     }
@@ -203,7 +198,7 @@ impl Bystander {
             other => app(hub, other),
         });
         self.longest_turn = self.longest_turn.max(took);
-        if let Some((_, at)) = world.net().heard(self.peer) {
+        if let Some((_, at)) = world.net().peers[self.peer].heard.take() {
             self.waits.push(at - self.spoke);
             self.spoke = world.net().busy();
             world.net().says(self.peer, self.says.clone());

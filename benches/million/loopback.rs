@@ -1,6 +1,6 @@
 //! Publishing from the loop and from another thread, over sockets on loopback.
 
-use std::io::{ErrorKind, Read};
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pushloop::{Accept, Config, Event, Events, Server};
 
 use super::sink::HANDSHAKE;
+use super::support::read_all;
 use super::{MESSAGE, SUBSCRIBERS, compare};
 
 /// Before each publication.
@@ -43,7 +44,7 @@ impl Loopback {
         let mut this = Self { server, events: Events::default(), clients: Vec::new() };
         for _ in 0..SUBSCRIBERS {
             let mut client = TcpStream::connect(address).expect("the server listens");
-            std::io::Write::write_all(&mut client, HANDSHAKE).expect("it is read");
+            client.write_all(HANDSHAKE).expect("it is read");
             client.set_nonblocking(true).expect("sockets can be");
             this.clients.push(client);
             this.turn(Duration::ZERO);
@@ -57,17 +58,7 @@ impl Loopback {
     /// What has come is read, so that no kernel buffer gets full. Gives how much it was.
     fn clients_read(&mut self) -> usize {
         let mut buffer = [0; 4096];
-        let mut all = 0;
-        for client in &mut self.clients {
-            loop {
-                match client.read(&mut buffer) {
-                    Ok(n) => all += n,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-        all
+        self.clients.iter_mut().map(|client| read_all(client, &mut buffer)).sum()
     }
 }
 

@@ -8,18 +8,18 @@
 #![allow(clippy::disallowed_methods)]
 
 mod loopback;
-#[path = "../support/memory.rs"]
-mod private;
 #[path = "../../tests/support/sink.rs"]
 mod sink;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use allocation_counter::measure;
-use private::private_bytes;
 use pushloop::{Config, ConnId};
 use sink::Drain;
+use support::private_bytes;
 
 /// The step of the timer wheel.
 const TICK: Duration = Duration::from_nanos(1 << 26);

@@ -30,11 +30,10 @@ uwebsockets_source() {
     if [[ ${UWEBSOCKETS:-} ]]; then
         realpath "$UWEBSOCKETS"
     else
-        cargo metadata --locked --all-features --format-version 1 | python3 -c '
-import json, pathlib, sys
-for package in json.load(sys.stdin)["packages"]:
-    if package["name"] == "libuwebsockets-sys":
-        print(pathlib.Path(package["manifest_path"]).parent / "uWebSockets")'
+        local manifest
+        manifest=$(cargo metadata --locked --all-features --format-version 1 |
+            grep -o '/[^"]*/libuwebsockets-sys-[^"/]*/Cargo.toml')
+        echo "${manifest%/*}/uWebSockets"
     fi
 }
 
@@ -75,9 +74,14 @@ uwebsockets_program() {
     echo "$program"
 }
 
+# npm_install FOLDER [PACKAGE]
+npm_install() {
+    npm install --prefix "$1" --no-package-lock --no-audit --no-fund --loglevel=error "${@:2}"
+}
+
 install_ws() {
     cp "$here/package.json" "$here/ws.mjs" "$target"
-    npm install --prefix "$target" --no-package-lock --no-audit --no-fund --loglevel=error
+    npm_install "$target"
 }
 
 bun_package() {
@@ -88,8 +92,7 @@ bun_package() {
 }
 
 install_bun() {
-    npm install --prefix "$target/bun" --no-package-lock --no-audit --no-fund --loglevel=error \
-        "$(bun_package)@$bun_version"
+    npm_install "$target/bun" "$(bun_package)@$bun_version"
 }
 
 bun_program() {
@@ -122,9 +125,7 @@ version() {
     uwebsockets) echo "uWebSockets $(<"$target/uwebsockets.version")" ;;
     bun) echo "Bun $("$(bun_program)" --version)" ;;
     ws) echo "npm ws $(node -p "require('$target/node_modules/ws/package.json').version")" ;;
-    websockets) "$target/venv/bin/python" -c '
-import importlib.metadata
-print("Python websockets", importlib.metadata.version("websockets"))' ;;
+    websockets) "$target/venv/bin/pip" freeze | sed -n 's/^websockets==/Python websockets /p' ;;
     esac
 }
 

@@ -17,18 +17,14 @@
 struct Nothing {};
 using Behavior = uWS::App::WebSocketBehavior<Nothing>;
 
-static Behavior echo() {
+static Behavior echo(unsigned longest) {
     return {
         .compression = uWS::SHARED_COMPRESSOR,
+        .maxPayloadLength = longest,
         .message = [](auto *socket, std::string_view message, uWS::OpCode opcode) {
             socket->send(message, opcode, true);
         },
     };
-}
-
-static Behavior longer(Behavior &&behavior) {
-    behavior.maxPayloadLength = 1024 * 1024;
-    return std::move(behavior);
 }
 
 int main(int count, char **arguments) {
@@ -39,14 +35,15 @@ int main(int count, char **arguments) {
     uWS::App app;
     Behavior fan = {
         .compression = uWS::SHARED_COMPRESSOR,
+        .maxPayloadLength = 1024 * 1024,
         .open = [](auto *socket) { socket->subscribe("fan"); },
         .message = [&app](auto *, std::string_view message, uWS::OpCode opcode) {
             app.publish("fan", message, opcode, true);
         },
     };
-    app.ws<Nothing>("/fan", longer(std::move(fan)));
-    app.ws<Nothing>("/echo", longer(echo()));
-    app.ws<Nothing>("/*", echo());
+    app.ws<Nothing>("/fan", std::move(fan));
+    app.ws<Nothing>("/echo", echo(1024 * 1024));
+    app.ws<Nothing>("/*", echo(16 * 1024));
     app.listen(host, port, [&host](auto *listener) {
         if (!listener) {
             std::exit(1);

@@ -4,7 +4,7 @@
 
 use std::{
     env, io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
@@ -72,28 +72,26 @@ impl<M: Clone> Room<M> {
 
     pub fn join(self: &Arc<Self>) -> (Member<M>, UnboundedSender<M>, UnboundedReceiver<M>) {
         let (outbox, inbox) = unbounded_channel();
-        let key = self.with_members(|members| members.insert(outbox.clone()));
+        let key = self.members().insert(outbox.clone());
         (Member { room: Arc::clone(self), key }, outbox, inbox)
     }
 
     pub fn publish(&self, message: &M) {
-        self.with_members(|members| {
-            for (_, member) in members {
-                // One whose connection is ending has no use for it.
-                drop(member.send(message.clone()));
-            }
-        });
+        for (_, member) in &*self.members() {
+            // One whose connection is ending has no use for it.
+            drop(member.send(message.clone()));
+        }
     }
 }
 
 impl<M> Room<M> {
-    fn with_members<R>(&self, act: impl FnOnce(&mut Slab<UnboundedSender<M>>) -> R) -> R {
-        act(&mut self.members.lock().unwrap_or_else(PoisonError::into_inner))
+    fn members(&self) -> MutexGuard<'_, Slab<UnboundedSender<M>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<M> Drop for Member<M> {
     fn drop(&mut self) {
-        self.room.with_members(|members| drop(members.remove(self.key)));
+        drop(self.room.members().remove(self.key));
     }
 }

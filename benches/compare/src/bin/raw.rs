@@ -13,6 +13,7 @@
 use std::{
     env,
     io::{self, ErrorKind, Read, Write},
+    mem,
     net::SocketAddr,
 };
 
@@ -54,14 +55,6 @@ impl Peer {
         } else {
             Ok(())
         }
-    }
-
-    fn send_rest(&mut self) -> io::Result<()> {
-        if !self.rest.is_empty() {
-            let sent = write(&mut self.stream, &self.rest)?;
-            self.rest.drain(..sent);
-        }
-        Ok(())
     }
 }
 
@@ -135,7 +128,10 @@ impl Raw {
     /// One readiness of a connection; the error is its end.
     fn serve(&mut self, at: usize) -> io::Result<()> {
         let peer = &mut self.peers[at];
-        peer.send_rest()?;
+        if !peer.rest.is_empty() {
+            let rest = mem::take(&mut peer.rest);
+            peer.send(&rest)?;
+        }
         // Who does not read is not read from; when there is room again, that is a readiness, too.
         while peer.rest.is_empty() {
             let n = match peer.stream.read(&mut self.buffer) {

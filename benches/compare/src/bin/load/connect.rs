@@ -12,27 +12,20 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use serde_json::Value;
 
-use crate::{open, options::Options, process::Mark};
+use crate::{Faults, open, options::Options, process::Mark};
 use pushloop_compare::frame;
 
 /// How long the last connections may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-const ERRORS_SHOWN: u64 = 10;
 /// Linux's number for it; the standard library has no name that is stable.
 const EINPROGRESS: i32 = 115;
 
-enum Step {
-    /// The request is to be sent, as soon as the connection stands.
-    Connecting,
-    /// The answer is awaited.
-    Asked,
-    /// The Close is sent, and the server's is awaited, or only its end.
-    Closing { closed: bool },
-}
-
 struct Attempt {
     stream: TcpStream,
-    step: Step,
+    /// The request is sent, as soon as the connection stands.
+    asked: bool,
+    /// The Close is sent, and the server's is awaited, and its end.
+    closing: bool,
     came: Vec<u8>,
 }
 
@@ -44,13 +37,20 @@ struct Connect<'o> {
     attempts: Vec<Option<Attempt>>,
     begun: usize,
     done: u64,
-    errors: u64,
+    faults: Faults,
 }
 
 pub fn run(options: &Options) -> io::Result<Value> {
     let (poll, request) = (Poll::new()?, open::request(options));
-    let mut connect =
-        Connect { options, poll, request, attempts: Vec::new(), begun: 0, done: 0, errors: 0 };
+    let mut connect = Connect {
+        options,
+        poll,
+        request,
+        attempts: Vec::new(),
+        begun: 0,
+        done: 0,
+        faults: Faults::default(),
+    };
     for at in 0..options.connections {
         let attempt = connect.begin(at)?;
         connect.attempts.push(Some(attempt));
@@ -61,9 +61,9 @@ pub fn run(options: &Options) -> io::Result<Value> {
     let after = Mark::now(options.pid, connect.done)?;
     connect.turns_for(PATIENCE, false)?;
     for _ in 0..connect.attempts.iter().flatten().count() {
-        connect.complain("takes too long");
+        connect.faults.add(1, "a connection takes too long");
     }
-    Ok(after.since(before, "connection", connect.errors))
+    Ok(after.since(before, "connection", connect.faults.0))
 }
 
 impl Connect<'_> {
@@ -96,7 +96,7 @@ impl Connect<'_> {
         let mut stream = TcpStream::from_std(socket.into());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(at), both)?;
-        Ok(Attempt { stream, step: Step::Connecting, came: Vec::new() })
+        Ok(Attempt { stream, asked: false, closing: false, came: Vec::new() })
     }
 
     fn go_on(&mut self, at: usize, again: bool) -> io::Result<()> {
@@ -104,7 +104,7 @@ impl Connect<'_> {
         match attempt.go_on(self.options, &self.request) {
             Ok(()) => self.done += 1,
             Err(error) if waits(&error) => return Ok(()),
-            Err(error) => self.complain(&error.to_string()),
+            Err(error) => self.faults.add(1, &format!("a connection: {error}")),
         }
         self.attempts[at] = None;
         if again {
@@ -112,46 +112,38 @@ impl Connect<'_> {
         }
         Ok(())
     }
-
-    fn complain(&mut self, what: &str) {
-        if self.errors < ERRORS_SHOWN {
-            eprintln!("load: a connection: {what}");
-        }
-        self.errors += 1;
-    }
 }
 
 impl Attempt {
     /// As many steps as can be made, to its end or until it has to wait.
     fn go_on(&mut self, options: &Options, request: &[u8]) -> io::Result<()> {
-        if let Step::Connecting = self.step {
+        if !self.asked {
             if self.stream.write(request)? < request.len() {
                 return Err(io::Error::other("the kernel took half a request"));
             }
-            self.step = Step::Asked;
+            self.asked = true;
         }
         let mut piece = [0; 2048];
         loop {
             let n = self.stream.read(&mut piece)?;
             self.came.extend_from_slice(&piece[..n]);
-            match &mut self.step {
-                Step::Closing { closed: true } if n == 0 => return Ok(()),
-                _ if n == 0 => return Err(io::Error::other("the server ended the connection")),
-                Step::Closing { closed } => {
-                    *closed |= frame::is_close(&self.came);
-                    if !*closed {
-                        return Err(io::Error::other("not a Close frame"));
-                    }
+            if n == 0 && (!self.closing || self.came.is_empty()) {
+                return Err(io::Error::other("the server ended the connection"));
+            }
+            if self.closing {
+                if !frame::is_close(&self.came) {
+                    return Err(io::Error::other("not a Close frame"));
                 }
-                Step::Connecting | Step::Asked => {
-                    let Some((head_len, _)) = open::answer(&self.came, options)? else { continue };
-                    if options.raw {
-                        return Ok(());
-                    }
-                    self.came.drain(..head_len);
-                    self.stream.write_all(&frame::close())?;
-                    self.step = Step::Closing { closed: frame::is_close(&self.came) };
+                if n == 0 {
+                    return Ok(());
                 }
+            } else if let Some((head_len, _)) = open::answer(&self.came, options)? {
+                if options.raw {
+                    return Ok(());
+                }
+                self.came.drain(..head_len);
+                self.stream.write_all(&frame::close())?;
+                self.closing = true;
             }
         }
     }

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use serde_json::Value;
 
 use crate::{
+    Faults,
     answers::{Answers, Periodic},
     crowd::{self, Crowd},
     inflated::{self, Inflated},
@@ -38,7 +39,6 @@ const AFTER: Duration = Duration::from_millis(50);
 const RECEIVE_BYTES: usize = 256 * 1024;
 /// Beside a frame, for what came with the answer to the handshake.
 const HEAD_ROOM_MIN: usize = 8 * 1024;
-const FAULTS_SHOWN: u64 = 10;
 /// With `--sleep`: how long at the most, so that the run ends when it should.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -55,7 +55,7 @@ struct Drive<'o> {
     events: Events,
     ready: Vec<(usize, bool)>,
     messages: u64,
-    faults: u64,
+    faults: Faults,
 }
 
 /// Opens the connections, and loads them.
@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> io::Result<Value> {
         events: Events::with_capacity(1024),
         ready: Vec::new(),
         messages: 0,
-        faults: 0,
+        faults: Faults::default(),
     };
     drive.run()
 }
@@ -127,10 +127,10 @@ impl Drive<'_> {
         let before = Mark::now(self.options.pid, self.messages)?;
         self.turns_for(self.options.seconds)?;
         let after = Mark::now(self.options.pid, self.messages)?;
-        self.rules.stop();
+        self.rules.stopped = true;
         self.drain()?;
         self.complain_about_missing();
-        let mut found = after.since(before, "message", self.faults);
+        let mut found = after.since(before, "message", self.faults.0);
         found["connections"] = self.links.len().into();
         self.rules.report(&mut found);
         if let Some(compressed) = self.answers.compressed() {
@@ -140,7 +140,7 @@ impl Drive<'_> {
     }
 
     fn drain(&mut self) -> io::Result<()> {
-        let silence = if self.faults == 0 { SILENCE } else { SILENCE_LOST };
+        let silence = if self.faults.0 == 0 { SILENCE } else { SILENCE_LOST };
         let end = Instant::now() + DRAIN;
         let (mut messages, mut came) = (self.messages, Instant::now());
         while !self.is_drained() && Instant::now() < end.min(came + silence) {
@@ -194,8 +194,8 @@ impl Drive<'_> {
             self.read(at, closed);
             self.links[at].flush();
             if let Some(why) = self.links[at].lost.clone() {
-                self.complain(1, &format!("connection {at}: {why}"));
-                self.poll.registry().deregister(self.links[at].stream())?;
+                self.faults.add(1, &format!("connection {at}: {why}"));
+                self.poll.registry().deregister(&mut self.links[at].stream)?;
                 self.rules.lost(at, &mut self.links);
             }
         }
@@ -248,15 +248,8 @@ impl Drive<'_> {
             let (due, received) = (due.unwrap_or(link.asked), link.received);
             if link.lost.is_none() && received != due {
                 let what = format!("connection {at}: {due} messages were due, {received} came");
-                self.complain(due.abs_diff(received), &what);
+                self.faults.add(due.abs_diff(received), &what);
             }
         }
-    }
-
-    fn complain(&mut self, errors: u64, what: &str) {
-        if self.faults < FAULTS_SHOWN {
-            eprintln!("load: {what}");
-        }
-        self.faults += errors;
     }
 }

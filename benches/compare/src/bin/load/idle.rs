@@ -40,10 +40,8 @@ pub fn run(options: &Options) -> io::Result<Value> {
 /// A connection that is idle is open, and nothing came but what a server may send by itself.
 fn noise(stream: &mut impl Read, rest: &[u8]) -> Option<String> {
     let mut came = rest.to_vec();
-    let mut piece = [0; 256];
-    match stream.read(&mut piece) {
-        Ok(0) => return Some("the server ended a connection".into()),
-        Ok(n) => came.extend_from_slice(&piece[..n]),
+    match stream.read_to_end(&mut came) {
+        Ok(_) => return Some("the server ended a connection".into()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         Err(error) => return Some(error.to_string()),
     }

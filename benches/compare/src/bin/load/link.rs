@@ -11,13 +11,11 @@ use crate::messages::Requests;
 
 #[derive(Debug)]
 pub struct Link {
-    stream: TcpStream,
+    pub stream: TcpStream,
     requests: Rc<Requests>,
-    /// In the period of the requests: what is sent next.
-    position: usize,
     /// The message of the period that came first.
     phase: u64,
-    /// Bytes since the connection's first, and how many there may be.
+    /// In the endless stream of the period: up to where it was sent, and up to where it may be.
     sent: u64,
     allowed: u64,
     /// Messages that may be sent, and that came.
@@ -36,11 +34,10 @@ impl Link {
     pub fn new(stream: TcpStream, requests: Rc<Requests>, phase: usize, came: Vec<u8>) -> Self {
         Self {
             stream,
-            position: requests.start_of(phase),
+            sent: requests.bytes_before(phase as u64),
+            allowed: requests.bytes_before(phase as u64),
             requests,
             phase: phase as u64,
-            sent: 0,
-            allowed: 0,
             asked: 0,
             received: 0,
             pongs: Vec::new(),
@@ -49,16 +46,11 @@ impl Link {
         }
     }
 
-    pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
-    }
-
     /// Lets so many further messages be sent, and sends them.
     #[inline]
     pub fn send(&mut self, messages: u64) {
         self.asked += messages;
-        self.allowed = self.requests.bytes_before(self.phase + self.asked)
-            - self.requests.bytes_before(self.phase);
+        self.allowed = self.requests.bytes_before(self.phase + self.asked);
         self.flush();
     }
 
@@ -76,7 +68,7 @@ impl Link {
 
     fn try_flush(&mut self) -> io::Result<()> {
         if !self.pongs.is_empty() {
-            let frame_end = self.sent + self.requests.to_frame_end(self.position) as u64;
+            let frame_end = self.sent + self.requests.to_frame_end(self.position()) as u64;
             self.send_to(frame_end)?;
             while !self.pongs.is_empty() {
                 let n = write(&mut self.stream, &self.pongs)?;
@@ -86,13 +78,17 @@ impl Link {
         self.send_to(self.allowed)
     }
 
-    /// Sends until so many bytes were sent since the first.
+    /// What is sent next, in the period.
+    fn position(&self) -> usize {
+        (self.sent % self.requests.period_bytes() as u64) as usize
+    }
+
+    /// Sends up to a place in the stream.
     fn send_to(&mut self, end: u64) -> io::Result<()> {
         while self.sent < end {
             let waiting = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
-            let n = write(&mut self.stream, self.requests.slice(self.position, waiting))?;
-            self.sent += n as u64;
-            self.position = (self.position + n) % self.requests.period_bytes();
+            let bytes = self.requests.slice(self.position(), waiting);
+            self.sent += write(&mut self.stream, bytes)? as u64;
         }
         Ok(())
     }
@@ -146,8 +142,8 @@ mod tests {
         let requests = Rc::new(Requests::binary(100_000, 8));
         let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3, Vec::new());
         link.send(MESSAGES);
-        let begun = link.sent.div_ceil(requests.bytes_before(1));
-        assert!(requests.to_frame_end(link.position) > 0, "the kernel took whole frames");
+        let begun = link.sent.div_ceil(requests.bytes_before(1)) - 3;
+        assert!(requests.to_frame_end(link.position()) > 0, "the kernel took whole frames");
         assert_eq!(frame::control(&[0x89, 1, 7], &mut link.pongs), frame::Control::Passed(3));
 
         let len = (requests.bytes_before(3 + MESSAGES) - requests.bytes_before(3)) as usize;
@@ -163,7 +159,7 @@ mod tests {
                 assert_eq!(messages, begun);
                 pongs += 1;
             } else {
-                let start = requests.start_of(((3 + messages) % 8) as usize);
+                let start = requests.bytes_before((3 + messages) % 8) as usize;
                 assert!(&rest[..frame.len] == requests.slice(start, frame.len));
                 messages += 1;
             }

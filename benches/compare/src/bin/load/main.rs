@@ -33,6 +33,19 @@ use std::{env, process::ExitCode};
 
 use options::Mode;
 
+/// How many errors there were. The first ones are shown.
+#[derive(Default)]
+struct Faults(u64);
+
+impl Faults {
+    fn add(&mut self, errors: u64, what: &str) {
+        if self.0 < 10 {
+            eprintln!("load: {what}");
+        }
+        self.0 += errors;
+    }
+}
+
 fn main() -> ExitCode {
     let options = match options::parse(env::args_os().skip(1)) {
         Ok(Some(options)) => options,

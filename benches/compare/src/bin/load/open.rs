@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handshake_is_taken_only_if_it_is_right() {
+    fn a_handshake_is_taken_only_if_it_is_right_and_what_was_agreed_on_is_read() {
         let answer = |came: &str, more: &str| {
             let words = format!("echo ws://127.0.0.1:9001/echo {more}");
             let words = words.split_whitespace().map(Into::into);
@@ -183,15 +183,11 @@ mod tests {
         assert!(answer(&unasked, "").is_err());
         let agreed = answer(&unasked, "--deflate").unwrap().unwrap().1;
         assert_eq!(agreed, Some(Deflate { server_takeover: true, client_window_bits: 15 }));
-    }
-
-    #[test]
-    fn what_was_agreed_on_is_read() {
         let value = "permessage-deflate; server_no_context_takeover; client_max_window_bits=10";
         let deflate = Deflate { server_takeover: false, client_window_bits: 10 };
-        assert_eq!(agreed(value).unwrap(), deflate);
+        assert_eq!(super::agreed(value).unwrap(), deflate);
         for bad in ["x", "permessage-deflate; y", "permessage-deflate; client_max_window_bits=8"] {
-            assert!(agreed(bad).is_err(), "{bad}");
+            assert!(super::agreed(bad).is_err(), "{bad}");
         }
     }
 }

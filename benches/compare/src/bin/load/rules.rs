@@ -19,7 +19,8 @@ pub struct Rules {
     /// Each message comes to all connections, and not only to its sender.
     to_all: bool,
     sends: Sends,
-    stopped: bool,
+    /// No further message is to be sent.
+    pub stopped: bool,
 }
 
 #[derive(Debug)]
@@ -95,11 +96,6 @@ impl Rules {
         if let Sends::Paced(pace) = &mut self.sends {
             pace.latencies.reset();
         }
-    }
-
-    /// No further message is to be sent.
-    pub fn stop(&mut self) {
-        self.stopped = true;
     }
 
     /// How many messages are due on each connection; if not given, as many as it sent itself.

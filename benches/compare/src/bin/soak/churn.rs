@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::{
     Done,
-    client::{connect, expect, masked, open},
+    client::{PING, connect, expect, masked, open},
 };
 
 /// One in so many connections is kept for a while.
@@ -107,10 +107,6 @@ fn begin(server: SocketAddr, nth: u64, (path, said, _): &Way) -> io::Result<TcpS
     stream.write_all(said)?;
     Ok(stream)
 }
-
-/// What a server sends to a connection that it has not heard of for long: this program may have been
-/// stopped.
-const PING: [u8; 2] = [0x89, 0];
 
 fn end(mut stream: TcpStream, end: &End) -> io::Result<()> {
     match end {

@@ -11,6 +11,10 @@ use pushloop_compare::{frame, request, socket};
 /// No answer takes so long, however busy the machine is, unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What a server sends to a connection that it has not heard of for long: this program may have been
+/// stopped.
+pub const PING: [u8; 2] = [0x89, 0];
+
 /// The `nth` connection. Each comes from another address of this machine than the ones before it, so
 /// that the kernel, which remembers a connection for a minute after its end, has a port for it.
 pub fn connect(server: SocketAddr, nth: u64) -> io::Result<TcpStream> {

@@ -11,7 +11,7 @@ use pushloop_compare::frame;
 
 use crate::{
     Done,
-    client::{masked, open},
+    client::{PING, masked, open},
 };
 
 /// Messages under way at once.
@@ -31,7 +31,6 @@ fn burst(number: &mut u64) -> (Vec<u8>, Vec<u8>) {
 
 /// The next frames are these. A server that was silent for long may have sent a Ping before.
 fn reads(stream: &mut TcpStream, due: &[u8], buffer: &mut Vec<u8>) -> io::Result<()> {
-    const PING: [u8; 2] = [0x89, 0];
     buffer.resize(due.len(), 0);
     stream.read_exact(buffer)?;
     while buffer.starts_with(&PING) {

@@ -113,14 +113,10 @@ impl Soaked {
     /// How often the loop wakes up in a time in which nobody comes. That is seen from outside: whoever
     /// asks the server wakes it, and not always equally often.
     pub fn wakes_in(&self, calm: Duration) -> io::Result<u64> {
-        let before = self.wakes()?;
+        let wakes = || self.status("voluntary_ctxt_switches:", "");
+        let before = wakes()?;
         thread::sleep(calm);
-        Ok(self.wakes()? - before)
-    }
-
-    /// How often the server has gone to sleep.
-    fn wakes(&self) -> io::Result<u64> {
-        self.status("voluntary_ctxt_switches:", "")
+        Ok(wakes()? - before)
     }
 }
 

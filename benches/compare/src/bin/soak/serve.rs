@@ -10,59 +10,41 @@ use pushloop::{
 /// More than the kernel takes and may wait.
 const FLOOD: usize = 16 << 20;
 
-#[derive(Clone, Copy, Debug)]
-enum Path {
-    Echo,
-    Room,
-    /// A topic of its own.
-    Alone,
-    Panic,
-    Flood,
-}
+/// On `/alone`, a connection has a topic of its own.
+const PATHS: [&str; 5] = ["/echo", "/room", "/alone", "/panic", "/flood"];
 
 #[derive(Default)]
 struct Soaked {
-    paths: ConnMap<Path>,
+    paths: ConnMap<&'static str>,
 }
 
 impl Handler for Soaked {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let path = match request.path() {
-            "/echo" => Path::Echo,
-            "/room" => Path::Room,
-            "/alone" => Path::Alone,
-            "/panic" => Path::Panic,
-            "/flood" => Path::Flood,
-            "/counters" => {
-                // It may be gone by now, which needs no answer.
-                let _ = hub.respond(id, Response::text(200, counters(hub)));
-                return;
+        match PATHS.iter().find(|path| **path == request.path()) {
+            Some(path) if hub.accept(id, Accept::default()).is_ok() => {
+                self.paths.insert(id.conn(), path);
             }
-            _ => {
-                let _ = hub.refuse(id, 404, "no such path");
-                return;
-            }
-        };
-        if hub.accept(id, Accept::default()).is_ok() {
-            self.paths.insert(id.conn(), path);
+            // It may be gone by now, which needs no answer.
+            Some(_) => {}
+            None => _ = hub.respond(id, Response::text(200, counters(hub))),
         }
     }
 
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
         // Whoever has ended since takes none.
         let _ = match self.paths.get(id) {
-            Some(Path::Room) => hub.subscribe(id, "room"),
-            Some(Path::Alone) => hub.subscribe(id, &format!("{id:?}")),
+            Some(&"/room") => hub.subscribe(id, "room"),
+            Some(&"/alone") => hub.subscribe(id, &format!("{id:?}")),
             _ => Ok(()),
         };
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        match self.paths.get(id) {
-            Some(Path::Echo | Path::Alone) => drop(hub.send(id, message)),
-            Some(Path::Room) => drop(hub.publish("room", message)),
-            Some(Path::Panic) => panic!("as it was asked to"),
-            Some(Path::Flood) => {
+        match self.paths.get(id).copied() {
+            Some("/echo" | "/alone") => drop(hub.send(id, message)),
+            Some("/room") => drop(hub.publish("room", message)),
+            Some("/panic") => panic!("as it was asked to"),
+            Some(_) => {
                 let part = [0; 64 << 10];
                 let taken = |_: &usize| hub.send(id, &part).is_ok();
                 (0..FLOOD / part.len()).take_while(taken).for_each(drop);
