@@ -83,11 +83,12 @@ class Compare(unittest.TestCase):
             self.assertLessEqual(len(cells), 1, table)
 
     def test_a_run_that_failed_leaves_no_number(self):
-        found = made_up(("fan-1", "subject", 100), ("fan-1", "subject", 101))
+        found = made_up(("fan-1", "subject", 100), ("fan-1", "subject", 101), ("fan-1", "uwebsockets", 50))
         found["samples"][1]["error"] = "7 errors: connection 3: lost"
         output = self.shown(found)
         self.assertEqual(output.returncode, 1)
-        self.assertIn("| **failed** (1) |", output.stdout)
+        self.assertIn("| **failed** (1) | 50.0 | – |", output.stdout)
+        self.assertIn("| pushloop | **failed** (1) | – | – | – | – | – | – |\n", output.stdout)
         failure = "fan-1, subject, round 1: 7 errors: connection 3: lost\n"
         self.assertIn(f"\n- {failure}", output.stdout)
         self.assertEqual(output.stderr, f"compare: {failure}")
@@ -111,9 +112,10 @@ class Compare(unittest.TestCase):
         self.assertNotEqual(self.shown(found, "--write", str(self.folder)).returncode, 0)
 
     def test_the_limit_is_the_measure_of_an_echo(self):
-        found = made_up(("echo-20-32-1", "raw", 200), ("echo-20-32-1", "subject", 150))
+        found = made_up(("echo-20-32-1", "raw", 200), ("echo-20-32-1", "subject", 150),
+                        ("echo-20-32-1", "bun", 250))
         title, _, _, panels = next(show.charts(show.Results(found)))
-        self.assertEqual(panels[0][1], [(SERVERS[1], 0.75, "75.0 %")])
+        self.assertEqual(panels[0][1], [(SERVERS[1], 0.6, "75.0 %"), (SERVERS[3], 1, "125 %")])
         without = show.Results(made_up(("echo-20-32-1", "bun", 1)))
         self.assertEqual(next(show.charts(without)), (*next(show.charts(without))[:3], []))
 
@@ -126,12 +128,15 @@ class Compare(unittest.TestCase):
         self.assertIn("| echo-20-32-1 | limit |", output.stdout)
 
     def test_a_server_that_is_not_there_has_no_number(self):
-        for script, said in [("exit", "it does not listen"),
-                             ("echo listening on 127.0.0.1:1", "the load client ended: ")]:
-            (self.folder / "raw").write_text(f"#!/bin/sh\n{script}\n")
-            (self.folder / "raw").chmod(0o755)
-            (self.folder / "load").unlink(missing_ok=True)
-            (self.folder / "load").symlink_to(compare.PROGRAMS / "load")
+        load, satisfied = compare.PROGRAMS / "load", "echo '{\"errors\": 0, \"rate\": 1}'"
+        for server, client, said in [
+            ("exit", f"exec {load} $*", "it does not listen"),
+            ("echo listening on 127.0.0.1:1", f"exec {load} $*", "the load client ended: "),
+            ("echo listening on 127.0.0.1:1", satisfied, "the server ended"),
+        ]:
+            for name, script in [("raw", server), ("load", client)]:
+                (self.folder / name).write_text(f"#!/bin/sh\n{script}\n")
+                (self.folder / name).chmod(0o755)
             output = self.compare("--quick", "--only", "raw", "--rows", "echo-20-32-1",
                                   PROGRAMS=str(self.folder))
             self.assertEqual(output.returncode, 1)
