@@ -119,9 +119,7 @@ class Bench:
             else:
                 values = self.load(running, row.load)
             if row.kind is PACED:
-                peak = values["rate"]
-                values = self.load(running, f"{row.load} --rate {PACE * peak:.0f}")
-                values["peak_rate"] = peak
+                values = self.load(running, f"{row.load} --rate {PACE * values['rate']:.0f}")
             if running.process.poll() is not None:
                 raise Failed("the server ended")
         return values

@@ -33,7 +33,7 @@ pub fn socket(source: [u8; 4]) -> io::Result<Socket> {
 /// A server's process. It ends with this.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    pub child: Child,
     pub address: SocketAddr,
 }
 
@@ -46,10 +46,6 @@ impl Server {
         let address = line.trim_end().trim_start_matches("listening on ").parse();
         let address = address.map_err(|_| io::Error::other("the server does not listen"))?;
         Ok(Self { child, address })
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

@@ -15,7 +15,7 @@ fn load(server: &Server, kind: &str) -> Value {
     let path = if mode == "fan" { "fan" } else { "echo" };
     let output = Command::new(env!("CARGO_BIN_EXE_load"))
         .args([mode, &format!("ws://{}/{path}", server.address)])
-        .args(["--pid", &server.pid().to_string()])
+        .args(["--pid", &server.child.id().to_string()])
         .args(["--seconds", "0.2", "--warmup", "0.05", "--sleep"])
         .args(more.split_whitespace())
         .output()

@@ -67,11 +67,11 @@ impl Soaked {
     }
 
     fn fds(&self) -> io::Result<u64> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.0.pid()))?.count() as u64)
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.0.child.id()))?.count() as u64)
     }
 
     fn status(&self, name: &str, unit: &str) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.0.pid()))?;
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0.child.id()))?;
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.trim().strip_suffix(unit)?.trim().parse().ok());
         number.ok_or_else(|| io::Error::other(format!("no {name} of the server")))

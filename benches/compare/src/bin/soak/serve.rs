@@ -46,7 +46,7 @@ impl Handler for Soaked {
             Some("/panic") => panic!("as it was asked to"),
             Some(_) => {
                 let part = [0; 64 << 10];
-                let taken = |_: &usize| hub.send(id, &part).is_ok();
+                let taken = |_: &usize| hub.send(id, part).is_ok();
                 (0..FLOOD / part.len()).take_while(taken).for_each(drop);
             }
             None => {}
