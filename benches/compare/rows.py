@@ -1,4 +1,4 @@
-"""What is measured, and who is measured."""
+"""What is measured, and of which servers."""
 
 from typing import Callable, NamedTuple
 

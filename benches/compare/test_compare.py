@@ -121,7 +121,8 @@ class Compare(unittest.TestCase):
 
     def test_servers_are_measured(self):
         rows = ["echo-20-32-1", "open-loop", "idle-topic", "connect", "syscalls-16"]
-        output = self.compare("--quick", "--seconds", "0.1", "--only", "raw,subject", "--rows", ",".join(rows))
+        output = self.compare("--quick", "--seconds", "0.1", "--only", "raw,subject",
+                              "--rows", ",".join(rows))
         self.assertEqual(output.returncode, 0, output.stderr)
         found = json.loads((self.folder / "compare/results.json").read_text())
         self.assertEqual([sample["row"] for sample in found["samples"][::2]], rows)

@@ -88,7 +88,7 @@ pub fn run(rounds: usize) {
                 loopback.turn(Duration::from_secs(1));
             }
         } else {
-            // It has slept as long as for the other: who has, is given a core for longer.
+            // It has slept as long as for the other: a thread that has is given a core for longer.
             thread::sleep(PAUSE);
             began = Instant::now();
             loopback.server.hub().publish("t", MESSAGE).expect("there is room");

@@ -64,7 +64,7 @@ impl Million {
     fn opens(connections: usize) -> Self {
         let mut config = Config::default();
         (config.connections_max, config.ping_interval) = (connections, Some(INTERVAL));
-        // Each timer is set once in a period, and not sooner for who was pinged.
+        // Each timer is set once in a period, and not sooner for a peer that was pinged.
         config.pong_timeout = INTERVAL;
         let mut ids = vec![ConnId::from_bits(0); connections];
         let mut drain = Drain::new(config);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Servers of other libraries, to compare with: on any path but one each message goes back to its
-# sender, on `/fan` to all who are connected there (not so websockets, which only echoes).
+# sender, on `/fan` to all that are connected there (not so websockets, which only echoes).
 #
 #   peers.sh names                 their names, one in a line
 #   peers.sh install [NAME]...     builds and installs them, or only these

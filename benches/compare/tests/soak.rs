@@ -1,4 +1,4 @@
-//! The soak, in a few seconds: nothing is left of those who came and ended in every way.
+//! The soak, in a few seconds: nothing is left of those that came and ended in every way.
 
 use std::process::Command;
 

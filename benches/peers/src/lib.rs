@@ -1,6 +1,6 @@
-//! What the servers have in common: the loop that accepts, an echo, and who is on `/fan`, for libraries
-//! that leave publish/subscribe to their users: a channel for each connection, as in their examples of
-//! a chat.
+//! What the servers have in common: the loop that accepts, an echo, and which connections are on `/fan`,
+//! for libraries that leave publish/subscribe to their users: a channel for each connection, as in their
+//! examples of a chat.
 
 use std::{
     env, io,

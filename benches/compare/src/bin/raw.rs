@@ -28,7 +28,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
 const LISTENER: Token = Token(usize::MAX);
 /// Only what is used of it is touched, so that room for a whole burst costs nothing.
 const RECEIVE_BYTES: usize = 1024 * 1024;
-/// Who does not read is dropped here.
+/// A peer that does not read is dropped here.
 const REST_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 enum Path {
@@ -132,7 +132,7 @@ impl Raw {
             let rest = mem::take(&mut peer.rest);
             peer.send(&rest)?;
         }
-        // Who does not read is not read from; when there is room again, that is a readiness, too.
+        // A peer that does not read is not read from; when there is room again, that is a readiness, too.
         while peer.rest.is_empty() {
             let n = match peer.stream.read(&mut self.buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

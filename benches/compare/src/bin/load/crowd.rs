@@ -1,6 +1,6 @@
 //! `fan` with many publishers: everybody gets the messages of all, mixed in some order.
 //!
-//! Messages have one length and begin with who published them, so that each is looked up in a table
+//! Messages have one length and begin with their publisher, so that each is looked up in a table
 //! of what comes next from there, and compared. Each publisher's messages have to come in order to
 //! each connection; between publishers there is none.
 

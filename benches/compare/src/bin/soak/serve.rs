@@ -31,7 +31,7 @@ impl Handler for Soaked {
     }
 
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
-        // Whoever has ended since takes none.
+        // A connection that has ended since takes none.
         let _ = match self.paths.get(id) {
             Some(&"/room") => hub.subscribe(id, "room"),
             Some(&"/alone") => hub.subscribe(id, &format!("{id:?}")),
