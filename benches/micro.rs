@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the tests need all of it")]
 mod frame;
 #[path = "../tests/support/sink.rs"]
+#[allow(dead_code, reason = "the tests need all of it")]
 mod sink;
 
 use std::time::Duration;

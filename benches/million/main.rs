@@ -9,6 +9,7 @@
 
 mod loopback;
 #[path = "../../tests/support/sink.rs"]
+#[allow(dead_code, reason = "the tests need all of it")]
 mod sink;
 #[path = "../support/mod.rs"]
 mod support;

@@ -16,12 +16,9 @@ mod server;
 mod update;
 mod work;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-};
+use std::fs;
 
+use crate::support::http::{ask, dial};
 use crate::support::process::{Process, Stream, connect, read_text};
 use crate::{ledger, name, page};
 use serde_json::Value;
@@ -144,11 +141,7 @@ impl Page {
 }
 
 fn get(address: &str, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("it accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers and ends");
+    let answer = ask(dial(address), &format!("GET {path}"), "", "");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
     (head.to_owned(), body.to_owned())
 }

@@ -1,11 +1,8 @@
 //! Each example does what its first line says.
 
-use std::{
-    io::{Read, Write},
-    net::{TcpStream, UdpSocket},
-    process::Command,
-};
+use std::{io::Write, net::UdpSocket, process::Command};
 
+use crate::support::http::{self, dial};
 use crate::support::process::{Process, connect, example, read_close, read_text};
 use tungstenite::Message;
 
@@ -13,13 +10,7 @@ use tungstenite::Message;
 const APPLICATIONS: [&str; 4] = ["feed", "chat", "editor", "game"];
 
 fn ask(address: &str, method: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it accepts");
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers and ends");
-    answer
+    http::ask(dial(address), &format!("{method} {path}"), "", "")
 }
 
 #[test]

@@ -17,14 +17,14 @@ use crate::support::net;
 use crate::support::process::example;
 use crate::support::{Frame, binary, burst, continuation, frame, text};
 use crate::{clock, name};
-use world::{World, join, number};
+use world::{join, number};
 
 const TICK: Duration = Duration::from_nanos(1_000_000_000 / 30);
 const PAGE: Page = Page { name: "game", port: 0, html: "", takes: &[] };
 
 #[test]
 fn ticks_are_as_many_as_the_time_has_and_every_client_sees_each() {
-    let mut world = World::new();
+    let mut world = world::world();
     let clients: Vec<_> = (0..3).map(|_| world.opens()).collect();
     let mut last = [None; 3];
     while world.slept().as_secs() < 60 {
@@ -38,14 +38,14 @@ fn ticks_are_as_many_as_the_time_has_and_every_client_sees_each() {
     }
     // One at the beginning, and one for each time that has passed since.
     let due = 1 + (world.slept().as_nanos() / TICK.as_nanos()) as u32;
-    assert_eq!((world.game.clock.made, world.game.clock.skipped), (due, 0));
-    assert_eq!(last, [Some(world.game.arena.tick - 1); 3], "the last is written in the next turn");
+    assert_eq!((world.app.clock.made, world.app.clock.skipped), (due, 0));
+    assert_eq!(last, [Some(world.app.arena.tick - 1); 3], "the last is written in the next turn");
     println!("figure game, ticks in 60 simulated seconds: {due} made, 0 skipped");
 }
 
 #[test]
 fn who_does_not_read_gets_the_newest_snapshot_and_holds_nobody_back() {
-    let mut world = World::new();
+    let mut world = world::world();
     let (slow, quick) = (world.opens(), world.opens());
     world.ticks(2);
     let before = slow.reads().iter().filter_map(world::tick_of).next_back().expect("it got some");
@@ -77,7 +77,7 @@ fn who_does_not_read_gets_the_newest_snapshot_and_holds_nobody_back() {
 
 #[test]
 fn a_player_who_comes_back_gets_the_ship_and_nobody_else_does() {
-    let mut world = World::new();
+    let mut world = world::world();
     let ada = world.opens();
     let (ship, token) = world.joins(&ada, 0, "Ada");
     world.ship(ship).expect("it is there").sparks = 7;
@@ -138,7 +138,7 @@ fn offences() -> Vec<(Vec<u8>, u16, &'static str)> {
 
 #[test]
 fn a_hostile_client_is_told_why_it_is_refused_and_harms_nobody() {
-    let mut world = World::new();
+    let mut world = world::world();
     let honest = world.opens();
     let (ship, _) = world.joins(&honest, 0, "Ada");
     let early = world.opens();
@@ -172,7 +172,7 @@ fn a_hostile_client_is_told_why_it_is_refused_and_harms_nobody() {
 
 #[test]
 fn a_player_who_keeps_to_the_rate_is_never_refused_and_hears_its_pings() {
-    let mut world = World::new();
+    let mut world = world::world();
     let ada = world.opens();
     world.joins(&ada, 0, "Ada");
     let mut pongs = 0;

@@ -1,12 +1,12 @@
 //! What the programs print is theirs: nothing that a peer sends gets into a log, escaped or not.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use crate::support::http::dial;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, burst, close_empty, frame, handshake};
+use crate::support::{burst, close_empty, frame, handshake};
 
 /// What every peer here sends, somewhere.
 const MARK: &[u8] = b"what-a-peer-sent";
@@ -38,8 +38,7 @@ impl Logged {
 
     /// Sends bytes on a connection of their own, and reads to its end.
     fn hears(&self, bytes: &[u8]) {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+        let mut stream = dial(&self.address);
         // It may hang up before it has read all.
         let _ = stream.write_all(bytes);
         match stream.read_to_end(&mut Vec::new()) {

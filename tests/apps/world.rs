@@ -1,8 +1,4 @@
-//! An application's server on a network in memory: its clock stands still until a test moves it, so
-//! that what an address has left is a number. Connections come from the addresses that a test names.
-
-// Each test file is a crate of its own that needs a part of this.
-#![allow(dead_code)]
+//! An application's server on a network in memory.
 
 use std::{
     net::IpAddr,
@@ -17,34 +13,46 @@ use crate::support::{Frame, handshake};
 type Arrive<H> = fn(&mut H, &mut Hub, RequestId, Option<IpAddr>);
 
 pub struct World<H> {
-    server: Server<MemNet>,
+    pub server: Server<MemNet>,
     events: Events,
-    arrive: Arrive<H>,
+    arrive: Option<Arrive<H>>,
     /// Where the next connections come from.
     pub from: [u8; 4],
     pub app: H,
 }
 
 impl<H: Handler> World<H> {
-    pub fn new(mut config: Config, make: fn(&Hub) -> H, arrive: Arrive<H>) -> Self {
+    /// One whose clock stands still until a test moves it, so that what an address has left is a
+    /// number. Connections come from the addresses that a test names.
+    pub fn still(config: Config, make: fn(&mut Hub) -> H, arrive: Arrive<H>) -> Self {
+        Self { arrive: Some(arrive), ..Self::beating(config, make) }
+    }
+
+    /// One whose clock moves while the loop sleeps.
+    pub fn beating(mut config: Config, make: fn(&mut Hub) -> H) -> Self {
         config.ping_interval = None;
         let mut server = Server::with_net(MemNet::new(), config);
         let app = make(server.hub());
-        Self { server, events: Events::default(), arrive, from: [10, 0, 0, 1], app }
+        Self { server, events: Events::default(), arrive: None, from: [10, 0, 0, 1], app }
     }
 
+    /// One turn. If the clock is not to stand still and there is nothing to do, it sleeps until there is.
     pub fn turn(&mut self) {
-        self.server.poll(&mut self.events, Some(Duration::ZERO)).expect("the poll works");
+        let timeout = self.arrive.map(|_| Duration::ZERO);
+        self.server.poll(&mut self.events, timeout).expect("the poll works");
         let (hub, app) = (self.server.hub(), &mut self.app);
         for event in &self.events {
             match event {
-                Event::Request { id, request } if request.is_websocket() => {
-                    (self.arrive)(app, hub, id, Some(self.from.into()));
-                }
-                Event::Request { id, request } => app.on_request(hub, id, request),
+                Event::Request { id, request } => match self.arrive {
+                    Some(arrive) if request.is_websocket() => {
+                        arrive(app, hub, id, Some(self.from.into()));
+                    }
+                    _ => app.on_request(hub, id, request),
+                },
                 Event::Opened { id } => app.on_open(hub, id),
                 Event::Message { id, message } => app.on_message(hub, id, message),
                 Event::Closed { id, reason } => app.on_close(hub, id, reason),
+                Event::Timer { key } => app.on_timer(hub, key),
                 _ => {}
             }
         }

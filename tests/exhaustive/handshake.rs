@@ -4,7 +4,7 @@
 mod faults;
 
 use std::io::Read;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 
 use crate::oracle::accept::base64;
 use crate::oracle::drive::{Drive, Wanted, check_answer};
@@ -12,7 +12,8 @@ use crate::oracle::handshake::{Verdict, judge};
 use crate::oracle::response::parse;
 use crate::oracle::stream::{End, Limits, hear};
 use crate::support::dice::{Dice, in_parallel};
-use crate::support::{PATIENCE, TestServer, accept, binary, burst, config, ping, text};
+use crate::support::http::dial;
+use crate::support::{TestServer, accept, binary, burst, config, ping, text};
 use faults::{GOOD, all_faults, pairs, request};
 use pushloop::Hosts;
 
@@ -90,8 +91,7 @@ fn every_pair_of_faults_is_refused_over_a_socket() {
     for faults in singles.iter().map(|fault| vec![fault.clone()]).chain(pairs(&singles)) {
         let head = request(&faults);
         let verdict = judge(head.as_bytes(), TAKEOVER);
-        let mut stream = TcpStream::connect(server.address()).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+        let mut stream = dial(server.address());
         let second = if let Verdict::Refuse(_) = verdict {
             crate::support::get("/behind")
         } else {

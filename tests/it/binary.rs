@@ -1,16 +1,11 @@
 //! The server to run: a URL is a topic.
 #![cfg(feature = "server")]
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::net::UnixStream,
-    path::Path,
-    process::Command,
-};
+use std::{os::unix::net::UnixStream, process::Command};
 
-use crate::support::process::{PATIENCE, Process, Stream, connect, read_close, read_text};
-use tungstenite::{Message, WebSocket};
+use crate::support::http::{answer_to, ask, dial};
+use crate::support::process::{Process, connect, read_close, read_json, read_text};
+use tungstenite::Message;
 
 const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
 
@@ -18,21 +13,8 @@ fn serve(arguments: &[&str]) -> (Process, String) {
     Process::server(PUSHLOOP, arguments)
 }
 
-/// Sends a request whose connection ends with the answer, and gives the whole answer.
-fn ask(mut stream: impl Read + Write, request_line: &str, fields: &str, body: &str) -> String {
-    let len = body.len();
-    let request = format!(
-        "{request_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len}\r\n\
-         {fields}\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the server answers and closes");
-    answer
-}
-
 fn ask_tcp(address: &str, request_line: &str, fields: &str, body: &str) -> String {
-    ask(TcpStream::connect(address).expect("it accepts"), request_line, fields, body)
+    ask(dial(address), request_line, fields, body)
 }
 
 #[test]
@@ -73,59 +55,12 @@ fn what_a_client_sends_is_published_to_the_first_topic_of_its_path() {
 fn the_servers_own_figures_come_once_a_second_and_are_read_only() {
     let (_server, address) = serve(&[]);
     let mut stats = connect(&address, "/$stats");
-    let [first, second] = [next_stats(&mut stats), next_stats(&mut stats)];
+    let [first, second] = [read_json(&mut stats), read_json(&mut stats)];
     assert_eq!(first["connections"], 1);
     assert!(first["uptime_ms"].as_u64() < second["uptime_ms"].as_u64());
     assert!(ask_tcp(&address, "POST /$stats", "", "x").starts_with("HTTP/1.1 403 "));
     stats.send(Message::text("x")).expect("it is sent");
     assert_eq!(read_close(&mut stats), 1008);
-}
-
-/// The server under strace, which has some of its system calls go another way. What it says on standard
-/// error is among its lines.
-fn serve_injected(injection: &str) -> (Process, String) {
-    // -D: the child is the server, and strace a stranger that ends with it.
-    let shell = "exec strace -D -f -qq -o /dev/null -e \"$0\" \"$@\" 2>&1";
-    let line = ["-c", shell, injection, PUSHLOOP, "--listen", "127.0.0.1:0"];
-    let mut server = Process::start(Path::new("bash"), &line);
-    let address = server.address("http://");
-    (server, address)
-}
-
-fn next_stats(client: &mut WebSocket<Stream>) -> serde_json::Value {
-    serde_json::from_str(&read_text(client)).expect("JSON")
-}
-
-/// And keeps nobody from being served who is here.
-#[test]
-fn an_accept_that_fails_for_good_is_among_the_figures() {
-    // The first is the client's, and the second finds nobody.
-    let (_server, address) = serve_injected("inject=accept4:error=EPERM:when=3+");
-    let mut stats = connect(&address, "/$stats");
-    assert_eq!(next_stats(&mut stats)["accepts_failed"], 0);
-    let _waits = TcpStream::connect(&address).expect("the backlog has room");
-    let failed = |_| next_stats(&mut stats)["accepts_failed"].as_u64().expect("a number");
-    assert!((0..PATIENCE.as_secs()).map(failed).any(|failed| failed > 0), "it is not counted");
-}
-
-/// Every connection waits for the one whose write takes so long.
-#[test]
-fn a_stuck_loop_is_told_once_and_then_for_how_long_it_was() {
-    // The answer to the handshake, the first figures, the second ones.
-    let (mut server, address) = serve_injected("inject=sendto:delay_enter=2500ms:when=3");
-    let mut stats = connect(&address, "/$stats");
-    let slow = |_| next_stats(&mut stats)["slow_turns"].as_u64().expect("a number");
-    assert!((0..PATIENCE.as_secs()).map(slow).any(|slow| slow > 0), "it is not counted");
-    // It is looked at four times a second.
-    let [_, last] = [0; 2].map(|_| next_stats(&mut stats)["slow_turns"].as_u64());
-    server.child.kill().expect("it runs");
-    let lines = (0..100).map(|_| server.line()).take_while(|line| !line.is_empty());
-    let told: Vec<_> = lines.filter(|line| line.contains("a turn of the loop")).collect();
-    let [stuck, lasted, ..] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(stuck, "pushloop: stuck: a turn of the loop takes 1s already\n");
-    assert!(lasted.starts_with("pushloop: a turn of the loop took some "), "{lasted}");
-    let stuck = told.iter().filter(|line| line.contains("stuck")).count();
-    assert!(last <= Some(stuck as u64), "{last:?} are counted, and told of: {told:?}");
 }
 
 #[test]
@@ -166,13 +101,10 @@ fn each_wrong_request_gets_the_status_that_says_so() {
     for (path, status, why) in
         [("/", 404, "/scores"), (&format!("/{}", many.join(",")), 400, "topics_per_connection_max")]
     {
-        let stream = TcpStream::connect(&address).expect("it accepts");
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n{upgrade}\r\n"
         );
-        (&stream).write_all(head.as_bytes()).expect("the server reads");
-        let mut answer = String::new();
-        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        let answer = answer_to(dial(&address), &head);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.contains(why), "{answer}");
     }
@@ -191,11 +123,8 @@ fn pages_of_an_allowed_origin_may_publish() {
 #[test]
 fn names_that_a_proxy_passes_on_have_to_be_allowed() {
     let status = |address: &str, host: &str, request_line: &str| {
-        let stream = TcpStream::connect(address).expect("it accepts");
         let head = format!("{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        (&stream).write_all(head.as_bytes()).expect("the server reads");
-        let mut answer = String::new();
-        (&stream).read_to_string(&mut answer).expect("the server answers and closes");
+        let answer = answer_to(dial(address), &head);
         let explained = !answer.starts_with("HTTP/1.1 421 ") || answer.contains("--allow-host");
         assert!(explained, "{answer}");
         answer[9..12].to_owned()

@@ -1,13 +1,12 @@
 //! What a message costs in system calls, to the call: counted by a network in memory, and by
 //! strace over the `echo` example.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::support::echo::Echo;
 use crate::support::net::{Calls, Sim, Told, Wire};
 use crate::support::sink::Drain;
-use crate::support::{Frame, burst, close_empty, continuation, frame, ping, pong, text};
+use crate::support::{Frame, burst, continuation, frame, ping, pong, quiet, text};
 use pushloop::{Config, ConnId, Hub};
 
 /// An application that sends every message back, as text.
@@ -18,9 +17,7 @@ fn echo(hub: &mut Hub, told: &Told) {
 }
 
 fn sim() -> Sim {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    Sim::new(config)
+    Sim::new(quiet(|_| {}))
 }
 
 /// A WebSocket on a server that has nothing left to do.
@@ -159,78 +156,6 @@ fn a_thousand_idle_connections_are_slept_over_until_the_first_ping() {
     let calls = since(&mut sim, before);
     assert_eq!((calls.reads, calls.writes), (0, 1000));
     assert!(calls.waits <= 2 * 200, "{} waits", calls.waits);
-}
-
-#[test]
-fn the_kernel_counts_the_same() {
-    let (process, trace) = Echo::traced("network,read,write,readv,writev");
-    let mut peer = process.opens();
-    for at in 0..500 {
-        let message = text(format!("message {at}"));
-        peer.sends(message.clone());
-        peer.expects(message);
-    }
-    let messages: Vec<Frame> = (0..16).map(|at| text(format!("message {at}"))).collect();
-    for _ in 0..100 {
-        peer.sends_burst(&messages);
-        messages.iter().for_each(|message| peer.expects(message.clone()));
-    }
-    process.kills();
-    // And one of each for the handshake.
-    assert_eq!((trace.count("recvfrom"), trace.count("sendto")), (601, 601));
-    for other in ["recvmsg", "sendmsg", "readv", "writev"] {
-        assert_eq!(trace.count(other), 0, "{other}");
-    }
-}
-
-/// The calls of an echo server over so many lives of a connection, one after the other: handshake,
-/// messages one at a time, the closing handshake, the end.
-fn calls_of(lives: usize, messages: usize) -> BTreeMap<String, usize> {
-    let (process, trace) = Echo::traced("all");
-    for _ in 0..lives {
-        let mut peer = process.opens();
-        for at in 0..messages {
-            peer.sends(text(format!("message {at}")));
-            peer.expects(text(format!("message {at}")));
-        }
-        peer.sends(close_empty());
-        peer.expects(close_empty());
-        peer.expects_eof();
-    }
-    // Once another has its answer, the loop is done with the last.
-    let _later = process.opens();
-    process.kills();
-    trace.counts()
-}
-
-#[test]
-fn a_life_of_a_connection_costs_one_epoll_ctl_and_nine_other_calls_beside_waits() {
-    const LIVES: usize = 100;
-    let before = calls_of(0, 0);
-    for messages in [0, 7] {
-        let mut calls = calls_of(LIVES, messages);
-        calls.retain(|call, count| {
-            *count -= before.get(call).unwrap_or(&0);
-            *count > 0
-        });
-        let mut took = |call| calls.remove(call).unwrap_or(0);
-        // One to be told that there is no other. TCP_NODELAY is the listener's.
-        assert_eq!((took("accept4"), took("setsockopt")), (2 * LIVES, 0));
-        assert_eq!(took("epoll_ctl"), LIVES);
-        // The handshake, the Close frame and the end; the answers to the first two.
-        assert_eq!(took("recvfrom"), (3 + messages) * LIVES);
-        assert_eq!(took("sendto"), (2 + messages) * LIVES);
-        assert_eq!((took("shutdown"), took("close")), (LIVES, LIVES));
-        // One for each segment, the connection and the end, and a look beside the opening, which
-        // is told at once; fewer where two come together.
-        let waits = took("epoll_wait");
-        assert!(waits <= (5 + messages) * LIVES, "{waits} waits");
-        // The standard library looks at a descriptor before it closes it, in debug builds.
-        let looks = if cfg!(debug_assertions) { LIVES } else { 0 };
-        assert_eq!(took("fcntl"), looks);
-        // What is left is the process's own: memory.
-        assert!(calls.values().sum::<usize>() < 10, "{calls:?}");
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::support::http::read_head;
 use crate::support::sink::Drain;
 use crate::support::{
     Frame, PATIENCE, Peer, binary, burst, close_empty, continuation, handshake, ping, pong, text,
@@ -265,12 +266,7 @@ fn clients(before: &Before) {
     let opens = |_| {
         let mut stream = TcpStream::connect(&address).expect("the server accepts");
         stream.write_all(before.handshake.as_bytes()).expect("the server reads");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("the server upgrades");
-            head.push(byte[0]);
-        }
+        let head = read_head(&mut stream).expect("the server upgrades");
         assert!(head.starts_with(b"HTTP/1.1 101 "));
         stream.write_all(&before.says.masked([1; 4])).expect("the server reads");
         let answer = Frame::read(&mut stream).expect("the server echoes");

@@ -15,20 +15,12 @@ use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::deflate;
 use crate::support::{Frame, frame, handshake};
-use pushloop::{Config, ConnId};
+use pushloop::ConnId;
 
 /// What a client usually offers.
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 /// What is answered without context takeover.
 const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-
-/// Limits that no test meets by chance, and no Ping.
-fn config(set: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    set(&mut config);
-    config
-}
 
 /// A handshake that offers this.
 fn offering(offer: &str) -> String {

@@ -2,11 +2,12 @@
 //! pages that may open a WebSocket (RFC 6455 §10.2).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::support::http::dial;
 use crate::support::net::MemNet;
 use crate::support::{PATIENCE, TestServer, config, echo, get, handshake};
 use pushloop::{
@@ -175,12 +176,6 @@ fn status_of_a_strange_name(mut stream: impl Read + Write) -> u16 {
     line.strip_prefix("HTTP/1.1 ").and_then(|code| code.parse().ok()).expect("a status line")
 }
 
-fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-    stream
-}
-
 /// Without a list, names matter while only this machine can reach the server.
 #[test]
 fn a_server_that_strangers_reach_answers_to_any_name() {
@@ -203,7 +198,7 @@ fn a_server_that_strangers_reach_answers_to_any_name() {
             first.set_ip([127, 0, 0, 1].into());
         }
         let _running = Running::new(server);
-        assert_eq!(status_of_a_strange_name(tcp(first)), status, "{listens:?}");
+        assert_eq!(status_of_a_strange_name(dial(first)), status, "{listens:?}");
     }
 }
 
@@ -214,7 +209,7 @@ fn a_listener_that_was_handed_over_counts_like_ones_own() {
         let listener = TcpListener::bind(address).unwrap();
         let port = server.listen_on(listener).unwrap().port();
         let _running = Running::new(server);
-        let stream = tcp(([127, 0, 0, 1], port).into());
+        let stream = dial(("127.0.0.1", port));
         assert_eq!(status_of_a_strange_name(stream), status);
     }
 }
@@ -233,7 +228,7 @@ fn a_unix_socket_answers_to_any_name_unless_there_is_a_list() {
         let stream = UnixStream::connect(&path).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         let unix = status_of_a_strange_name(stream);
-        assert_eq!([unix, status_of_a_strange_name(tcp(address))], statuses);
+        assert_eq!([unix, status_of_a_strange_name(dial(address))], statuses);
     }
 }
 

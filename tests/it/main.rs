@@ -1,4 +1,8 @@
-//! What holds of the library, as its users and their peers see it.
+//! The library as its users and their peers see it, over sockets and over a network in memory: what
+//! `cargo test` is about. It needs no root, and nothing to install.
+//!
+//! Its tests run beside each other in one process. What belongs to a process, as the number of its
+//! descriptors, is the business of one that runs alone (`support::alone`).
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,20 +8,17 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::alone::is_alone;
+use crate::support::campaign::scale;
+use crate::support::http::after_head;
 use crate::support::net::{Sim, Wire, frames};
-use crate::support::{Peer, binary, burst, close, get, handshake, ping, pong, text};
+use crate::support::{Peer, binary, burst, close, get, handshake, ping, pong, quiet, text};
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
-    Server,
+    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server,
 };
 
 /// How often each callback panics.
 fn rounds() -> usize {
-    if std::env::var_os("FULL").is_some() { 10_000 } else { 200 }
-}
-
-fn config() -> Config {
-    crate::support::config(|config| config.ping_interval = None)
+    scale(200, 10_000)
 }
 
 /// A connection's path, and the callbacks that came for it.
@@ -152,7 +149,7 @@ struct Running {
 
 impl Running {
     fn start(mut handler: impl Handler + Send + 'static) -> Self {
-        let mut server = Server::bind_with("127.0.0.1:0", config()).expect("a port is free");
+        let mut server = Server::bind_with("127.0.0.1:0", quiet(|_| {})).expect("a port is free");
         let address = server.local_addr().expect("it listens on TCP");
         let handle = server.handle();
         let thread = thread::spawn(move || server.run(&mut handler));
@@ -273,7 +270,7 @@ impl Handler for Drains {
 
 #[test]
 fn a_panic_when_it_is_writable_again_comes_after_all_that_was_sent() {
-    let mut sim = Sim::new(config());
+    let mut sim = Sim::new(quiet(|_| {}));
     let opens = |path: &str, sim: &mut Sim| {
         let wire = sim.server.net().connects();
         wire.sends_bytes(handshake(path, ""));
@@ -287,17 +284,15 @@ fn a_panic_when_it_is_writable_again_comes_after_all_that_was_sent() {
     sim.server.run(&mut handler).expect("the poll works");
     for (wire, got) in handler.stuck.iter().zip(&mut handler.got) {
         got.extend(wire.reads_bytes());
-        let head = got.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
-        assert_eq!(frames(&got[head..]), [binary([0; LONG]), close(1011, "the server failed")]);
+        assert_eq!(frames(after_head(got)), [binary([0; LONG]), close(1011, "the server failed")]);
         assert!(wire.is_dropped());
     }
     for other in others {
         let got = other.reads_bytes();
-        let head = got.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
         let ticks = (1..handler.ticks).map(|tick| text(tick.to_string()));
         let mut expected: Vec<_> = ticks.collect();
         expected.push(close(1001, "the server is shutting down"));
-        assert_eq!(frames(&got[head..]), expected);
+        assert_eq!(frames(after_head(&got)), expected);
     }
     assert_eq!(sim.hub().counters().handler_panics, rounds() as u64);
     assert_eq!((sim.hub().connection_count(), sim.hub().topic_count()), (0, 0));
@@ -321,15 +316,14 @@ impl Handler for Fails {
 /// Its peer has said all it has to say, and so hears of it instead of the answer to its Close.
 #[test]
 fn a_panic_over_a_message_before_a_close_is_told_instead_of_the_echo() {
-    let mut sim = Sim::new(config());
+    let mut sim = Sim::new(quiet(|_| {}));
     let wire = sim.server.net().connects();
     wire.sends_bytes(handshake("/", ""));
     let last = burst(&[text("1"), text("2"), close(1000, "")]);
     wire.sends_bytes(last);
     sim.server.run(&mut Fails).expect("the poll works");
     let got = wire.reads_bytes();
-    let head = got.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(frames(&got[head..]), [close(1011, "the server failed")]);
+    assert_eq!(frames(after_head(&got)), [close(1011, "the server failed")]);
     let counters = sim.hub().counters();
     assert_eq!((counters.handler_panics, counters.messages_after_close), (1, 1));
 }
@@ -362,7 +356,7 @@ impl Handler for Unlucky {
 /// Whose event came just before is not to blame.
 #[test]
 fn a_panic_over_an_end_or_a_timer_costs_nobody_a_connection() {
-    let mut sim = Sim::new(config());
+    let mut sim = Sim::new(quiet(|_| {}));
     let [early, leaves, late] = [0; 3].map(|_| sim.opens().1);
     // All in one batch, the timer last.
     early.sends(text("x"));

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use crate::support::net::{Sim, Told, Wire, frames};
-use crate::support::{Frame, get, handshake, ping, pong, text};
+use crate::support::{Frame, get, handshake, ping, pong, quiet, text};
 use pushloop::{CloseCode, Config, ConnId, Message, OnLag, Overflow, Response, TopicOptions};
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    set(&mut config);
-    Sim::new(config)
+    Sim::new(quiet(set))
 }
 
 fn subscriber(sim: &mut Sim, topics: &[&str]) -> (ConnId, Wire) {

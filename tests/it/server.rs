@@ -23,15 +23,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use crate::support::PATIENCE;
-use pushloop::{Config, ConnId, Handle, Handler, Hub, Message, Server};
-
-/// Limits, and no Ping.
-fn config(set: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    set(&mut config);
-    config
-}
+use pushloop::{ConnId, Handle, Handler, Hub, Message, Server};
 
 /// Sends every message back.
 struct Echo;

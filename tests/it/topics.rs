@@ -19,19 +19,11 @@ mod slices;
 use std::collections::HashMap;
 
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{Frame, Seen, TestServer, accept, close, text};
+use crate::support::{Frame, Seen, TestServer, accept, close, quiet, text};
 use pushloop::{CloseCode, Config, ConnId, Event, SendError, SubscribeError};
 
-/// Limits that no test meets by chance, and no Ping.
-fn config(set: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    set(&mut config);
-    config
-}
-
 fn sim() -> Sim {
-    Sim::new(config(|_| {}))
+    Sim::new(quiet(|_| {}))
 }
 
 /// So many WebSockets that subscribe to `topic`.
@@ -234,7 +226,7 @@ fn what_was_published_before_a_connection_leaves_still_arrives() {
 
 #[test]
 fn a_connection_may_have_as_many_topics_as_the_limit_says() {
-    let mut sim = Sim::new(config(|config| config.topics_per_connection_max = 100));
+    let mut sim = Sim::new(quiet(|config| config.topics_per_connection_max = 100));
     let peers: Vec<_> = (0..3).map(|_| sim.opens()).collect();
     let name = |topic: usize| format!("topic {topic}");
     for id in peers.iter().map(conn_id) {
@@ -270,7 +262,7 @@ fn a_connection_may_have_as_many_topics_as_the_limit_says() {
 
 #[test]
 fn a_topics_name_has_a_longest_length_and_may_be_anything_else() {
-    let mut sim = Sim::new(config(|config| config.topic_name_bytes_max = 6));
+    let mut sim = Sim::new(quiet(|config| config.topic_name_bytes_max = 6));
     let (id, wire) = sim.opens();
     assert_eq!(sim.hub().subscribe(id, "seven77"), Err(SubscribeError::NameTooLong));
     // Counted in bytes.

@@ -3,7 +3,8 @@
 use std::io::{BufReader, Write};
 use std::net::Shutdown;
 
-use super::run::{Client, Subject, connect, times};
+use super::run::{Client, Subject, connect};
+use crate::support::campaign::scale;
 use crate::support::{PATIENCE, burst, close, frame, handshake, text};
 
 /// Frames, a Close and FIN in one segment, at a server that was stopped meanwhile: it is told of
@@ -12,7 +13,7 @@ use crate::support::{PATIENCE, burst, close, frame, handshake, text};
 fn all_that_came_before_an_end_is_delivered() {
     const GROUP: usize = 50;
     const FRAMES: usize = 20;
-    let peers = times(500, 10_000);
+    let peers = scale(500, 10_000);
     let mut subject = Subject::start(&[], &["127.0.0.1:0"]);
     let mut monitor = subject.opens("/").expect("the server answers");
     let before = monitor.counts()["messages"];
@@ -53,7 +54,7 @@ fn all_that_came_before_an_end_is_delivered() {
 /// read why, and no reset takes that away.
 #[test]
 fn a_peer_that_goes_on_sending_reads_why_it_was_closed() {
-    let peers = times(50, 1000);
+    let peers = scale(50, 1000);
     let subject = Subject::start(&[], &["127.0.0.1:0"]);
     let mut monitor = subject.opens("/").expect("the server answers");
     let descriptors = subject.descriptors();

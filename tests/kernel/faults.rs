@@ -8,8 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::run::{Subject, Trace, is_full, scratch};
+use super::run::Subject;
+use super::trace::Trace;
+use crate::support::campaign::is_full;
 use crate::support::process::Process;
+use crate::support::process::scratch;
 use crate::support::text;
 
 /// A call, an error, and how many connections it may cost.
@@ -113,11 +116,9 @@ fn run(fault: Fault, position: usize, descriptors: usize) -> End {
     // Positions are counted for each thread: the main one writes where it listens, and an `EINTR`
     // is no reason not to; the other wakes the loop.
     let trace = Trace::new(&format!("{}-{}-{position}", fault.call, fault.error));
-    let file = trace.0.to_str().expect("the path is text");
     let inject = format!("inject={}:error={}:when={position}", fault.call, fault.error);
     let calls = format!("trace={}", fault.call);
-    let tool =
-        ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", &calls, "-e", &inject];
+    let tool = trace.tool(&["--seccomp-bpf", "-e", &calls, "-e", &inject]);
     let is_memory = ["mmap", "brk"].contains(&fault.call);
     let socket = format!("unix:{}", scratch("fault").display());
     let listen = if fault.unix { &socket } else { "127.0.0.1:0" };
@@ -137,8 +138,7 @@ fn run(fault: Fault, position: usize, descriptors: usize) -> End {
         subject.comes_to_descriptors(descriptors + left);
     }
     subject.is_alive();
-    subject.process.child.kill().expect("it runs");
-    subject.process.child.wait().expect("it is ours");
+    subject.process.kills();
     if trace.text().contains("(INJECTED)") { End::Served(lost) } else { End::NotReached }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::run::{Client, Subject, Trace, connect, times};
+use super::run::{Client, Subject, connect};
+use super::trace::Trace;
+use crate::support::campaign::scale;
 use crate::support::{PATIENCE, close, continuation, handshake, ping, text};
 
 /// What a peer says, and how many frames come back when it has said so much: a message, one in
@@ -100,11 +102,9 @@ fn a_reset_after_any_byte_ends_its_connection_once_and_leaves_nothing() {
     const POSITIONS: usize = 200;
     let length: usize = script().iter().map(|(bytes, _)| bytes.len()).sum();
     assert!(length >= POSITIONS, "the script has {length} bytes");
-    let rounds = times(3, 50);
+    let rounds = scale(3, 50);
     let trace = Trace::new("resets");
-    let file = trace.0.to_str().expect("the path is text");
-    let calls = "trace=recvfrom,sendto,close,shutdown";
-    let tool = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", calls];
+    let tool = trace.tool(&["--seccomp-bpf", "-e", "trace=recvfrom,sendto,close,shutdown"]);
     let mut subject = Subject::start(&tool, &["127.0.0.1:0"]);
     let mut monitor = subject.opens("/").expect("the server answers");
     let descriptors = subject.descriptors();
@@ -119,8 +119,7 @@ fn a_reset_after_any_byte_ends_its_connection_once_and_leaves_nothing() {
         subject.comes_to_descriptors(descriptors);
     }
     subject.is_alive();
-    subject.process.child.kill().expect("it runs");
-    subject.process.child.wait().expect("it is ours");
+    subject.process.kills();
     let resets = resets_in(&trace.text());
     assert!(resets > POSITIONS, "only {resets} resets were seen");
     let runs = POSITIONS * rounds;

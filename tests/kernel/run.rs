@@ -10,33 +10,9 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::http::read_head;
 use crate::support::process::Process;
 use crate::support::{Frame, PATIENCE, close, handshake, text};
-
-/// Whether everything is to be run, and not only what each change must pass.
-pub fn is_full() -> bool {
-    std::env::var_os("FULL").is_some_and(|full| !full.is_empty())
-}
-
-/// How often: in each run of the tests, and in a full one.
-pub fn times(quick: usize, full: usize) -> usize {
-    if is_full() { full } else { quick }
-}
-
-/// An example beside this test.
-pub fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows its own file");
-    let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
-    let file = profile.join("examples").join(name);
-    assert!(file.exists(), "{} (cargo build --all-features --examples)", file.display());
-    file
-}
-
-/// A file of this process's own.
-pub fn scratch(name: &str) -> PathBuf {
-    let thread = thread::current().id();
-    std::env::temp_dir().join(format!("pushloop-{}-{thread:?}-{name}", std::process::id()))
-}
 
 /// The running subject.
 pub struct Subject {
@@ -60,10 +36,7 @@ impl Subject {
 
     /// Starts it; an error is a process that ended before it listened.
     pub fn try_start(tool: &[&str], arguments: &[&str]) -> Result<Self, Process> {
-        let example = example("kernel_subject");
-        let example = example.to_str().expect("the path is text");
-        let line = [tool, &[example], arguments].concat();
-        let mut process = Process::start(line[0].as_ref(), &line[1..]);
+        let mut process = Process::under(tool, "kernel_subject", arguments);
         let first = process.line();
         let Some((_, address)) = first.trim_end().split_once("ws://") else {
             return Err(process);
@@ -78,7 +51,7 @@ impl Subject {
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.pid()
     }
 
     pub fn opens(&self, path: &str) -> io::Result<Client<TcpStream>> {
@@ -185,12 +158,7 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads the answer to a handshake, which must be a good one.
     pub fn reads_head(&mut self) -> io::Result<()> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            awake(self.stream.read_exact(&mut byte))?;
-            head.push(byte[0]);
-        }
+        let head = awake(read_head(&mut self.stream))?;
         assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
         Ok(())
     }
@@ -274,30 +242,4 @@ fn awake<T>(result: io::Result<T>) -> io::Result<T> {
         assert!(!hangs, "a connection hangs");
     }
     result
-}
-
-/// What strace writes; the file goes with the test.
-pub struct Trace(pub PathBuf);
-
-impl Trace {
-    pub fn new(name: &str) -> Self {
-        Self(scratch(&format!("{name}.strace")))
-    }
-
-    /// The record, once the process has ended.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        eventually(|| {
-            text = fs::read_to_string(&self.0).unwrap_or_default();
-            let last = text.lines().last().unwrap_or_default();
-            if last.contains("+++") { Ok(()) } else { Err(format!("strace goes on: {last}")) }
-        });
-        text
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }

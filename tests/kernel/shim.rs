@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::run::{Client, Subject, Trace, connect, eventually, scratch, times};
+use super::run::{Client, Subject, connect, eventually};
+use super::trace::Trace;
+use crate::support::campaign::scale;
+use crate::support::process::scratch;
 use crate::support::{PATIENCE, binary, text};
 
 /// The shared object, built once.
@@ -59,14 +62,12 @@ fn asks_and_resets(subject: &Subject, peers: usize) {
 #[test]
 fn a_write_to_who_is_gone_does_not_end_a_process_that_restored_sigpipe() {
     const SIGPIPE_BIT: u64 = 1 << 12;
-    let peers = times(100, 1000);
+    let peers = scale(100, 1000);
     let trace = Trace::new("sigpipe");
-    let file = trace.0.to_str().expect("the path is text");
-    let tool =
-        ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", "trace=sendto,write"];
+    let tool = trace.tool(&["--seccomp-bpf", "-e", "trace=sendto,write"]);
     let shim = shimmed("sigpipe");
     let shim = shim.each_ref().map(String::as_str);
-    let mut subject = Subject::start(&[&tool[..], &shim].concat(), &["127.0.0.1:0"]);
+    let mut subject = Subject::start(&[tool, shim.to_vec()].concat(), &["127.0.0.1:0"]);
     let status = fs::read_to_string(format!("/proc/{}/status", subject.pid())).expect("it runs");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
     let ignored = u64::from_str_radix(ignored.trim(), 16).expect("it is hexadecimal");
@@ -75,8 +76,7 @@ fn a_write_to_who_is_gone_does_not_end_a_process_that_restored_sigpipe() {
     asks_and_resets(&subject, peers);
     monitor.is_alone();
     subject.is_alive();
-    subject.process.child.kill().expect("it runs");
-    subject.process.child.wait().expect("it is ours");
+    subject.process.kills();
     let failed = trace.text().lines().filter(|line| line.contains("EPIPE")).count();
     // Under strace it may stop only after another call or two.
     assert!(failed > peers / 2, "only {failed} of {peers} writes failed with EPIPE");
@@ -99,7 +99,7 @@ fn the_shim_would_let_sigpipe_end_it() {
 
 #[test]
 fn a_write_to_a_unix_peer_that_is_gone_does_not_end_it_either() {
-    let peers = times(100, 1000);
+    let peers = scale(100, 1000);
     let listen = format!("unix:{}", scratch("socket").display());
     let shim = shimmed("sigpipe");
     let mut subject = Subject::start(&shim.each_ref().map(String::as_str), &[&listen]);
@@ -117,11 +117,9 @@ fn a_write_to_a_unix_peer_that_is_gone_does_not_end_it_either() {
 fn reads_and_writes_of_one_byte_lose_nothing() {
     let shim = shimmed("bytes=1");
     let trace = Trace::new("bytes");
-    let file = trace.0.to_str().expect("the path is text");
-    let calls = "trace=recvfrom,sendto";
-    let tool = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", calls];
+    let tool = trace.tool(&["--seccomp-bpf", "-e", "trace=recvfrom,sendto"]);
     let mut subject = Subject::start(
-        &[&tool[..], &shim.each_ref().map(String::as_str)].concat(),
+        &[tool, shim.each_ref().map(String::as_str).to_vec()].concat(),
         &["127.0.0.1:0"],
     );
     for path in ["/", "/t"] {
@@ -144,8 +142,7 @@ fn reads_and_writes_of_one_byte_lose_nothing() {
         client.expects(&text(format!("message {at}"))).expect("it echoes");
     }
     subject.is_alive();
-    subject.process.child.kill().expect("it runs");
-    subject.process.child.wait().expect("it is ours");
+    subject.process.kills();
     let moved = |line: &&str| !line.contains('+') && !line.ends_with(" = 0");
     let text = trace.text();
     let calls: Vec<&str> = text.lines().filter(moved).collect();

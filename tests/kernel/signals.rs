@@ -3,16 +3,16 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use super::run::{Client, Subject, Trace, times};
+use super::run::{Client, Subject};
+use super::trace::Trace;
+use crate::support::campaign::scale;
 use crate::support::text;
 
 #[test]
 fn a_storm_of_signals_changes_nothing() {
-    let signals = times(2_000, 60_000);
+    let signals = scale(2_000, 60_000);
     let trace = Trace::new("signals");
-    let file = trace.0.to_str().expect("the path is text");
-    let calls = "trace=epoll_wait";
-    let tool = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", file, "-e", calls];
+    let tool = trace.tool(&["--seccomp-bpf", "-e", "trace=epoll_wait"]);
     let mut subject = Subject::start(&tool, &["127.0.0.1:0"]);
     let mut client = subject.opens("/t").expect("the server answers");
     // A thousand in a second: the read waits for what nobody writes. Between two lines of it the
@@ -33,8 +33,7 @@ fn a_storm_of_signals_changes_nothing() {
     let calm = storm.wait().expect("it is ours");
     assert!(calm.success(), "{calm}");
     subject.is_alive();
-    subject.process.child.kill().expect("it runs");
-    subject.process.child.wait().expect("it is ours");
+    subject.process.kills();
     let text = trace.text();
     let interrupted = text.lines().filter(|line| line.contains("EINTR")).count();
     assert!(interrupted > 0, "no wait was interrupted");

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::run::{Client, Subject, connect, eventually, is_full, times};
+use super::run::{Client, Subject, connect, eventually};
+use crate::support::campaign::{is_full, scale};
 use crate::support::{binary, text};
 
 /// A segment that is lost five times in a row is sent again after six seconds.
@@ -132,7 +133,7 @@ fn talks(subject: &Subject, clients: usize, messages: usize, len: usize) {
 // What it took is told, and decides nothing.
 #[allow(clippy::disallowed_methods)]
 fn peers_behind_a_wire_that_was_cut_are_given_up() {
-    let peers = times(200, 1000);
+    let peers = scale(200, 1000);
     let wire = Wire::new();
     let mut subject = wire.starts(&["1000"]);
     let descriptors = subject.descriptors();
@@ -157,7 +158,7 @@ fn a_lossy_wire_loses_no_byte() {
         let subject = wire.starts(&[]);
         let lose = format!("numgen random mod 100 < {percent} counter drop; accept");
         wire.filters(&lose, &lose);
-        talks(&subject, times(10, 50), times(3, 50), 1000);
+        talks(&subject, scale(10, 50), scale(3, 50), 1000);
         println!("figure loss of {percent} % each way: 0 bytes lost");
     }
 }
@@ -174,7 +175,7 @@ fn a_narrow_wire_loses_no_byte() {
     }
     does(&format!("ip link set {} mtu 296", wire.interface));
     let subject = wire.starts(&[]);
-    talks(&subject, 4, times(2, 20), 60_000);
+    talks(&subject, 4, scale(2, 20), 60_000);
     println!("figure packets of 296 bytes, receive buffers of 4 KiB: 0 bytes lost");
 }
 
@@ -192,7 +193,7 @@ fn a_slow_wire_loses_no_byte() {
 /// What a firewall does: an RST to the server, in answer to what it sends.
 #[test]
 fn a_reset_from_between_ends_a_connection_once() {
-    let peers = times(50, 1000);
+    let peers = scale(50, 1000);
     let wire = Wire::new();
     let mut subject = wire.starts(&[]);
     let descriptors = subject.descriptors();
@@ -214,7 +215,7 @@ fn a_reset_from_between_ends_a_connection_once() {
 #[test]
 fn a_backlog_that_overflows_keeps_nobody_waiting_for_ever() {
     const THREADS: usize = 20;
-    let each = times(2, 50);
+    let each = scale(2, 50);
     let wire = Wire::new();
     wire.inside("sysctl -qw net.core.somaxconn=8");
     let mut subject = wire.starts(&[]);
@@ -251,7 +252,7 @@ fn a_backlog_that_overflows_keeps_nobody_waiting_for_ever() {
 /// addresses to TIME_WAIT there, and they come again.
 #[test]
 fn connections_come_and_go_faster_than_their_addresses_are_free() {
-    let lives = times(2_000, 1_000_000);
+    let lives = scale(2_000, 1_000_000);
     let wire = Wire::new();
     let mut subject = wire.starts(&[]);
     let descriptors = subject.descriptors();

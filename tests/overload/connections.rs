@@ -2,7 +2,8 @@
 
 use pushloop::Event;
 
-use super::crowd::{Crowded, echo, nothing, now, percentile, scale};
+use super::crowd::{Crowded, echo, nothing, percentile};
+use crate::support::campaign::{now, scale};
 use crate::support::{config, text};
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,22 +10,12 @@ use allocation_counter::measure;
 use pushloop::{Accept, Config, ConnId, Event, Events, Hub, Server};
 use socket2::{Domain, Socket, Type};
 
+use crate::support::campaign::{needs_descriptors, now, scale};
 use crate::support::{Frame, PATIENCE, handshake};
-
-/// The size of a test in each run, and in a campaign.
-pub fn scale<T>(quick: T, full: T) -> T {
-    if std::env::var_os("FULL").is_some() { full } else { quick }
-}
 
 /// How long a test may take before it is given up: a campaign has more to do.
 fn patience() -> Duration {
     scale(6 * PATIENCE, 60 * PATIENCE)
-}
-
-// The tests read the clock to give up, and for figures.
-#[allow(clippy::disallowed_methods)]
-pub fn now() -> Instant {
-    Instant::now()
 }
 
 /// Bytes of buffers that a server keeps to use again.
@@ -40,25 +29,6 @@ pub fn turn_with_descriptors(count: usize) -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     needs_descriptors(count);
     turn
-}
-
-fn needs_descriptors(count: usize) {
-    let pid = std::process::id().to_string();
-    let run = |arguments: &[&str]| {
-        let output = Command::new("prlimit").args(["--pid", &pid]).args(arguments).output();
-        output.expect("prlimit is part of util-linux")
-    };
-    let limit = |column: &str| {
-        let output = run(&["--nofile", "--raw", "--noheadings", "--output", column]);
-        let text = String::from_utf8(output.stdout).expect("prlimit prints text");
-        text.trim().parse().unwrap_or(usize::MAX)
-    };
-    if limit("SOFT") >= count {
-        return;
-    }
-    let wanted = format!("--nofile={count}:{}", limit("HARD").max(count));
-    let raised = run(&[&wanted]);
-    assert!(raised.status.success(), "{count} descriptors are needed: {raised:?}");
 }
 
 /// A server and its loop.

@@ -11,9 +11,11 @@ use std::{
     time::Duration,
 };
 
-use super::crowd::{scale, turn_with_descriptors};
-use crate::support::process::{PATIENCE, Process, connect, read_close, read_text};
-use crate::support::{close, pong, text};
+use super::crowd::turn_with_descriptors;
+use crate::support::campaign::scale;
+use crate::support::http::{self, dial, upgrade};
+use crate::support::process::{Process, connect, read_close, read_text};
+use crate::support::{PATIENCE, close, pong, text};
 use pushloop::mio::{self, Interest, Poll, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -40,14 +42,7 @@ fn ends_well(server: &mut Process) -> bool {
 
 /// The status and body of an answer.
 fn ask(address: &str, request_line: &str, body: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("it accepts");
-    let len = body.len();
-    let head = format!(
-        "{request_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n"
-    );
-    stream.write_all((head + body).as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the server answers and closes");
+    let answer = http::ask(dial(address), request_line, "", body);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
     (head[9..12].to_owned(), body.to_owned())
 }
@@ -64,17 +59,7 @@ fn subscribes(address: SocketAddr, few: bool) -> TcpStream {
     socket.connect(&address.into()).expect("it accepts");
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-    let handshake = "GET /t HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-                     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(handshake.as_bytes()).expect("the server reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("the server answers");
-        head.extend(byte);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+    upgrade(&mut stream, "/t");
     stream
 }
 
@@ -274,11 +259,10 @@ fn a_server_that_cannot_say_where_it_listens_listens() {
     let mut answer = String::new();
     for _ in 0..PATIENCE.as_millis() {
         thread::sleep(Duration::from_millis(1));
-        let Ok(mut stream) = UnixStream::connect(&path) else { continue };
-        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).expect("the server is there");
-        stream.read_to_string(&mut answer).expect("it answers");
-        break;
+        if let Ok(stream) = UnixStream::connect(&path) {
+            answer = http::ask(stream, "GET /healthz", "", "");
+            break;
+        }
     }
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
     server.signal("TERM");

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use pushloop::{ConnId, Event};
 
-use super::crowd::{Crowded, Dot, frames, nothing, now, percentile, scale};
+use super::crowd::{Crowded, Dot, frames, nothing, percentile};
+use crate::support::campaign::{now, scale};
 use crate::support::{TestServer, binary, config, ping, pong, text};
 
 /// Pings of a few bytes, by the number.

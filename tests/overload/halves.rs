@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pushloop::{Config, Event, Hub, Reason};
 
-use super::crowd::{Crowded, Dot, echo, frames, nothing, now, scale};
+use super::crowd::{Crowded, Dot, echo, frames, nothing};
+use crate::support::campaign::{now, scale};
 use crate::support::{
     Frame, Seen, TestServer, accept, binary, burst, close, config, continuation, handshake, text,
 };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use pushloop::{Config, ConnId, Event, Hub, OnLag, Overflow};
 
-use super::crowd::{Crowded, Dot, SPARES, frames, nothing, now, percentile, scale};
+use super::crowd::{Crowded, Dot, SPARES, frames, nothing, percentile};
+use crate::support::campaign::{now, scale};
 use crate::support::{binary, config};
 
 /// What is published as number `at`: 1 KiB.

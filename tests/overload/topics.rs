@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use pushloop::{Config, ConnId, SubscribeError};
 
-use super::crowd::scale;
+use crate::support::campaign::scale;
 use crate::support::config;
 use crate::support::sink::Drain;
 

@@ -7,9 +7,14 @@
 //! SIM_SEEDS=1000000 cargo sim --release    # a campaign
 //! SIM_BYTES=FILE cargo sim                 # what a fuzzer found: see tests/fuzz/
 //! ```
+//!
+//! `cost` has worlds of another kind, of which the cost is counted. Worlds run on all processors, and
+//! `cargo sim` is about them alone: so they are a crate of their own.
 
+#[allow(dead_code, reason = "`exhaustive` needs all of it")]
 #[path = "../oracle/mod.rs"]
 mod oracle;
+#[allow(dead_code, unused_imports, reason = "`it` needs all of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,9 +1,6 @@
 //! A network in memory: deterministic, edge-triggered, and with a clock that moves only while the
 //! loop sleeps. What a peer's kernel holds can be bounded, so that it gets full.
 
-// Each test file is a crate of its own that needs a part of this.
-#![allow(dead_code)]
-
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};

@@ -4,6 +4,7 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::http::read_head;
 use super::{Frame, PATIENCE, burst};
 
 /// A handshake for `path`, with further header lines that end in CRLF each.
@@ -235,12 +236,7 @@ impl Peer {
     /// The head of the next answer, whatever it is.
     #[track_caller]
     pub fn reads_head(&mut self) -> Answer {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.stream().read_exact(&mut byte).expect("the server sends a head");
-            head.push(byte[0]);
-        }
+        let head = read_head(self.stream()).expect("the server sends a head");
         let head = String::from_utf8(head).expect("the head is ASCII");
         let status = head.strip_prefix("HTTP/1.1 ").and_then(|line| line.get(..3)?.parse().ok());
         Answer { status: status.expect("a status line"), head, body: String::new() }

@@ -1,19 +1,17 @@
 //! Programs of this package as processes, and tungstenite as their client.
 
-// Each test file is a crate of its own that needs a part of this.
-#![allow(dead_code)]
-
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
-    time::Duration,
+    thread,
 };
 
+use serde_json::Value;
 use tungstenite::WebSocket;
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+use super::http::dial;
 
 /// A running program; it ends with the test, also with one that fails.
 pub struct Process {
@@ -40,6 +38,13 @@ impl Process {
         Self::start(&example(name), &["--listen", "127.0.0.1:0"])
     }
 
+    /// An example with `tool` before it, a command and its arguments that become it.
+    pub fn under(tool: &[&str], name: &str, arguments: &[&str]) -> Self {
+        let example = example(name);
+        let line = [tool, &[example.to_str().expect("the path is text")], arguments].concat();
+        Self::start(line[0].as_ref(), &line[1..])
+    }
+
     /// The server to run, `program`, on a port of its own, and its address.
     pub fn server(program: &str, arguments: &[&str]) -> (Self, String) {
         let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
@@ -54,7 +59,9 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|problem| panic!("{}: {problem}", program.display()));
+            .unwrap_or_else(|problem| {
+                panic!("{}: {problem} (tests/run.sh installs it)", program.display())
+            });
         let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         Self { child, output }
     }
@@ -78,6 +85,20 @@ impl Process {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it, and waits for its end.
+    pub fn kills(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is ours");
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         // The shell's own: a machine may have no other.
@@ -91,7 +112,15 @@ impl Process {
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own file");
     let profile = test.ancestors().nth(2).expect("tests are at target/PROFILE/deps");
-    profile.join("examples").join(name)
+    let file = profile.join("examples").join(name);
+    assert!(file.exists(), "{} (cargo build --all-features --examples)", file.display());
+    file
+}
+
+/// A file of this thread's own, which is not there yet.
+pub fn scratch(name: &str) -> PathBuf {
+    let thread = thread::current().id();
+    std::env::temp_dir().join(format!("pushloop-{}-{thread:?}-{name}", std::process::id()))
 }
 
 /// A stream that goes on after a signal: a read with a timeout is not taken up again by the kernel.
@@ -120,10 +149,8 @@ impl Write for Stream {
 
 /// Opens a WebSocket on `ws://address/path`.
 pub fn connect(address: &str, path: &str) -> WebSocket<Stream> {
-    let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
     let url = format!("ws://{address}{path}");
-    let (client, _) = tungstenite::client(url, Stream(stream)).expect("the server upgrades");
+    let (client, _) = tungstenite::client(url, Stream(dial(address))).expect("the server upgrades");
     client
 }
 
@@ -135,6 +162,11 @@ pub fn read_text(client: &mut WebSocket<Stream>) -> String {
             return message.into_text().expect("it is text").as_str().to_owned();
         }
     }
+}
+
+/// The next text message, which is JSON.
+pub fn read_json(client: &mut WebSocket<Stream>) -> Value {
+    serde_json::from_str(&read_text(client)).expect("it is JSON")
 }
 
 /// The code of the Close frame that comes next.

@@ -3,9 +3,6 @@
 //! what is written to them is counted and forgotten. A peer takes everything, or as much as it is
 //! told to.
 
-// Each test file and benchmark is a crate of its own that needs a part of this.
-#![allow(dead_code)]
-
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::SocketAddr;

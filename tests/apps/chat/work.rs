@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn world() -> World<Chat> {
-    World::new(config(), Chat::new, Chat::arrive)
+    World::still(config(), |hub| Chat::new(hub), Chat::arrive)
 }
 
 fn sends(wire: &Wire, value: Value) {
@@ -175,7 +175,7 @@ fn an_address_with_nothing_left_is_told_to_come_later_and_a_room_not_paid_for_is
 #[test]
 fn an_account_is_that_of_a_network_and_the_table_is_bounded() {
     let mut ledger = Ledger::default();
-    let now = World::new(config(), Chat::new, Chat::arrive).now();
+    let now = world().now();
     let payer = |address: &str| Payer::new(Some(address.parse().expect("an address")));
     assert_eq!(payer("2001:db8:1:2::3"), payer("2001:db8:1:2:ffff::4"));
     assert_ne!(payer("2001:db8:1:2::3"), payer("2001:db8:1:3::3"));

@@ -120,7 +120,7 @@ fn sends(world: &mut World<Editor>, wire: &Wire, message: Message) {
 
 #[test]
 fn the_page_whose_change_breaks_is_closed_and_the_others_go_on_with_one_text() {
-    let mut world = World::new(config(), |_| Editor::new(), Editor::arrive);
+    let mut world = World::still(config(), |_| Editor::new(), Editor::arrive);
     world.app.document.midst = |text| assert!(!text.contains("BOOM"), "planted");
     let [ada, bob, eve] = [1, 2, 3].map(|client| (document(client), world.opens()));
     let catch_up = |(doc, wire): &(_, Wire)| {

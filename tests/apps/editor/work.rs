@@ -155,7 +155,7 @@ fn a_document_that_would_take_long_to_put_together_anew_is_full() {
 
 #[test]
 fn an_address_pays_for_all_its_connections_and_the_others_go_on() {
-    let mut world = World::new(config(), |_| Editor::new(), Editor::arrive);
+    let mut world = World::still(config(), |_| Editor::new(), Editor::arrive);
     world.app.document = in_pieces(2_000);
     let before = world.app.document.text();
     let attack = |world: &mut World<Editor>, client: u64| {
@@ -202,7 +202,7 @@ fn an_address_pays_for_all_its_connections_and_the_others_go_on() {
 #[test]
 fn a_caret_that_moves_is_paid_for_by_the_number_that_are_told() {
     let told = |people: usize| {
-        let mut world = World::new(config(), |_| Editor::new(), Editor::arrive);
+        let mut world = World::still(config(), |_| Editor::new(), Editor::arrive);
         let crowd: Vec<_> = (0..people).map(|_| world.opens()).collect();
         world.from = [10, 0, 0, 2];
         let before = world.counters().deliveries;
@@ -225,7 +225,7 @@ fn a_caret_that_moves_is_paid_for_by_the_number_that_are_told() {
 
 #[test]
 fn files_are_paid_for_too() {
-    let mut world = World::new(config(), |_| Editor::new(), Editor::arrive);
+    let mut world = World::still(config(), |_| Editor::new(), Editor::arrive);
     let answers: Vec<_> = (0..2_000).map(|_| world.gets("/text")).collect();
     let served = answers.iter().filter(|status| *status == "200").count();
     assert_eq!(served as u64, WORK_MAX / 150_000);

@@ -1,50 +1,22 @@
 //! What pages cost a beat of the server, which runs on a network and a clock in memory.
 
-use pushloop::{Event, Events, Handler, Server};
-
 use super::server::{Feed, WELCOMES_PER_BEAT, config};
-use crate::{
-    support::net::{MemNet, Wire},
-    support::{Frame, handshake},
-};
+use crate::support::http::after_head;
+use crate::support::net::{Wire, frames};
+use crate::support::{Frame, handshake};
+use crate::world::World;
 
 const SYMBOLS: usize = 240;
 
-struct World {
-    server: Server<MemNet>,
-    events: Events,
-    feed: Feed,
+fn world() -> World<Feed> {
+    World::beating(config(), Feed::new)
 }
 
-impl World {
-    fn new() -> Self {
-        let mut config = config();
-        config.ping_interval = None;
-        let mut server = Server::with_net(MemNet::new(), config);
-        let feed = Feed::new(server.hub());
-        Self { server, events: Events::default(), feed }
-    }
-
-    /// One turn, which sleeps until the next beat if there is nothing to do.
-    fn turn(&mut self) {
-        self.server.poll(&mut self.events, None).expect("the poll works");
-        let (hub, feed) = (self.server.hub(), &mut self.feed);
-        for event in &self.events {
-            match event {
-                Event::Request { id, request } => feed.on_request(hub, id, request),
-                Event::Opened { id } => feed.on_open(hub, id),
-                Event::Message { id, message } => feed.on_message(hub, id, message),
-                Event::Closed { id, reason } => feed.on_close(hub, id, reason),
-                Event::Timer { key } => feed.on_timer(hub, key),
-                _ => {}
-            }
-        }
-    }
-
+impl World<Feed> {
     /// Turns up to the next beat, which is made in the last of them; what it publishes leaves in the next.
     fn beat(&mut self) {
-        let next = self.feed.clock.made + 1;
-        while self.feed.clock.made < next {
+        let next = self.app.clock.made + 1;
+        while self.app.clock.made < next {
             self.turn();
         }
     }
@@ -60,18 +32,12 @@ impl World {
     fn subscribers(&mut self) -> usize {
         let hub = self.server.hub();
         let orders = hub.subscriber_count("$orders");
-        for stock in &self.feed.market.stocks {
+        for stock in &self.app.market.stocks {
             assert_eq!(hub.subscriber_count(&stock.symbol), orders);
         }
         assert_eq!(hub.topic_count(), if orders == 0 { 0 } else { SYMBOLS + 2 });
         orders
     }
-}
-
-/// The frames behind the answer to the handshake.
-fn frames(bytes: &[u8]) -> Vec<Frame> {
-    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("it is answered");
-    crate::support::net::frames(&bytes[head + 4..])
 }
 
 fn is_board(frame: &Frame) -> bool {
@@ -81,7 +47,7 @@ fn is_board(frame: &Frame) -> bool {
 #[test]
 fn of_a_crowd_that_comes_at_once_a_beat_welcomes_so_many() {
     const PAGES: usize = 100;
-    let mut world = World::new();
+    let mut world = world();
     world.beat();
     let wires = world.connects(PAGES);
     let mut welcomed = WELCOMES_PER_BEAT;
@@ -91,26 +57,26 @@ fn of_a_crowd_that_comes_at_once_a_beat_welcomes_so_many() {
         welcomed = (welcomed + WELCOMES_PER_BEAT).min(PAGES);
         assert_eq!(world.subscribers(), welcomed);
     }
-    assert_eq!(world.feed.clock.skipped, 0);
+    assert_eq!(world.app.clock.skipped, 0);
     world.beat();
     for wire in &wires {
-        let frames = frames(&wire.reads_bytes());
+        let frames = frames(after_head(&wire.reads_bytes()));
         assert!(is_board(&frames[0]) && !frames[1..].iter().any(is_board), "it is the first");
     }
     // A page that comes later has it at once.
     let late = world.connects(1);
-    let made = world.feed.clock.made;
+    let made = world.app.clock.made;
     while world.subscribers() == PAGES {
         world.turn();
     }
-    assert_eq!(world.feed.clock.made, made);
+    assert_eq!(world.app.clock.made, made);
     world.turn();
-    assert!(is_board(&frames(&late[0].reads_bytes())[0]));
+    assert!(is_board(&frames(after_head(&late[0].reads_bytes()))[0]));
 }
 
 #[test]
 fn a_page_that_is_gone_before_it_is_welcome_takes_no_place() {
-    let mut world = World::new();
+    let mut world = world();
     world.beat();
     let gone = world.connects(50);
     while world.server.hub().counters().upgrades < 50 {
@@ -128,7 +94,7 @@ fn pages_that_lag_cost_a_beat_no_write_and_no_step() {
     const QUICK: usize = 5;
     let mut took = Vec::new();
     for slow in [0, 3, 300] {
-        let mut world = World::new();
+        let mut world = world();
         let wires = world.connects(QUICK + slow);
         while world.subscribers() < QUICK + slow {
             world.beat();

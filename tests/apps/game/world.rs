@@ -1,53 +1,24 @@
-//! The game's server on a network in memory, whose clock moves while the loop sleeps.
+//! The game's server on a network in memory, and what its clients send and read.
 
 use std::time::Duration;
-
-use pushloop::{Counters, Event, Events, Handler, Server};
 
 use super::{
     arena::{Name, Ship},
     server::{Game, config},
     wire::{JOIN, SNAPSHOT, WELCOME},
 };
-use crate::{
-    support::net::{MemNet, Wire},
-    support::{Frame, binary, handshake},
-};
+use crate::support::net::Wire;
+use crate::support::{Frame, binary};
+use crate::world::{World, close_in};
 
-pub struct World {
-    server: Server<MemNet>,
-    events: Events,
-    pub game: Game,
+pub fn world() -> World<Game> {
+    World::beating(config(), Game::new)
 }
 
-impl World {
-    pub fn new() -> Self {
-        let mut config = config();
-        config.ping_interval = None;
-        let mut server = Server::with_net(MemNet::new(), config);
-        let game = Game::new(server.hub());
-        Self { server, events: Events::default(), game }
-    }
-
-    /// One turn, which sleeps until the next tick if there is nothing to do.
-    pub fn turn(&mut self) {
-        self.server.poll(&mut self.events, None).expect("the poll works");
-        let (hub, game) = (self.server.hub(), &mut self.game);
-        for event in &self.events {
-            match event {
-                Event::Request { id, request } => game.on_request(hub, id, request),
-                Event::Opened { id } => game.on_open(hub, id),
-                Event::Message { id, message } => game.on_message(hub, id, message),
-                Event::Closed { id, reason } => game.on_close(hub, id, reason),
-                Event::Timer { key } => game.on_timer(hub, key),
-                _ => {}
-            }
-        }
-    }
-
+impl World<Game> {
     pub fn ticks(&mut self, ticks: usize) {
-        let wanted = self.game.clock.made + ticks as u32;
-        while self.game.clock.made < wanted {
+        let wanted = self.app.clock.made + ticks as u32;
+        while self.app.clock.made < wanted {
             self.turn();
         }
         // What it published is written.
@@ -55,29 +26,11 @@ impl World {
     }
 
     pub fn ship(&mut self, id: u16) -> Option<&mut Ship> {
-        self.game.arena.ships.iter_mut().find(|ship| ship.id == id)
+        self.app.arena.ships.iter_mut().find(|ship| ship.id == id)
     }
 
     pub fn slept(&mut self) -> Duration {
         self.server.net().slept
-    }
-
-    pub fn counters(&mut self) -> Counters {
-        self.server.hub().counters()
-    }
-
-    pub fn opens(&mut self) -> Wire {
-        let wire = self.server.net().connects();
-        wire.sends_bytes(handshake("/live", ""));
-        let mut answer = Vec::new();
-        for _ in 0..20 {
-            self.turn();
-            answer.extend(wire.reads_bytes());
-            if answer.starts_with(b"HTTP/1.1 101 ") {
-                return wire;
-            }
-        }
-        panic!("it does not open");
     }
 
     /// Gives the ship and the token.
@@ -99,9 +52,8 @@ impl World {
     pub fn close_of(&mut self, wire: &Wire) -> (u16, String) {
         for _ in 0..200 {
             self.turn();
-            if let Some(close) = wire.reads().into_iter().find(|frame| frame.first == 0x88) {
-                let (code, reason) = close.payload.split_first_chunk().expect("it has a code");
-                return (u16::from_be_bytes(*code), String::from_utf8_lossy(reason).into());
+            if let Some(close) = close_in(&wire.reads()) {
+                return close;
             }
         }
         panic!("it is not closed");

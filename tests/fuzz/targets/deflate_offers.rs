@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../oracle/mod.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod oracle;
 
 use libfuzzer_sys::fuzz_target;

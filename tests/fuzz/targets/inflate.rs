@@ -5,6 +5,7 @@
 #![no_main]
 
 #[path = "../../oracle/mod.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod oracle;
 
 use std::cell::RefCell;

@@ -4,8 +4,10 @@
 #![no_main]
 
 #[path = "../../support/dice.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod dice;
 #[path = "../../oracle/mod.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod oracle;
 
 use std::cell::RefCell;

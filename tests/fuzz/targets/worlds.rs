@@ -5,10 +5,13 @@
 #![no_main]
 
 #[path = "../../oracle/mod.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod oracle;
 #[path = "../../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "a target needs a part of it")]
 mod support;
 #[path = "../../sim/worlds/mod.rs"]
+#[allow(dead_code, reason = "a target needs a part of it")]
 mod worlds;
 
 use std::cell::RefCell;

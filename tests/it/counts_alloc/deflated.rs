@@ -8,25 +8,10 @@ use pushloop::{Config, ConnId, Events};
 
 use super::{Before, IDLE, idle_bytes};
 use crate::support::net::{Sim, Wire};
-use crate::support::{binary, frame, handshake};
+use crate::support::peer_codec::deflate;
+use crate::support::{binary, frame, handshake, quiet};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-
-/// A compressed message.
-fn deflate(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(payload.len() + 1024);
-    let mut stream = Compress::new(Compression::default(), false);
-    stream.compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
-    out.truncate(out.len() - 4);
-    out
-}
-
-fn config(set: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
-    config.ping_interval = None;
-    set(&mut config);
-    config
-}
 
 fn opens(sim: &mut Sim) -> (ConnId, Wire) {
     let before = sim.hub().counters().upgrades;
@@ -50,7 +35,7 @@ fn a_bomb_takes_no_more_than_the_limit() {
     assert!(bomb.payload.len() < 10_300);
     // To grow, memory is copied, as this counts it: for the longest, the limit is passed by that.
     for (limit, more) in [(1000, 65_536), (65_536, 65_536), (1 << 20, 1 << 20)] {
-        let mut sim = Sim::new(config(|config| config.message_bytes_max = limit));
+        let mut sim = Sim::new(quiet(|config| config.message_bytes_max = limit));
         // What all connections share is made once.
         let (_, wire) = opens(&mut sim);
         wire.sends(frame(0xC2, deflate(&vec![0; limit])));
@@ -71,7 +56,7 @@ fn a_bomb_takes_no_more_than_the_limit() {
 #[test]
 fn what_waits_to_be_inflated_takes_no_more_than_the_limit() {
     const MAX: usize = 400 << 10;
-    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = MAX));
+    let mut sim = Sim::new(quiet(|config| config.incomplete_bytes_max = MAX));
     let message = frame(0xC2, deflate(&[0; 64 * 1024])).masked([1, 2, 3, 4]);
     let flood = message.repeat(50_000 / message.len());
     let (peers, mut turns) = (600, 0);
@@ -96,7 +81,7 @@ fn what_waits_to_be_inflated_takes_no_more_than_the_limit() {
 #[test]
 fn a_message_takes_no_more_than_it_says() {
     let empty: Vec<u8> = (0..9000).flat_map(|_| frame(0xC2, [0]).masked([1; 4])).collect();
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (_, wire) = opens(&mut sim);
     wire.sends(frame(0xC2, [0]));
     sim.rests();
@@ -115,7 +100,7 @@ fn a_message_takes_no_more_than_it_says() {
 /// Each stream of a message may refer back to 32 KiB, which are not to be copied to the heap first.
 #[test]
 fn a_message_of_a_thousand_streams_allocates_next_to_nothing() {
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = true));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
     let (_, wire) = opens(&mut sim);
     // A final block with nothing in it, a thousand times.
     let streams = frame(0xC2, [[0x03, 0x00].repeat(1000), vec![0]].concat());
@@ -175,13 +160,13 @@ fn kept(limits: Config, chats: impl Fn(&mut Sim, ConnId, &Wire)) -> i64 {
 /// 32 KiB of what came, and 8 KiB of what went.
 #[test]
 fn context_takeover_keeps_40_kib_for_a_connection() {
-    let kept = kept(config(|config| config.deflate_context_takeover = true), chats);
+    let kept = kept(quiet(|config| config.deflate_context_takeover = true), chats);
     assert!((39 << 10..=(40 << 10) + 2048).contains(&kept), "{kept}");
 }
 
 #[test]
 fn without_context_takeover_nothing_is_kept() {
-    let kept = kept(config(|_| {}), |sim, id, wire| {
+    let kept = kept(quiet(|_| {}), |sim, id, wire| {
         for size in [100, 3000, 30_000, 65_536] {
             let message = vec![b'x'; size];
             wire.sends(frame(0xC2, deflate(&message)));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use pushloop::{CloseCode, Config, ConnId};
 
-use super::{ALONE, OFFER, binary_deflated, config, opens};
+use super::{ALONE, OFFER, binary_deflated, opens};
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::{deflate, finals};
-use crate::support::{Frame, burst, close, ping, pong, text};
+use crate::support::{Frame, burst, close, ping, pong, quiet, text};
 
 const LONG: usize = 64 * 1024;
 
@@ -51,7 +51,7 @@ fn settings() -> Vec<(usize, Config)> {
             config.message_bytes_max = len;
             (config.read_bytes_per_turn, config.receive_buffer_bytes) = (read, batch);
         };
-        (len, config(limits))
+        (len, quiet(limits))
     };
     vec![
         set(LONG, 64 << 10, 256 << 10),
@@ -92,7 +92,7 @@ fn a_turn_inflates_a_bounded_amount_and_all_of_it_arrives_in_order() {
 /// Beside any number of flooders, a peer waits for its turn until each of them was read once, and
 /// every second turn is for what is set aside.
 fn innocent(flooders: usize, len: usize) {
-    let mut sim = Sim::new(config(|config| config.message_bytes_max = len));
+    let mut sim = Sim::new(quiet(|config| config.message_bytes_max = len));
     let flood = flood(0..100, len);
     let wires: Vec<Wire> = (0..flooders)
         .map(|_| {
@@ -135,7 +135,7 @@ fn others_are_served_beside_a_flooder_with_long_messages() {
 /// Nor do others keep a flooder's rest waiting, who speak in each turn.
 #[test]
 fn what_is_set_aside_is_read_beside_others() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     let (_, other) = sim.opens();
     sim.takes();
@@ -243,7 +243,7 @@ fn every_end_of_a_flooder_is_an_end() {
 /// A peer that sends while its earlier input is set aside, and whose kernel is full.
 #[test]
 fn what_comes_while_input_is_set_aside_is_read_after_it() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     let mut arrived = 0;
     for round in 0..50 {
@@ -268,7 +268,7 @@ fn what_comes_while_input_is_set_aside_is_read_after_it() {
 /// slot.
 #[test]
 fn what_is_set_aside_reaches_no_later_connection() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     for round in 0..20 {
         let (id, wire) = opens(&mut sim, OFFER, ALONE);
         wire.sends_bytes(flood(0..5, LONG));
@@ -289,7 +289,7 @@ fn what_is_set_aside_reaches_no_later_connection() {
 /// A Close of ours while input is set aside: the peer's own Close is in that input.
 #[test]
 fn the_answer_to_our_close_is_found_in_what_was_set_aside() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     wire.sends_bytes([flood(0..5, LONG), close(1000, "").masked([1; 4])].concat());
     sim.turn();
@@ -303,7 +303,7 @@ fn the_answer_to_our_close_is_found_in_what_was_set_aside() {
 /// Input that follows the handshake in the same segment is bounded in the same way.
 #[test]
 fn a_flood_behind_the_handshake_is_bounded_too() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let wire = sim.server.net().connects();
     wire.sends_bytes([super::offering(OFFER).into_bytes(), flood(0..20, LONG)].concat());
     let mut arrived = Vec::new();
@@ -322,7 +322,7 @@ fn a_flood_behind_the_handshake_is_bounded_too() {
 fn a_turn_inflates_so_many_messages_of_nothing() {
     let streams = binary_deflated(finals(vec![&b""[..]; 1000]));
     for (frame, count, most) in [(binary_deflated([0]), 2000, 128), (streams, 20, 1)] {
-        let mut sim = Sim::new(config(one_in_a_turn));
+        let mut sim = Sim::new(quiet(one_in_a_turn));
         let (id, wire) = opens(&mut sim, OFFER, ALONE);
         wire.sends_bytes(burst(&vec![frame; count]));
         let mut arrived = 0;
@@ -340,7 +340,7 @@ fn a_turn_inflates_so_many_messages_of_nothing() {
 /// that they all arrive.
 #[test]
 fn thousands_of_empty_messages_arrive() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let (_, wire) = opens(&mut sim, OFFER, ALONE);
     let frames: Vec<Frame> = vec![binary_deflated([0]); 20_000];
     wire.sends_bytes(burst(&frames));
@@ -355,7 +355,7 @@ fn thousands_of_empty_messages_arrive() {
 #[test]
 fn what_is_set_aside_of_all_together_is_bounded() {
     const MAX: usize = 20_000;
-    let mut sim = Sim::new(config(|limits| {
+    let mut sim = Sim::new(quiet(|limits| {
         one_in_a_turn(limits);
         limits.incomplete_bytes_max = MAX;
     }));
@@ -388,7 +388,7 @@ fn what_is_set_aside_of_all_together_is_bounded() {
 /// A spare buffer may be large, and who is many waits for many turns.
 #[test]
 fn what_waits_for_its_turn_takes_no_more_room_than_it_is_long() {
-    let mut sim = Sim::new(config(one_in_a_turn));
+    let mut sim = Sim::new(quiet(one_in_a_turn));
     let fast: Vec<_> = (0..8).map(|_| sim.opens()).collect();
     let wires: Vec<_> = (0..200).map(|_| opens(&mut sim, OFFER, ALONE).1).collect();
     let flood = flood(0..4, LONG);

@@ -1,10 +1,10 @@
 //! `message_bytes_max` is on what a message inflates to, and exact.
 
-use super::{ALONE, OFFER, binary_deflated, config, noise, opens};
+use super::{ALONE, OFFER, binary_deflated, noise, opens};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, frames};
 use crate::support::peer_codec::{deflate, finals, stored};
-use crate::support::{Frame, burst, continuation};
+use crate::support::{Frame, burst, continuation, quiet};
 
 /// A message in frames of so many bytes.
 fn fragments(message: &[u8], len: usize) -> Vec<Frame> {
@@ -24,7 +24,7 @@ fn blocks(payload: &[u8], len: usize) -> Vec<u8> {
 /// Whether it is delivered as it was meant, or closed with 1009 and nothing else.
 #[track_caller]
 fn is_delivered(limit: usize, frames_sent: &[Frame], meant: &[u8]) -> bool {
-    let mut sim = Sim::new(config(|config| config.message_bytes_max = limit));
+    let mut sim = Sim::new(quiet(|config| config.message_bytes_max = limit));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     wire.sends_bytes(burst(frames_sent));
     sim.rests();

@@ -4,15 +4,13 @@
 use pushloop::{Event, Message, ProtocolError, Reason};
 
 use super::puff::Puff;
-use super::{
-    ALONE, OFFER, binary_deflated, config, noise, offering, opens, payload, text_deflated,
-};
+use super::{ALONE, OFFER, binary_deflated, noise, offering, opens, payload, text_deflated};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::{Deflates, deflate, finals, patchwork, stored};
 use crate::support::{
     Frame, Peer, Seen, TestServer, binary, burst, close, continuation, echo, frame, ping, pong,
-    text,
+    quiet, text,
 };
 
 /// A socket that has agreed on context takeover.
@@ -27,7 +25,7 @@ fn takes_over(server: &TestServer) -> Peer {
 }
 
 fn takeover_server() -> TestServer {
-    TestServer::start(config(|config| config.deflate_context_takeover = true), echo)
+    TestServer::start(quiet(|config| config.deflate_context_takeover = true), echo)
 }
 
 /// §7.2.3.1 to §7.2.3.6, as they are printed there.
@@ -149,7 +147,7 @@ fn trickles(sim: &mut Sim, dice: &mut Dice, wire: &Wire, bytes: &[u8]) {
 /// Whatever a compressor may do, in whatever pieces it comes.
 fn streams(seed: u64, count: usize, takeover: bool) {
     let mut dice = Dice::new(seed);
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = takeover));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = takeover));
     let answer = if takeover { "permessage-deflate" } else { ALONE };
     let (id, wire) = opens(&mut sim, OFFER, answer);
     let (mut puff, mut before) = (Puff::default(), Vec::new());
@@ -202,7 +200,7 @@ fn a_hundred_thousand_messages_however_compressed_and_cut() {
 #[test]
 fn text_is_checked_after_it_is_inflated() {
     let mut dice = Dice::new(3);
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = true));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
     for round in 0..2000 {
         let (id, wire) = opens(&mut sim, OFFER, "permessage-deflate");
         let mut said: String =
@@ -347,7 +345,7 @@ fn compressed_messages_after_our_close_are_counted_and_not_looked_into() {
 
 #[test]
 fn counters_say_what_was_inflated_and_compressed() {
-    let server = TestServer::start(config(|_| {}), |hub, event| match event {
+    let server = TestServer::start(quiet(|_| {}), |hub, event| match event {
         Event::Message { id, message: Message::Text(text) } => {
             hub.send(id, text.repeat(50)).unwrap();
             hub.send_uncompressed(id, text.repeat(50)).unwrap();
@@ -375,7 +373,7 @@ fn counters_say_what_was_inflated_and_compressed() {
 fn a_message_of_too_many_streams_is_1008() {
     let many = |count: usize| finals(vec![&b""[..]; count]);
     for most in [1, 1024] {
-        let limits = config(|config| config.message_frames_max = most as u32);
+        let limits = quiet(|config| config.message_frames_max = most as u32);
         let server = TestServer::start(limits, echo);
         let mut peer = server.connects();
         peer.sends_bytes(offering(OFFER));

@@ -2,14 +2,14 @@
 
 use pushloop::{Accept, AcceptError, Event};
 
-use super::{ALONE, OFFER, config, deflate, offering, text_deflated};
+use super::{ALONE, OFFER, deflate, offering, text_deflated};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Wire};
-use crate::support::{TestServer, echo, handshake, text};
+use crate::support::{TestServer, echo, handshake, quiet, text};
 
 /// The extensions that a server of these settings answers to header lines.
 fn answers(deflate: bool, takeover: bool, more: &str) -> Option<String> {
-    let limits = config(|config| {
+    let limits = quiet(|config| {
         (config.deflate, config.deflate_context_takeover) = (deflate, takeover);
     });
     let server = TestServer::start(limits, echo);
@@ -94,7 +94,7 @@ fn several_lines_are_one_list_and_the_first_acceptable_offer_wins() {
 #[test]
 fn what_the_grammar_does_not_produce_is_refused_with_400() {
     for deflates in [true, false] {
-        let server = TestServer::start(config(|config| config.deflate = deflates), echo);
+        let server = TestServer::start(quiet(|config| config.deflate = deflates), echo);
         for line in [
             "",
             ",",
@@ -116,7 +116,7 @@ fn what_the_grammar_does_not_produce_is_refused_with_400() {
 /// §5.1: an application cannot answer an extension of its own accord.
 #[test]
 fn an_application_answers_no_extension() {
-    let server = TestServer::start(config(|_| {}), |hub, event| {
+    let server = TestServer::start(quiet(|_| {}), |hub, event| {
         if let Event::Request { id, .. } = event {
             let headers = [("sec-websocket-extensions", "permessage-deflate")];
             let accept = Accept { subprotocol: None, headers: &headers };
@@ -210,7 +210,7 @@ fn oracle(choice: [usize; 4], takeover: bool) -> Option<String> {
 
 /// The heads that are answered to many handshakes, which come at once.
 fn answered(takeover: bool, handshakes: impl Iterator<Item = String>) -> Vec<String> {
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = takeover));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = takeover));
     let asks = |handshake: String| {
         let wire = sim.server.net().connects();
         wire.sends_bytes(handshake);

@@ -9,11 +9,11 @@ use pushloop::{
 };
 
 use super::puff::Puff;
-use super::{ALONE, config, noise, opens, payload};
+use super::{ALONE, noise, opens, payload};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::Deflates;
-use crate::support::{Frame, burst, continuation, frame, ping};
+use crate::support::{Frame, burst, continuation, frame, ping, quiet};
 
 const TOPICS: [(&str, OnLag); 4] = [
     ("skip", OnLag::Skip),
@@ -111,7 +111,7 @@ impl Pressure {
             config.write_bytes_per_turn = if seed.is_multiple_of(3) { 150 } else { 1 << 16 };
             config.read_bytes_per_turn = if seed.is_multiple_of(5) { 700 } else { 1 << 16 };
         };
-        let mut sim = Sim::new(config(limits));
+        let mut sim = Sim::new(quiet(limits));
         for (topic, on_lag) in TOPICS {
             let mut options = TopicOptions::default();
             options.on_lag = if overflow == Overflow::Close { OnLag::Close } else { on_lag };
@@ -330,7 +330,7 @@ fn whatever_arrives_inflates_to_what_was_sent_in_400_000_steps() {
 const WORDS: &str = "The score is one to nil, and the score was one to nil at half time.";
 
 fn takes_over() -> (Sim, ConnId, Wire) {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.send_queue_bytes_max = 2000;
         config.overflow = Overflow::DropNewest;
         config.deflate_context_takeover = true;

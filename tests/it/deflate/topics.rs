@@ -4,10 +4,10 @@
 use pushloop::{ConnId, TopicOptions};
 
 use super::puff::Puff;
-use super::{ALONE, OFFER, config, noise, opens};
+use super::{ALONE, OFFER, noise, opens};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Wire};
-use crate::support::{Frame, binary, frame, text};
+use crate::support::{Frame, binary, frame, quiet, text};
 
 const WORDS: &str = "The score is one to nil. The score is one to nil. Half time: one to nil.";
 
@@ -35,7 +35,7 @@ fn inflated(of: &Frame) -> Frame {
 }
 
 fn encode_once(count: usize) {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let peers = subscribers(&mut sim, count, "t");
     sim.rests();
     assert_eq!(sim.hub().publish("t", WORDS), Ok(count));
@@ -64,7 +64,7 @@ fn a_publication_to_ten_thousand_is_compressed_once() {
 
 #[test]
 fn nothing_is_compressed_for_nobody() {
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = true));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
     let (plain, plain_wire) = sim.opens();
     let nine = "permessage-deflate; server_max_window_bits=9";
     let (narrow, narrow_wire) = opens(&mut sim, nine, nine);
@@ -92,7 +92,7 @@ fn nothing_is_compressed_for_nobody() {
 
 #[test]
 fn a_turn_s_publications_come_in_order_compressed_or_not() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let peers = subscribers(&mut sim, 4, "t");
     let noise = noise(&mut Dice::new(14), 200);
     sim.hub().publish("t", WORDS).unwrap();
@@ -130,7 +130,7 @@ fn a_turn_s_publications_come_in_order_compressed_or_not() {
 
 #[test]
 fn a_secret_is_not_compressed_where_that_is_forbidden() {
-    let mut sim = Sim::new(config(|config| config.deflate_context_takeover = true));
+    let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
     let (id, wire) = opens(&mut sim, OFFER, "permessage-deflate");
     sim.hub().configure_topic("later", compressing(false)).unwrap();
     sim.hub().subscribe(id, "later").unwrap();
@@ -159,7 +159,7 @@ fn a_secret_is_not_compressed_where_that_is_forbidden() {
 
 #[test]
 fn a_secret_stays_one_if_compressing_is_allowed_again_within_the_turn() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = opens(&mut sim, OFFER, ALONE);
     sim.hub().subscribe(id, "t").unwrap();
     sim.hub().configure_topic("t", compressing(false)).unwrap();
@@ -179,7 +179,7 @@ fn what_is_kept_for_laggards_is_plain_and_compressed_once_more_when_it_is_read()
     const MESSAGES: u64 = 12;
     let message = WORDS.repeat(60);
     let frame = text(&message).unmasked().len();
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let peers = subscribers(&mut sim, 8, "t");
     let (slow, quick) = peers.split_at(6);
     slow.iter().for_each(|(_, wire)| wire.holds(0));
@@ -225,7 +225,7 @@ fn what_is_kept_for_laggards_is_plain_and_compressed_once_more_when_it_is_read()
 #[test]
 fn the_limit_of_the_process_holds_for_what_is_compressed() {
     const LIMIT: usize = 100_000;
-    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = LIMIT));
+    let mut sim = Sim::new(quiet(|config| config.send_queues_bytes_max = LIMIT));
     let peers = subscribers(&mut sim, 6, "t");
     // One of each way reads, and the others read on now and then.
     let (slow, quick) = peers.split_at(4);

@@ -3,10 +3,10 @@
 use std::thread;
 
 use super::puff::Puff;
-use super::{config, noise, opens};
-use crate::support::Frame;
+use super::{noise, opens};
 use crate::support::dice::Dice;
 use crate::support::net::Sim;
+use crate::support::{Frame, quiet};
 
 /// Bytes that come again at a distance around the window's size, and within it.
 fn echoing(dice: &mut Dice, bits: u32, len: usize) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn echoing(dice: &mut Dice, bits: u32, len: usize) -> Vec<u8> {
 
 /// So many messages for one window, some of up to 1 MiB; gives the greatest distance.
 fn farthest(bits: u32, takeover: bool, messages: usize) -> usize {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.deflate_context_takeover = takeover;
         config.send_queue_bytes_max = 4 << 20;
         config.deflate_bytes_min = 0;

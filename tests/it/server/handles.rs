@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pushloop::{CloseCode, Config, ConnId, Event, HandleError, Message};
 
-use super::config;
+use crate::support::campaign::scale;
 use crate::support::net::{Calls, Sim, Told, Wire};
-use crate::support::{TestServer, accept, close, frame, text};
+use crate::support::{TestServer, accept, close, frame, quiet, text};
 
 const NOBODY: ConnId = ConnId::from_bits(u64::MAX);
 
@@ -75,7 +75,7 @@ fn eight_threads_publish_send_and_close() {
 #[test]
 fn a_full_mailbox_says_so_and_loses_nothing_that_it_took() {
     const MAX: usize = 1000;
-    let mut sim = Sim::new(config(|config| config.mailbox_commands_max = MAX));
+    let mut sim = Sim::new(quiet(|config| config.mailbox_commands_max = MAX));
     let (id, wire) = sim.opens();
     sim.hub().subscribe(id, "t").unwrap();
     // The loop stands still.
@@ -108,7 +108,7 @@ fn a_full_mailbox_says_so_and_loses_nothing_that_it_took() {
 
 #[test]
 fn a_mailbox_is_full_at_the_byte_and_lets_a_shutdown_through() {
-    let mut sim = Sim::new(config(|config| config.mailbox_bytes_max = 100));
+    let mut sim = Sim::new(quiet(|config| config.mailbox_bytes_max = 100));
     let (id, wire) = sim.opens();
     let handle = sim.server.handle();
     let bytes = |len: usize| "x".repeat(len);
@@ -133,7 +133,7 @@ fn a_mailbox_is_full_at_the_byte_and_lets_a_shutdown_through() {
 
 #[test]
 fn a_handle_outlives_its_server() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     let handle = sim.server.handle();
     let other = handle.clone();
@@ -152,7 +152,7 @@ fn a_handle_outlives_its_server() {
 
 #[test]
 fn commands_for_those_who_are_gone_are_counted() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (gone, wire) = sim.opens();
     wire.resets();
     (0..2).for_each(|_| sim.turn());
@@ -168,7 +168,7 @@ fn commands_for_those_who_are_gone_are_counted() {
 
 #[test]
 fn commands_beyond_a_turns_budget_come_with_the_next_without_a_pause() {
-    let mut sim = Sim::new(config(|config| config.commands_per_turn = 10));
+    let mut sim = Sim::new(quiet(|config| config.commands_per_turn = 10));
     let (id, wire) = sim.opens();
     let handle = sim.server.handle();
     (0..25).for_each(|at| handle.send(id, Message::Text(&at.to_string())).unwrap());
@@ -183,7 +183,7 @@ fn commands_beyond_a_turns_budget_come_with_the_next_without_a_pause() {
 
 #[test]
 fn a_command_that_comes_while_others_wait_for_their_turn_is_not_forgotten() {
-    let mut sim = Sim::new(config(|config| config.commands_per_turn = 2));
+    let mut sim = Sim::new(quiet(|config| config.commands_per_turn = 2));
     let (id, wire) = sim.opens();
     let handle = sim.server.handle();
     (0..3).for_each(|at| handle.send(id, Message::Text(&at.to_string())).unwrap());
@@ -211,7 +211,7 @@ fn parts(payload: &[u8]) -> [u64; 3] {
 /// thread's order, where it was meant for, or is counted as too late.
 fn sends_to_who_comes_and_goes(per_thread: u64) {
     const THREADS: u64 = 8;
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let mut seats: Vec<_> = (0..4).map(|_| sim.opens()).collect();
     let ids: Vec<_> = seats.iter().map(|(id, _)| AtomicU64::new(id.to_bits())).collect();
     let handle = sim.server.handle();
@@ -296,14 +296,13 @@ fn what_threads_send_reaches_whom_it_is_meant_for_however_they_come_and_go() {
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn eight_million_sends_reach_whom_they_are_meant_for() {
-    let full = std::env::var_os("FULL").is_some();
-    sends_to_who_comes_and_goes(if full { 12_500_000 } else { 1_000_000 });
+    sends_to_who_comes_and_goes(scale(1_000_000, 12_500_000));
 }
 
 #[test]
 fn threads_that_send_while_the_server_ends_are_told_so_for_good() {
     for turns in 0..20 {
-        let mut sim = Sim::new(config(|config| config.mailbox_commands_max = 100));
+        let mut sim = Sim::new(quiet(|config| config.mailbox_commands_max = 100));
         let (id, _wire) = sim.opens();
         let handle = sim.server.handle();
         let together = Barrier::new(9);

@@ -9,9 +9,8 @@ use pushloop::{
     SendError, SubscribeError,
 };
 
-use super::config;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{close, handshake, text};
+use crate::support::{close, handshake, quiet, text};
 
 /// The number of the slot.
 fn slot(id: ConnId) -> u32 {
@@ -39,7 +38,7 @@ fn successor(sim: &mut Sim) -> (ConnId, ConnId, Wire) {
 
 #[test]
 fn an_old_id_reaches_nobody() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (old, new, wire) = successor(&mut sim);
     let hub = sim.hub();
     assert_eq!(hub.send(old, "x"), Err(SendError::Gone));
@@ -67,7 +66,7 @@ fn an_old_id_reaches_nobody() {
 
 #[test]
 fn an_old_id_answers_nobodys_request() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.accepts = false;
     let asks = |sim: &mut Sim| {
         let wire = sim.server.net().connects();
@@ -97,7 +96,7 @@ fn an_old_id_answers_nobodys_request() {
 
 #[test]
 fn old_readiness_is_not_the_new_connections() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (old, new, wire) = successor(&mut sim);
     // Its kernel is full, and nothing is to be read.
     wire.holds(0);
@@ -122,7 +121,7 @@ fn old_readiness_is_not_the_new_connections() {
 
 #[test]
 fn ids_that_never_were_are_gone() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     for bits in [0, 1, u64::MAX, u64::from(slot(id)), id.to_bits() + 1, id.to_bits() + (1 << 32)] {
         let other = ConnId::from_bits(bits);
@@ -136,7 +135,7 @@ fn ids_that_never_were_are_gone() {
 
 #[test]
 fn an_id_does_not_come_again() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let mut ids = HashSet::new();
     for _ in 0..1000 {
         let (id, wire) = sim.opens();
@@ -148,7 +147,7 @@ fn an_id_does_not_come_again() {
 
 #[test]
 fn a_slot_is_not_given_away_within_a_batch() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (old, old_wire) = sim.opens();
     let (other, other_wire) = sim.opens();
     // In one turn: one goes, another speaks, and a third comes.
@@ -173,7 +172,7 @@ fn a_slot_is_not_given_away_within_a_batch() {
 
 #[test]
 fn a_connection_may_be_closed_while_another_ones_event_is_handled() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (first, first_wire) = sim.opens();
     let (second, second_wire) = sim.opens();
     let (closing, closing_wire) = sim.opens();
@@ -218,7 +217,7 @@ fn a_connection_may_be_closed_while_another_ones_event_is_handled() {
 
 #[test]
 fn data_of_an_old_connection_is_not_found_for_the_new_one() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (old, new, _wire) = successor(&mut sim);
     let mut names = ConnMap::new();
     names.insert(old, "old");
@@ -230,7 +229,7 @@ fn data_of_an_old_connection_is_not_found_for_the_new_one() {
 /// Its slot is still there, to the end of the turn.
 #[test]
 fn commands_for_a_connection_that_is_lost_in_the_same_turn_are_too_late() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     sim.hub().send(id, "finds out").unwrap();
     wire.resets();

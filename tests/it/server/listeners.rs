@@ -14,6 +14,7 @@ use pushloop::{Accept, Config, ConnId, Handler, Hub, Message, Request, RequestId
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Echo, Running};
+use crate::support::http::{dial, upgrade};
 use crate::support::{Frame, PATIENCE, Peer, handshake, text};
 
 /// A path that no other test has, and that is gone after this one.
@@ -40,22 +41,9 @@ fn server() -> Server {
 
 /// Opens a WebSocket and has a message echoed.
 fn echoes(mut stream: impl Read + Write) {
-    stream.write_all(handshake("/", "").as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("the server answers");
-        head.extend(byte);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+    upgrade(&mut stream, "/");
     stream.write_all(&text("x").masked([7; 4])).unwrap();
     assert_eq!(Frame::read(&mut stream).unwrap(), Some(text("x")));
-}
-
-fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 fn unix(path: &SocketPath) -> UnixStream {
@@ -94,7 +82,7 @@ fn ipv4_ipv6_and_unix_at_once() {
     let (tell, told) = mpsc::channel();
     let running = Running::start(server, Origin(tell));
     for address in [v4, v6, bound] {
-        let stream = tcp(address);
+        let stream = dial(address);
         let from = stream.local_addr().unwrap();
         echoes(stream);
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Some(from));

@@ -1,7 +1,7 @@
-//! What belongs to a process: its descriptors, and its sleep.
+//! What belongs to a process: its descriptors.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
@@ -10,24 +10,21 @@ use std::time::Duration;
 use pushloop::{Config, Event};
 
 use crate::support::echo::Echo;
-use crate::support::{Frame, PATIENCE, TestServer, accept, handshake, text};
+use crate::support::http::{dial, read_head};
+use crate::support::{Frame, TestServer, accept, handshake, text};
+
+const HANGS_UP: [ErrorKind; 2] = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
 
 /// Asks for a WebSocket; `None` if the server hangs up instead.
-fn asks(process: &Echo) -> Option<TcpStream> {
-    let mut stream = TcpStream::connect(process.address).expect("the backlog has room");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
+fn asks(echo: &Echo) -> Option<TcpStream> {
+    let mut stream = dial(echo.address);
     // It may have hung up already.
     let _ = stream.write_all(handshake("/", "").as_bytes());
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(1) => head.extend(byte),
-            Ok(_) => return None,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-            Err(error) => panic!("neither answered nor hung up: {error}"),
-        }
-    }
+    let head = match read_head(&mut stream) {
+        Ok(head) => head,
+        Err(error) if HANGS_UP.contains(&error.kind()) => return None,
+        Err(error) => panic!("neither answered nor hung up: {error}"),
+    };
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
     Some(stream)
 }
@@ -40,9 +37,9 @@ fn echoes(stream: &mut TcpStream, payload: &str) {
 
 #[test]
 fn out_of_descriptors_the_rest_is_closed_and_those_who_are_here_stay() {
-    let mut process = Echo::start(&["bash", "-c", "ulimit -n 40 && exec \"$0\" \"$@\""]);
-    let mut early: Vec<_> = (0..5).map(|_| asks(&process).expect("there is room")).collect();
-    let late: Vec<_> = (0..100).map(|_| asks(&process)).collect();
+    let mut echo = Echo::start(&["bash", "-c", "ulimit -n 40 && exec \"$0\" \"$@\""]);
+    let mut early: Vec<_> = (0..5).map(|_| asks(&echo).expect("there is room")).collect();
+    let late: Vec<_> = (0..100).map(|_| asks(&echo)).collect();
     let mut late: Vec<_> = late.into_iter().flatten().collect();
     // Three of the 40 are standard; poll, waker, listener and reserve take four.
     assert!((1..=28).contains(&late.len()), "{} of 100 were accepted", late.len());
@@ -53,28 +50,11 @@ fn out_of_descriptors_the_rest_is_closed_and_those_who_are_here_stay() {
     // The server has yet to hear of those who left; it refuses at once until it has.
     let mut next = (0..1000).find_map(|_| {
         thread::sleep(Duration::from_millis(1));
-        asks(&process)
+        asks(&echo)
     });
     echoes(next.as_mut().expect("nobody is accepted any more"), "new");
     early.iter_mut().for_each(|stream| echoes(stream, "still here"));
-    assert!(process.is_alive());
-}
-
-#[test]
-fn an_idle_server_does_not_wake() {
-    let (process, trace) = Echo::traced("epoll_wait,epoll_pwait,epoll_pwait2");
-    let mut peers: Vec<_> = (0..10).map(|_| process.opens()).collect();
-    for peer in &mut peers {
-        peer.sends(text("x"));
-        peer.expects(text("x"));
-    }
-    // The time that is measured. No Ping is due: the first comes after half an interval.
-    thread::sleep(Duration::from_millis(5250));
-    process.kills();
-    let lines = trace.lines();
-    let [.., (began, call), (killed, _)] = &lines[..] else { panic!("{lines:?}") };
-    assert!(call.starts_with("epoll_"), "{call}");
-    assert!(killed - began >= 5.0, "it woke {} s before its end", killed - began);
+    assert!(echo.process.is_alive());
 }
 
 /// What a child of this process finds open beside its standard streams.

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use pushloop::{Config, ConnId};
 
-use super::config;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{binary, get, handshake, text};
+use crate::support::{binary, get, handshake, quiet, text};
 
 /// What a batch has room for, and a connection's turn, by default.
 const BATCH: usize = 256 * 1024;
@@ -16,7 +15,7 @@ const TURN: usize = 128 * 1024;
 const PORTION: usize = 4 * 1024;
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
-    Sim::new(config(set))
+    Sim::new(quiet(set))
 }
 
 /// So many peers that have always sent more than a turn reads.

@@ -8,14 +8,13 @@ use pushloop::{
     RequestId, RespondError, Response,
 };
 
-use super::config;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{get, handshake};
+use crate::support::{get, handshake, quiet};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn sim(set: impl FnOnce(&mut Config)) -> Sim {
-    let mut sim = Sim::new(config(set));
+    let mut sim = Sim::new(quiet(set));
     sim.accepts = false;
     sim
 }

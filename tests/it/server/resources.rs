@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use pushloop::{ConnId, Ready, Response};
 
-use super::config;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{binary, close, get, handshake, text};
+use crate::support::{binary, close, get, handshake, quiet, text};
 
 fn connects(sim: &mut Sim, count: usize) -> Vec<Wire> {
     let connect = |_| {
@@ -28,7 +27,7 @@ fn opened(sim: &mut Sim) -> usize {
 
 #[test]
 fn one_turn_accepts_no_more_than_its_budget_and_the_next_goes_on() {
-    let mut sim = Sim::new(config(|config| config.accepts_per_turn = 64));
+    let mut sim = Sim::new(quiet(|config| config.accepts_per_turn = 64));
     let _wires = connects(&mut sim, 150);
     let mut accepted = Vec::new();
     for _ in 0..4 {
@@ -44,7 +43,7 @@ fn one_turn_accepts_no_more_than_its_budget_and_the_next_goes_on() {
 
 #[test]
 fn a_connection_over_the_limit_is_dropped_and_one_that_leaves_makes_room() {
-    let mut sim = Sim::new(config(|config| config.connections_max = 3));
+    let mut sim = Sim::new(quiet(|config| config.connections_max = 3));
     let wires = connects(&mut sim, 5);
     sim.rests();
     assert_eq!(opened(&mut sim), 3);
@@ -61,7 +60,7 @@ fn a_connection_over_the_limit_is_dropped_and_one_that_leaves_makes_room() {
 
 #[test]
 fn without_a_descriptor_connections_are_dropped_and_counted() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     sim.server.net().exhausted = true;
     let wires = connects(&mut sim, 200);
@@ -78,7 +77,7 @@ fn without_a_descriptor_connections_are_dropped_and_counted() {
 
 #[test]
 fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let net = sim.server.net();
     (net.exhausted, net.has_reserve) = (true, false);
     let wires = connects(&mut sim, 3);
@@ -105,7 +104,7 @@ fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
 
 #[test]
 fn a_failed_accept_is_one_connections_and_not_the_servers() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let errors = [
         ErrorKind::ConnectionAborted,
         ErrorKind::PermissionDenied,
@@ -123,7 +122,7 @@ fn a_failed_accept_is_one_connections_and_not_the_servers() {
 
 #[test]
 fn a_connection_that_cannot_be_registered_is_dropped() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.server.net().out_of_watches = true;
     let wires = connects(&mut sim, 3);
     sim.rests();
@@ -153,7 +152,7 @@ fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
 /// Readiness may be told for nothing, and has to be forgotten when it was looked at.
 #[test]
 fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = waits_for_a_request(&mut sim);
     let stray = Ready::Connection { id, readable: true, writable: false, read_closed: false };
     sim.server.net().strays.push(stray);
@@ -168,7 +167,7 @@ fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
 /// Nothing tells of it that anybody hears, and the loop may not sleep over it.
 #[test]
 fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.accepts = false;
     let wire = sim.server.net().connects();
     wire.sends_bytes(get("/"));
@@ -187,7 +186,7 @@ fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
 /// What came this moment counts, as well as what has been there for longer.
 #[test]
 fn who_has_begun_much_goes_before_who_has_held_little_for_a_moment() {
-    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 2000));
+    let mut sim = Sim::new(quiet(|config| config.incomplete_bytes_max = 2000));
     let ((_, old), (_, young)) = (sim.opens(), sim.opens());
     old.sends_bytes(&binary([1; 1000]).masked([1; 4])[..108]);
     sim.turn();
@@ -202,7 +201,7 @@ fn who_has_begun_much_goes_before_who_has_held_little_for_a_moment() {
 #[test]
 fn requests_that_the_application_does_not_answer_are_bounded_together() {
     for method in ["POST", "HEAD"] {
-        let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 10_000));
+        let mut sim = Sim::new(quiet(|config| config.incomplete_bytes_max = 10_000));
         sim.accepts = false;
         let wires = [(); 10].map(|()| {
             let wire = sim.server.net().connects();
@@ -225,7 +224,7 @@ fn requests_that_the_application_does_not_answer_are_bounded_together() {
 /// All that has come of a request is held, and not only what has come behind its head.
 #[test]
 fn heads_that_do_not_end_are_bounded_together() {
-    let mut sim = Sim::new(config(|config| config.incomplete_bytes_max = 10_000));
+    let mut sim = Sim::new(quiet(|config| config.incomplete_bytes_max = 10_000));
     let wires = [(); 10].map(|()| {
         let wire = sim.server.net().connects();
         wire.sends_bytes(format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(1981)));

@@ -7,9 +7,10 @@ use pushloop::{
     Accept, CloseCode, Config, ConnId, Handler, Hub, Message, RequestId, Response, Server,
 };
 
-use super::{Running, config};
-use crate::support::net::{Sim, Told, Wire};
-use crate::support::{PATIENCE, Peer, close, handshake, text};
+use super::Running;
+use crate::support::http::after_head;
+use crate::support::net::{Sim, Told, Wire, frames};
+use crate::support::{PATIENCE, Peer, close, handshake, quiet, text};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Deadlines of connections are kept in steps of 67 ms, and are never early.
@@ -132,7 +133,7 @@ fn a_server_without_connections_ends_at_once() {
 
 #[test]
 fn it_does_not_outlast_the_last_connection() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let peers: Vec<_> = (0..10).map(|_| sim.opens()).collect();
     sim.hub().shutdown(MINUTE);
     // Nobody waits for another's.
@@ -149,7 +150,7 @@ fn it_does_not_outlast_the_last_connection() {
 
 #[test]
 fn a_full_kernel_holds_the_close_up_and_loses_nothing() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     wire.holds(2500);
     sim.hub().subscribe(id, "t").unwrap();
@@ -173,7 +174,7 @@ fn a_full_kernel_holds_the_close_up_and_loses_nothing() {
 
 #[test]
 fn the_deadline_is_kept_to_the_moment_in_every_state() {
-    let mut sim = Sim::new(config(|config| config.close_timeout = MINUTE));
+    let mut sim = Sim::new(quiet(|config| config.close_timeout = MINUTE));
     let (open, silent) = sim.opens();
     let (stuck, full) = sim.opens();
     full.holds(0);
@@ -206,7 +207,7 @@ fn the_deadline_is_kept_to_the_moment_in_every_state() {
 
 #[test]
 fn who_does_not_answer_the_close_is_given_up_before_a_late_deadline() {
-    let mut sim = Sim::new(config(|config| config.close_timeout = Duration::from_secs(5)));
+    let mut sim = Sim::new(quiet(|config| config.close_timeout = Duration::from_secs(5)));
     let (id, wire) = sim.opens();
     sim.hub().shutdown(MINUTE);
     let slept = finishes(&mut sim);
@@ -222,7 +223,7 @@ fn who_does_not_answer_the_close_is_given_up_before_a_late_deadline() {
 #[test]
 fn what_is_queued_has_until_the_deadline() {
     for reads in [true, false] {
-        let mut sim = Sim::new(config(|config| config.close_timeout = Duration::from_secs(5)));
+        let mut sim = Sim::new(quiet(|config| config.close_timeout = Duration::from_secs(5)));
         let (closed, ends) = (sim.opens(), sim.opens());
         for (id, wire) in [&closed, &ends] {
             wire.holds(0);
@@ -256,7 +257,7 @@ fn what_is_queued_has_until_the_deadline() {
 /// What leaves nobody waiting: a batch goes on after the shutdown, and the rest is forgotten.
 #[test]
 fn a_shutdown_within_a_batch_meets_those_who_have_just_ended() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     // `Ending`: its last words are due in the next turn; `Closed`: its slot is.
     let (ending, closes) = sim.opens();
     let (closed, lost) = sim.opens();
@@ -286,7 +287,7 @@ fn a_shutdown_within_a_batch_meets_those_who_have_just_ended() {
 #[test]
 fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
     let spread = Duration::from_secs(1);
-    let mut sim = Sim::new(config(|config| config.shutdown_spread = spread));
+    let mut sim = Sim::new(quiet(|config| config.shutdown_spread = spread));
     // More than a hundred for the second: else they take less.
     let peers: Vec<_> = (0..200).map(|_| sim.opens()).collect();
     for (id, _) in &peers {
@@ -323,7 +324,7 @@ fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
 
 #[test]
 fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
-    let mut sim = Sim::new(config(|config| config.shutdown_spread = MINUTE));
+    let mut sim = Sim::new(quiet(|config| config.shutdown_spread = MINUTE));
     let peers: Vec<_> = (0..5).map(|_| sim.opens()).collect();
     let began = sim.server.net().slept;
     sim.hub().shutdown(MINUTE);
@@ -341,7 +342,7 @@ fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
         sim.turn_within(None);
     }
     assert_eq!(sim.server.net().slept - began, Duration::from_millis(40));
-    let mut sim = Sim::new(config(|config| config.shutdown_spread = MINUTE));
+    let mut sim = Sim::new(quiet(|config| config.shutdown_spread = MINUTE));
     let peers: Vec<_> = (0..1000).map(|_| sim.opens()).collect();
     sim.hub().shutdown(Duration::from_secs(1));
     assert_eq!(finishes(&mut sim), Duration::from_secs(1));
@@ -351,7 +352,7 @@ fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
 #[test]
 fn a_second_shutdown_changes_the_deadline() {
     for seconds in [1, 7] {
-        let mut sim = Sim::new(config(|config| config.close_timeout = MINUTE));
+        let mut sim = Sim::new(quiet(|config| config.close_timeout = MINUTE));
         let (_, wire) = sim.opens();
         sim.hub().shutdown(Duration::from_secs(5));
         sim.rests();
@@ -364,7 +365,7 @@ fn a_second_shutdown_changes_the_deadline() {
 
 #[test]
 fn a_connection_that_has_not_asked_is_not_waited_for() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let silent = sim.server.net().connects();
     // Half a head, half a body, and nothing yet of a body.
     let post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n";
@@ -391,7 +392,7 @@ fn a_connection_that_has_not_asked_is_not_waited_for() {
 
 #[test]
 fn an_idle_keep_alive_connection_is_not_waited_for() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = asks(&mut sim, GET);
     sim.hub().respond(id, Response::text(200, "x")).unwrap();
     sim.rests();
@@ -403,7 +404,7 @@ fn an_idle_keep_alive_connection_is_not_waited_for() {
 
 #[test]
 fn a_request_that_waits_for_its_answer_gets_it() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (accepted, socket) = asks(&mut sim, &handshake("/", ""));
     let (answered, plain) = asks(&mut sim, GET);
     let (stuck, full) = asks(&mut sim, GET);
@@ -418,9 +419,8 @@ fn a_request_that_waits_for_its_answer_gets_it() {
     let mut late = full.reads_bytes();
     sim.rests();
     let upgrade = socket.reads_bytes();
-    let end = upgrade.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
     assert!(upgrade.starts_with(b"HTTP/1.1 101 "));
-    assert_eq!(crate::support::net::frames(&upgrade[end..]), [close(1001, FAREWELL)]);
+    assert_eq!(frames(after_head(&upgrade)), [close(1001, FAREWELL)]);
     assert!(plain.reads_bytes().ends_with(b"late"));
     // It was told that there is no further one.
     plain.finishes();
@@ -434,7 +434,7 @@ fn a_request_that_waits_for_its_answer_gets_it() {
 
 #[test]
 fn a_closing_handshake_under_way_is_finished_with_its_own_code() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     sim.hub().close(id, CloseCode::NORMAL, "bye");
     sim.rests();
@@ -448,7 +448,7 @@ fn a_closing_handshake_under_way_is_finished_with_its_own_code() {
 
 #[test]
 fn a_connection_that_the_kernel_holds_is_not_taken_any_more() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (_, wire) = sim.opens();
     let late = sim.server.net().connects();
     sim.hub().shutdown(PATIENCE);
@@ -461,7 +461,7 @@ fn a_connection_that_the_kernel_holds_is_not_taken_any_more() {
 
 #[test]
 fn a_connection_that_comes_with_the_shutdown_is_turned_away() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (_, wire) = sim.opens();
     let late = sim.server.net().connects();
     sim.server.handle().shutdown(PATIENCE).unwrap();
@@ -474,7 +474,7 @@ fn a_connection_that_comes_with_the_shutdown_is_turned_away() {
 
 #[test]
 fn a_deadline_beyond_the_clocks_end_is_none() {
-    let mut sim = Sim::new(config(|config| config.close_timeout = MINUTE));
+    let mut sim = Sim::new(quiet(|config| config.close_timeout = MINUTE));
     let (_, wire) = sim.opens();
     sim.hub().shutdown(Duration::MAX);
     sim.rests();

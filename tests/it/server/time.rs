@@ -7,10 +7,9 @@ use std::time::Duration;
 use pushloop::mio::{Interest, net::UnixStream};
 use pushloop::{Config, Event, Events, Server};
 
-use super::config;
 use crate::support::net::{Sim, Told};
 use crate::support::{
-    PATIENCE, Peer, burst, close, continuation, echo, handshake, ping, pong, text,
+    PATIENCE, Peer, burst, close, continuation, echo, handshake, ping, pong, quiet, text,
 };
 
 const fn millis(millis: u64) -> Duration {
@@ -19,7 +18,7 @@ const fn millis(millis: u64) -> Duration {
 
 #[test]
 fn timers_come_in_order_and_on_time() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let start = sim.hub().now();
     for (after, key) in [(30, 1), (10, 1), (20, 3), (10, 2), (20, u64::MAX), (0, 4)] {
         sim.hub().set_timer(start + millis(after), key);
@@ -40,7 +39,7 @@ fn timers_come_in_order_and_on_time() {
 
 #[test]
 fn a_timer_is_taken_back_by_its_id() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let start = sim.hub().now();
     let [first, again, _, last] = [(10, 1), (20, 1), (15, 2), (30, 1)]
         .map(|(after, key)| sim.hub().set_timer(start + millis(after), key));
@@ -56,7 +55,7 @@ fn a_timer_is_taken_back_by_its_id() {
 
 #[test]
 fn two_timers_of_one_moment_and_key_are_two() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let at = sim.hub().now() + millis(10);
     let [first, second] = [(); 2].map(|()| sim.hub().set_timer(at, 1));
     assert!(first < second && sim.hub().cancel_timer(first));
@@ -66,7 +65,7 @@ fn two_timers_of_one_moment_and_key_are_two() {
 
 #[test]
 fn a_timer_in_the_past_comes_at_once_and_one_far_ahead_does_no_harm() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.turn_within(Some(millis(500)));
     let now = sim.hub().now();
     sim.hub().set_timer(now - millis(400), 1);
@@ -77,7 +76,7 @@ fn a_timer_in_the_past_comes_at_once_and_one_far_ahead_does_no_harm() {
 
 #[test]
 fn a_wait_is_no_longer_than_it_was_asked_to_be() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let start = sim.hub().now();
     sim.hub().set_timer(start + millis(100), 1);
     sim.turn_within(Some(millis(99)));
@@ -88,7 +87,7 @@ fn a_wait_is_no_longer_than_it_was_asked_to_be() {
 
 #[test]
 fn a_timer_may_be_set_again_when_it_comes() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let start = sim.hub().now();
     sim.hub().set_timer(start, 1);
     for _ in 0..10 {
@@ -165,7 +164,7 @@ fn sources_timers_and_connections_share_one_poll() {
 #[test]
 fn an_hour_in_which_the_machine_stood_still_is_a_second_of_each_deadline() {
     let limit = Duration::from_secs(5);
-    let mut sim = Sim::new(config(|config| config.handshake_timeout = limit));
+    let mut sim = Sim::new(quiet(|config| config.handshake_timeout = limit));
     let wire = sim.server.net().connects();
     wire.sends_bytes("GET / HT");
     sim.rests();
@@ -183,7 +182,7 @@ fn an_hour_in_which_the_machine_stood_still_is_a_second_of_each_deadline() {
 #[test]
 fn a_subscriber_that_gets_nothing_is_idle() {
     let idle = Duration::from_secs(10);
-    let mut sim = Sim::new(config(|config| config.idle_timeout = Some(idle)));
+    let mut sim = Sim::new(quiet(|config| config.idle_timeout = Some(idle)));
     let ((early, _), (late, wire)) = (sim.opens(), sim.opens());
     sim.hub().subscribe(early, "t").unwrap();
     let mut got = Vec::new();
@@ -207,7 +206,7 @@ fn a_subscriber_that_gets_nothing_is_idle() {
 #[test]
 fn messages_in_fragments_keep_a_connection_from_being_idle() {
     let idle = Duration::from_secs(10);
-    let mut sim = Sim::new(config(|config| config.idle_timeout = Some(idle)));
+    let mut sim = Sim::new(quiet(|config| config.idle_timeout = Some(idle)));
     let (id, wire) = sim.opens();
     for _ in 0..5 {
         wire.sends_bytes(burst(&[text("one ").open(), continuation("message")]));

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 
 use pushloop::{ConnId, OnLag};
 
-use super::config;
 use super::overflow::{number, reads_again};
 use super::subscribers;
 use crate::support::net::{Sim, Wire, frames};
-use crate::support::text;
+use crate::support::{quiet, text};
 
 const MANY: usize = 600;
 
@@ -47,7 +46,7 @@ fn is_for(at: usize, peer: usize, peers: usize) -> bool {
 fn a_sender_never_gets_its_own_at_any_lag_and_all_is_counted() {
     for on_lag in [OnLag::Close, OnLag::Latest, OnLag::Skip] {
         for (room, lag_bytes) in [(0, 1 << 20), (25, 1 << 20), (0, 5000), (25, 5000), (333, 5000)] {
-            let mut sim = Sim::new(config(|config| {
+            let mut sim = Sim::new(quiet(|config| {
                 (config.topic.on_lag, config.topic_lag_bytes_max) = (on_lag, lag_bytes);
             }));
             let peers = subscribers(&mut sim, 5, "t");
@@ -78,7 +77,7 @@ fn a_sender_never_gets_its_own_at_any_lag_and_all_is_counted() {
 
 #[test]
 fn what_a_subscriber_is_left_out_of_is_not_what_it_is_behind_by() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let peers = subscribers(&mut sim, 2, "t");
     let id = peers[0].0;
     peers[0].1.holds(0);
@@ -98,7 +97,7 @@ fn what_a_subscriber_is_left_out_of_is_not_what_it_is_behind_by() {
 fn a_subscriber_may_be_left_out_of_any_number() {
     const EXCEPTED: usize = 70_000;
     for (blocked, leaves) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut sim = Sim::new(config(|config| config.topic_lag_bytes_max = 16 << 20));
+        let mut sim = Sim::new(quiet(|config| config.topic_lag_bytes_max = 16 << 20));
         let peers = subscribers(&mut sim, 2, "t");
         let (id, wire) = &peers[0];
         if blocked {

@@ -4,13 +4,12 @@
 
 use pushloop::{ConnId, OnLag, Overflow, TopicOptions};
 
-use super::config;
 use super::overflow::{
     number, numbers, publish, reads_again, reads_all, slow_subscriber, too_slow,
 };
 use super::subscribers;
 use crate::support::net::{Sim, Told, Wire, frames};
-use crate::support::{Frame, close, text};
+use crate::support::{Frame, close, quiet, text};
 
 /// So much that a topic keeps less than the messages of [`MANY`].
 const LAG: usize = 4000;
@@ -159,7 +158,7 @@ fn a_subscriber_that_skips_goes_on_in_the_middle_of_what_is_kept() {
 fn each_topic_has_the_policy_that_was_set_for_it() {
     const POLICIES: [(&str, OnLag); 3] =
         [("latest", OnLag::Latest), ("skip", OnLag::Skip), ("default", OnLag::Close)];
-    let mut sim = Sim::new(config(|config| config.topic_lag_bytes_max = LAG));
+    let mut sim = Sim::new(quiet(|config| config.topic_lag_bytes_max = LAG));
     // Before there is such a topic, over a time when there is none, and while there is.
     sim.hub().configure_topic("latest", options(OnLag::Latest)).unwrap();
     let mut peers: Vec<(ConnId, Wire)> = Vec::new();

@@ -8,9 +8,9 @@ use pushloop::{CloseCode, OnLag, SendError, SubscribeError};
 use super::overflow::{
     number, numbers, publish, reads_again, reads_all, slow_subscriber, too_slow,
 };
-use super::{config, subscribers};
+use super::subscribers;
 use crate::support::net::{Sim, Told, frames};
-use crate::support::{binary, close};
+use crate::support::{binary, close, quiet};
 
 #[test]
 fn a_subscriber_that_leaves_while_behind_and_comes_back_misses_only_what_came_between() {
@@ -157,7 +157,7 @@ fn what_was_due_to_one_that_is_gone_is_lost_and_counted() {
 /// What it is due for waits no longer than for the peer to take each piece of it.
 #[test]
 fn a_peer_that_is_closed_while_behind_and_reads_nothing_is_dropped() {
-    let mut sim = Sim::new(config(|config| config.close_timeout = Duration::from_secs(5)));
+    let mut sim = Sim::new(quiet(|config| config.close_timeout = Duration::from_secs(5)));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     wire.holds(25);
     publish(&mut sim, 1..=100);
@@ -193,7 +193,7 @@ fn publishes_a_burst(sim: &mut Sim) {
 
 #[test]
 fn a_subscriber_that_keeps_up_and_leaves_gets_what_takes_several_turns_to_write() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     let (_, stays) = subscribers(&mut sim, 1, "t").remove(0);
     publishes_a_burst(&mut sim);
@@ -207,7 +207,7 @@ fn a_subscriber_that_keeps_up_and_leaves_gets_what_takes_several_turns_to_write(
 
 #[test]
 fn a_connection_that_keeps_up_and_is_closed_gets_what_takes_several_turns_to_write() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     publishes_a_burst(&mut sim);
     sim.hub().close(id, CloseCode::NORMAL, "bye");
@@ -220,7 +220,7 @@ fn a_connection_that_keeps_up_and_is_closed_gets_what_takes_several_turns_to_wri
 
 #[test]
 fn what_was_left_behind_by_a_peer_that_then_stops_reading_is_given_up_like_others() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     publishes_a_burst(&mut sim);
     sim.hub().unsubscribe(id, "t");
@@ -236,7 +236,7 @@ fn what_was_left_behind_by_a_peer_that_then_stops_reading_is_given_up_like_other
 
 #[test]
 fn a_peer_that_was_blocked_once_catches_up_with_a_topic_that_publishes_much_in_each_turn() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     wire.holds(0);
     sim.hub().publish("t", "x").unwrap();

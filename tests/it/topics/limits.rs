@@ -10,9 +10,9 @@ use super::lag::options;
 use super::overflow::{
     number, numbers, publish, reads_again, reads_all, slow_subscriber, too_slow,
 };
-use super::{config, subscribers};
+use super::subscribers;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{Frame, binary, ping, text};
+use crate::support::{Frame, binary, ping, quiet, text};
 
 /// Each of these is a batch of its own, for all limits below.
 const LONG: usize = 1000;
@@ -23,7 +23,7 @@ fn long(at: u8) -> Vec<u8> {
 
 /// What one long publication counts as.
 fn counted() -> usize {
-    let mut sim = Sim::new(config(|config| config.topic_lag_bytes_max = LONG));
+    let mut sim = Sim::new(quiet(|config| config.topic_lag_bytes_max = LONG));
     let _peers = subscribers(&mut sim, 1, "t");
     sim.hub().publish("t", long(0)).unwrap();
     let one = sim.hub().queued_bytes_total();
@@ -91,7 +91,7 @@ fn a_topic_takes_what_its_subscribers_can_be_given_to_the_byte() {
     for (unserved_bytes, expected) in
         [(max, Ok(1)), (max - 1, Err(PublishError::TopicFull)), (max + 1, Ok(1))]
     {
-        let mut sim = Sim::new(config(|config| {
+        let mut sim = Sim::new(quiet(|config| {
             (config.topic_lag_bytes_max, config.topic_unserved_bytes_max) = (LONG, unserved_bytes);
         }));
         let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
@@ -184,7 +184,7 @@ fn a_mark_is_there_only_where_it_is_needed() {
 
 #[test]
 fn so_many_topics_may_have_options_of_their_own_and_none_more() {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         (config.topics_configured_max, config.topic_name_bytes_max) = (3, 10);
     }));
     let (latest, skip) = (options(OnLag::Latest), options(OnLag::Skip));

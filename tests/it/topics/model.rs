@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 
 use pushloop::{CloseCode, ConnId, SendError, SubscribeError};
 
-use super::config;
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{Frame, close, ping, pong};
+use crate::support::{Frame, close, ping, pong, quiet};
 
 const TOPICS: usize = 7;
 const CONNECTIONS_MAX: usize = 24;
@@ -50,7 +49,7 @@ struct Model {
 
 impl Model {
     fn new(seed: u64) -> Self {
-        let config = config(|config| {
+        let config = quiet(|config| {
             (config.send_queue_bytes_max, config.send_queues_bytes_max) = (1 << 40, 1 << 40);
             config.topic_lag_bytes_max = 1 << 40;
             // Sometimes a turn's writes are soon over, and sometimes its fan-out.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pushloop::{Config, ConnId, Message, OnLag, Overflow, SendError};
 
-use super::{config, subscribers};
+use super::subscribers;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{Frame, burst, close, ping, pong, text};
+use crate::support::{Frame, burst, close, ping, pong, quiet, text};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ pub fn numbers(range: RangeInclusive<usize>) -> Vec<Frame> {
 /// A server with one subscriber of "t", which has this policy. The subscriber's kernel holds two and
 /// a half frames.
 pub fn slow_subscriber(on_lag: OnLag, set: impl FnOnce(&mut Config)) -> (Sim, ConnId, Wire) {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.topic.on_lag = on_lag;
         set(config);
     }));
@@ -40,7 +40,7 @@ pub fn slow_subscriber(on_lag: OnLag, set: impl FnOnce(&mut Config)) -> (Sim, Co
 
 /// A server that holds so much for a peer, whose kernel holds two and a half frames.
 fn slow_peer(overflow: Overflow, send_queue_bytes_max: usize) -> (Sim, ConnId, Wire) {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         (config.overflow, config.send_queue_bytes_max) = (overflow, send_queue_bytes_max);
     }));
     let (id, wire) = sim.opens();
@@ -197,7 +197,7 @@ fn a_pong_takes_no_room_from_messages_and_they_none_from_it() {
 
 #[test]
 fn a_control_frame_at_the_limit_neither_goes_nor_closes() {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         (config.ping_interval, config.pong_timeout) = (Some(Duration::from_secs(1)), MINUTE);
         (config.send_queue_bytes_max, config.overflow) = (40, Overflow::Close);
     }));
@@ -223,7 +223,7 @@ fn a_control_frame_at_the_limit_neither_goes_nor_closes() {
 #[test]
 fn a_peer_that_reads_everything_is_never_too_slow() {
     // As much as one turn can bring from the network, turn after turn.
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     let message = "x".repeat(64 << 10);
     let mut got = Vec::new();
@@ -262,7 +262,7 @@ fn one_turn_writes_no_more_to_a_connection_than_its_budget() {
 /// What an earlier turn could not write has gone, and with it the reason to answer only the last.
 #[test]
 fn each_ping_is_answered_again_when_a_long_queue_has_gone_out() {
-    let mut sim = Sim::new(config(|config| config.write_bytes_per_turn = 200));
+    let mut sim = Sim::new(quiet(|config| config.write_bytes_per_turn = 200));
     let (id, wire) = subscribers(&mut sim, 1, "t").remove(0);
     let long = "x".repeat(400);
     sim.hub().send(id, &long).unwrap();

@@ -3,11 +3,10 @@
 
 use pushloop::{Config, ConnId, OnLag, Overflow, SendError};
 
-use super::config;
 use super::lag::options;
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{Frame, close, ping};
+use crate::support::{Frame, close, ping, quiet};
 
 const TOPICS: [(&str, OnLag); 4] = [
     ("skip", OnLag::Skip),
@@ -58,7 +57,7 @@ impl Pressure {
             config.write_bytes_per_turn = if seed.is_multiple_of(3) { 150 } else { 1 << 16 };
             config.fan_out_writes_per_turn = if seed.is_multiple_of(2) { 3 } else { 100 };
         };
-        let mut sim = Sim::new(config(limits));
+        let mut sim = Sim::new(quiet(limits));
         for (topic, on_lag) in TOPICS {
             sim.hub().configure_topic(topic, options(on_lag)).unwrap();
         }

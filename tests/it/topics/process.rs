@@ -10,9 +10,9 @@ use super::lag::options;
 use super::overflow::{
     number, numbers, publish, reads_again, reads_all, slow_subscriber, too_slow,
 };
-use super::{config, subscribers};
-use crate::support::binary;
+use super::subscribers;
 use crate::support::net::{Sim, Wire};
+use crate::support::{binary, quiet};
 
 /// What a publication of so many bytes counts as that is the first of its batch.
 fn counted(len: usize) -> usize {
@@ -23,7 +23,7 @@ fn counted(len: usize) -> usize {
 
 #[test]
 fn the_process_is_full_at_the_byte() {
-    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 1000));
+    let mut sim = Sim::new(quiet(|config| config.send_queues_bytes_max = 1000));
     let peers = subscribers(&mut sim, 3, "t");
     let id = peers[1].0;
     for at in 1..=99 {
@@ -51,7 +51,7 @@ fn the_process_is_full_at_the_byte() {
 fn the_last_byte_of_the_process_may_be_a_publications() {
     let one = counted(8);
     for (max, expected) in [(500 + one, Ok(3)), (500 + one - 1, Err(PublishError::ProcessFull))] {
-        let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = max));
+        let mut sim = Sim::new(quiet(|config| config.send_queues_bytes_max = max));
         let peers = subscribers(&mut sim, 3, "t");
         for at in 1..=50 {
             assert_eq!(sim.hub().send(peers[0].0, number(at)), Ok(()));
@@ -71,7 +71,7 @@ fn the_last_byte_of_the_process_may_be_a_publications() {
 
 #[test]
 fn above_four_fifths_those_that_lag_most_are_closed() {
-    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 1000));
+    let mut sim = Sim::new(quiet(|config| config.send_queues_bytes_max = 1000));
     let peers = subscribers(&mut sim, 10, "t");
     // Whose turn it is does not depend on the order in which they came.
     let lags = [7, 13, 5, 11, 9, 14, 6, 10, 12, 8];
@@ -102,7 +102,7 @@ fn above_four_fifths_those_that_lag_most_are_closed() {
 
 #[test]
 fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
-    let mut sim = Sim::new(config(|config| config.send_queues_bytes_max = 2200));
+    let mut sim = Sim::new(quiet(|config| config.send_queues_bytes_max = 2200));
     // Each has half a frame left of another log: together more than four fifths.
     let mut peers = Vec::new();
     for topic in ["one", "other"] {
@@ -140,7 +140,7 @@ fn a_log_of_which_somebody_has_the_end_counts_as_a_whole() {
 fn peers_that_stall_at_different_times_do_not_pin_more_than_the_process_may_hold() {
     const MAX: usize = 50_000;
     for on_lag in [OnLag::Close, OnLag::Latest, OnLag::Skip] {
-        let mut sim = Sim::new(config(|config| {
+        let mut sim = Sim::new(quiet(|config| {
             (config.send_queues_bytes_max, config.topic.on_lag) = (MAX, on_lag);
         }));
         let peers = subscribers(&mut sim, 60, "t");
@@ -173,7 +173,7 @@ fn peers_that_stall_at_different_times_do_not_pin_more_than_the_process_may_hold
 /// It is the process that is full, and not this peer's queue, which would hold just that.
 #[test]
 fn a_message_that_fits_a_queue_to_the_byte_does_not_close_a_peer_of_a_full_process() {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.send_queue_bytes_max = 600;
         config.send_queues_bytes_max = 1000;
     }));
@@ -187,7 +187,7 @@ fn a_message_that_fits_a_queue_to_the_byte_does_not_close_a_peer_of_a_full_proce
 /// Where many have the same end of a log, a copy for each would be more than the log, and close them.
 #[test]
 fn nobody_is_closed_for_copies_of_what_was_shared() {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         (config.send_queues_bytes_max, config.topic.on_lag) = (100_000, OnLag::Skip);
     }));
     let peers = subscribers(&mut sim, 50, "t");
@@ -214,7 +214,7 @@ const CAP: usize = 100_000;
 /// A subscriber of each policy that takes nothing, and is behind in its topic by more than the process
 /// may hold.
 fn laggards() -> (Sim, Vec<Wire>) {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         (config.send_queues_bytes_max, config.topic_lag_bytes_max) = (CAP, 1 << 20);
     }));
     let open = |(topic, on_lag)| {
@@ -273,7 +273,7 @@ fn the_newest_of_a_topic_of_which_the_latest_is_to_be_had_is_kept_whatever_gives
 /// Those are trimmed a batch of each in turn, so that no topic pays for all others.
 #[test]
 fn topics_give_way_in_turn() {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.send_queues_bytes_max = CAP;
         (config.topic.on_lag, config.topic_lag_bytes_max) = (OnLag::Skip, 20_000);
     }));

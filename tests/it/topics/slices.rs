@@ -3,16 +3,16 @@
 
 use pushloop::{CloseCode, Config, ConnId};
 
-use super::{config, subscribers, texts};
+use super::{subscribers, texts};
 use crate::support::net::{Sim, Told, Wire, frames};
-use crate::support::{Frame, close, text};
+use crate::support::{Frame, close, quiet, text};
 
 const CROWD: usize = 100;
 const SLICE: usize = 10;
 
 /// A crowd that subscribes to "t", of which each turn serves a slice.
 fn crowd(set: impl FnOnce(&mut Config)) -> (Sim, Vec<(ConnId, Wire)>) {
-    let mut sim = Sim::new(config(|config| {
+    let mut sim = Sim::new(quiet(|config| {
         config.fan_out_writes_per_turn = SLICE;
         set(config);
     }));
@@ -220,7 +220,7 @@ fn laggards_that_all_read_again_are_served_in_slices_too() {
 #[test]
 fn a_turns_steps_do_not_depend_on_how_many_lag() {
     let steps_with = |laggards: usize| {
-        let mut sim = Sim::new(config(|_| {}));
+        let mut sim = Sim::new(quiet(|_| {}));
         let lagging = subscribers(&mut sim, laggards, "t");
         lagging.iter().for_each(|(_, wire)| wire.holds(0));
         let keeping_up = subscribers(&mut sim, 3, "t");
@@ -243,7 +243,7 @@ fn a_turns_steps_do_not_depend_on_how_many_lag() {
 #[test]
 fn a_subscriber_that_reads_slowly_gets_of_all_its_topics() {
     const TOPICS: usize = 20;
-    let mut sim = Sim::new(config(|config| config.fan_out_bytes_per_turn = 30));
+    let mut sim = Sim::new(quiet(|config| config.fan_out_bytes_per_turn = 30));
     let (id, wire) = sim.opens();
     sim.rests();
     wire.reads_bytes();

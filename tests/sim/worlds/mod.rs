@@ -1,8 +1,5 @@
 //! Simulated worlds: a server, a network, peers and an application, all driven by one source of
-//! choices. `tests/sim/main.rs` has generators and enumerations for sources, and `tests/fuzz/` a fuzzer.
-
-// Each of them needs a part of this.
-#![allow(dead_code)]
+//! choices. `main.rs` has generators and enumerations for sources, and `tests/fuzz/` a fuzzer.
 
 mod app;
 mod checks;
