@@ -96,11 +96,12 @@ pub fn config(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
-/// The same, and no Ping, which would come between.
+/// The same without Pings, which would come between.
 pub fn quiet(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = config(change);
-    config.ping_interval = None;
-    config
+    config(|config| {
+        config.ping_interval = None;
+        change(config);
+    })
 }
 
 type Job = Box<dyn FnOnce(&mut Hub) + Send>;
