@@ -26,15 +26,19 @@ pub mod campaign;
 #[allow(dead_code)]
 pub mod dice;
 #[allow(dead_code)]
-pub mod echo;
-#[allow(dead_code)]
 pub mod http;
 #[allow(dead_code)]
 pub mod peer_codec;
 #[allow(dead_code)]
-pub mod process;
-#[allow(dead_code)]
 pub mod sink;
+
+// A fuzzer starts no programs.
+#[allow(dead_code)]
+#[cfg(not(fuzzing))]
+pub mod echo;
+#[allow(dead_code)]
+#[cfg(not(fuzzing))]
+pub mod process;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
