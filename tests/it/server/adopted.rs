@@ -6,12 +6,12 @@ use std::os::unix::net::UnixStream;
 
 use pushloop::{Config, HandleError, Server, Socket};
 
-use super::{Echo, Running, config};
-use crate::support::{PATIENCE, Peer, close, get, handshake, text};
+use super::{Echo, Running};
+use crate::support::{PATIENCE, Peer, close, get, handshake, quiet, text};
 
 /// A server that listens nowhere, and a listener of somebody else's.
 fn beside(set: impl FnOnce(&mut Config)) -> (Running, TcpListener) {
-    let server = Server::new(config(set)).expect("there are descriptors");
+    let server = Server::new(quiet(set)).expect("there are descriptors");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     (Running::start(server, Echo), listener)
 }
@@ -84,7 +84,7 @@ fn a_limit_holds_for_what_was_read_elsewhere() {
 #[test]
 fn a_socket_comes_back_from_a_full_mailbox() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let server = Server::new(config(|limits| limits.mailbox_bytes_max = 10)).expect("descriptors");
+    let server = Server::new(quiet(|limits| limits.mailbox_bytes_max = 10)).expect("descriptors");
     let (mut peer, socket) = connects(&listener);
     let refused = server.handle().adopt(socket, &[b'x'; 11]);
     let Err((HandleError::Full, Socket::Tcp(mut socket))) = refused else { panic!("{refused:?}") };

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use pushloop::{CloseCode, ConnId, RespondError, Response};
 
-use super::config;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{close, get, text};
+use crate::support::{close, get, quiet, text};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,7 +15,7 @@ fn expired() -> CloseCode {
 
 #[test]
 fn a_connection_is_closed_at_its_moment_and_not_before() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     let at = sim.hub().now() + 10 * SECOND;
     sim.hub().close_at(id, at, expired(), "the token expired");
@@ -34,7 +33,7 @@ fn a_connection_is_closed_at_its_moment_and_not_before() {
 
 #[test]
 fn the_last_moment_that_was_set_counts_and_it_can_be_taken_back() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     let now = sim.hub().now();
     for seconds in [1, 5, 3] {
@@ -52,7 +51,7 @@ fn the_last_moment_that_was_set_counts_and_it_can_be_taken_back() {
 /// What is set for a connection that ends before is freed with it: a wait has no end then.
 #[test]
 fn a_moment_goes_with_its_connection() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     let start = sim.hub().now();
     sim.hub().close_at(id, start + SECOND, expired(), "");
@@ -68,7 +67,7 @@ fn a_moment_goes_with_its_connection() {
 
 #[test]
 fn no_more_are_closed_in_a_turn_than_expiries_per_turn() {
-    let mut sim = Sim::new(config(|limits| limits.expiries_per_turn = 3));
+    let mut sim = Sim::new(quiet(|limits| limits.expiries_per_turn = 3));
     let ids: Vec<ConnId> = (0..10).map(|_| sim.opens().0).collect();
     let at = sim.hub().now() + SECOND;
     for id in &ids {
@@ -86,7 +85,7 @@ fn no_more_are_closed_in_a_turn_than_expiries_per_turn() {
 
 #[test]
 fn a_request_that_waits_at_its_connections_moment_is_refused() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.accepts = false;
     let wire = sim.server.net().connects();
     wire.sends_bytes(get("/"));
@@ -106,7 +105,7 @@ fn opens_two(sim: &mut Sim) -> [(ConnId, Wire); 2] {
 
 #[test]
 fn a_dropped_connection_gets_nothing_more_and_is_told_once() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let [(id, wire), (other, others)] = opens_two(&mut sim);
     for id in [id, other] {
         sim.hub().subscribe(id, "t").unwrap();
@@ -126,7 +125,7 @@ fn a_dropped_connection_gets_nothing_more_and_is_told_once() {
 
 #[test]
 fn a_request_of_a_dropped_connection_is_gone() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     sim.accepts = false;
     let wire = sim.server.net().connects();
     wire.sends_bytes(get("/"));

@@ -3,19 +3,13 @@
 use std::thread;
 
 use pushloop::{
-    Accept, AcceptError, AnswerError, CloseCode, Config, ConnId, HandleError, InvalidHeader,
-    Pending, RequestId, Response,
+    Accept, AcceptError, AnswerError, CloseCode, ConnId, HandleError, InvalidHeader, Pending,
+    RequestId, Response,
 };
 
-use super::config;
+use super::requests::sim;
 use crate::support::net::{Sim, Told, Wire};
-use crate::support::{close, get, handshake, text};
-
-fn sim(set: impl FnOnce(&mut Config)) -> Sim {
-    let mut sim = Sim::new(config(set));
-    sim.accepts = false;
-    sim
-}
+use crate::support::{close, get, handshake, quiet, text};
 
 /// A connection whose first request waits.
 #[track_caller]
@@ -132,7 +126,7 @@ fn a_server_that_is_gone_takes_no_answer() {
 
 #[test]
 fn a_user_is_kicked_from_another_thread() {
-    let mut sim = Sim::new(config(|limits| limits.topics_max = 1));
+    let mut sim = Sim::new(quiet(|limits| limits.topics_max = 1));
     let [(first, one), (second, two), (third, three)] = [(); 3].map(|()| sim.opens());
     let handle = sim.server.handle();
     let code = CloseCode::new(4000).unwrap();
@@ -162,7 +156,7 @@ fn a_user_is_kicked_from_another_thread() {
 /// However many calls, one event for each key, and one more for a call after it.
 #[test]
 fn notices_of_one_key_are_one_until_they_are_taken() {
-    let mut sim = Sim::new(config(|limits| limits.mailbox_commands_max = 1));
+    let mut sim = Sim::new(quiet(|limits| limits.mailbox_commands_max = 1));
     let handle = sim.server.handle();
     let (id, wire) = sim.opens();
     handle.send(id, "fills the mailbox").unwrap();

@@ -13,7 +13,8 @@ use crate::support::{get, handshake, quiet};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn sim(set: impl FnOnce(&mut Config)) -> Sim {
+/// Without Pings, and its requests wait for the test.
+pub fn sim(set: impl FnOnce(&mut Config)) -> Sim {
     let mut sim = Sim::new(quiet(set));
     sim.accepts = false;
     sim
