@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use pushloop::{Config, Event, Events, Hosts, Origins};
 
-use super::config;
 use crate::support::net::{Sim, Told};
-use crate::support::{get, handshake};
+use crate::support::{get, handshake, quiet};
 
 /// What the application is told of a server's own refusals, in one turn after another.
 fn refusals(sim: &mut Sim, turns: usize, timeout: Duration) -> Vec<(u16, String)> {
@@ -38,7 +37,7 @@ fn the_application_is_told_of_each_refusal_once() {
         (handshake("/", "Origin: http://evil.example\r\n"), 403, "Origin"),
         (get("/").replace("\r\n\r\n", "\r\nContent-Length: 11\r\n\r\n"), 413, "body_bytes_max"),
     ] {
-        let mut sim = Sim::new(config(no_pages));
+        let mut sim = Sim::new(quiet(no_pages));
         let wire = sim.server.net().connects();
         wire.sends_bytes(&request);
         let refused = refusals(&mut sim, 10, Duration::ZERO);
@@ -52,7 +51,7 @@ fn the_application_is_told_of_each_refusal_once() {
 
 #[test]
 fn a_request_that_does_not_come_whole_in_time_is_told_of() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let wire = sim.server.net().connects();
     wire.sends_bytes("GET / HT");
     let idle = sim.server.net().connects();
@@ -65,7 +64,7 @@ fn a_request_that_does_not_come_whole_in_time_is_told_of() {
 /// One message in flight after the other, and never the queue's limit.
 #[test]
 fn less_waits_than_was_asked_to_be_told_of() {
-    let mut sim = Sim::new(config(|limits| limits.send_queue_bytes_max = 1 << 20));
+    let mut sim = Sim::new(quiet(|limits| limits.send_queue_bytes_max = 1 << 20));
     let (id, wire) = sim.opens();
     wire.holds(1000);
     for _ in 0..10 {
@@ -92,7 +91,7 @@ fn less_waits_than_was_asked_to_be_told_of() {
 /// A queue that leaves whole, in the turn in which it was made, is told of as well, and once.
 #[test]
 fn less_waits_also_where_the_kernel_never_refuses() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, _wire) = sim.opens();
     sim.hub().send(id, "x").unwrap();
     sim.hub().notify_below(id, 1);
@@ -105,7 +104,7 @@ fn less_waits_also_where_the_kernel_never_refuses() {
 
 #[test]
 fn a_connection_that_ends_is_not_watched_any_more() {
-    let mut sim = Sim::new(config(|_| {}));
+    let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
     wire.holds(0);
     sim.hub().send(id, "x").unwrap();
