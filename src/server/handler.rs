@@ -1,7 +1,7 @@
 //! The callback veneer over [`Server::poll`].
 
 use std::{
-    io, mem,
+    io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
@@ -119,7 +119,7 @@ impl<N: Net> Server<N> {
     ///
     /// An error of the poll itself, never one of a connection.
     pub fn turn(&mut self, handler: &mut dyn Handler, timeout: Option<Duration>) -> io::Result<()> {
-        let mut events = mem::take(&mut self.events);
+        let mut events = self.events.take().unwrap_or_default();
         let polled = self.poll(&mut events, timeout);
         let hub = &mut self.hub;
         let mut rest = events.iter();
@@ -128,7 +128,7 @@ impl<N: Net> Server<N> {
         while catch_unwind(AssertUnwindSafe(|| tell(handler, hub, &mut rest))).is_err() {
             hub.handle_panic(rest.last_id());
         }
-        self.events = events;
+        self.events = Some(events);
         polled
     }
 }

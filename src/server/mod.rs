@@ -49,8 +49,8 @@ pub struct Server<N: Net = Mio> {
     /// Listeners that may have further connections, and until when to leave them alone.
     acceptable: Vec<u32>,
     accept_paused: Option<Instant>,
-    /// The batch of [`turn`](Self::turn).
-    events: Events,
+    /// The batch of [`turn`](Self::turn), between two.
+    events: Option<Box<Events>>,
 }
 
 impl<N: Net> Server<N> {
@@ -75,7 +75,7 @@ impl<N: Net> Server<N> {
             woken: false,
             acceptable: Vec::new(),
             accept_paused: None,
-            events: Events::default(),
+            events: None,
         }
     }
 

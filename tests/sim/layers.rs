@@ -64,7 +64,7 @@ impl Lone {
                     Event::Writable { .. } => self.writable += 1,
                     Event::Closed { reason, .. } => self.ended = Some(reason.code()),
                     // What the peers get tells of these.
-                    Event::Refused { .. } => {}
+                    Event::RequestHead { .. } | Event::Refused { .. } => {}
                     other => panic!("{other:?} is new here"),
                 }
             }

@@ -49,7 +49,7 @@ impl Room {
                 Event::Closed { .. } => self.left += 1,
                 Event::Writable { .. } | Event::Timer { .. } => {}
                 // What the peers get tells of these.
-                Event::Refused { .. } => {}
+                Event::RequestHead { .. } | Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
         }

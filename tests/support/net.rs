@@ -395,7 +395,7 @@ impl Sim {
                 Event::Timer { key } => Told::Timer(key),
                 Event::Notified { key } => Told::Notified(key),
                 // What the peers get tells of these.
-                Event::Refused { .. } => continue,
+                Event::RequestHead { .. } | Event::Refused { .. } => continue,
                 other => panic!("{other:?} is new here"),
             };
             app(hub, &told);

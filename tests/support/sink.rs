@@ -269,7 +269,7 @@ impl Drain {
                     opened(hub, id);
                 }
                 // What the peers get tells of these.
-                Event::Refused { .. } => {}
+                Event::RequestHead { .. } | Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             });
         }

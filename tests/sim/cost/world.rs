@@ -452,7 +452,7 @@ impl World {
                 }
                 Event::Writable { .. } => {}
                 // What the peers get tells of these.
-                Event::Refused { .. } => {}
+                Event::RequestHead { .. } | Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
         }

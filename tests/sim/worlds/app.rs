@@ -363,7 +363,7 @@ impl World {
                 }
                 Event::Timer { key } => self.hears_timer(key),
                 // What the peers get tells of these.
-                Event::Refused { .. } => {}
+                Event::RequestHead { .. } | Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
             self.in_callback = true;
