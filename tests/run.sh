@@ -80,6 +80,30 @@ campaign() {
     fi
 }
 
+# lane NAME FUNCTION: the steps of the function beside those that follow, until `join NAME`, which prints
+# and counts them. For steps that wait more than they compute.
+declare -A lanes
+lane() {
+    rm -f "$logs/$1.counts" "$logs/$1.failures"
+    {
+        passed=0 failed=0 failures=
+        "$2"
+        echo "$passed $failed" >"$logs/$1.counts"
+        printf %s "$failures" >"$logs/$1.failures"
+    } >"$logs/$1.lane" 2>&1 &
+    lanes[$1]=$!
+}
+
+join() {
+    local ok=0 bad=1
+    wait "${lanes[$1]}"
+    cat "$logs/$1.lane"
+    # A lane that did not come to its end has failed.
+    [[ ! -e $logs/$1.counts ]] || read -r ok bad <"$logs/$1.counts"
+    passed=$((passed + ok)) failed=$((failed + bad))
+    failures+=$(cat "$logs/$1.failures" || echo "FAILED the lane of $1")
+}
+
 # need COMMAND PACKAGE [PACKAGE]...: the command is there, or apt-get brings it.
 need() {
     command -v "$1" && return
@@ -147,23 +171,28 @@ sanitized() {
 
 export -f sanitized soak compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
 
-step "tool: rustfmt, clippy" 300 rust_components
-step "tool: node" 600 need node nodejs npm
-step "tool: npm" 600 need npm npm
-step "tool: python" 600 need python3 python3 python3-venv
-step "tool: chromium" 900 need chromium chromium
-step "tool: firefox" 900 need firefox-esr firefox-esr
-step "tool: java" 900 need javac default-jdk-headless
-step "tool: strace" 300 need strace strace
-step "tool: curl" 300 need curl curl
-step "tool: prlimit" 300 need prlimit util-linux
 step "tool: cc" 300 need cc gcc libc6-dev
-step "tool: ip, tc" 300 need tc iproute2
-step "tool: nft" 300 need nft nftables
-step "tool: sysctl" 300 need sysctl procps
-[[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
-step "packages: npm" 300 node_modules
-step "packages: PyPI" 300 python_packages
+step "tool: rustfmt, clippy" 300 rust_components
+
+tools() {
+    step "tool: node" 600 need node nodejs npm
+    step "tool: npm" 600 need npm npm
+    step "tool: python" 600 need python3 python3 python3-venv
+    step "tool: chromium" 900 need chromium chromium
+    step "tool: firefox" 900 need firefox-esr firefox-esr
+    step "tool: java" 900 need javac default-jdk-headless
+    step "tool: strace" 300 need strace strace
+    step "tool: curl" 300 need curl curl
+    step "tool: prlimit" 300 need prlimit util-linux
+    step "tool: ip, tc" 300 need tc iproute2
+    step "tool: nft" 300 need nft nftables
+    step "tool: sysctl" 300 need sysctl procps
+    [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
+    step "packages: npm" 300 node_modules
+    step "packages: PyPI" 300 python_packages
+}
+# While what needs no more than the toolchain is built.
+lane tools tools
 
 step "fmt" 60 cargo fmt --all --check -- --color never
 step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
@@ -179,7 +208,9 @@ step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 
 step "build, release" 900 cargo build --release --all-features --bins --examples
 
-suite "test, default features" 1200 cargo test --no-fail-fast
+join tools
+# What the features change. Applications and simulated worlds have all of them, below.
+suite "test, default features" 1200 cargo test --no-fail-fast --lib --test it
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
@@ -192,26 +223,44 @@ suite "model" 1800 env -u RUSTFLAGS cargo model
 
 peer=("$target/release/examples/client_peer" 127.0.0.1:0)
 python=$target/venv/bin/python
-# With context takeover, compressed messages refer back to earlier ones.
-for mode in "" takeover; do
-    suite "client: npm ws${mode:+, $mode}" 180 node tests/clients/ws.mjs "${peer[@]}" $mode
-    suite "client: Python websockets${mode:+, $mode}" 180 "$python" tests/clients/clients.py websockets "${peer[@]}" $mode
-    suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
-    suite "browser: Chromium${mode:+, $mode}" 180 node tests/browser/websocket.mjs chromium "${peer[@]}" $mode
-    suite "browser: Firefox${mode:+, $mode}" 180 node tests/browser/websocket.mjs firefox "${peer[@]}" $mode
-done
-suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
-for browser in chromium firefox; do
-    suite "browser: snippet, $browser" 300 \
-        node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$browser"
-    for app in feed chat editor game; do
-        suite "browser: $app, $browser" 300 \
-            node tests/browser/examples.mjs "$app" "$target/release/examples/$app" "$browser"
-    done
-done
 
-suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 60))"
+# What a browser, chromium or firefox, makes of the server and of the examples.
+browser() {
+    local mode app
+    # With context takeover, compressed messages refer back to earlier ones.
+    for mode in "" takeover; do
+        suite "browser: $1${mode:+, $mode}" 180 node tests/browser/websocket.mjs "$1" "${peer[@]}" $mode
+    done
+    suite "browser: snippet, $1" 300 \
+        node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$1"
+    for app in feed chat editor game; do
+        suite "browser: $app, $1" 300 \
+            node tests/browser/examples.mjs "$app" "$target/release/examples/$app" "$1"
+    done
+}
+
+firefox() {
+    browser firefox
+}
+
+clients() {
+    local mode
+    for mode in "" takeover; do
+        suite "client: npm ws${mode:+, $mode}" 180 node tests/clients/ws.mjs "${peer[@]}" $mode
+        suite "client: Python websockets${mode:+, $mode}" 180 "$python" tests/clients/clients.py websockets "${peer[@]}" $mode
+        suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
+    done
+    suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
+}
+
+lane firefox firefox
+browser chromium
+join firefox
+lane clients clients
 suite "strictness" 300 tests/strictness.sh
+join clients
+
+suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"
 suite "autobahn" 900 tests/autobahn.sh core subset
 suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
 campaign "strictness: peers" 1800 tests/strictness.sh --peers
