@@ -8,8 +8,8 @@ use crate::{
     wire::{InvalidHeader, Request, Response},
 };
 
-/// A request that waits for its answer, for whoever decides on it elsewhere: a thread pool that looks at
-/// tokens, say. [`Hub::defer`](crate::Hub::defer) gives it.
+/// A request whose answer is decided on elsewhere: by a thread pool that looks at
+/// tokens, for example. [`Hub::defer`](crate::Hub::defer) gives it.
 ///
 /// What is wrong with an answer is found here, on the caller's thread, and another one can be given. One
 /// answer is accepted; the loop carries it out in a next turn, as it does the commands of a

@@ -57,11 +57,17 @@ impl Hub {
         let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
         self.any_closed = false;
-        self.answered.clear();
-        events.records.append(&mut self.told_next);
+        if !self.answered.is_empty() {
+            self.answered.clear();
+        }
+        if !self.told_next.is_empty() {
+            events.records.append(&mut self.told_next);
+        }
         self.topics.departures = 0;
         self.requests_left = self.commons.config.requests_per_turn;
-        self.expect_bodies();
+        if !self.headed.is_empty() {
+            self.expect_bodies();
+        }
         for _ in 0..self.ending.len() {
             if self.topics.departures >= self.commons.config.departures_per_turn {
                 break;
@@ -138,7 +144,14 @@ impl Hub {
 
     /// Tells of requests that wait although their peers have left. An earlier batch told of each: the
     /// application had its chance to answer.
+    #[inline]
     pub(crate) fn handle_departed(&mut self, events: &mut Events) {
+        if !self.departed.is_empty() {
+            self.record_departed(events);
+        }
+    }
+
+    fn record_departed(&mut self, events: &mut Events) {
         for id in self.departed.drain(..) {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id)
                 && slot.connection.has_departed()
