@@ -45,7 +45,8 @@
 //!
 //! None is needed to embed a server. `deflate` adds compressed messages (permessage-deflate, RFC 7692)
 //! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `server` builds
-//! the `pushloop` binary, with compression in it.
+//! the `pushloop` binary, with compression in it. `testing` adds the module of that name: an application's
+//! tests without sockets, in simulated time.
 //!
 //! # Platforms
 //!
@@ -61,6 +62,8 @@ mod hub;
 mod mailbox;
 mod server;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wire;
 
 /// The README's example is held to compile.

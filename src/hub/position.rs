@@ -50,6 +50,12 @@ impl Hub {
         Some(Position { epoch: topic.epoch, offset: topic.log.head() })
     }
 
+    /// For a world whose random numbers are its own: positions are the same in every run.
+    #[cfg(feature = "testing")]
+    pub(crate) fn draw_epochs_from(&mut self, seed: u64) {
+        self.topics.draw_epochs_from(seed);
+    }
+
     /// How many publications of a topic came after a position, if all of them are still kept.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
 };
 
 use super::{
@@ -133,7 +133,8 @@ pub(super) struct Topics {
     pub(super) steps: u64,
     /// Subscriptions that ended with their connections in this turn.
     pub(super) departures: usize,
-    epochs: RandomState,
+    /// What nobody outside can tell, so that no epoch can be told from another.
+    secret: u64,
     lives: u64,
 }
 
@@ -151,7 +152,7 @@ impl Topics {
             published: false,
             steps: 0,
             departures: 0,
-            epochs: RandomState::new(),
+            secret: RandomState::new().hash_one(0),
             lives: 0,
         }
     }
@@ -283,9 +284,17 @@ impl Topics {
         self.unpark(topic, last);
     }
 
+    /// Epochs are the same in every run from here on.
+    #[cfg(feature = "testing")]
+    pub(super) fn draw_epochs_from(&mut self, seed: u64) {
+        self.secret = seed;
+    }
+
     fn create(&mut self, name: &str, default: TopicOptions) -> u32 {
         self.lives += 1;
-        let (epoch, options) = (self.epochs.hash_one(self.lives), self.options(name, default));
+        let mut epoch = DefaultHasher::new();
+        (self.secret, self.lives).hash(&mut epoch);
+        let (epoch, options) = (epoch.finish(), self.options(name, default));
         self.topics.insert(name, Topic::new(epoch, options))
     }
 

@@ -109,6 +109,13 @@ impl Mio {
     }
 }
 
+/// Where a clock that is no system's starts: at some time.
+#[cfg(feature = "testing")]
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn clock_start() -> Instant {
+    Instant::now()
+}
+
 impl Server<Mio> {
     /// A server on an address, with the default limits.
     ///

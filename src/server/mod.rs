@@ -15,6 +15,8 @@ use std::{
 };
 
 pub use handler::Handler;
+#[cfg(feature = "testing")]
+pub(crate) use mio::clock_start;
 pub use mio::{Mio, Stream};
 pub use net::{Input, Net, Ready};
 

@@ -30,6 +30,7 @@ mod panics;
 mod protocol;
 mod regressions;
 mod server;
+mod testing;
 mod timeouts;
 mod topics;
 mod turns;
