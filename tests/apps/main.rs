@@ -21,4 +21,5 @@ mod examples;
 mod feed;
 mod game;
 mod http_logs;
+mod rooms;
 mod world;
