@@ -2,9 +2,6 @@
 //!
 //! `cargo bench --bench micro` measures a server; `cargo micro` its private parts, too.
 
-#[path = "../tests/support/frame.rs"]
-#[allow(dead_code, reason = "the tests need all of it")]
-mod frame;
 #[path = "../tests/support/sink.rs"]
 #[allow(dead_code, reason = "the tests need all of it")]
 mod sink;
@@ -12,7 +9,7 @@ mod sink;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use frame::binary;
+use pushloop::testing::frame::binary;
 use pushloop::{Config, ConnId, Event};
 use sink::Drain;
 

@@ -11,9 +11,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod floods;
-#[path = "../../tests/support/frame.rs"]
-#[allow(dead_code, reason = "the tests need all of it")]
-mod frame;
 mod memory;
 mod net;
 mod queues;
@@ -25,6 +22,8 @@ mod world;
 
 use std::env;
 use std::process::Command;
+
+use pushloop::testing::frame;
 
 /// The few of a test, or all.
 #[derive(Clone, Copy)]

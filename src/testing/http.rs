@@ -115,12 +115,34 @@ impl Answer {
         let headers = lines.map(field).collect();
         let mut answer = Self { status, headers, body: Vec::new() };
         let body = end + 4;
+        if (100..200).contains(&status) && status != 101 {
+            // RFC 9110 §15.2: the answer is yet to come.
+            let (answer, len) = Self::read(&bytes[body..], has_body)?;
+            return Some((answer, body + len));
+        }
         // RFC 9112 §6.3: some answers end with their head whatever their fields say.
-        let is_bare = !has_body || status < 200 || matches!(status, 204 | 304);
+        let is_bare = !has_body || matches!(status, 101 | 204 | 304);
         let length = if is_bare { Some("0") } else { answer.header("Content-Length") };
         let length = length.expect("an answer says how long it is").parse::<usize>();
         let end = body + length.expect("a length is a number");
         answer.body = bytes.get(body..end)?.to_vec();
         Some((answer, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_once_it_is_whole_and_behind_what_goes_before_it() {
+        let bytes =
+            b"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 200 Yes\r\ncontent-length: 2\r\n\r\nhiHTTP/1.1";
+        let whole = bytes.len() - b"HTTP/1.1".len();
+        assert!((0..whole).all(|len| Answer::read(&bytes[..len], true).is_none()));
+        let (answer, len) = Answer::read(bytes, true).expect("it is whole");
+        assert_eq!((answer.status, answer.text().as_str(), len), (200, "hi", whole));
+        let (answer, len) = Answer::read(bytes, false).expect("it has no body");
+        assert_eq!((answer.body.len(), len), (0, whole - 2));
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 use pushloop::{Config, Counters, Event, Events, Handler, Hub, RequestId, Server};
 
-use crate::support::net::{MemNet, Wire};
+use crate::support::net::{Network, Wire};
 use crate::support::{Frame, handshake};
 
 type Arrive<H> = fn(&mut H, &mut Hub, RequestId, Option<IpAddr>);
 
 pub struct World<H> {
-    pub server: Server<MemNet>,
+    pub server: Server<Network>,
     events: Events,
     arrive: Option<Arrive<H>>,
     /// Where the next connections come from.
@@ -31,7 +31,7 @@ impl<H: Handler> World<H> {
     /// One whose clock moves while the loop sleeps.
     pub fn beating(mut config: Config, make: fn(&mut Hub) -> H) -> Self {
         config.ping_interval = None;
-        let mut server = Server::with_net(MemNet::new(), config);
+        let mut server = Server::with_net(Network::new(), config);
         let app = make(server.hub());
         Self { server, events: Events::default(), arrive: None, from: [10, 0, 0, 1], app }
     }
@@ -94,7 +94,7 @@ impl<H: Handler> World<H> {
     /// What a plain request is answered with. It comes from no address.
     pub fn gets(&mut self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        self.asks_with(request).err().expect("it is no handshake")
+        self.asks_with(request).expect_err("it is no handshake")
     }
 
     fn asks_with(&mut self, request: impl AsRef<[u8]>) -> Result<Wire, String> {

@@ -153,10 +153,10 @@ fn every_close_code_that_may_be_sent() {
                 let kept = if reason.len() > 123 { &reason[..121] } else { reason };
                 let payload = [&number.to_be_bytes(), kept.as_bytes()].concat();
                 let expected = (vec![(0x88, payload)], &[][..]);
-                assert_eq!(sent(&drive.net().output), expected);
+                assert_eq!(sent(&drive.output), expected);
                 drive.hears(&close(1000, "").masked(MASK));
                 drive.rests();
-                assert_eq!(sent(&drive.net().output), expected, "no second Close");
+                assert_eq!(sent(&drive.output), expected, "no second Close");
                 assert!(drive.told.is_some());
             }
         }
@@ -173,7 +173,7 @@ fn interleaved(dice: &mut Dice, deflate: bool) -> (Vec<Frame>, Vec<Heard>) {
     let payload: Vec<u8> = if is_text {
         TEXT.chars().cycle().skip(dice.below(15)).take(dice.below(40)).collect::<String>().into()
     } else {
-        (0..dice.below(100)).map(|_| dice.next() as u8).collect()
+        (0..dice.below(100)).map(|_| dice.number() as u8).collect()
     };
     let compressed = deflate && dice.one_in(2);
     let mut wire = payload.clone();

@@ -37,7 +37,7 @@ fn random_keys_are_answered_as_by_another_sha_1() {
         let count = cases.end - cases.start;
         for case in cases {
             let mut dice = Dice::new(case + 1);
-            let nonce: Vec<u8> = (0..16).map(|_| dice.next() as u8).collect();
+            let nonce: Vec<u8> = (0..16).map(|_| dice.number() as u8).collect();
             let key = base64(&nonce);
             let head = request(&[faults::field("Sec-WebSocket-Key", &[&key])]);
             let verdict = answers(&mut drive, head.as_bytes(), TAKEOVER);
@@ -139,7 +139,7 @@ fn no_byte_behind_the_request_is_lost() {
         let verdict = judge(&stream, TAKEOVER);
         assert!(matches!(verdict, Verdict::Accept { rest, .. } if rest == head.len()));
         drive.expects_answer(&stream, &verdict);
-        drive.net().output = parse(&drive.net().output).rest;
+        drive.output = parse(&drive.output).rest;
         drive.expects(&heard, &end);
     };
     let mut runs = 0;

@@ -1,11 +1,12 @@
 //! Every way to cut a stream into reads, and every way in which a kernel can take what is written.
 
-use crate::oracle::drive::{Drive, Told, Write};
+use crate::oracle::drive::{Drive, Told};
 use crate::oracle::stream::{Heard, Limits, hear};
 use crate::support::dice::{Dice, in_parallel};
 use crate::support::{
     Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text,
 };
+use pushloop::testing::Take;
 use pushloop::{ConnId, Hub, Message};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -102,15 +103,15 @@ struct Outcome {
 
 impl Outcome {
     fn of(drive: &mut Drive) -> Self {
-        let (output, ended) = (drive.net().output.clone(), drive.net().ended);
+        let (output, ended) = (drive.output.clone(), drive.is_ended());
         Self { messages: drive.messages.clone(), told: drive.told.clone(), output, ended }
     }
 
     fn is_of(&self, drive: &mut Drive) -> bool {
         self.messages == drive.messages
             && self.told == drive.told
-            && self.output == drive.net().output
-            && self.ended == drive.net().ended
+            && self.output == drive.output
+            && self.ended == drive.is_ended()
     }
 }
 
@@ -300,18 +301,18 @@ const MARK_BYTES: usize = 8;
 
 /// What is done at each boundary between two bytes, as a digit: nothing, a write ends there, or a
 /// write ends there and the kernel is full.
-fn schedule(mut digits: u64, script: &mut std::collections::VecDeque<Write>) -> usize {
+fn schedule(mut digits: u64, plan: &mut Vec<Take>) -> usize {
     let (mut len, mut full) = (0, 0);
     for _ in 1..QUEUED_BYTES {
         len += 1;
         let digit = digits % 3;
         digits /= 3;
         if digit > 0 {
-            script.push_back(Write::Short(len));
+            plan.push(Take::Bytes(len));
             len = 0;
         }
         if digit == 2 {
-            script.push_back(Write::Full);
+            plan.push(Take::Nothing);
             full += 1;
         }
     }
@@ -329,23 +330,24 @@ fn every_schedule(queue: impl Fn(&mut Hub, ConnId) + Sync, waits: fn(usize) -> u
         drive.opens("");
         let id = drive.id();
         drive.server.hub().subscribe(id, "topic").expect("one topic is allowed");
-        let mut count = 0;
+        let (mut plan, mut count) = (Vec::new(), 0);
         for digits in schedules {
-            drive.net().output.clear();
+            drive.output.clear();
             drive.writable = 0;
             queue(drive.server.hub(), id);
-            let full = schedule(digits, &mut drive.net().script);
+            let full = schedule(digits, &mut plan);
+            drive.wire.takes_next(plan.drain(..));
             // Each turn writes until the kernel is full, and finds room in the next.
             for _ in 0..full {
                 drive.turn();
-                let written = drive.net().output.len();
+                let written = drive.output.len();
                 assert!(written < QUEUED_BYTES && drive.writable == 0, "{digits}");
                 let queued = drive.server.hub().queued_bytes(id);
                 assert_eq!(queued, waits(written), "{digits}: {written} of {QUEUED_BYTES}");
             }
             drive.turn();
-            assert!(drive.net().output == expected, "{digits}: {:02X?}", drive.net().output);
-            assert!(drive.net().script.is_empty(), "every step was taken");
+            assert!(drive.output == expected, "{digits}: {:02X?}", drive.output);
+            assert_eq!(drive.wire.plan_left(), 0, "every step was taken");
             assert_eq!(drive.server.hub().queued_bytes(id), 0);
             assert_eq!(drive.writable, usize::from(full > 0));
             count += 1;

@@ -27,12 +27,22 @@ fn opened(sim: &mut Sim) -> (ConnId, Wire) {
     opened
 }
 
+/// What was called, in system calls.
+#[derive(Debug, PartialEq)]
+struct Cost {
+    waits: usize,
+    reads: usize,
+    writes: usize,
+}
+
 /// What was called since `before`.
-fn since(sim: &mut Sim, before: Calls) -> Calls {
-    let Calls { waits, reads, writes } = sim.server.net().calls;
-    let (waits, reads, writes) =
-        (waits - before.waits, reads - before.reads, writes - before.writes);
-    Calls { waits, reads, writes }
+fn since(sim: &mut Sim, before: Calls) -> Cost {
+    let now = sim.server.net().calls;
+    Cost {
+        waits: now.waits - before.waits,
+        reads: now.reads - before.reads,
+        writes: now.writes - before.writes,
+    }
 }
 
 #[test]
@@ -47,7 +57,7 @@ fn an_echo_costs_one_wait_one_read_and_one_write() {
         sim.turn_with(None, echo);
         assert_eq!(wire.reads().len(), usize::from(at > 0));
     }
-    let echoes = Calls { waits: 1000, reads: 1000, writes: 999 };
+    let echoes = Cost { waits: 1000, reads: 1000, writes: 999 };
     assert_eq!(since(&mut sim, before), echoes);
     assert_eq!(sim.hub().counters().waits - waits, 1000);
     sim.rests();
@@ -64,7 +74,7 @@ fn sixteen_in_one_segment_cost_what_one_costs() {
         wire.sends_bytes(burst(&messages));
         sim.turn_with(None, echo);
         sim.turn();
-        assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 1, writes: 1 });
+        assert_eq!(since(&mut sim, before), Cost { waits: 2, reads: 1, writes: 1 });
         assert_eq!(wire.reads(), messages);
     }
 }
@@ -78,7 +88,7 @@ fn fragments_and_pings_of_one_segment_cost_no_more() {
     wire.sends_bytes(burst(&frames));
     sim.turn_with(None, echo);
     sim.turn();
-    assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 1, writes: 1 });
+    assert_eq!(since(&mut sim, before), Cost { waits: 2, reads: 1, writes: 1 });
     assert_eq!(wire.reads(), [pong("p"), text("abc"), text("d")]);
     // In two segments it is one read more.
     let before = sim.server.net().calls;
@@ -88,7 +98,7 @@ fn fragments_and_pings_of_one_segment_cost_no_more() {
         sim.turn_with(None, echo);
     }
     sim.turn();
-    assert_eq!(since(&mut sim, before), Calls { waits: 3, reads: 2, writes: 1 });
+    assert_eq!(since(&mut sim, before), Cost { waits: 3, reads: 2, writes: 1 });
     assert_eq!(wire.reads(), [text("in two")]);
 }
 
@@ -110,7 +120,7 @@ fn sixty_four_publications_to_ten_subscribers_are_ten_writes() {
         }
         sim.turn();
         sim.turn();
-        assert_eq!(since(&mut sim, before), Calls { waits: 2, reads: 0, writes: 10 });
+        assert_eq!(since(&mut sim, before), Cost { waits: 2, reads: 0, writes: 10 });
         let frames = if direct { 128 } else { 64 };
         assert!(peers.iter().all(|(_, wire)| wire.reads().len() == frames));
     }
@@ -142,15 +152,15 @@ fn a_thousand_idle_connections_are_slept_over_until_the_first_ping() {
     let before = sim.server.net().calls;
     // Deadlines of the handshakes are none any more.
     sim.turn_within(Some(interval / 2));
-    assert_eq!(since(&mut sim, before), Calls { waits: 1, reads: 0, writes: 0 });
+    assert_eq!(since(&mut sim, before), Cost { waits: 1, reads: 0, writes: 0 });
     assert_eq!(sim.hub().counters().pings_sent, 0);
     // From here to the whole interval each gets one Ping, at no more than one wake for each step
     // of the wheel.
     let mut elapsed = interval / 2;
     while elapsed < interval + Duration::from_millis(200) {
-        let slept = sim.server.net().slept;
+        let slept = sim.server.net().slept();
         sim.turn_within(Some(Duration::from_millis(200)));
-        elapsed += sim.server.net().slept - slept;
+        elapsed += sim.server.net().slept() - slept;
     }
     assert!(wires.iter().all(|wire| wire.reads() == [ping("")]));
     let calls = since(&mut sim, before);
@@ -219,7 +229,7 @@ fn sixty_four_publications_outstanding_are_one_write_for_each_subscriber() {
         for writes in [512, SUBSCRIBERS - 512, 0] {
             let before = sim.server.net().calls;
             sim.turn();
-            assert_eq!(since(&mut sim, before), Calls { waits: 1, reads: 0, writes });
+            assert_eq!(since(&mut sim, before), Cost { waits: 1, reads: 0, writes });
         }
         assert!(wires.iter().all(|wire| wire.reads() == messages));
     }
@@ -266,7 +276,7 @@ fn subscribers_that_lag_cost_a_turn_nothing() {
             sim.turn();
         }
         sim.turn();
-        assert_eq!(since(&mut sim, calls), Calls { waits: 101, reads: 0, writes: 1000 });
+        assert_eq!(since(&mut sim, calls), Cost { waits: 101, reads: 0, writes: 1000 });
         let counters = sim.hub().counters();
         assert_eq!(counters.deliveries - before.deliveries, 1000);
         steps.push(counters.list_steps - before.list_steps);

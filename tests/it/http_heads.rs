@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pushloop::{Config, Event, Events, Handler, Hub, Message, Request, RequestId, Response};
 
-use crate::support::net::{MemNet, Sim, Wire};
+use crate::support::net::{Network, Sim, Wire};
 
 const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -70,7 +70,7 @@ impl World {
     }
 
     fn connects(&mut self) -> Wire {
-        let net: &mut MemNet = self.sim.server.net();
+        let net: &mut Network = self.sim.server.net();
         net.connects()
     }
 

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::support::http::dial;
-use crate::support::net::MemNet;
+use crate::support::net::Network;
 use crate::support::{PATIENCE, TestServer, config, echo, get, handshake};
 use pushloop::{
     ConnId, Event, Events, Handle, Handler, Hosts, Hub, Message, Origins, Request, RequestId,
@@ -237,7 +237,7 @@ fn a_network_without_addresses_answers_to_any_name_unless_there_is_a_list() {
     for (hosts, answer) in
         [(Hosts::Automatic, "HTTP/1.1 426 "), (list(&["example.org"]), "HTTP/1.1 421 ")]
     {
-        let mut server = Server::with_net(MemNet::new(), config(|limits| limits.hosts = hosts));
+        let mut server = Server::with_net(Network::new(), config(|limits| limits.hosts = hosts));
         let wire = server.net().connects();
         wire.sends_bytes(for_host(&get("/"), "strange.example"));
         let mut events = Events::default();

@@ -213,9 +213,9 @@ fn closing(held: usize) -> (Sim, Vec<(ConnId, Wire)>) {
 }
 
 fn sleeps(sim: &mut Sim, time: Duration) {
-    let end = sim.server.net().slept + time;
-    while sim.server.net().slept < end {
-        let left = end - sim.server.net().slept;
+    let end = sim.server.net().slept() + time;
+    while sim.server.net().slept() < end {
+        let left = end - sim.server.net().slept();
         sim.turn_within(Some(left));
     }
 }
@@ -255,12 +255,12 @@ fn a_close_is_waited_for_from_when_it_is_out_and_a_queue_while_it_gets_shorter()
 fn a_queue_that_hardly_gets_shorter_is_given_up_with_its_close() {
     for held in [0, 128] {
         let (mut sim, peers) = closing(held);
-        let before = sim.server.net().slept;
+        let before = sim.server.net().slept();
         while sim.hub().connection_count() > 0 {
             peers.iter().for_each(|(_, wire)| drop(wire.reads_bytes()));
             sleeps(&mut sim, Duration::from_millis(100));
         }
-        let slept = sim.server.net().slept - before;
+        let slept = sim.server.net().slept() - before;
         assert!((CLOSE_TIMEOUT..=CLOSE_TIMEOUT + 2 * TICKS).contains(&slept), "{slept:?}");
         assert_eq!(sim.takes(), [Told::Closed(peers[0].0, 1000)]);
         assert_eq!(sim.hub().queued_bytes_total(), 0);

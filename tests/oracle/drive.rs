@@ -1,15 +1,10 @@
 //! A server on a network in memory with one connection at a time, made for millions of runs. What
-//! a peer sends arrives chunk by chunk, one in each turn, and what the kernel takes can be scripted.
+//! a peer sends arrives chunk by chunk, one in each turn.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::mem;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pushloop::{
-    Accept, Config, ConnId, Event, Events, Input, Message, Net, Ready, Reason, Server, Wake,
-};
+use pushloop::testing::{Network, Wire};
+use pushloop::{Accept, Config, ConnId, Event, Events, Message, Reason, Server};
 
 use self::stream::{End, Heard};
 use super::deflate::Answer;
@@ -17,155 +12,6 @@ use super::frames::sent;
 use super::handshake::Verdict;
 use super::response::{Response, parse};
 use super::{close, stream};
-
-/// What the kernel answers to the next write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// It takes so many bytes, and no more in this call.
-    Short(usize),
-    /// It is full; the next turn finds room again.
-    Full,
-}
-
-pub struct OneNet {
-    now: Instant,
-    /// A connection waits to be accepted.
-    arrives: bool,
-    /// Which connection is the present one. Earlier ones are reset.
-    current: u32,
-    id: Option<ConnId>,
-    stale: Vec<ConnId>,
-    input: VecDeque<Vec<u8>>,
-    input_ended: bool,
-    writable: bool,
-    /// What the next writes meet; when it is used up, everything is taken.
-    pub script: VecDeque<Write>,
-    /// All that was written to the present connection.
-    pub output: Vec<u8>,
-    /// The present connection got FIN.
-    pub ended: bool,
-}
-
-struct NoOne;
-
-impl Wake for NoOne {
-    fn wake(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl OneNet {
-    // The clock starts somewhere; it is read once and stands still.
-    #[allow(clippy::disallowed_methods)]
-    fn new() -> Self {
-        Self {
-            now: Instant::now(),
-            arrives: false,
-            current: 0,
-            id: None,
-            stale: Vec::new(),
-            input: VecDeque::new(),
-            input_ended: false,
-            writable: false,
-            script: VecDeque::new(),
-            output: Vec::new(),
-            ended: false,
-        }
-    }
-}
-
-impl Net for OneNet {
-    /// The connection's number.
-    type Stream = u32;
-
-    fn now(&self) -> Instant {
-        self.now
-    }
-
-    fn wait(&mut self, _: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {
-        for id in self.stale.drain(..) {
-            tell(Ready::Connection { id, readable: true, writable: true, read_closed: true });
-        }
-        if mem::take(&mut self.arrives) {
-            tell(Ready::Listener(0));
-        }
-        let readable = !self.input.is_empty() || self.input_ended;
-        let writable = mem::take(&mut self.writable);
-        if let Some(id) = self.id.filter(|_| readable || writable) {
-            let read_closed = self.input_ended && self.input.is_empty();
-            tell(Ready::Connection { id, readable, writable, read_closed });
-        }
-        Ok(())
-    }
-
-    fn accept(&mut self, _: u32) -> io::Result<(u32, Option<SocketAddr>)> {
-        // Taken up once: `id` is the present connection's from its registration on.
-        if self.id.is_some() || self.current == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        Ok((self.current, None))
-    }
-
-    fn is_out_of_resources(&self, _: &io::Error) -> bool {
-        false
-    }
-
-    fn refuse(&mut self, _: u32) -> io::Result<()> {
-        Err(ErrorKind::WouldBlock.into())
-    }
-
-    fn register(&mut self, _: &mut u32, id: ConnId) -> io::Result<()> {
-        self.id = Some(id);
-        Ok(())
-    }
-
-    fn read(&mut self, stream: &mut u32, into: &mut [u8]) -> io::Result<Input> {
-        if *stream != self.current {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        let Some(chunk) = self.input.front_mut() else {
-            return if self.input_ended {
-                Ok(Input::End)
-            } else {
-                Err(ErrorKind::WouldBlock.into())
-            };
-        };
-        let n = chunk.len().min(into.len());
-        into[..n].copy_from_slice(&chunk[..n]);
-        chunk.drain(..n);
-        if chunk.is_empty() {
-            self.input.pop_front();
-        }
-        Ok(Input::Bytes { count: n, more: n == into.len() })
-    }
-
-    fn write(&mut self, stream: &mut u32, from: &[u8]) -> io::Result<usize> {
-        if *stream != self.current {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        let n = match self.script.pop_front() {
-            Some(Write::Short(n)) => n.min(from.len()),
-            Some(Write::Full) => {
-                self.writable = true;
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            None => from.len(),
-        };
-        self.output.extend_from_slice(&from[..n]);
-        Ok(n)
-    }
-
-    fn finish(&mut self, stream: &mut u32) -> io::Result<()> {
-        self.ended |= *stream == self.current;
-        Ok(())
-    }
-
-    fn waker(&self) -> Box<dyn Wake + Send + Sync> {
-        Box::new(NoOne)
-    }
-
-    fn close_listeners(&mut self) {}
-}
 
 /// How a connection ended, as the application was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,8 +32,12 @@ pub struct Wanted {
 }
 
 pub struct Drive {
-    pub server: Server<OneNet>,
+    pub server: Server<Network>,
+    /// The present connection. Earlier ones are reset.
+    pub wire: Wire,
     events: Events,
+    /// All that was written to the present connection.
+    pub output: Vec<u8>,
     /// The messages that were delivered; `Ping` is never among them.
     pub messages: Vec<Heard>,
     pub told: Option<Told>,
@@ -204,9 +54,15 @@ impl Drive {
         let mut config = Config::default();
         config.ping_interval = None;
         change(&mut config);
+        let mut server = Server::with_net(Network::new(), config);
+        // The clock stands still.
+        server.net().nap_max = Duration::ZERO;
+        let wire = server.net().connects();
         Self {
-            server: Server::with_net(OneNet::new(), config),
+            server,
+            wire,
             events: Events::default(),
+            output: Vec::new(),
             messages: Vec::new(),
             told: None,
             writable: 0,
@@ -215,25 +71,21 @@ impl Drive {
         }
     }
 
-    pub fn net(&mut self) -> &mut OneNet {
-        self.server.net()
+    /// The present connection's.
+    pub fn id(&self) -> ConnId {
+        self.wire.id().expect("a connection was registered")
     }
 
-    /// The present connection.
-    pub fn id(&mut self) -> ConnId {
-        self.net().id.expect("a connection was registered")
+    /// The present connection got FIN.
+    pub fn is_ended(&self) -> bool {
+        self.wire.is_finished()
     }
 
     /// A new connection, accepted and registered; the one before it is reset.
     pub fn connects(&mut self) {
-        let net = self.server.net();
-        net.stale.extend(net.id.take());
-        net.current += 1;
-        net.arrives = true;
-        net.input.clear();
-        net.script.clear();
-        net.output.clear();
-        (net.input_ended, net.ended, net.writable) = (false, false, false);
+        self.wire.resets();
+        self.wire = self.server.net().connects();
+        self.output.clear();
         self.messages.clear();
         (self.told, self.writable) = (None, 0);
         self.turn();
@@ -249,8 +101,8 @@ impl Drive {
         );
         self.hears(head.as_bytes());
         self.turn();
-        let output = mem::take(&mut self.net().output);
-        assert!(output.starts_with(b"HTTP/1.1 101 "), "{}", output.escape_ascii());
+        assert!(self.output.starts_with(b"HTTP/1.1 101 "), "{}", self.output.escape_ascii());
+        self.output.clear();
     }
 
     /// A new WebSocket that speaks permessage-deflate, each message on its own.
@@ -261,26 +113,23 @@ impl Drive {
     /// The peer sends a chunk, and the server reads it in one turn.
     pub fn hears(&mut self, chunk: &[u8]) {
         if !chunk.is_empty() {
-            self.net().input.push_back(chunk.to_vec());
+            self.wire.pauses();
+            self.wire.sends_bytes(chunk);
         }
         self.turn();
     }
 
     /// The peer sends FIN.
     pub fn finishes(&mut self) {
-        self.net().input_ended = true;
+        self.wire.finishes();
         self.turn();
     }
 
     /// Turns until the server has read and written all that it can.
     pub fn rests(&mut self) {
         for _ in 0..100_000 {
-            let net = self.server.net();
-            let (chunks, written) = (net.input.len(), net.output.len());
-            let busy = net.writable;
             self.turn();
-            let net = self.server.net();
-            if !busy && net.output.len() == written && (chunks == 0 || net.input.len() == chunks) {
+            if self.server.net().is_idle() {
                 return;
             }
         }
@@ -288,7 +137,10 @@ impl Drive {
     }
 
     pub fn turn(&mut self) {
-        self.server.poll(&mut self.events, Some(Duration::ZERO)).expect("the poll works");
+        // So short that it ends before anything is due.
+        let instant = Some(Duration::from_nanos(1));
+        self.server.poll(&mut self.events, instant).expect("the poll works");
+        self.output.extend(self.wire.reads_bytes());
         for event in &self.events {
             match event {
                 Event::Request { id, .. } => {
@@ -311,7 +163,7 @@ impl Drive {
                     self.messages.push(Heard::Binary(bytes.into()));
                 }
                 // Earlier connections are reset, and that is told too.
-                Event::Closed { id, reason } if Some(id) == self.server.net().id => {
+                Event::Closed { id, reason } if Some(id) == self.wire.id() => {
                     assert!(self.told.is_none(), "told twice");
                     self.told = Some(told(&reason));
                 }
@@ -338,7 +190,7 @@ impl Drive {
         let is_ping = |heard: &&Heard| matches!(heard, Heard::Ping(_));
         let messages = heard.iter().filter(|heard| !is_ping(heard));
         assert!(self.messages.iter().eq(messages), "{:?} for {heard:?}", self.messages);
-        let (mut frames, rest) = sent(&self.server.net().output);
+        let (mut frames, rest) = sent(&self.output);
         assert!(rest.is_empty(), "cut: {rest:02X?}");
         let close = frames.pop_if(|(first, _)| *first == 0x88);
         let mut pings = heard.iter().filter_map(|heard| match heard {
@@ -365,7 +217,7 @@ impl Drive {
             }
             (end, close) => panic!("expected {end:?}, and the server sent {close:?}"),
         }
-        assert_eq!(self.net().ended, *end != End::Open, "FIN behind a Close, and only there");
+        assert_eq!(self.is_ended(), *end != End::Open, "FIN behind a Close, and only there");
     }
 }
 
@@ -432,16 +284,16 @@ impl Drive {
     /// Asserts that the present connection, at rest, got the answer that its request deserves.
     #[track_caller]
     pub fn expects_answer(&mut self, request: &[u8], verdict: &Verdict) {
-        let output = self.net().output.clone();
+        let output = &self.output;
         if *verdict == Verdict::Incomplete {
             assert!(output.is_empty(), "{}", output.escape_ascii());
             return;
         }
         assert!(!output.is_empty(), "no answer: {verdict:?}");
-        let answer = parse(&output);
+        let answer = parse(output);
         check_answer(&answer, request, verdict, &self.accepted);
         if let Verdict::Refuse(_) = verdict {
-            assert!(answer.lists("connection", "close") && self.net().ended, "{answer:?}");
+            assert!(answer.lists("connection", "close") && self.is_ended(), "{answer:?}");
         }
     }
 }

@@ -1,16 +1,14 @@
 //! What a stream with bytes of its own needs of the loop, one need at a time.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
+use pushloop::testing::{Choice, Network, Wire};
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
-use super::worlds::choice::{Choice, Every};
+use super::worlds::choice::Every;
 use super::worlds::codec::Client;
 use super::worlds::layered::Layered;
 use super::worlds::marks::Marks;
-use super::worlds::net::{SimNet, Wire};
 use crate::support::{Frame, close, handshake, ping, text};
 
 /// A server with one connection, open, over a layer.
@@ -27,11 +25,11 @@ struct Lone {
 
 impl Lone {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let choice = Choice::new(Rc::new(RefCell::new(Every::new(0))));
+        let choice = Choice::new(Every::new(0));
         let marks = Marks::new();
         let mut config = Config::default();
         change(&mut config);
-        let net = SimNet::new(choice.clone(), marks.clone());
+        let net = Network::with_choice(choice.clone());
         let net = Layered::new(net, Some(64 * 1024), choice.clone(), marks.clone());
         let mut server = Server::with_net(net, config);
         let wire = server.net().connects();
@@ -82,7 +80,7 @@ impl Lone {
     /// Hands all that the peer has said to the network.
     fn sends(&mut self) {
         let records = self.client.transmits(true);
-        self.wire.sends(records);
+        self.wire.sends_bytes(records);
     }
 
     fn says(&mut self, frame: &Frame) {
@@ -90,7 +88,7 @@ impl Lone {
     }
 
     fn reads(&mut self) -> Vec<u8> {
-        let bytes: Vec<u8> = self.wire.link().output.drain(..).collect();
+        let bytes: Vec<u8> = self.wire.reads_bytes();
         self.client.hears(bytes)
     }
 }
@@ -98,12 +96,12 @@ impl Lone {
 #[test]
 fn what_a_stream_says_of_its_own_leaves_when_there_is_room() {
     let mut lone = Lone::new(|_| {});
-    lone.wire.link().room = 0;
+    lone.wire.holds(0);
     lone.client.asks();
     lone.sends();
     lone.turns(4);
     assert!(lone.reads().is_empty() && !lone.client.is_at_rest());
-    lone.wire.link().room = usize::MAX;
+    lone.wire.holds(usize::MAX);
     lone.turns(4);
     assert!(lone.reads().is_empty() && lone.client.is_at_rest(), "nothing was queued");
 }
@@ -112,7 +110,7 @@ fn what_a_stream_says_of_its_own_leaves_when_there_is_room() {
 fn what_was_written_and_is_held_leaves_when_there_is_room() {
     let mut lone = Lone::new(|_| {});
     let id = lone.id.expect("it is open");
-    lone.wire.link().room = 10;
+    lone.wire.holds(10);
     lone.server.hub().send(id, "a message of some bytes").expect("there is room");
     lone.turns(4);
     assert_eq!((lone.server.hub().queued_bytes(id), lone.writable), (0, 0));
@@ -120,7 +118,7 @@ fn what_was_written_and_is_held_leaves_when_there_is_room() {
     lone.server.hub().send(id, "another").expect("there is room");
     lone.turns(4);
     assert!(lone.server.hub().queued_bytes(id) > 0);
-    lone.wire.link().room = usize::MAX;
+    lone.wire.holds(usize::MAX);
     lone.turns(4);
     let expected = [text("a message of some bytes"), text("another")].map(|it| it.unmasked());
     assert_eq!(lone.reads(), expected.concat());
@@ -130,35 +128,35 @@ fn what_was_written_and_is_held_leaves_when_there_is_room() {
 #[test]
 fn fin_waits_for_what_is_held_and_for_the_goodbye() {
     let mut lone = Lone::new(|_| {});
-    lone.wire.link().room = 0;
+    lone.wire.holds(0);
     lone.says(&close(1000, ""));
     lone.sends();
     lone.turns(4);
     assert_eq!(lone.ended, Some(1000));
     // Up to the echoed Close, up to the middle of the goodbye, and all of it.
     for (room, is_over) in [(3 + 4, false), (1, false), (100, true)] {
-        lone.wire.link().room = room;
+        lone.wire.holds(room);
         lone.turns(4);
-        assert_eq!(lone.wire.link().finished, is_over, "with room for {room}");
+        assert_eq!(lone.wire.is_finished(), is_over, "with room for {room}");
         lone.reads();
         assert_eq!(lone.client.is_over, is_over, "with room for {room}");
     }
     lone.wire.finishes();
     lone.turns(4);
-    assert!(lone.wire.link().dropped);
+    assert!(lone.wire.is_dropped());
 }
 
 #[test]
 fn an_end_that_came_before_fin_was_out_ends_the_connection_then() {
     let mut lone = Lone::new(|_| {});
-    lone.wire.link().room = 0;
+    lone.wire.holds(0);
     lone.wire.finishes();
     lone.turns(4);
-    assert_eq!((lone.ended, lone.wire.link().dropped), (Some(1006), false));
-    lone.wire.link().room = usize::MAX;
+    assert_eq!((lone.ended, lone.wire.is_dropped()), (Some(1006), false));
+    lone.wire.holds(usize::MAX);
     lone.turns(4);
     lone.reads();
-    assert!(lone.client.is_over && lone.wire.link().dropped);
+    assert!(lone.client.is_over && lone.wire.is_dropped());
 }
 
 #[test]
@@ -173,7 +171,7 @@ fn a_record_in_parts_is_heard_once_it_is_whole_and_shows_life_before() {
         assert_eq!((lone.heard, lone.ended), (0, None));
         lone.lives_for(24);
         assert!(lone.reads().ends_with(&ping("").unmasked()));
-        lone.wire.sends([byte]);
+        lone.wire.sends_bytes([byte]);
         lone.turns(2);
     }
     assert_eq!(lone.heard, 1);
@@ -196,7 +194,7 @@ fn plaintext_beyond_the_room_of_a_read_needs_no_readiness() {
 fn a_closing_connection_has_its_time_again_from_what_leaves() {
     let mut lone = Lone::new(|config| config.close_timeout = Duration::from_secs(5));
     let id = lone.id.expect("it is open");
-    lone.wire.link().room = 0;
+    lone.wire.holds(0);
     lone.server.hub().send(id, &*"x".repeat(1000)).expect("there is room");
     lone.server.hub().close(id, CloseCode::NORMAL, "");
     lone.turns(4);
@@ -204,7 +202,7 @@ fn a_closing_connection_has_its_time_again_from_what_leaves() {
     let mut read = Vec::new();
     for _ in 0..12 {
         lone.server.net().passes(Duration::from_secs(4));
-        lone.wire.link().room = 100;
+        lone.wire.holds(100);
         lone.turns(4);
         read.extend(lone.reads());
     }
@@ -212,5 +210,5 @@ fn a_closing_connection_has_its_time_again_from_what_leaves() {
     lone.says(&close(1000, ""));
     lone.sends();
     lone.turns(4);
-    assert!(lone.reads().is_empty() && lone.client.is_over && lone.wire.link().finished);
+    assert!(lone.reads().is_empty() && lone.client.is_over && lone.wire.is_finished());
 }

@@ -5,17 +5,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pushloop::testing::{Calls, Choice, Faults, Network, Wire};
 use pushloop::{Accept, CloseCode, Config, ConnId, Event, Events, Server};
 
-use super::worlds::choice::{Choice, Every};
-use super::worlds::faults::Faults;
-use super::worlds::marks::Marks;
-use super::worlds::net::{Calls, SimNet, Wire};
+use super::worlds::choice::Every;
 use crate::support::{Frame, close, handshake, text};
 
 /// A room: what one says, all get.
 struct Room {
-    server: Server<SimNet>,
+    server: Server<Network>,
     events: Events,
     ids: Vec<ConnId>,
     /// Who was told to have left.
@@ -26,7 +24,7 @@ impl Room {
     fn new(source: &Rc<RefCell<Every>>) -> Self {
         let mut config = Config::default();
         config.ping_interval = None;
-        let net = SimNet::new(Choice::new(Rc::clone(source)), Marks::new());
+        let net = Network::with_choice(Choice::sharing(Rc::clone(source)));
         let server = Server::with_net(net, config);
         Self { server, events: Events::default(), ids: Vec::new(), left: 0 }
     }
@@ -59,7 +57,7 @@ impl Room {
     fn rests(&mut self) {
         for _ in 0..100 {
             self.turn();
-            if self.server.net().slept {
+            if self.server.net().is_idle() {
                 return;
             }
         }
@@ -70,9 +68,9 @@ impl Room {
     fn enter(&mut self, count: usize) -> Vec<Wire> {
         let enters = |_| {
             let wire = self.server.net().connects();
-            wire.sends(handshake("/", "").into_bytes());
+            wire.sends_bytes(handshake("/", "").into_bytes());
             self.rests();
-            wire.link().output.clear();
+            wire.reads_bytes();
             wire
         };
         (0..count).map(enters).collect()
@@ -91,7 +89,7 @@ fn says(frame: &Frame) -> Vec<u8> {
 }
 
 fn reads(wire: &Wire) -> Vec<Frame> {
-    let bytes: Vec<u8> = wire.link().output.drain(..).collect();
+    let bytes: Vec<u8> = wire.reads_bytes();
     let mut rest = &bytes[..];
     let mut frames = Vec::new();
     while let Some(frame) = Frame::read(&mut rest).expect("no frame is cut") {
@@ -110,14 +108,14 @@ fn a_day_in_a_room_costs_what_it_must() {
     let expected = Calls { waits: 12, accepts: 6, reads: 3, writes: 3, ..enters };
     assert_eq!(enters, expected);
     let says_10 = room.costs(|room| {
-        (0..10).for_each(|_| wires[0].sends(says(&text("all at once"))));
+        (0..10).for_each(|_| wires[0].sends_bytes(says(&text("all at once"))));
         room.rests();
     });
     let expected = Calls { waits: 2, accepts: 0, reads: 1, writes: 3, ..says_10 };
     assert_eq!(says_10, expected);
     let leave = room.costs(|room| {
         room.server.hub().close(room.ids[0], CloseCode::NORMAL, "");
-        wires[1].sends(says(&close(1000, "")));
+        wires[1].sends_bytes(says(&close(1000, "")));
         wires[2].resets();
         room.rests();
     });
@@ -140,8 +138,8 @@ fn two_talk(source: &Rc<RefCell<Every>>) {
         ..Faults::default()
     };
     let messages = [text("one"), text("two")];
-    wires[0].sends(messages.iter().flat_map(says));
-    wires[0].sends(says(&close(1000, "")));
+    messages.iter().for_each(|message| wires[0].sends_bytes(says(message)));
+    wires[0].sends_bytes(says(&close(1000, "")));
     for _ in 0..20 {
         room.turn();
     }
@@ -150,7 +148,7 @@ fn two_talk(source: &Rc<RefCell<Every>>) {
     assert_eq!(reads(&wires[0]), [&messages[..], &[close(1000, "")]].concat());
     assert_eq!(reads(&wires[1]), messages);
     assert_eq!(room.left, 1);
-    assert!(wires[0].link().output_ended && !wires[1].link().output_ended);
+    assert!(wires[0].is_ended() && !wires[1].is_ended());
     wires.iter().for_each(Wire::finishes);
     (0..4).for_each(|_| room.turn());
     assert_eq!(room.server.hub().connection_count(), 0);

@@ -16,7 +16,6 @@
 //! hope that something has happened by then.
 
 pub mod alone;
-mod frame;
 pub mod net;
 mod peer;
 
@@ -55,8 +54,10 @@ use pushloop::{
     Accept, Config, ConnId, Event, Events, Handle, Hub, Message, Reason, RequestId, Server,
 };
 
-pub use frame::{Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text};
 pub use peer::{Answer, Peer, get, handshake};
+pub use pushloop::testing::frame::{
+    Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text,
+};
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(10);

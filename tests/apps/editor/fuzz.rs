@@ -2,24 +2,14 @@
 
 use yrs::{Assoc, Doc, ID, StateVector, StickyIndex, Transact, block::ClientID};
 
+use crate::support::dice::Dice;
+
 use super::{apply, delete, document, insert, text_of};
 use super::{
     document::Document,
     order::Work,
     update::{Refusal, state_vector},
 };
-
-/// xorshift64*.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
-    }
-}
 
 fn edit(document: &Doc, dice: &mut Dice) -> Vec<u8> {
     let len = text_of(document).encode_utf16().count();
@@ -58,7 +48,7 @@ type Counts = [usize; 3];
 /// new only has to have the same text.
 fn fuzz(seed: u64) -> Counts {
     let mut counts = [0; 3];
-    let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let dice = &mut Dice::new(seed);
     let (mut server, page) = (Document::new(), document(1000));
     let clients = [5, 300, 70_000].map(document);
     let mut sent = vec![Vec::new()];

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, LATE_TICKS_MAX},
-    support::net::MemNet,
+    support::net::Network,
 };
 
 fn name(text: &str) -> Name {
@@ -188,7 +188,7 @@ fn the_page_knows_the_same_rules() {
 }
 
 fn now() -> Instant {
-    let mut server = Server::with_net(MemNet::new(), Default::default());
+    let mut server = Server::with_net(Network::new(), Default::default());
     let hub: &mut Hub = server.hub();
     hub.now()
 }

@@ -30,7 +30,7 @@ impl World<Game> {
     }
 
     pub fn slept(&mut self) -> Duration {
-        self.server.net().slept
+        self.server.net().slept()
     }
 
     /// Gives the ship and the token.

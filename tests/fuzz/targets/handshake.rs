@@ -69,7 +69,7 @@ fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], take
     };
     if alone {
         let (heard, end) = hear(&request[rest..], limits);
-        drive.net().output = parse(&drive.net().output).rest;
+        drive.output = parse(&drive.output).rest;
         drive.expects(&heard, &end);
     }
 }

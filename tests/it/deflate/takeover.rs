@@ -46,6 +46,8 @@ const OFFERS: [(&str, &str); 6] = [
 struct Peer {
     id: ConnId,
     wire: Wire,
+    /// What its kernel holds.
+    room: usize,
     answer: &'static str,
     /// Everything that came since the handshake.
     bytes: Vec<u8>,
@@ -64,7 +66,8 @@ impl Peer {
         }
         let bits = if offer.ends_with("client_max_window_bits=9") { 9 } else { 15 };
         let deflates = Deflates::new(bits, !answer.contains("client_no"));
-        Self { id, wire, answer, bytes: Vec::new(), deflates, said: Vec::new(), closing: false }
+        let (room, bytes, said) = (usize::MAX, Vec::new(), Vec::new());
+        Self { id, wire, room, answer, bytes, deflates, said, closing: false }
     }
 
     /// Sends a message, compressed or not, whole or in two frames with a Ping between.
@@ -170,7 +173,12 @@ impl Pressure {
             43..54 if !self.peers[at].closing => self.peers[at].says(&mut self.dice),
             54..64 => {
                 let room = [0, 3, 50, 600, usize::MAX][self.dice.below(5)];
-                self.peers[at].wire.holds(room);
+                let peer = &mut self.peers[at];
+                // There is more room only once it reads.
+                if room < peer.room {
+                    peer.wire.holds(room);
+                }
+                peer.room = room;
             }
             64..76 => self.reads(at),
             76..77 if self.overflow == Overflow::Close && !self.peers[at].closing => {
@@ -198,6 +206,7 @@ impl Pressure {
     fn reads(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         peer.bytes.extend(peer.wire.reads_bytes());
+        peer.wire.holds(peer.room);
     }
 
     /// One turn, in which whatever the peers said is told in order.
@@ -225,7 +234,7 @@ impl Pressure {
             }
             if self.peers[at].closing {
                 // It reads everything, and answers the Close.
-                self.peers[at].wire.holds(usize::MAX);
+                self.peers[at].room = usize::MAX;
                 self.reads(at);
                 let answer = frame(0x88, [0x03, 0xE8]);
                 if self.dice.below(20) == 0 {
@@ -237,7 +246,7 @@ impl Pressure {
 
     fn replaces(&mut self, id: ConnId) {
         let at = self.peers.iter().position(|peer| peer.id == id).unwrap();
-        self.peers[at].wire.holds(usize::MAX);
+        self.peers[at].room = usize::MAX;
         for _ in 0..50 {
             self.reads(at);
             self.sim.turn();
@@ -251,7 +260,7 @@ impl Pressure {
     fn drains(&mut self) {
         for _ in 0..1500 {
             for at in 0..self.peers.len() {
-                self.peers[at].wire.holds(usize::MAX);
+                self.peers[at].room = usize::MAX;
                 self.reads(at);
             }
             self.turns();

@@ -60,9 +60,9 @@ fn a_moment_goes_with_its_connection() {
     assert_eq!(sim.takes(), [Told::Closed(id, 1006)]);
     assert!(!sim.hub().cancel_close_at(id));
     sim.hub().close_at(id, start + SECOND, expired(), "");
-    let slept = sim.server.net().slept;
+    let slept = sim.server.net().slept();
     sim.turn_within(Some(60 * SECOND));
-    assert_eq!(sim.server.net().slept - slept, 60 * SECOND);
+    assert_eq!(sim.server.net().slept() - slept, 60 * SECOND);
 }
 
 #[test]

@@ -194,9 +194,9 @@ fn a_request_that_comes_with_the_end_is_told_to_be_gone_in_the_next_batch() {
             sim.hub().respond(id, page("at once")).unwrap();
         }
         // The loop does not sleep over it.
-        let slept = sim.server.net().slept;
+        let slept = sim.server.net().slept();
         sim.turn_within(Some(MINUTE));
-        assert_eq!(sim.server.net().slept, slept);
+        assert_eq!(sim.server.net().slept(), slept);
         if answers {
             assert!(wire.reads_bytes().ends_with(b"at once"));
         } else {

@@ -36,7 +36,7 @@ fn one_turn_accepts_no_more_than_its_budget_and_the_next_goes_on() {
         accepted.push(sim.hub().counters().connections_accepted);
     }
     assert_eq!(accepted, [64, 128, 150, 150]);
-    assert_eq!(sim.server.net().slept, Duration::ZERO);
+    assert_eq!(sim.server.net().slept(), Duration::ZERO);
     sim.rests();
     assert_eq!(opened(&mut sim), 150);
 }
@@ -62,7 +62,7 @@ fn a_connection_over_the_limit_is_dropped_and_one_that_leaves_makes_room() {
 fn without_a_descriptor_connections_are_dropped_and_counted() {
     let mut sim = Sim::new(quiet(|_| {}));
     let (id, wire) = sim.opens();
-    sim.server.net().exhausted = true;
+    sim.server.net().faults.exhausted = 100;
     let wires = connects(&mut sim, 200);
     sim.rests();
     assert!(wires.iter().all(Wire::is_dropped), "some hang");
@@ -71,7 +71,7 @@ fn without_a_descriptor_connections_are_dropped_and_counted() {
     wire.sends(text("x"));
     sim.rests();
     assert_eq!(sim.takes(), [Told::Message(id, b"x".into())]);
-    sim.server.net().exhausted = false;
+    sim.server.net().faults.exhausted = 0;
     sim.opens();
 }
 
@@ -79,11 +79,11 @@ fn without_a_descriptor_connections_are_dropped_and_counted() {
 fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
     let mut sim = Sim::new(quiet(|_| {}));
     let net = sim.server.net();
-    (net.exhausted, net.has_reserve) = (true, false);
+    (net.faults.exhausted, net.faults.no_reserve) = (100, 100);
     let wires = connects(&mut sim, 3);
     let before = sim.server.net().calls.waits;
-    let slept = sim.server.net().slept;
-    while sim.server.net().slept - slept < Duration::from_secs(2) {
+    let slept = sim.server.net().slept();
+    while sim.server.net().slept() - slept < Duration::from_secs(2) {
         sim.turn_within(None);
     }
     // It looks again ten times a second, and does not spin.
@@ -93,11 +93,11 @@ fn without_a_reserve_either_accepting_goes_on_as_soon_as_there_is_room() {
     assert!((15..=25).contains(&failed), "{failed} accepts failed");
     assert_eq!(sim.hub().connection_count(), 0);
     // No further connection comes that would tell of the room.
-    sim.server.net().exhausted = false;
-    let slept = sim.server.net().slept;
+    sim.server.net().faults.exhausted = 0;
+    let slept = sim.server.net().slept();
     sim.turn_within(None);
     sim.rests();
-    assert!(sim.server.net().slept - slept <= Duration::from_millis(101));
+    assert!(sim.server.net().slept() - slept <= Duration::from_millis(101));
     assert_eq!((opened(&mut sim), sim.hub().counters().connections_refused), (3, 0));
     drop(wires);
 }
@@ -123,7 +123,7 @@ fn a_failed_accept_is_one_connections_and_not_the_servers() {
 #[test]
 fn a_connection_that_cannot_be_registered_is_dropped() {
     let mut sim = Sim::new(quiet(|_| {}));
-    sim.server.net().out_of_watches = true;
+    sim.server.net().faults.unregistrable = 100;
     let wires = connects(&mut sim, 3);
     sim.rests();
     assert!(wires.iter().all(Wire::is_dropped));
@@ -131,7 +131,7 @@ fn a_connection_that_cannot_be_registered_is_dropped() {
     assert_eq!((counters.connections_refused, counters.connections_open), (3, 0));
     assert_eq!(counters.connections_accepted, 0);
     assert_eq!(sim.hub().connection_count(), 0);
-    sim.server.net().out_of_watches = false;
+    sim.server.net().faults.unregistrable = 0;
     sim.opens();
 }
 
@@ -157,7 +157,7 @@ fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
     let stray = Ready::Connection { id, readable: true, writable: false, read_closed: false };
     sim.server.net().strays.push(stray);
     sim.rests();
-    sim.server.net().exhausted = true;
+    sim.server.net().faults.exhausted = 100;
     let _wires = connects(&mut sim, 1);
     sim.rests();
     assert!(wire.is_dropped());

@@ -20,11 +20,11 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Turns until the server has finished, and gives how long it slept.
 fn finishes(sim: &mut Sim) -> Duration {
-    let before = sim.server.net().slept;
+    let before = sim.server.net().slept();
     while !sim.hub().is_finished() {
         sim.turn_within(None);
     }
-    sim.server.net().slept - before
+    sim.server.net().slept() - before
 }
 
 /// Does what a peer does about a Close.
@@ -128,7 +128,7 @@ fn a_server_without_connections_ends_at_once() {
     sim.hub().shutdown(Duration::MAX);
     assert!(sim.hub().is_shutting_down() && sim.hub().is_finished());
     sim.server.run(&mut Greets).unwrap();
-    assert_eq!(sim.server.net().slept, Duration::ZERO);
+    assert_eq!(sim.server.net().slept(), Duration::ZERO);
 }
 
 #[test]
@@ -232,9 +232,9 @@ fn what_is_queued_has_until_the_deadline() {
         // One is closed by the shutdown, the other has just said its last.
         ends.1.sends(close(1000, ""));
         sim.rests();
-        let before = sim.server.net().slept;
+        let before = sim.server.net().slept();
         sim.hub().shutdown(Duration::from_secs(30));
-        while sim.server.net().slept - before < Duration::from_secs(29) {
+        while sim.server.net().slept() - before < Duration::from_secs(29) {
             sim.turn_within(Some(Duration::from_secs(1)));
         }
         if reads {
@@ -248,7 +248,7 @@ fn what_is_queued_has_until_the_deadline() {
             assert_eq!(finishes(&mut sim), Duration::ZERO);
         } else {
             finishes(&mut sim);
-            assert_eq!(sim.server.net().slept - before, Duration::from_secs(30));
+            assert_eq!(sim.server.net().slept() - before, Duration::from_secs(30));
         }
         assert_eq!(sim.takes(), [Told::Closed(ends.0, 1000), Told::Closed(closed.0, 1001)]);
     }
@@ -293,13 +293,13 @@ fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
     for (id, _) in &peers {
         sim.hub().subscribe(*id, "t").unwrap();
     }
-    let began = sim.server.net().slept;
+    let began = sim.server.net().slept();
     sim.hub().shutdown(MINUTE);
     let mut closed_at = Vec::new();
     let mut publications = 0;
     loop {
         sim.turn();
-        let passed = sim.server.net().slept - began;
+        let passed = sim.server.net().slept() - began;
         for (_, wire) in &peers {
             let mut frames = wire.reads();
             if frames.last() == Some(&close(1001, FAREWELL)) {
@@ -326,7 +326,7 @@ fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
 fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
     let mut sim = Sim::new(quiet(|config| config.shutdown_spread = MINUTE));
     let peers: Vec<_> = (0..5).map(|_| sim.opens()).collect();
-    let began = sim.server.net().slept;
+    let began = sim.server.net().slept();
     sim.hub().shutdown(MINUTE);
     let mut closed = 0;
     loop {
@@ -341,7 +341,7 @@ fn few_do_not_wait_for_each_other_and_nobody_beyond_the_deadline() {
         sim.rests();
         sim.turn_within(None);
     }
-    assert_eq!(sim.server.net().slept - began, Duration::from_millis(40));
+    assert_eq!(sim.server.net().slept() - began, Duration::from_millis(40));
     let mut sim = Sim::new(quiet(|config| config.shutdown_spread = MINUTE));
     let peers: Vec<_> = (0..1000).map(|_| sim.opens()).collect();
     sim.hub().shutdown(Duration::from_secs(1));
@@ -377,11 +377,11 @@ fn a_connection_that_has_not_asked_is_not_waited_for() {
     sim.rests();
     sim.hub().shutdown(MINUTE);
     // They are told what they did, and have time to read it.
-    let before = sim.server.net().slept;
+    let before = sim.server.net().slept();
     while !halves.iter().all(Wire::is_ended) {
         sim.turn_within(Some(Duration::from_millis(1)));
     }
-    assert!(sim.server.net().slept - before <= TICKS);
+    assert!(sim.server.net().slept() - before <= TICKS);
     assert!(silent.is_dropped());
     for half in &halves {
         assert!(half.reads_bytes().starts_with(b"HTTP/1.1 408 "));

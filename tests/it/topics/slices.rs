@@ -105,8 +105,10 @@ fn subscribers_come_go_and_end_between_slices() {
                     vec!["x", "Close"]
                 }
                 _ => {
+                    let got = if peer == served { texts(&["x"]) } else { vec![] };
+                    assert_eq!(wire.reads(), got);
                     wire.resets();
-                    if peer == served { vec!["x"] } else { vec![] }
+                    vec![]
                 }
             };
         }

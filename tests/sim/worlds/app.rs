@@ -286,9 +286,9 @@ impl World {
         let done = Rc::clone(&self.done);
         let asks = move || done.borrow_mut().push((mark, said, command()));
         let is_later = self.choice.chance(50);
-        let others = &mut self.server.net().others;
-        if is_later || !others.is_empty() {
-            others.push_back(Box::new(asks));
+        let net = self.server.net();
+        if is_later || net.has_meanwhile() {
+            net.meanwhile(asks);
         } else {
             asks();
         }
@@ -401,7 +401,7 @@ impl World {
     /// It comes once and on time, if time does not leap.
     fn hears_timer(&mut self, key: u64) {
         let due = self.timers[key as usize].take().expect("a timer that has not come yet");
-        let (now, leapt) = (self.server.hub().now(), self.server.net().leapt);
+        let (now, leapt) = (self.server.hub().now(), self.server.net().leapt());
         assert!(now == due || (now > due && leapt > due), "timer {key} is out of time");
     }
 

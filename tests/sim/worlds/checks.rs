@@ -1,13 +1,14 @@
 //! What must hold of a simulated world: after each turn, at rest, and at its end.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::mem;
 use std::time::Duration;
 
+use pushloop::testing::Faults;
 use pushloop::{CloseCode, Net, OnLag, Overflow};
 
 use super::app::BEGUN_BYTES;
-use super::faults::Faults;
 use super::marks::Mark;
 use super::peer::{Peer, Said};
 use super::world::{Member, TOPICS, World, topic_name};
@@ -58,7 +59,7 @@ impl World {
     /// What the whole process may have beyond its limit: no limit refuses answers and control frames,
     /// and what has begun to leave is not dropped.
     fn beyond_all(&self) -> usize {
-        let living = self.peers.iter().filter(|peer| !peer.wire.link().dropped);
+        let living = self.peers.iter().filter(|peer| !peer.wire.is_dropped());
         living.map(|peer| CONTROL_BYTES + ANSWER_BYTES + peer.pings * PONG_BYTES).sum()
     }
 
@@ -68,7 +69,7 @@ impl World {
         self.notes(|| "the faults stop");
         self.server.net().faults = Faults::default();
         for peer in &mut self.peers {
-            peer.wire.link().room = usize::MAX;
+            peer.wire.holds(usize::MAX);
         }
         let mut calm = 0;
         let mut turns = 0;
@@ -83,11 +84,12 @@ impl World {
             let written = self.server.net().calls.bytes_written;
             self.turn(Duration::from_nanos(1));
             let net = self.server.net();
-            let rests = net.slept && net.calls.bytes_written == written && self.events.is_empty();
+            let rests =
+                net.is_idle() && net.calls.bytes_written == written && self.events.is_empty();
             calm = if rests && self.requests.waiting.is_empty() { calm + 1 } else { 0 };
             // What was due by the end of one turn is done in the next.
             if calm > 1 {
-                if self.server.net().backlog.is_empty() {
+                if self.server.net().backlog() == 0 {
                     break;
                 }
                 // Accepting pauses for a while when there was no room.
@@ -218,20 +220,20 @@ impl World {
     /// Who is open is alive, and who has ended was told so.
     fn checks_end(&mut self, at: usize) {
         let (member, peer) = (&self.members[at], &self.peers[at]);
-        let link = peer.wire.link();
-        assert!(link.dropped || link.reset || link.input.is_empty(), "peer {at} was not read");
-        let is_whole = !link.reset && !link.cut;
+        let wire = &peer.wire;
+        let is_over = wire.is_dropped() || wire.is_reset();
+        assert!(is_over || wire.unread() == 0, "peer {at} was not read");
+        let is_whole = !wire.is_reset() && !wire.is_cut();
         // A peer that does not answer a Close is dropped in time.
         let was_closed = peer.close_came.is_some() && (peer.is_good || peer.close_sent);
         if is_whole && was_closed && !self.leaps && !self.is_tight {
-            assert!(link.finished, "no FIN for peer {at}");
+            assert!(wire.is_finished(), "no FIN for peer {at}");
         }
         if let Some(layer) = peer.layer.as_ref().filter(|_| is_whole) {
-            let is_settled = link.dropped || layer.is_over || layer.is_at_rest();
+            let is_settled = wire.is_dropped() || layer.is_over || layer.is_at_rest();
             assert!(is_settled, "what a stream says of its own does not come to peer {at}");
-            assert!(layer.is_over || !link.finished, "no goodbye for peer {at}");
+            assert!(layer.is_over || !wire.is_finished(), "no goodbye for peer {at}");
         }
-        drop(link);
         if member.is_open {
             assert!(member.opened && member.told.is_none(), "peer {at}");
             assert!(peer.is_at_a_boundary(), "peer {at} got half a frame");
@@ -274,7 +276,7 @@ impl World {
         }
         if [member.told, peer.close_came].contains(&Some(OVERFLOW)) {
             let is_for_topics = self.server.hub().config().overflow != Overflow::Close;
-            let has_lagged = peer.wire.link().refused;
+            let has_lagged = peer.wire.was_full();
             assert!(has_lagged || !is_for_topics, "peer {at} never lagged, and is closed");
             self.checks_unbroken(member, &peer.got, at);
             return None;
@@ -300,7 +302,7 @@ impl World {
     /// Whose kernel took everything at once is given everything: the server's slowness is not its lag.
     fn checks_healthy(&self, at: usize, got: &HashSet<&Said>) {
         let (member, peer) = (&self.members[at], &self.peers[at]);
-        if peer.wire.link().refused || !member.is_open {
+        if peer.wire.was_full() || !member.is_open {
             return;
         }
         for due in member.due.iter().filter(|due| due.must && due.said.topic.is_some()) {
@@ -390,7 +392,7 @@ impl World {
             }
             self.server.poll(&mut self.events, Some(Duration::from_secs(3600))).expect("it works");
             self.is_told();
-            if self.server.hub().connection_count() == 0 && self.server.net().backlog.is_empty() {
+            if self.server.hub().connection_count() == 0 && self.server.net().backlog() == 0 {
                 break;
             }
         }
@@ -405,8 +407,8 @@ impl World {
         }
         if !shuts_down {
             // With a timer left, this would end.
-            self.server.poll(&mut self.events, None).expect("it works");
-            assert!(self.server.net().is_stuck, "a timer is left");
+            let stuck = self.server.poll(&mut self.events, None).expect_err("a timer is left");
+            assert_eq!(stuck.kind(), ErrorKind::Deadlock);
         }
         let hub = self.server.hub();
         assert_eq!(
@@ -415,7 +417,7 @@ impl World {
         );
         assert_eq!(hub.is_finished(), shuts_down);
         assert_eq!(hub.counters().connections_open, 0);
-        let is_gone = |peer: &Peer| peer.wire.link().dropped || peer.reset;
+        let is_gone = |peer: &Peer| peer.wire.is_dropped() || peer.reset;
         assert!(self.peers.iter().all(is_gone), "a stream is left");
         let is_told = |member: &Member| !member.opened || member.told.is_some();
         assert!(self.members.iter().all(is_told), "an end was not told");

@@ -2,37 +2,7 @@
 //! world is the same whenever its source is, and any source can drive it. 0 and `false` are always
 //! the harmless choice: a source that has run dry ends a world in peace.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use crate::support::dice::Dice;
-
-pub trait Source {
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize;
-
-    /// All further choices are harmless.
-    fn is_dry(&self) -> bool {
-        false
-    }
-
-    /// Whether something happens that does so in so many of 100 cases.
-    fn chance(&mut self, percent: usize) -> bool {
-        percent > 0 && self.below(100) >= 100 - percent
-    }
-
-    /// How many of `whole` bytes, of which there are at least 2, are taken: some, but not all.
-    fn part(&mut self, whole: usize) -> usize {
-        1 + self.below(whole - 1)
-    }
-}
-
-/// A generator of random numbers.
-impl Source for Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        Dice::below(self, bound)
-    }
-}
+use pushloop::testing::Source;
 
 /// A fuzzer's bytes, two to a choice.
 pub struct Bytes(pub Vec<u8>);
@@ -94,41 +64,5 @@ impl Source for Every {
 
     fn part(&mut self, whole: usize) -> usize {
         if whole > 2 && self.below(2) == 1 { whole - 1 } else { 1 }
-    }
-}
-
-/// A source that all parts of a world share.
-#[derive(Clone)]
-pub struct Choice(Rc<RefCell<dyn Source>>);
-
-impl Choice {
-    pub fn new(source: Rc<RefCell<impl Source + 'static>>) -> Self {
-        Self(source)
-    }
-
-    pub fn below(&self, bound: usize) -> usize {
-        self.0.borrow_mut().below(bound)
-    }
-
-    pub fn is_dry(&self) -> bool {
-        self.0.borrow().is_dry()
-    }
-
-    pub fn chance(&self, percent: usize) -> bool {
-        self.0.borrow_mut().chance(percent)
-    }
-
-    pub fn part(&self, whole: usize) -> usize {
-        self.0.borrow_mut().part(whole)
-    }
-
-    pub fn of<T: Copy>(&self, options: &[T]) -> T {
-        options[self.below(options.len())]
-    }
-
-    pub fn shuffles<T>(&self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, last - self.below(last + 1));
-        }
     }
 }

@@ -6,7 +6,8 @@
 use std::io::{self, ErrorKind};
 use std::mem;
 
-use super::choice::Choice;
+use pushloop::testing::Choice;
+
 use super::marks::{Mark, Marks};
 
 /// A record's kind, and its length in two bytes.

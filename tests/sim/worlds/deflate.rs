@@ -3,7 +3,6 @@
 
 use pushloop::{Config, ConnId, Hub, SendError};
 
-use super::choice::Choice;
 use super::marks::{Mark, Marks};
 use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
 use crate::oracle::deflate::{Answer, negotiate};
@@ -11,6 +10,7 @@ use crate::oracle::inflate;
 use crate::support::dice::Dice;
 use crate::support::peer_codec::{Deflates, deflate, finals, patchwork, stored};
 use crate::support::{Frame, frame, text};
+use pushloop::testing::Choice;
 
 const OFFERS: [&str; 10] = [
     "permessage-deflate",

@@ -1,20 +1,20 @@
 //! The simulated network with a layer over it, in worlds that have one: a stream that holds bytes of
 //! its own, and that the loop must not know from a plain one. It asserts what the loop promises.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use pushloop::testing::{self, Choice, Network};
 use pushloop::{ConnId, Input, Net, Ready, Wake};
 
-use super::choice::Choice;
 use super::codec::Codec;
 use super::marks::{Mark, Marks};
-use super::net::{self, SimNet};
 
 pub struct Layered {
-    net: SimNet,
+    net: Network,
     choice: Choice,
     marks: Marks,
     /// From how much ciphertext on a stream takes no more; `None` without a layer.
@@ -22,10 +22,12 @@ pub struct Layered {
     /// Plaintext that the loop has read and written.
     pub bytes_read: u64,
     pub bytes_written: u64,
+    /// Slots of the server that ever had a connection.
+    slots: BTreeSet<u32>,
 }
 
 pub struct Stream {
-    raw: net::Stream,
+    raw: testing::Stream,
     layer: Option<Layer>,
 }
 
@@ -35,12 +37,20 @@ struct Layer {
 }
 
 impl Layered {
-    pub fn new(net: SimNet, held_max: Option<usize>, choice: Choice, marks: Marks) -> Self {
-        Self { net, choice, marks, held_max, bytes_read: 0, bytes_written: 0 }
+    pub fn new(net: Network, held_max: Option<usize>, choice: Choice, marks: Marks) -> Self {
+        Self {
+            net,
+            choice,
+            marks,
+            held_max,
+            bytes_read: 0,
+            bytes_written: 0,
+            slots: BTreeSet::new(),
+        }
     }
 
     /// Writes what a stream holds, until nothing is left or the transport is full.
-    fn push(&mut self, raw: &mut net::Stream, codec: &mut Codec) -> io::Result<()> {
+    fn push(&mut self, raw: &mut testing::Stream, codec: &mut Codec) -> io::Result<()> {
         while !codec.held.is_empty() {
             let written = self.net.write(raw, &codec.held);
             if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
@@ -53,7 +63,7 @@ impl Layered {
 
     fn read_layer(
         &mut self,
-        raw: &mut net::Stream,
+        raw: &mut testing::Stream,
         layer: &mut Layer,
         into: &mut [u8],
     ) -> io::Result<Input> {
@@ -85,7 +95,7 @@ impl Layered {
 
     fn write_layer(
         &mut self,
-        raw: &mut net::Stream,
+        raw: &mut testing::Stream,
         layer: &mut Layer,
         from: &[u8],
     ) -> io::Result<usize> {
@@ -109,15 +119,15 @@ impl Layered {
 }
 
 impl Deref for Layered {
-    type Target = SimNet;
+    type Target = Network;
 
-    fn deref(&self) -> &SimNet {
+    fn deref(&self) -> &Network {
         &self.net
     }
 }
 
 impl DerefMut for Layered {
-    fn deref_mut(&mut self) -> &mut SimNet {
+    fn deref_mut(&mut self) -> &mut Network {
         &mut self.net
     }
 }
@@ -148,7 +158,11 @@ impl Net for Layered {
     }
 
     fn register(&mut self, stream: &mut Stream, id: ConnId) -> io::Result<()> {
-        self.net.register(&mut stream.raw, id)
+        self.net.register(&mut stream.raw, id)?;
+        if !self.slots.insert(id.to_bits() as u32) {
+            self.marks.hit(Mark::SlotReused);
+        }
+        Ok(())
     }
 
     fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<Input> {

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use pushloop::testing::Fault;
+
 macro_rules! marks {
     ($($name:ident,)+) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,20 @@ marks! {
     Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
     Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,
     SentUncompressed, TopicSwitched,
+}
+
+macro_rules! of_network {
+    ($($name:ident,)+) => {
+        /// What the network counts.
+        pub const OF_NETWORK: [(Mark, Fault); 27] = [$((Mark::$name, Fault::$name),)+];
+    };
+}
+
+of_network! {
+    ShortRead, ShortWrite, ReadBlocked, WriteBlocked, ReadInterrupted, WriteInterrupted,
+    LateEdge, SingleEdge, ShuffledEdges, SpuriousEdge, StaleEdge, StaleOfReused, Signal, FullPipe,
+    AcceptBlocked, AcceptInterrupted, AcceptAborted, OutOfDescriptors, NoReserve, Unregistrable,
+    ClockJump, CommandInTurn, FinishInterrupted, FinishBlocked, ResetRead, ResetWrite, DroppedUnread,
 }
 
 /// How many of them, the first, are faults of the network.

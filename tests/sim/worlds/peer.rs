@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::choice::Choice;
+use pushloop::testing::{Choice, Wire};
+
 use super::codec::Client;
 use super::deflate::{Codec, Policy, hostile, noise, payload};
 use super::marks::{Mark, Marks};
-use super::net::Wire;
 use super::world::{MESSAGE_BYTES_MAX, MESSAGE_FRAMES_MAX};
 use crate::oracle::stream::Limits;
 use crate::support::dice::Dice;
@@ -154,7 +154,7 @@ impl Peer {
 
     /// Nothing keeps what was sent to it from arriving.
     pub fn listens(&self) -> bool {
-        !self.reset && !self.wire.link().cut
+        !self.reset && !self.wire.is_cut()
     }
 
     /// What the server makes of what it sends.
@@ -276,7 +276,7 @@ impl Peer {
         if let Some(layer) = &mut self.layer {
             let records = layer.transmits(all);
             if !records.is_empty() {
-                self.wire.sends(records);
+                self.wire.sends_bytes(records);
             }
         }
     }
@@ -290,7 +290,7 @@ impl Peer {
         self.sent.extend(&bytes[head..]);
         match &mut self.layer {
             Some(layer) => layer.says(&bytes),
-            None => self.wire.sends(bytes),
+            None => self.wire.sends_bytes(bytes),
         }
     }
 
@@ -299,7 +299,7 @@ impl Peer {
         if self.talks() {
             self.finished = true;
             if let Some(layer) = &mut self.layer {
-                self.wire.sends(layer.leaves());
+                self.wire.sends_bytes(layer.leaves());
             }
             self.wire.finishes();
         }
@@ -312,21 +312,21 @@ impl Peer {
 
     /// Reads up to `max` bytes. Gives how many there were.
     pub fn reads(&mut self, max: usize) -> usize {
-        let mut link = self.wire.link();
-        if link.reset {
+        if self.wire.is_reset() {
             self.reset = true;
             return 0;
         }
-        let n = max.min(link.output.len());
+        let bytes = self.wire.reads_some(max);
+        let n = bytes.len();
         match &mut self.layer {
-            Some(layer) => self.unread.extend(layer.hears(link.output.drain(..n))),
-            None => self.unread.extend(link.output.drain(..n)),
+            Some(layer) => self.unread.extend(layer.hears(bytes)),
+            None => self.unread.extend(bytes),
         }
-        let ended = link.output_ended && link.output.is_empty();
+        let ended = self.wire.is_ended() && self.wire.waiting() == 0;
         if let Some(layer) = &self.layer {
-            assert!(!ended || !link.finished || link.cut || layer.is_over, "FIN, and no goodbye");
+            let is_excused = !self.wire.is_finished() || self.wire.is_cut();
+            assert!(!ended || is_excused || layer.is_over, "FIN, and no goodbye");
         }
-        drop(link);
         self.understands();
         if ended && self.talks() {
             self.sends(true);

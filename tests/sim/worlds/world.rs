@@ -1,4 +1,4 @@
-//! One simulated world: a server on a [`SimNet`], peers, and an application, all of whose choices
+//! One simulated world: a server on a [`Network`], peers, and an application, all of whose choices
 //! come from one source. It goes through a time of trouble, comes to rest, and ends.
 
 use std::cell::RefCell;
@@ -8,17 +8,15 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pushloop::testing::{Calls, Choice, Faults, Network, Source};
 use pushloop::{
     Config, ConnId, Counters, Events, Handle, HandleError, OnLag, Overflow, Server, TopicOptions,
 };
 
-use super::choice::{Choice, Source};
 use super::codec::Client;
 use super::deflate::Policy;
-use super::faults::Faults;
 use super::layered::Layered;
-use super::marks::{Mark, Marks};
-use super::net::{Calls, SimNet};
+use super::marks::{Mark, Marks, OF_NETWORK};
 use super::peer::{Peer, Said};
 use super::requests::Requests;
 use crate::oracle::stream::Heard;
@@ -29,6 +27,8 @@ pub const MESSAGE_FRAMES_MAX: u32 = 12;
 const PEERS_MAX: usize = 7;
 const HOUR: Duration = Duration::from_secs(3600);
 const STEPS_SHOWN: usize = 60;
+/// The loop may be woken for no reason at any time.
+const NAP_MAX: Duration = Duration::from_millis(5);
 
 pub fn topic_name(topic: usize) -> String {
     format!("topic {topic}")
@@ -108,7 +108,7 @@ pub struct World {
 
 impl World {
     pub fn new(source: Rc<RefCell<impl Source + 'static>>, traces: bool) -> Self {
-        let choice = Choice::new(source);
+        let choice = Choice::sharing(source);
         let marks = Marks::new();
         let mut config = drawn_config(&choice);
         let deflate = Policy::drawn(&choice, &mut config);
@@ -124,9 +124,10 @@ impl World {
         }
         let policy = config.topic.on_lag;
         let held_max = choice.of(&[None, None, Some(64 * 1024), Some(300), Some(1)]);
-        let net = SimNet::new(choice.clone(), marks.clone());
+        let net = Network::with_choice(choice.clone());
         let net = Layered::new(net, held_max, choice.clone(), marks.clone());
         let mut server = Server::with_net(net, config);
+        server.net().nap_max = NAP_MAX;
         let mut policies = [policy; TOPICS];
         // Where the process has little room, it is mostly for that alone that somebody is closed.
         let percent = if is_tight { 10 } else { 40 };
@@ -216,6 +217,9 @@ impl World {
         ] {
             self.marks.add(mark, n);
         }
+        for (mark, fault) in OF_NETWORK {
+            self.marks.add(mark, self.server.net().met(fault));
+        }
         (self.server.net().calls, counters)
     }
 
@@ -223,7 +227,7 @@ impl World {
     pub fn any(&self) -> Option<usize> {
         let count = self.peers.len();
         let recent = count.saturating_sub(3 * PEERS_MAX)..count;
-        let lives = |at: &usize| !self.peers[*at].wire.link().dropped;
+        let lives = |at: &usize| !self.peers[*at].wire.is_dropped();
         let living: Vec<_> = recent.filter(lives).collect();
         if !living.is_empty() && !self.choice.chance(10) {
             return Some(self.choice.of(&living));
@@ -265,7 +269,7 @@ impl World {
             }
             7 => peer.resets(),
             8 if takes_all => {}
-            8 => peer.wire.link().room = choice.of(&[0, 1, 20, 200, 3000, usize::MAX]),
+            8 => peer.wire.holds(choice.of(&[0, 1, 20, 200, 3000, usize::MAX])),
             9 => self.again(Self::acts),
             _ => self.again(Self::commands),
         }
@@ -280,7 +284,7 @@ impl World {
     }
 
     fn connects(&mut self) {
-        let living = self.peers.iter().filter(|peer| !peer.wire.link().dropped && !peer.reset);
+        let living = self.peers.iter().filter(|peer| !peer.wire.is_dropped() && !peer.reset);
         if living.count() >= PEERS_MAX {
             return;
         }
@@ -301,9 +305,7 @@ impl World {
 
     pub fn turn(&mut self, timeout: Duration) {
         self.server.poll(&mut self.events, Some(timeout)).expect("the poll works");
-        while let Some(other) = self.server.net().others.pop_front() {
-            other();
-        }
+        self.server.net().ends_meanwhile();
         self.hears_handles();
         self.happens();
         self.checks_the_turn();
