@@ -367,7 +367,7 @@ impl Hub {
             Outcome::Over if matches!(slot.connection.state, State::Closed) => {
                 self.leave_topics(id, false);
                 self.wheel.clear(id.index);
-                self.timers.forget(id);
+                self.schedule.forget(id);
                 self.watches.forget(id);
                 self.closed.push(id);
             }

@@ -74,7 +74,7 @@ pub struct Hub {
     topics: Topics,
     commons: Commons,
     wheel: Wheel,
-    timers: time::Schedule,
+    schedule: time::Schedule,
     watches: watches::Watches,
     /// Connections with something of their own to write or to finish.
     dirty: VecDeque<ConnId>,
@@ -127,7 +127,7 @@ impl Hub {
             topics: Topics::new(),
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
-            timers: time::Schedule::default(),
+            schedule: time::Schedule::default(),
             watches: watches::Watches::default(),
             dirty: VecDeque::new(),
             pulls: VecDeque::new(),

@@ -31,50 +31,72 @@ pub struct TimerId {
     serial: u64,
 }
 
-/// What is to be done at an application's moment.
+/// A connection that is to be closed at a moment.
 #[derive(Debug)]
-enum Due {
-    /// Tell the application.
-    Tell { key: u64 },
-    /// Close a connection.
-    Close { id: ConnId, code: CloseCode, reason: Box<str> },
+struct Closing {
+    id: ConnId,
+    code: CloseCode,
+    reason: Box<str>,
 }
 
 /// The moments that the application set.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    due: BTreeMap<TimerId, Due>,
-    /// The timers that close connections.
-    closing: BTreeMap<ConnId, TimerId>,
+    /// The keys of its timers.
+    timers: BTreeMap<TimerId, u64>,
+    closings: BTreeMap<TimerId, Closing>,
+    /// Which of the closings is a connection's.
+    closing_of: BTreeMap<ConnId, TimerId>,
     set: u64,
 }
 
 impl Schedule {
-    fn set(&mut self, at: Instant, due: Due) -> TimerId {
-        let id = TimerId { at, serial: self.set };
+    fn next_id(&mut self, at: Instant) -> TimerId {
         self.set += 1;
-        self.due.insert(id, due);
-        id
+        TimerId { at, serial: self.set }
     }
 
-    /// What is due at `now`, if anything is.
-    fn pop(&mut self, now: Instant) -> Option<Due> {
-        let next = self.due.first_entry().filter(|next| next.key().at <= now)?;
-        let due = next.remove();
-        if let Due::Close { id, .. } = due {
-            self.closing.remove(&id);
-        }
-        Some(due)
+    /// Whether nothing is set.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.timers.is_empty() && self.closings.is_empty()
+    }
+
+    /// When the next thing is due.
+    fn next(&self) -> Option<Instant> {
+        let next = [self.timers.keys().next(), self.closings.keys().next()];
+        next.into_iter().flatten().map(|timer| timer.at).min()
+    }
+
+    /// The next timer that is due at `now`.
+    fn pop_timer(&mut self, now: Instant) -> Option<u64> {
+        let next = self.timers.first_entry().filter(|next| next.key().at <= now)?;
+        Some(next.remove())
+    }
+
+    /// The next connection that is to be closed at `now`.
+    fn pop_closing(&mut self, now: Instant) -> Option<Closing> {
+        let next = self.closings.first_entry().filter(|next| next.key().at <= now)?;
+        let closing = next.remove();
+        self.closing_of.remove(&closing.id);
+        Some(closing)
+    }
+
+    fn close_at(&mut self, at: Instant, closing: Closing) {
+        self.forget(closing.id);
+        let timer = self.next_id(at);
+        self.closing_of.insert(closing.id, timer);
+        self.closings.insert(timer, closing);
     }
 
     /// Takes back the moment at which the connection is to be closed; true if there was one.
     #[inline]
     pub(super) fn forget(&mut self, id: ConnId) -> bool {
-        !self.closing.is_empty() && self.closing.remove(&id).is_some_and(|timer| self.cancel(timer))
-    }
-
-    fn cancel(&mut self, id: TimerId) -> bool {
-        self.due.remove(&id).is_some()
+        !self.closings.is_empty()
+            && self
+                .closing_of
+                .remove(&id)
+                .is_some_and(|timer| self.closings.remove(&timer).is_some())
     }
 }
 
@@ -105,12 +127,14 @@ impl Hub {
     /// they were set. A clock that does not drift sets each tick from the one before, not from
     /// [`now`](Self::now).
     pub fn set_timer(&mut self, at: Instant, key: u64) -> TimerId {
-        self.timers.set(at, Due::Tell { key })
+        let id = self.schedule.next_id(at);
+        self.schedule.timers.insert(id, key);
+        id
     }
 
     /// Takes a timer back, in O(log n); false if it came already, or was taken back before.
     pub fn cancel_timer(&mut self, id: TimerId) -> bool {
-        self.timers.cancel(id)
+        self.schedule.timers.remove(&id).is_some()
     }
 
     /// Closes the connection at this moment, as [`close`](Self::close) does, unless it is gone by then:
@@ -121,14 +145,12 @@ impl Hub {
         if !self.is_live(id) {
             return;
         }
-        self.timers.forget(id);
-        let timer = self.timers.set(at, Due::Close { id, code, reason: reason.into() });
-        self.timers.closing.insert(id, timer);
+        self.schedule.close_at(at, Closing { id, code, reason: reason.into() });
     }
 
     /// Takes back what [`close_at`](Self::close_at) set for the connection; false if nothing was set.
     pub fn cancel_close_at(&mut self, id: ConnId) -> bool {
-        self.timers.forget(id)
+        self.schedule.forget(id)
     }
 
     /// Ends the server gently: no further connection is accepted, every open one gets what is
@@ -234,12 +256,12 @@ impl Hub {
         let ticks = |due: Ticks| u64::from(due.0.saturating_sub(now.0));
         let connections =
             self.wheel.next().map(|due| Duration::from_nanos(ticks(due) << TICK_BITS));
-        if self.timers.due.is_empty() && self.shutdown.is_none() {
+        if self.schedule.is_empty() && self.shutdown.is_none() {
             return connections;
         }
         let now = clock();
         let left = |at: Instant| at.saturating_duration_since(now);
-        let own = self.timers.due.keys().next().map(|next| left(next.at));
+        let own = self.schedule.next().map(left);
         let end = self.shutdown.as_ref();
         let farewell = end.and_then(Shutdown::next_farewell).map(left);
         let end = end.map(|shutdown| left(shutdown.deadline));
@@ -248,17 +270,15 @@ impl Hub {
 
     /// Does what is due at this turn's time.
     pub(crate) fn handle_timeouts(&mut self, events: &mut Events) {
+        while let Some(key) = self.schedule.pop_timer(self.now) {
+            events.records.push(Record::Timer { key });
+        }
         let mut expiries = self.commons.config.expiries_per_turn;
         while expiries > 0
-            && let Some(due) = self.timers.pop(self.now)
+            && let Some(Closing { id, code, reason }) = self.schedule.pop_closing(self.now)
         {
-            match due {
-                Due::Tell { key } => events.records.push(Record::Timer { key }),
-                Due::Close { id, code, reason } => {
-                    expiries -= 1;
-                    self.close(id, code, &reason);
-                }
-            }
+            expiries -= 1;
+            self.close(id, code, &reason);
         }
         for _ in 0..expiries {
             let Some(index) = self.wheel.pop(self.commons.now) else { break };

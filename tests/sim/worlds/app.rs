@@ -88,7 +88,21 @@ impl World {
 
     fn closes(&mut self, at: usize, id: ConnId) {
         self.members[at].closed_by_us = true;
-        self.server.hub().close(id, CloseCode::NORMAL, "go");
+        let way = self.choice.below(6);
+        let hub = self.server.hub();
+        match way {
+            0 => {
+                hub.abort(id);
+                self.members[at].aborted = true;
+                self.marks.hit(Mark::Aborted);
+            }
+            1 => {
+                let soon = hub.now() + Duration::from_millis(3);
+                hub.close_at(id, soon, CloseCode::NORMAL, "go");
+                self.marks.hit(Mark::ClosedAt);
+            }
+            _ => hub.close(id, CloseCode::NORMAL, "go"),
+        }
         self.notices(at);
     }
 
@@ -445,7 +459,7 @@ impl World {
                 }
                 !peer.is_good
             }
-            Reason::Local { .. } => member.closed_by_us,
+            Reason::Local { .. } | Reason::Aborted => member.closed_by_us,
             Reason::Lost => peer.reset || peer.finished,
             // Others do not answer Pings, nor a Close.
             Reason::TimedOut => self.leaps || !peer.is_good,

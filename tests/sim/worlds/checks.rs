@@ -226,7 +226,7 @@ impl World {
         let is_whole = !wire.is_reset() && !wire.is_cut();
         // A peer that does not answer a Close is dropped in time.
         let was_closed = peer.close_came.is_some() && (peer.is_good || peer.close_sent);
-        if is_whole && was_closed && !self.leaps && !self.is_tight {
+        if is_whole && was_closed && !member.aborted && !self.leaps && !self.is_tight {
             assert!(wire.is_finished(), "no FIN for peer {at}");
         }
         if let Some(layer) = peer.layer.as_ref().filter(|_| is_whole) {
@@ -271,7 +271,8 @@ impl World {
                 assert!(numbers.is_sorted(), "peer {at}, topic {lane}: out of order");
             }
         }
-        if !peer.listens() || self.is_tight || member.timed_out || (self.leaps && !member.is_open) {
+        let is_dropped = member.aborted || (self.leaps && !member.is_open);
+        if !peer.listens() || self.is_tight || member.timed_out || is_dropped {
             return None;
         }
         if [member.told, peer.close_came].contains(&Some(OVERFLOW)) {

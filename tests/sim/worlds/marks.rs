@@ -27,7 +27,7 @@ marks! {
     HalfClose, PeerClose, BrokenClause, CutHandshake, Fragmented,
     // What the application does.
     ActInCallback, SubscribedInCallback, UnsubscribedInCallback, PublishedInCallback,
-    SentInCallback, ClosedInCallback, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
+    SentInCallback, ClosedInCallback, ClosedAt, Aborted, HandlePublish, HandleSend, HandleClose, HandleFull, LateAnswer, Refused,
     Responded, Unsubscribed, SentToGone, AnsweredTwice, AnsweredLate, AnsweredThoughGone,
     // What follows from it.
     Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Skipped, Lost, TopicFull, Overflowed, Shed,

@@ -58,6 +58,8 @@ pub struct Member {
     pub heard: Vec<Heard>,
     /// The application or a handle has closed it, or tried to.
     pub closed_by_us: bool,
+    /// It was dropped, whatever waited for it.
+    pub aborted: bool,
 }
 
 /// A command that was given: what it is counted as, what it says, and whether it was taken.
