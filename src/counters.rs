@@ -173,8 +173,8 @@ counters! {
     messages_lost: Counter,
     /// Messages that came after the application had closed their connection, and were not delivered.
     messages_after_close: Counter,
-    /// Connections closed with 1013 because their peers read too slowly; the Close frame names the
-    /// limit.
+    /// Connections that ended because their peers read too slowly. Counted when the connection has ended,
+    /// not when the Close frame is sent: that one has the code 1013 and names the limit.
     closed_overflow: Counter,
     /// Connections closed because the process held too much that was incomplete, much of it theirs.
     closed_incomplete: Counter,
