@@ -320,6 +320,12 @@ impl Events {
         self.records.push(Record::Refused { at });
     }
 
+    /// What the server itself refused: who asked, and the status and the sentence of the answer.
+    #[cfg(feature = "log")]
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (Option<SocketAddr>, u16, &str)> {
+        self.refusals.iter().map(|(peer, response)| (*peer, response.status(), response.sentence()))
+    }
+
     /// Keeps an assembled payload for the length of this batch.
     pub(crate) fn keep(&mut self, payload: Vec<u8>) -> Span {
         self.assembled_bytes += payload.len();

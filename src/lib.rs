@@ -44,9 +44,12 @@
 //! # Features
 //!
 //! None is needed to embed a server. `deflate` adds compressed messages (permessage-deflate, RFC 7692)
-//! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `server` builds
-//! the `pushloop` binary, with compression in it. `testing` adds the module of that name: an application's
-//! tests without sockets, in simulated time.
+//! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `log` reports trouble
+//! through the crate [`log`](https://docs.rs/log), which `mio` brings along: a warning for each counter
+//! of refused connections, limits met and panics that grew, at most once a second, and a debug line for
+//! each request that the server itself refused. `server` builds the `pushloop` binary, with compression
+//! in it. `testing` adds the module of that name: an application's tests without sockets, in simulated
+//! time.
 //!
 //! # Platforms
 //!

@@ -7,6 +7,8 @@
 mod handler;
 mod mio;
 mod net;
+#[cfg(feature = "log")]
+mod report;
 
 use std::{
     collections::VecDeque,
@@ -53,6 +55,8 @@ pub struct Server<N: Net = Mio> {
     accept_paused: Option<Instant>,
     /// The batch of [`turn`](Self::turn), between two.
     events: Option<Box<Events>>,
+    #[cfg(feature = "log")]
+    report: report::Report,
 }
 
 impl<N: Net> Server<N> {
@@ -78,6 +82,8 @@ impl<N: Net> Server<N> {
             acceptable: Vec::new(),
             accept_paused: None,
             events: None,
+            #[cfg(feature = "log")]
+            report: report::Report::new(now),
         }
     }
 
@@ -113,6 +119,8 @@ impl<N: Net> Server<N> {
         self.accept(events);
         self.read(events);
         self.hub.handle_timeouts(events);
+        #[cfg(feature = "log")]
+        report::debug_refusals(events);
         Ok(())
     }
 
@@ -159,6 +167,10 @@ impl<N: Net> Server<N> {
             sooner(sooner(timeout, accepts), self.hub.time_left(|| self.net.now()))
         };
         self.hub.handle_wait();
+        #[cfg(feature = "log")]
+        if self.report.is_due(self.hub.now()) {
+            self.report.warn(self.hub.now(), self.hub.counters());
+        }
         let Self { net, hub, woken, acceptable, .. } = self;
         net.wait(timeout, |ready| match ready {
             Ready::Connection { id, readable, writable, read_closed } => {
@@ -311,6 +323,8 @@ impl<N: Net> Server<N> {
 
 impl<N: Net> Drop for Server<N> {
     fn drop(&mut self) {
+        #[cfg(feature = "log")]
+        self.report.warn(self.hub.now(), self.hub.counters());
         drop(self.hub.handle().close_mailbox());
     }
 }

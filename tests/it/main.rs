@@ -29,6 +29,8 @@ mod limits;
 mod panics;
 mod protocol;
 mod regressions;
+#[cfg(feature = "log")]
+mod reports;
 mod server;
 mod testing;
 mod timeouts;

@@ -120,14 +120,32 @@ fn an_expression_is_judged_as_spdx_means_it() {
     }
 }
 
+/// The direct dependencies with these features, and how many there are below them.
+fn dependencies(features: &str) -> (Vec<String>, usize) {
+    let tree = ["tree", "--locked", "--edges=normal", "--prefix=depth", "--features", features];
+    let tree = cargo(&tree);
+    let direct = tree.lines().filter_map(|line| line.strip_prefix('1'));
+    let mut direct: Vec<_> =
+        direct.filter_map(|package| package.split(' ').next()).map(String::from).collect();
+    direct.sort_unstable();
+    let all = tree.lines().count();
+    let below = all - 1 - direct.len();
+    (direct, below)
+}
+
 #[test]
 fn five_direct_dependencies() {
-    let tree = cargo(&["tree", "--locked", "--edges=normal", "--depth=1", "--prefix=depth"]);
-    let mut direct: Vec<_> = tree
-        .lines()
-        .filter_map(|line| line.strip_prefix('1'))
-        .filter_map(|package| package.split(' ').next())
-        .collect();
-    direct.sort_unstable();
-    assert_eq!(direct, DIRECT, "{tree}");
+    assert_eq!(dependencies("").0, DIRECT);
+}
+
+#[test]
+fn a_log_is_one_dependency_more() {
+    let (with_log, below) = dependencies("log");
+    let mut expected = DIRECT.to_vec();
+    expected.push("log");
+    expected.sort_unstable();
+    assert_eq!(
+        (with_log, below),
+        (expected.into_iter().map(String::from).collect(), dependencies("").1)
+    );
 }
