@@ -4,7 +4,7 @@ use std::{io::Write, net::UdpSocket, process::Command};
 
 use crate::support::http::{self, dial};
 use crate::support::process::{Process, connect, example, read_close, read_text};
-use tungstenite::Message;
+use tungstenite::{Error, HandshakeError, Message};
 
 /// The examples that have a page.
 const APPLICATIONS: [&str; 4] = ["feed", "chat", "editor", "game"];
@@ -136,7 +136,7 @@ fn publish_from_thread_publishes_each_line_and_ends_with_the_input() {
         sent += 1;
         match client.read() {
             Ok(message) => break message.into_text().expect("it is text").as_str().to_owned(),
-            Err(tungstenite::Error::Io(error)) => {
+            Err(Error::Io(error)) => {
                 assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             }
             Err(error) => panic!("{error}"),
@@ -151,4 +151,31 @@ fn publish_from_thread_publishes_each_line_and_ends_with_the_input() {
     assert_eq!(read_close(&mut client), 1001);
     let summary = lines.line();
     assert!(summary.ends_with(&format!("{} deliveries\n", sent - first)), "{summary}");
+}
+
+#[test]
+fn tokens_lets_in_who_has_one_until_it_expires_and_once_at_a_time() {
+    let mut tokens = Process::example("tokens");
+    let address = tokens.address("ws://");
+    for (path, status) in [("/?token=eve.60", 401), ("/?token=ada", 401), ("/", 401)] {
+        assert_eq!(refused(&address, path), status, "{path}");
+    }
+    assert!(ask(&address, "GET", "/?token=ada.60").starts_with("HTTP/1.1 426 "));
+    let mut first = connect(&address, "/?token=ada.60");
+    assert_eq!(read_text(&mut first), "welcome, ada");
+    let mut other = connect(&address, "/?token=bob.60");
+    assert_eq!(read_text(&mut other), "welcome, bob");
+    let mut second = connect(&address, "/?token=ada.3");
+    assert_eq!((read_close(&mut first), read_text(&mut second)), (4002, "welcome, ada".into()));
+    assert_eq!(read_close(&mut second), 4001);
+    let mut again = connect(&address, "/?token=bob.60");
+    assert_eq!((read_close(&mut other), read_text(&mut again)), (4002, "welcome, bob".into()));
+}
+
+/// The status that a handshake is refused with.
+fn refused(address: &str, path: &str) -> u16 {
+    match tungstenite::client(format!("ws://{address}{path}"), dial(address)) {
+        Err(HandshakeError::Failure(Error::Http(response))) => response.status().as_u16(),
+        other => panic!("{other:?}"),
+    }
 }
