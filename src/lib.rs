@@ -74,6 +74,11 @@ mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The guide's snippets are held to compile, and run where they end by themselves.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/EMBEDDING.md")]
+struct Embedding;
+
 pub use mio;
 
 pub use crate::{
