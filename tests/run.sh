@@ -202,6 +202,11 @@ compare=(--manifest-path benches/compare/Cargo.toml)
 step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
 step "clippy, benchmarks" 900 \
     cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
+# So is the example beside axum.
+axum=(--manifest-path examples/axum/Cargo.toml)
+step "fmt, axum" 60 cargo fmt "${axum[@]}" --check -- --color never
+step "clippy, axum" 900 \
+    cargo clippy "${axum[@]}" --target-dir "$target/axum" --all-targets -- -D warnings
 step "clippy, internals" 900 \
     env RUSTFLAGS="--cfg internals" cargo clippy --target-dir "$target/micro" --bench micro -- -D warnings
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
@@ -214,6 +219,8 @@ suite "test, default features" 1200 cargo test --no-fail-fast --lib --test it
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
+suite "test, axum" 900 \
+    cargo test "${axum[@]}" --target-dir "$target/axum" --no-fail-fast -- --show-output
 step "benchmarks, each once" 600 cargo test --bench micro --bench million --bench lag
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here.
 least=$ignored step "test, exhaustive" 1800 \
