@@ -39,7 +39,10 @@
 //! ```
 //!
 //! To own the loop instead, call [`Server::poll`] and go over its [`Events`]; to reach it from
-//! another thread, take a [`Handle`].
+//! another thread, take a [`Handle`]. The
+//! [guide](https://docs.rs/crate/pushloop/latest/source/docs/EMBEDDING.md) shows both, and what else a
+//! program needs: tokens that are checked before a connection is accepted, a port that is shared, limits,
+//! metrics, shutdown.
 //!
 //! # Features
 //!
