@@ -111,10 +111,10 @@ impl Batch {
         Self::BYTES + self.plain.counted() + lists + deflated
     }
 
-    /// Whether a publication of this kind may be appended. A batch has no more to be compressed than a
-    /// turn may compress.
-    pub(crate) fn takes_more(&self, may_deflate: bool) -> bool {
-        self.may_deflate == may_deflate && (!may_deflate || self.long < DEFLATED_MAX)
+    /// Whether a further publication may be appended. A batch has no more to be compressed than a turn
+    /// may compress.
+    pub(crate) fn takes_more(&self) -> bool {
+        !self.may_deflate || self.long < DEFLATED_MAX
     }
 
     /// Bytes of its plain frames.
@@ -160,7 +160,7 @@ impl Batch {
         buffer.extend_from_slice(&self.plain.bytes[bytes]);
         into.begin(self.first + u64::from(last), self.may_deflate, buffer);
         into.plain.ends.push(into.plain.bytes.len() as u32);
-        into.clocks.push((0, self.clock_of(self.end() - 1)));
+        into.clocks.extend(self.clocks.last().map(|(_, clock)| (0, *clock)));
         let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
         into.except.extend(excepted.map(|(id, _)| (*id, 0)));
         into.seal(commons);
@@ -374,3 +374,6 @@ impl Commons {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

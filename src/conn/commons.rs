@@ -190,8 +190,22 @@ mod tests {
             commons.recycle_partial(Box::default());
             commons.recycle_outbox(Box::default());
             commons.recycle_buffer(Vec::with_capacity(1));
+            commons.queued_bytes += Batch::BYTES;
+            commons.release_batch(Arc::default());
         }
-        let kept = [commons.partials.len(), commons.outboxes.len(), commons.buffers.len()];
-        assert_eq!(kept, [SPARES_MAX; 3]);
+        assert_eq!([commons.partials.len(), commons.outboxes.len()], [256; 2]);
+        assert_eq!([commons.buffers.len(), commons.batches.len()], [256; 2]);
+    }
+
+    #[test]
+    fn spare_buffers_are_of_middling_length_and_have_two_mebibytes_together() {
+        const KIB: usize = 1024;
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        commons.recycle_buffer(Vec::with_capacity(256 * KIB + 1));
+        assert_eq!(commons.spare_buffer().capacity(), 0, "a long one goes to the allocator");
+        for _ in 0..10 {
+            commons.recycle_buffer(Vec::with_capacity(256 * KIB));
+        }
+        assert_eq!((commons.buffers.len(), commons.buffers_bytes), (8, 2048 * KIB));
     }
 }

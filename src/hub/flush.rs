@@ -94,11 +94,10 @@ impl Progress {
         taking: &mut Taking<'_>,
         outlet: &mut impl Outlet,
     ) -> Option<(usize, bool)> {
+        let own_budget = taking.commons.config.write_bytes_per_turn;
         let mut budget = match self.phase {
-            Phase::Own => taking.own_budget(),
-            Phase::Pulls if !taking.connection.notes.behind => {
-                taking.own_budget().min(self.budget.bytes)
-            }
+            Phase::Own => own_budget,
+            Phase::Pulls if !taking.connection.notes.behind => own_budget.min(self.budget.bytes),
             // It gets all that there is, or would stay behind what is published meanwhile.
             Phase::Pulls | Phase::Passes => self.budget.bytes,
         };

@@ -143,7 +143,7 @@ impl Log {
         let (opcode, payload) = message;
         let max = BATCH_BYTES.min(commons.config.topic_lag_bytes_max / 4);
         let len = encoded_len(payload.len());
-        if !self.opens_last(len, max, may_deflate, commons) {
+        if !self.opens_last(len, max, commons) {
             self.begin_batch(may_deflate, commons);
         }
         let Some(last) = self.batches.back_mut() else { return };
@@ -158,17 +158,11 @@ impl Log {
     }
 
     /// Whether the last batch takes a further publication: no write holds it, and it is not full.
-    fn opens_last(
-        &mut self,
-        len: usize,
-        max: usize,
-        may_deflate: bool,
-        commons: &mut Commons,
-    ) -> bool {
+    fn opens_last(&mut self, len: usize, max: usize, commons: &mut Commons) -> bool {
         let is_lagging = self.lagging == self.batches.len();
         let Some(last) = self.batches.back_mut() else { return false };
         let Some(batch) = Arc::get_mut(&mut last.batch) else { return false };
-        if self.is_closed || batch.len() + len > max || !batch.takes_more(may_deflate) {
+        if self.is_closed || batch.len() + len > max || !batch.takes_more() {
             return false;
         }
         if is_lagging {
