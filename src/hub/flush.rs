@@ -163,7 +163,6 @@ impl Hub {
             match self.flush.phase {
                 Phase::Own => match self.next_listed(|hub| &mut hub.dirty) {
                     Some(id) => return Some(id),
-                    None if self.pulls.is_empty() && self.topics.passes.is_empty() => return None,
                     None => self.begin_phase(Phase::Pulls, self.flush.pulls),
                 },
                 Phase::Pulls if self.flush.budget.is_spent() => {
@@ -422,3 +421,6 @@ impl Hub {
         self.close_slow(id, "send_queues_bytes_max");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,6 @@ impl Topics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
