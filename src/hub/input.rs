@@ -379,3 +379,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
