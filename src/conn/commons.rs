@@ -172,6 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_wastes_room_beyond_twice_what_it_uses_and_64_bytes() {
+        for (len, room, wastes) in
+            [(0, 64, false), (0, 65, true), (100, 264, false), (100, 265, true)]
+        {
+            let mut buffer = Vec::with_capacity(room);
+            buffer.resize(len, 0);
+            assert_eq!(wastes_room(&buffer), wastes, "{len} in {room}");
+        }
+    }
+
+    #[test]
     fn an_outbox_at_rest_leaves_its_large_buffer_to_others() {
         let mut commons = Commons::new(Config::default(), Arc::default());
         let mut outbox = Box::<Outbox>::default();

@@ -238,8 +238,11 @@ mod tests {
         let (mut history, mut moves, max) = (Vec::new(), 0, 1024);
         for byte in 0..4 * max {
             let before = history.capacity();
+            let fits = history.len() < before;
             keep_end(&mut history, &[byte as u8], max);
-            moves += usize::from(history.capacity() != before);
+            let moved = history.capacity() != before;
+            assert!(!(moved && fits), "it is moved if it has to be");
+            moves += usize::from(moved);
         }
         assert_eq!((history.len(), history.capacity()), (max, max));
         assert_eq!(moves, 11, "1, 2, 4, and so on to 1024");
