@@ -11,7 +11,7 @@ use std::{
     ops::{Index, IndexMut},
 };
 
-use super::{subscriptions::Subscriptions, topics::Topic};
+use super::{room::give_back, subscriptions::Subscriptions, topics::Topic};
 
 /// Buckets, and places, below which no room is given back.
 const KEPT_MIN: usize = 256;
@@ -112,9 +112,9 @@ impl<S: BuildHasher> Directory<S> {
                 self.fill_from_end(lists);
             }
         }
-        give_back(&mut self.buckets);
-        give_back(&mut self.entries);
-        give_back(&mut self.vacant);
+        give_back(&mut self.buckets, KEPT_MIN);
+        give_back(&mut self.entries, KEPT_MIN);
+        give_back(&mut self.vacant, KEPT_MIN);
     }
 
     /// A place without a topic.
@@ -221,13 +221,6 @@ fn bucket_of(hash: u64, buckets: usize) -> usize {
     if bucket < buckets { bucket } else { bucket - size / 2 }
 }
 
-/// Gives back room that is hardly used.
-fn give_back<T>(list: &mut Vec<T>) {
-    if list.capacity() > 4 * list.len().max(KEPT_MIN) {
-        list.shrink_to(2 * list.len());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::hash::{BuildHasherDefault, Hasher};
@@ -301,19 +294,6 @@ mod tests {
             let kept = if left < 1000 { (2 * left + 1).max(256) } else { 2000 };
             let room = [directory.buckets.len(), directory.entries.len()];
             assert_eq!(room, [kept; 2], "{left} topics");
-        }
-    }
-
-    #[test]
-    fn a_list_gives_room_back_when_it_uses_less_than_a_quarter() {
-        // Entries, the room that they have, and what they keep of it.
-        for (len, room, kept) in
-            [(300, 1200, 1200), (300, 1201, 600), (0, 1024, 1024), (100, 1025, 200)]
-        {
-            let mut list = Vec::with_capacity(room);
-            list.resize(len, 0_u8);
-            give_back(&mut list);
-            assert_eq!((list.len(), list.capacity()), (len, kept));
         }
     }
 

@@ -333,3 +333,6 @@ impl Log {
         self.trim_lagging(0, u64::MAX, Trim::All, commons);
     }
 }
+
+#[cfg(test)]
+mod tests;

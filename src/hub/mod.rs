@@ -21,6 +21,7 @@ mod passes;
 mod position;
 mod read_queue;
 mod readers;
+mod room;
 mod scarcity;
 mod subscriptions;
 mod take;

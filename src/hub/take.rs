@@ -339,12 +339,12 @@ impl Pieces {
 
     /// Gives back room that long writes of many pieces took.
     pub(super) fn rest(&mut self) {
-        if self.scratch.capacity() > SPARE_BYTES {
-            self.scratch.shrink_to(SPARE_BYTES);
-        }
-        if self.pieces.capacity() > SPARE_PIECES {
-            self.pieces.clear();
-            self.pieces.shrink_to(SPARE_PIECES);
-        }
+        self.scratch.clear();
+        self.scratch.shrink_to(SPARE_BYTES);
+        self.pieces.clear();
+        self.pieces.shrink_to(SPARE_PIECES);
     }
 }
+
+#[cfg(test)]
+mod tests;
