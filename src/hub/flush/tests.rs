@@ -7,11 +7,13 @@ use super::{
     *,
 };
 
-/// A network that takes all.
-struct Taker;
+/// A network that takes all, and how long each write was.
+#[derive(Default)]
+struct Taker(Vec<usize>);
 
 impl Outlet for Taker {
     fn write(&mut self, output: &[u8]) -> Taken {
+        self.0.push(output.len());
         Taken::Bytes(output.len())
     }
 
@@ -26,16 +28,16 @@ fn hub() -> Hub {
     tests_hub(Instant::now())
 }
 
-/// The connections that a flush writes to, one after the other.
-fn flush(hub: &mut Hub) -> Vec<ConnId> {
-    let (mut events, mut order) = (Events::default(), Vec::new());
+/// The connections that a flush writes to, one after the other, and how long each write was.
+fn flush(hub: &mut Hub) -> (Vec<ConnId>, Vec<usize>) {
+    let (mut events, mut order, mut taker) = (Events::default(), Vec::new(), Taker::default());
     hub.begin_flush();
     while let Some(id) = hub.next_to_flush() {
-        assert!(!hub.flush_one(id, &mut events, &mut Taker));
+        assert!(!hub.flush_one(id, &mut events, &mut taker));
         order.push(id);
     }
     hub.end_flush(&mut events);
-    order
+    (order, taker.0)
 }
 
 /// A topic with many subscribers does not keep others waiting.
@@ -51,14 +53,45 @@ fn topics_take_turns_of_64_subscribers() {
             of.insert(id, *topic);
         }
     }
-    assert_eq!(flush(&mut hub), []);
+    assert_eq!(flush(&mut hub).0, []);
     for topic in topics {
         hub.publish(topic, "text").unwrap();
     }
-    let order: Vec<&str> = flush(&mut hub).iter().map(|id| of[id]).collect();
+    let order: Vec<&str> = flush(&mut hub).0.iter().map(|id| of[id]).collect();
     let turns = order.chunk_by(|a, b| a == b).map(|turn| (turn[0], turn.len()));
     let due = [("ada", 64), ("bob", 64), ("ada", 64), ("bob", 36), ("ada", 72)];
     assert_eq!(turns.collect::<Vec<_>>(), due);
+}
+
+/// A copy is made of short pieces, to spare a write.
+#[test]
+fn what_is_short_is_gathered_and_what_is_long_is_written_from_where_it_is() {
+    // The lengths of two publications with their headers, and of the writes.
+    let cases = [
+        ([200, 300], vec![500]),
+        ([16_383, 20_000], vec![36_383]),
+        ([16_384, 200], vec![16_384, 200]),
+    ];
+    for (frames, writes) in cases {
+        let mut hub = hub();
+        let id = tests_open(&mut hub);
+        for (topic, frame) in ["ada", "bob"].iter().zip(frames) {
+            hub.subscribe(id, topic).unwrap();
+            hub.publish(topic, &vec![0; frame - 4][..]).unwrap();
+        }
+        assert_eq!(flush(&mut hub), (vec![id], writes));
+    }
+}
+
+#[test]
+fn a_write_has_128_kib_at_the_most() {
+    let mut hub = hub();
+    hub.commons.config.write_bytes_per_turn = 1 << 20;
+    let id = tests_open(&mut hub);
+    for _ in 0..3 {
+        hub.send(id, &vec![0; 65_532][..]).unwrap();
+    }
+    assert_eq!(flush(&mut hub), (vec![id], vec![131_072, 65_536]));
 }
 
 /// Blocked connections, for which so many bytes wait.
