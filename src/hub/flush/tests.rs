@@ -63,6 +63,29 @@ fn topics_take_turns_of_64_subscribers() {
     assert_eq!(turns.collect::<Vec<_>>(), due);
 }
 
+/// Topics whose subscribers are all blocked cost steps, though they cost no write.
+#[test]
+fn a_turn_goes_over_so_many_topics_and_no_more() {
+    let mut hub = hub();
+    hub.commons.config.fan_out_writes_per_turn = 1;
+    let topics: Vec<String> = (0..100).map(|topic| topic.to_string()).collect();
+    for topic in &topics {
+        let id = tests_open(&mut hub);
+        hub.subscribe(id, topic).unwrap();
+        hub.handle_write_blocked(id);
+    }
+    // The first passes park the subscribers. The others find none.
+    for at_once in [5, 16] {
+        for topic in &topics {
+            hub.publish(topic, "text").unwrap();
+        }
+        for turn in 1..=100_usize.div_ceil(at_once) {
+            assert_eq!(flush(&mut hub).0, []);
+            assert_eq!(hub.topics.passes.len(), 100_usize.saturating_sub(at_once * turn));
+        }
+    }
+}
+
 /// A copy is made of short pieces, to spare a write.
 #[test]
 fn what_is_short_is_gathered_and_what_is_long_is_written_from_where_it_is() {
