@@ -165,6 +165,13 @@ mod tests {
         assert_eq!(Ticks(10).after(Duration::MAX), Ticks(u32::MAX));
     }
 
+    /// Peers that come first are pinged at moments that are spread over an interval, however long.
+    #[test]
+    fn the_first_stamps_can_be_set_back_by_hours() {
+        let before = Ticks::FIRST.before(Duration::from_secs(3600));
+        assert_eq!(Ticks::FIRST.since(before), 53_644);
+    }
+
     #[test]
     fn no_time_has_passed_since_what_is_ahead() {
         assert_eq!(Ticks(7).since(Ticks(3)), 4);

@@ -455,3 +455,6 @@ impl Topics {
         list.iter().map(|subscription| self.name(subscription.topic))
     }
 }
+
+#[cfg(test)]
+mod tests;
