@@ -27,3 +27,19 @@ fn a_batch_has_64_kib_at_the_most() {
     let lens = log.batches.iter().map(|kept| kept.batch.len());
     assert_eq!(lens.collect::<Vec<_>>(), [65_536, 204, 70_010, 3]);
 }
+
+#[test]
+fn what_is_not_for_a_connection_is_counted_batch_by_batch() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    let ada = ConnId { index: 1, generation: 1 };
+    for except in [Some(ada), None, Some(ada), Some(ada)] {
+        log.push((OpCode::Binary, &[0; 70_000]), 1, except, false, &mut commons);
+    }
+    log.seal(&mut commons);
+    // The publications, how many of them are not for the connection, and the steps that it takes to see.
+    for (offsets, count, takes) in [(0..4, 3, 4), (0..1, 1, 2), (1..2, 0, 2), (3..4, 1, 1)] {
+        let mut steps = 0;
+        assert_eq!(log.count_except(ada, offsets, &mut steps), count);
+        assert_eq!(steps, takes);
+    }
+}
