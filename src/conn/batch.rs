@@ -111,10 +111,10 @@ impl Batch {
         Self::BYTES + self.plain.counted() + lists + deflated
     }
 
-    /// Whether a further publication may be appended. A batch has no more to be compressed than a turn
-    /// may compress.
-    pub(crate) fn takes_more(&self) -> bool {
-        !self.may_deflate || self.long < DEFLATED_MAX
+    /// Whether a publication of this kind may be appended. A batch has no more to be compressed than a
+    /// turn may compress.
+    pub(crate) fn takes_more(&self, may_deflate: bool) -> bool {
+        self.may_deflate == may_deflate && (!may_deflate || self.long < DEFLATED_MAX)
     }
 
     /// Bytes of its plain frames.

@@ -38,8 +38,6 @@ pub(super) struct Log {
     lagging_bytes: usize,
     /// Readers for which no batch is left: they are at the head, or what they were at is gone.
     readers_at_head: u32,
-    /// The last batch takes no further publication.
-    is_closed: bool,
     /// What is before it was sealed.
     sealed: u64,
 }
@@ -143,7 +141,7 @@ impl Log {
         let (opcode, payload) = message;
         let max = BATCH_BYTES.min(commons.config.topic_lag_bytes_max / 4);
         let len = encoded_len(payload.len());
-        if !self.opens_last(len, max, commons) {
+        if !self.opens_last(len, max, may_deflate, commons) {
             self.begin_batch(may_deflate, commons);
         }
         let Some(last) = self.batches.back_mut() else { return };
@@ -158,11 +156,17 @@ impl Log {
     }
 
     /// Whether the last batch takes a further publication: no write holds it, and it is not full.
-    fn opens_last(&mut self, len: usize, max: usize, commons: &mut Commons) -> bool {
+    fn opens_last(
+        &mut self,
+        len: usize,
+        max: usize,
+        may_deflate: bool,
+        commons: &mut Commons,
+    ) -> bool {
         let is_lagging = self.lagging == self.batches.len();
         let Some(last) = self.batches.back_mut() else { return false };
         let Some(batch) = Arc::get_mut(&mut last.batch) else { return false };
-        if self.is_closed || batch.len() + len > max || !batch.takes_more() {
+        if batch.len() + len > max || !batch.takes_more(may_deflate) {
             return false;
         }
         if is_lagging {
@@ -186,13 +190,7 @@ impl Log {
         }
         self.bytes += batch.counted();
         commons.queued_bytes += batch.counted();
-        self.is_closed = false;
         self.batches.push_back(Kept { batch, readers: 0 });
-    }
-
-    /// Closes the last batch to further publications, because they have other options.
-    pub(super) fn close_last(&mut self) {
-        self.is_closed = true;
     }
 
     /// Makes what was published since the last flush ready to be taken. Gives how many batches that

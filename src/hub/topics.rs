@@ -244,7 +244,6 @@ impl Topics {
         if let Some(topic) = self.find(name) {
             let entry = &mut self.topics[topic];
             entry.options = options.unwrap_or(default);
-            entry.log.close_last();
         }
         true
     }

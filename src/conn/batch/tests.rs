@@ -39,11 +39,12 @@ fn a_batch_has_no_more_to_be_compressed_than_a_turn_may_compress() {
         compressed.push(OpCode::Text, &[b'x'; 63], 0, None);
     }
     for _ in 0..256 {
-        assert!(compressed.takes_more());
+        assert!(compressed.takes_more(true) && !compressed.takes_more(false));
         compressed.push(OpCode::Text, &[b'x'; 64], 0, None);
     }
-    assert!(!compressed.takes_more());
-    assert!(batch(1000, false).takes_more(), "nothing is compressed");
+    assert!(!compressed.takes_more(true) && !compressed.takes_more(false));
+    let plain = batch(1000, false);
+    assert!(plain.takes_more(false) && !plain.takes_more(true), "nothing is compressed");
 }
 
 #[test]

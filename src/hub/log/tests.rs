@@ -43,3 +43,57 @@ fn what_is_not_for_a_connection_is_counted_batch_by_batch() {
         assert_eq!(steps, takes);
     }
 }
+
+/// Options can change while something waits.
+#[test]
+fn what_may_be_compressed_and_what_may_not_are_batches_of_their_own() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    for may_deflate in [true, true, false, true] {
+        log.push((OpCode::Text, b"text"), 1, None, may_deflate, &mut commons);
+    }
+    let ends = log.batches.iter().map(|kept| kept.batch.end());
+    assert_eq!(ends.collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+#[test]
+fn a_flush_seals_what_was_published_since_the_last_one() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    for (publications, sealed) in [(1, 1), (3, 3), (0, 0), (2, 2)] {
+        for _ in 0..publications {
+            log.push((OpCode::Binary, &[0; 70_000]), 1, None, false, &mut commons);
+        }
+        assert_eq!(log.seal(&mut commons), sealed);
+    }
+    log.push((OpCode::Binary, b"short"), 1, None, false, &mut commons);
+    assert_eq!(log.seal(&mut commons), 1);
+    log.push((OpCode::Binary, b"short"), 1, None, false, &mut commons);
+    assert_eq!(log.seal(&mut commons), 1, "the last one was appended to");
+}
+
+/// A batch that only readers need is appended to, and what a reader had compressed of it is dropped.
+#[cfg(feature = "deflate")]
+#[test]
+fn what_is_dropped_of_a_batch_to_append_to_it_counts_no_more() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    commons.deflate_budget = 1 << 20;
+    let push = |log: &mut Log, commons: &mut Commons| {
+        log.push((OpCode::Text, &[b'x'; 200]), 1, None, true, commons);
+    };
+    push(&mut log, &mut commons);
+    log.add_reader(0);
+    log.raise_floor(1, &mut commons);
+    let (alone, queued) = (log.lagging_bytes(), commons.queued_bytes);
+    let batch = Arc::clone(log.batch_at(0).unwrap());
+    batch.encoding(true, 0, 0, &mut commons);
+    let cached = batch.counted() - alone;
+    assert!(cached > 0);
+    drop(batch);
+    log.add_cached(0, cached);
+    assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (alone + cached, 0));
+    assert_eq!(commons.queued_bytes, queued + cached);
+
+    push(&mut log, &mut commons);
+    let counted = log.batch_at(0).unwrap().counted();
+    assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (0, counted));
+    assert_eq!((log.batches.len(), commons.queued_bytes), (1, counted));
+}
