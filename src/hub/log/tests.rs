@@ -70,27 +70,39 @@ fn a_flush_seals_what_was_published_since_the_last_one() {
     assert_eq!(log.seal(&mut commons), 1, "the last one was appended to");
 }
 
-/// A batch that only readers need is appended to, and what a reader had compressed of it is dropped.
+/// It is dropped when all that keep up have taken it, and when a batch that only readers need is appended
+/// to.
 #[cfg(feature = "deflate")]
 #[test]
-fn what_is_dropped_of_a_batch_to_append_to_it_counts_no_more() {
+fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
     let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
     commons.deflate_budget = 1 << 20;
     let push = |log: &mut Log, commons: &mut Commons| {
         log.push((OpCode::Text, &[b'x'; 200]), 1, None, true, commons);
     };
+    let compress = |log: &mut Log, commons: &mut Commons| {
+        let batch = log.batch_at(0).unwrap();
+        let before = batch.counted();
+        batch.encoding(true, 0, 0, commons);
+        let cached = batch.counted() - before;
+        assert!(cached > 0);
+        log.add_cached(0, cached);
+        cached
+    };
     push(&mut log, &mut commons);
+    let alone = log.unserved_bytes();
+    let cached = compress(&mut log, &mut commons);
+    assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (0, alone + cached));
+    assert_eq!(commons.queued_bytes, alone + cached);
+
+    // One reader is left, for which it may be compressed again.
     log.add_reader(0);
     log.raise_floor(1, &mut commons);
-    let (alone, queued) = (log.lagging_bytes(), commons.queued_bytes);
-    let batch = Arc::clone(log.batch_at(0).unwrap());
-    batch.encoding(true, 0, 0, &mut commons);
-    let cached = batch.counted() - alone;
-    assert!(cached > 0);
-    drop(batch);
-    log.add_cached(0, cached);
+    assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (alone, 0));
+    assert_eq!(commons.queued_bytes, alone);
+    compress(&mut log, &mut commons);
     assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (alone + cached, 0));
-    assert_eq!(commons.queued_bytes, queued + cached);
+    assert_eq!(commons.queued_bytes, alone + cached);
 
     push(&mut log, &mut commons);
     let counted = log.batch_at(0).unwrap().counted();
