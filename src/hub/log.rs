@@ -280,11 +280,7 @@ impl Log {
         commons: &mut Commons,
     ) {
         let keep = usize::from(trim == Trim::KeepLast);
-        while self.lagging_bytes > keep_bytes
-            && self.lagging > 0
-            && self.batches.len() > keep
-            && self.start() < until
-        {
+        while self.lagging_bytes > keep_bytes && self.batches.len() > keep && self.start() < until {
             self.pop_front(commons);
         }
         self.trim_read(commons);

@@ -109,3 +109,53 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
     assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (0, counted));
     assert_eq!((log.batches.len(), commons.queued_bytes), (1, counted));
 }
+
+/// A log of publications of so many bytes each, of which a reader needs all and nothing else does.
+fn lagging(payloads: &[usize], commons: &mut Commons) -> Log {
+    let mut log = Log::default();
+    for payload in payloads {
+        log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, commons);
+    }
+    log.add_reader(0);
+    log.raise_floor(log.head(), commons);
+    log
+}
+
+#[test]
+fn as_many_of_the_oldest_batches_are_given_up_as_are_asked_for() {
+    // What may be kept, before which publication, and whether the last batch stays; the first that is left.
+    let one = Batch::BYTES + 70_010 + Batch::PUBLICATION_BYTES;
+    let cases = [
+        (0, u64::MAX, Trim::All, 4),
+        (0, u64::MAX, Trim::KeepLast, 3),
+        (0, 1, Trim::All, 1),
+        (0, 2, Trim::All, 2),
+        (2 * one, u64::MAX, Trim::All, 2),
+        (2 * one - 1, u64::MAX, Trim::All, 3),
+        (4 * one, u64::MAX, Trim::All, 0),
+    ];
+    for (keep_bytes, until, trim, start) in cases {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let mut log = lagging(&[70_000; 4], &mut commons);
+        log.trim_lagging(keep_bytes, until, trim, &mut commons);
+        assert_eq!(log.start(), start);
+        let kept = (4 - start as usize) * one;
+        assert_eq!((log.lagging_bytes(), commons.queued_bytes), (kept, kept));
+    }
+}
+
+#[test]
+fn the_newest_publication_is_kept_and_copied_only_out_of_a_batch() {
+    let mut commons = Commons::new(Config::default(), Arc::default());
+    for (payloads, is_copied) in [(&[100, 100, 200][..], true), (&[200], false)] {
+        let mut log = lagging(payloads, &mut commons);
+        let before = Arc::as_ptr(log.batch_at(0).unwrap());
+        log.keep_newest(&mut commons);
+        let newest = log.batch_at(log.head() - 1).unwrap();
+        assert_eq!(Arc::as_ptr(newest) != before, is_copied);
+        let counted = Batch::BYTES + 204 + Batch::PUBLICATION_BYTES;
+        assert_eq!((newest.end() - newest.first(), newest.counted()), (1, counted));
+        assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (counted, 0));
+        assert_eq!(mem::take(&mut commons.queued_bytes), counted);
+    }
+}
