@@ -1,7 +1,13 @@
 //! The line of topics that keep something for readers alone.
 
+use std::sync::Arc;
+
 use super::super::topics::{Topic, Topics};
-use crate::config::TopicOptions;
+use crate::{
+    config::{Config, TopicOptions},
+    conn::Commons,
+    wire::OpCode,
+};
 
 #[test]
 fn the_line_of_topics_is_not_much_longer_than_topics_there_are() {
@@ -20,4 +26,35 @@ fn the_line_of_topics_is_not_much_longer_than_topics_there_are() {
     assert_eq!(topics.line.len(), 2 * 2 + 64 + 1, "few are over");
     topics.add_to_line(1000, 1);
     assert_eq!(topics.line, [lives[0], lives[1], (1000, 1)]);
+}
+
+#[test]
+fn what_readers_alone_need_gives_way_to_what_fits_then_to_the_byte() {
+    // Bytes that are to fit beside 1000 that stay, in a process for 1500; whether they do, and whether what
+    // is kept for readers gives way.
+    let cases = [
+        (500, true, true),
+        (501, false, true),
+        (1500, false, true),
+        (1501, false, false),
+        (100, true, false),
+    ];
+    for (bytes, fits, gives_way) in cases {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let mut topics = Topics::new();
+        let topic = topics.topics.insert("ada", Topic::new(7, TopicOptions::default()));
+        let log = &mut topics.topics[topic].log;
+        log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+        log.add_reader(0);
+        topics.topics[topic].reached = 1;
+        topics.settle(topic, &mut commons);
+        let kept = commons.queued_bytes;
+        assert!((1..400).contains(&kept) && topics.line == [(topic, 7)]);
+
+        commons.config.send_queues_bytes_max = 1500;
+        commons.queued_bytes += 1000;
+        assert_eq!(topics.make_room(bytes, &mut commons), fits, "{bytes}");
+        let left = if gives_way { 1000 } else { 1000 + kept };
+        assert_eq!((commons.queued_bytes, topics.line.is_empty()), (left, gives_way));
+    }
 }
