@@ -147,9 +147,11 @@ fn as_many_of_the_oldest_batches_are_given_up_as_are_asked_for() {
 #[test]
 fn the_newest_publication_is_kept_and_copied_only_out_of_a_batch() {
     let mut commons = Commons::new(Config::default(), Arc::default());
-    for (payloads, is_copied) in [(&[100, 100, 200][..], true), (&[200], false)] {
+    let cases = [(&[100, 100, 200][..], true), (&[200], false), (&[70_000, 200], false)];
+    for (payloads, is_copied) in cases {
         let mut log = lagging(payloads, &mut commons);
-        let before = Arc::as_ptr(log.batch_at(0).unwrap());
+        log.trim_lagging(0, u64::MAX, Trim::KeepLast, &mut commons);
+        let before = Arc::as_ptr(log.batch_at(log.head() - 1).unwrap());
         log.keep_newest(&mut commons);
         let newest = log.batch_at(log.head() - 1).unwrap();
         assert_eq!(Arc::as_ptr(newest) != before, is_copied);
