@@ -1,8 +1,11 @@
-//! The line of topics that keep something for readers alone.
+//! Passes, and the line of topics that keep something for readers alone.
 
 use std::sync::Arc;
 
-use super::super::topics::{Topic, Topics};
+use super::{
+    super::topics::{Topic, Topics},
+    Next,
+};
 use crate::{
     config::{Config, TopicOptions},
     conn::Commons,
@@ -57,4 +60,28 @@ fn what_readers_alone_need_gives_way_to_what_fits_then_to_the_byte() {
         let left = if gives_way { 1000 } else { 1000 + kept };
         assert_eq!((commons.queued_bytes, topics.line.is_empty()), (left, gives_way));
     }
+}
+
+#[test]
+fn a_pass_takes_no_more_steps_than_it_may_and_counts_them() {
+    let (mut commons, mut topics) =
+        (Commons::new(Config::default(), Arc::default()), Topics::new());
+    for connection in 0..3 {
+        topics.handle_accepted(connection);
+        topics.subscribe("ada", connection, TopicOptions::default());
+    }
+    let topic = topics.find("ada").unwrap();
+    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+    topics.handle_published(topic);
+    // The second has taken all in an earlier phase.
+    let second = topics.topics[topic].subscribers[1].connection;
+    topics.topics[topic].subscribers[1].cursor = 1;
+    let mut steps = 4;
+    let mut next = |topics: &mut Topics| topics.next_unserved(topic, &mut steps);
+    let Next::Connection(first) = next(&mut topics) else { panic!("none has taken it") };
+    topics.topics[topic].subscribers[0].cursor = 1;
+    let Next::Connection(third) = next(&mut topics) else { panic!("the last has not taken it") };
+    assert!(first != second && second != third && third != first);
+    assert_eq!(next(&mut topics), Next::Later, "one more step is needed to see it");
+    assert_eq!((steps, topics.steps), (0, 4));
 }
