@@ -160,7 +160,7 @@ impl Batch {
         buffer.extend_from_slice(&self.plain.bytes[bytes]);
         into.begin(self.first + u64::from(last), self.may_deflate, buffer);
         into.plain.ends.push(into.plain.bytes.len() as u32);
-        into.clocks.push((0, self.clock_of(self.end() - 1)));
+        into.clocks.extend(self.clocks.last().map(|(_, clock)| (0, *clock)));
         let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
         into.except.extend(excepted.map(|(id, _)| (*id, 0)));
         into.seal(commons);
@@ -374,3 +374,6 @@ impl Commons {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

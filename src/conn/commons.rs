@@ -165,10 +165,28 @@ mod tests {
         assert_eq!(Ticks(10).after(Duration::MAX), Ticks(u32::MAX));
     }
 
+    /// Peers that come first are pinged at moments that are spread over an interval, however long.
+    #[test]
+    fn the_first_stamps_can_be_set_back_by_hours() {
+        let before = Ticks::FIRST.before(Duration::from_secs(3600));
+        assert_eq!(Ticks::FIRST.since(before), 53_644);
+    }
+
     #[test]
     fn no_time_has_passed_since_what_is_ahead() {
         assert_eq!(Ticks(7).since(Ticks(3)), 4);
         assert_eq!(Ticks(3).since(Ticks(7)), 0);
+    }
+
+    #[test]
+    fn a_buffer_wastes_room_beyond_twice_what_it_uses_and_64_bytes() {
+        for (len, room, wastes) in
+            [(0, 64, false), (0, 65, true), (100, 264, false), (100, 265, true)]
+        {
+            let mut buffer = Vec::with_capacity(room);
+            buffer.resize(len, 0);
+            assert_eq!(wastes_room(&buffer), wastes, "{len} in {room}");
+        }
     }
 
     #[test]
@@ -190,8 +208,22 @@ mod tests {
             commons.recycle_partial(Box::default());
             commons.recycle_outbox(Box::default());
             commons.recycle_buffer(Vec::with_capacity(1));
+            commons.queued_bytes += Batch::BYTES;
+            commons.release_batch(Arc::default());
         }
-        let kept = [commons.partials.len(), commons.outboxes.len(), commons.buffers.len()];
-        assert_eq!(kept, [SPARES_MAX; 3]);
+        assert_eq!([commons.partials.len(), commons.outboxes.len()], [256; 2]);
+        assert_eq!([commons.buffers.len(), commons.batches.len()], [256; 2]);
+    }
+
+    #[test]
+    fn spare_buffers_are_of_middling_length_and_have_two_mebibytes_together() {
+        const KIB: usize = 1024;
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        commons.recycle_buffer(Vec::with_capacity(256 * KIB + 1));
+        assert_eq!(commons.spare_buffer().capacity(), 0, "a long one goes to the allocator");
+        for _ in 0..10 {
+            commons.recycle_buffer(Vec::with_capacity(256 * KIB));
+        }
+        assert_eq!((commons.buffers.len(), commons.buffers_bytes), (8, 2048 * KIB));
     }
 }

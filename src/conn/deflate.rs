@@ -224,12 +224,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_is_kept_for_8_kib() {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let takeover = Takeover { window_bits: 15, sent: Some(Vec::new()), received: None };
+        let mut deflation = Deflation::Takeover(Box::new(takeover));
+        assert!(deflation.compress(&[7; 20_000], &mut commons).is_some());
+        let Deflation::Takeover(takeover) = deflation else { panic!("it is as it was") };
+        assert_eq!(takeover.sent, Some(vec![7; 8192]));
+    }
+
+    #[test]
     fn a_history_grows_by_doubling() {
         let (mut history, mut moves, max) = (Vec::new(), 0, 1024);
         for byte in 0..4 * max {
             let before = history.capacity();
+            let fits = history.len() < before;
             keep_end(&mut history, &[byte as u8], max);
-            moves += usize::from(history.capacity() != before);
+            let moved = history.capacity() != before;
+            assert!(!(moved && fits), "it is moved if it has to be");
+            moves += usize::from(moved);
         }
         assert_eq!((history.len(), history.capacity()), (max, max));
         assert_eq!(moves, 11, "1, 2, 4, and so on to 1024");

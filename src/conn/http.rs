@@ -201,3 +201,6 @@ pub(crate) fn allows_origin(config: &Config, request: &Request) -> bool {
     let origin = origins.next();
     origins.next().is_none() && origin_allowed(&config.origins, origin, request.host())
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ impl Connection {
             && !self.notes.readable()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,11 +94,6 @@ impl Outbox {
         self.direct_bytes() + self.rest().len()
     }
 
-    /// Those, and the Pong that waits beside the line.
-    pub(crate) fn bytes_with_pong(&self) -> usize {
-        self.bytes() + self.late_pong.len()
-    }
-
     /// Bytes that would be given back with it: what is sent directly, and its share of the batch that the
     /// rest of a publication is in.
     pub(crate) fn share(&self) -> usize {
@@ -277,9 +272,7 @@ impl Outbox {
             commons.queued_bytes -= self.direct_bytes();
             self.marks.clear();
         }
-        if self.marks.capacity() > REST_MARKS {
-            self.marks.shrink_to(REST_MARKS);
-        }
+        self.marks.shrink_to(REST_MARKS);
         let line = &mut self.line;
         (line.capacity() > REST_BYTES).then(|| mem::take(line))
     }
@@ -393,3 +386,6 @@ impl OutboxSlot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,21 @@ impl Partial {
         if mem::take(&mut self.uncounted) { room } else { 0 }
     }
 
+    /// Appends to the message. It makes room by a quarter: thousands of messages that came half are not
+    /// to be half empty.
+    #[inline]
+    fn append(&mut self, chunk: &[u8], commons: &mut Commons) {
+        let assembly = &mut self.assembly;
+        if assembly.capacity() == 0 && !chunk.is_empty() {
+            *assembly = commons.spare_buffer();
+            self.uncounted = true;
+        }
+        if assembly.capacity() - assembly.len() < chunk.len() {
+            assembly.reserve_exact(chunk.len().max(assembly.len() / 4));
+        }
+        assembly.extend_from_slice(chunk);
+    }
+
     /// Gives back most of the room that is not used.
     pub(super) fn compact(&mut self) {
         if wastes_room(&self.assembly) {
@@ -304,16 +319,7 @@ impl Reader<'_> {
             partial.control[len..len + taken].copy_from_slice(chunk);
             partial.control_len += taken as u8;
         } else {
-            if partial.assembly.capacity() == 0 && taken > 0 {
-                partial.assembly = self.commons.spare_buffer();
-                partial.uncounted = true;
-            }
-            let assembly = &mut partial.assembly;
-            if assembly.capacity() - assembly.len() < taken {
-                // By a quarter: thousands of messages that came half are not to be half empty.
-                assembly.reserve_exact(taken.max(assembly.len() / 4));
-            }
-            assembly.extend_from_slice(chunk);
+            partial.append(chunk, self.commons);
             if partial.message == Some(Kind::Text) && !partial.deflated {
                 // §8.1: at the first byte that no text can have, even inside a frame.
                 partial.utf8.push(chunk)?;
@@ -471,3 +477,6 @@ enum Pinged<'a> {
     Received(usize, usize),
     Held(&'a [u8]),
 }
+
+#[cfg(test)]
+mod tests;

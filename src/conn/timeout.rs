@@ -160,3 +160,6 @@ impl Connection {
         Outcome::Changed
     }
 }
+
+#[cfg(test)]
+mod tests;

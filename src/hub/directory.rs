@@ -11,7 +11,7 @@ use std::{
     ops::{Index, IndexMut},
 };
 
-use super::{subscriptions::Subscriptions, topics::Topic};
+use super::{room::give_back, subscriptions::Subscriptions, topics::Topic};
 
 /// Buckets, and places, below which no room is given back.
 const KEPT_MIN: usize = 256;
@@ -112,9 +112,9 @@ impl<S: BuildHasher> Directory<S> {
                 self.fill_from_end(lists);
             }
         }
-        give_back(&mut self.buckets);
-        give_back(&mut self.entries);
-        give_back(&mut self.vacant);
+        give_back(&mut self.buckets, KEPT_MIN);
+        give_back(&mut self.entries, KEPT_MIN);
+        give_back(&mut self.vacant, KEPT_MIN);
     }
 
     /// A place without a topic.
@@ -177,8 +177,8 @@ impl<S: BuildHasher> Directory<S> {
         }
     }
 
-    /// Gives up the last place: the topic there moves to a vacant one, unless its place is known
-    /// elsewhere.
+    /// Gives up the last place, of which fewer than half are taken: the topic there moves to a vacant one,
+    /// unless its place is known elsewhere.
     fn fill_from_end(&mut self, lists: &mut [Subscriptions]) {
         let from = (self.entries.len() - 1) as u32;
         if let Some(entry) = self.entry(from) {
@@ -186,11 +186,7 @@ impl<S: BuildHasher> Directory<S> {
                 return;
             }
             let to = self.take_place();
-            if to > from {
-                // There was none: the place is a new one.
-                self.entries.pop();
-                return;
-            }
+            debug_assert!(to < from, "half of the places are vacant");
             for (connection, position) in self[from].places() {
                 let list = lists[connection as usize].as_mut_slice();
                 list[position as usize].topic = to;
@@ -223,13 +219,6 @@ fn bucket_of(hash: u64, buckets: usize) -> usize {
     let size = buckets.next_power_of_two();
     let bucket = hash as usize & (size - 1);
     if bucket < buckets { bucket } else { bucket - size / 2 }
-}
-
-/// Gives back room that is hardly used.
-fn give_back<T>(list: &mut Vec<T>) {
-    if list.capacity() > 4 * list.len().max(KEPT_MIN) {
-        list.shrink_to(2 * list.len());
-    }
 }
 
 #[cfg(test)]
@@ -287,6 +276,25 @@ mod tests {
         assert!(directory.find("0").is_none() && directory.len() == 0);
         let room = [directory.buckets.capacity(), directory.entries.capacity()];
         assert!(room.iter().all(|room| *room <= 4 * KEPT_MIN), "{room:?} are kept");
+    }
+
+    /// A table that has been large is emptied: its buckets and places follow the topics that are left.
+    #[test]
+    fn a_table_has_a_bucket_for_each_topic_and_at_most_twice_as_many() {
+        let mut directory = Directory::<RandomState>::default();
+        let names = || (0..2000).map(|name| name.to_string());
+        for (before, name) in names().enumerate() {
+            assert_eq!(directory.buckets.len(), before.max(1));
+            directory.insert(&name, Topic::new(0, TopicOptions::default()));
+        }
+        for name in names() {
+            let place = directory.find(&name).expect("it is there");
+            directory.remove(place, &mut []);
+            let left = directory.len();
+            let kept = if left < 1000 { (2 * left + 1).max(256) } else { 2000 };
+            let room = [directory.buckets.len(), directory.entries.len()];
+            assert_eq!(room, [kept; 2], "{left} topics");
+        }
     }
 
     #[test]

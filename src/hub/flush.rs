@@ -94,11 +94,10 @@ impl Progress {
         taking: &mut Taking<'_>,
         outlet: &mut impl Outlet,
     ) -> Option<(usize, bool)> {
+        let own_budget = taking.commons.config.write_bytes_per_turn;
         let mut budget = match self.phase {
-            Phase::Own => taking.own_budget(),
-            Phase::Pulls if !taking.connection.notes.behind => {
-                taking.own_budget().min(self.budget.bytes)
-            }
+            Phase::Own => own_budget,
+            Phase::Pulls if !taking.connection.notes.behind => own_budget.min(self.budget.bytes),
             // It gets all that there is, or would stay behind what is published meanwhile.
             Phase::Pulls | Phase::Passes => self.budget.bytes,
         };
@@ -164,7 +163,6 @@ impl Hub {
             match self.flush.phase {
                 Phase::Own => match self.next_listed(|hub| &mut hub.dirty) {
                     Some(id) => return Some(id),
-                    None if self.pulls.is_empty() && self.topics.passes.is_empty() => return None,
                     None => self.begin_phase(Phase::Pulls, self.flush.pulls),
                 },
                 Phase::Pulls if self.flush.budget.is_spent() => {
@@ -423,3 +421,6 @@ impl Hub {
         self.close_slow(id, "send_queues_bytes_max");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,6 @@ impl Hub {
             || !self.dirty.is_empty()
             || !self.pulls.is_empty()
             || !self.ending.is_empty()
-            || !self.told_next.is_empty()
             || !self.departed.is_empty()
             || !self.replays.is_empty()
             || !self.resumed.is_empty()
@@ -128,7 +127,7 @@ impl Hub {
         if readable || read_closed {
             let news = if read_closed { Unread::End } else { Unread::Something };
             slot.connection.notes.unread = slot.connection.notes.unread.max(news);
-            if read_closed && slot.connection.has_departed() {
+            if slot.connection.has_departed() {
                 self.departed.push(id);
             }
             Self::mark_readable(slot, &mut self.readable, id);
@@ -380,3 +379,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

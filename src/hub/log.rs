@@ -38,8 +38,6 @@ pub(super) struct Log {
     lagging_bytes: usize,
     /// Readers for which no batch is left: they are at the head, or what they were at is gone.
     readers_at_head: u32,
-    /// The last batch takes no further publication.
-    is_closed: bool,
     /// What is before it was sealed.
     sealed: u64,
 }
@@ -168,7 +166,7 @@ impl Log {
         let is_lagging = self.lagging == self.batches.len();
         let Some(last) = self.batches.back_mut() else { return false };
         let Some(batch) = Arc::get_mut(&mut last.batch) else { return false };
-        if self.is_closed || batch.len() + len > max || !batch.takes_more(may_deflate) {
+        if batch.len() + len > max || !batch.takes_more(may_deflate) {
             return false;
         }
         if is_lagging {
@@ -192,13 +190,7 @@ impl Log {
         }
         self.bytes += batch.counted();
         commons.queued_bytes += batch.counted();
-        self.is_closed = false;
         self.batches.push_back(Kept { batch, readers: 0 });
-    }
-
-    /// Closes the last batch to further publications, because they have other options.
-    pub(super) fn close_last(&mut self) {
-        self.is_closed = true;
     }
 
     /// Makes what was published since the last flush ready to be taken. Gives how many batches that
@@ -288,11 +280,7 @@ impl Log {
         commons: &mut Commons,
     ) {
         let keep = usize::from(trim == Trim::KeepLast);
-        while self.lagging_bytes > keep_bytes
-            && self.lagging > 0
-            && self.batches.len() > keep
-            && self.start() < until
-        {
+        while self.lagging_bytes > keep_bytes && self.batches.len() > keep && self.start() < until {
             self.pop_front(commons);
         }
         self.trim_read(commons);
@@ -339,3 +327,6 @@ impl Log {
         self.trim_lagging(0, u64::MAX, Trim::All, commons);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,12 +164,8 @@ impl Hub {
         if connection.outbox.direct_bytes() + len > config.send_queue_bytes_max {
             return Err(self.refuse_message(id, len));
         }
-        let room = config.send_queues_bytes_max.checked_sub(len);
-        if room.is_none_or(|room| self.commons.queued_bytes > room) {
-            self.topics.trim_line(room.unwrap_or(0), &mut self.commons);
-            if room.is_none_or(|room| self.commons.queued_bytes > room) {
-                return Err(self.refuse_message(id, len));
-            }
+        if !self.topics.make_room(len, &mut self.commons) {
+            return Err(self.refuse_message(id, len));
         }
         if is_ordered {
             connection.order_behind(self.topics.moment(), &mut self.commons);
@@ -268,13 +264,8 @@ impl Hub {
         if unserved.saturating_add(cost) > config.topic_unserved_bytes_max {
             return Some(PublishError::TopicFull);
         }
-        let max = config.send_queues_bytes_max;
-        let room = max.checked_sub(cost);
-        if let Some(room) = room {
-            self.topics.trim_line(room, &mut self.commons);
-        }
-        let is_full = room.is_none_or(|room| self.commons.queued_bytes > room);
-        is_full.then_some(PublishError::ProcessFull)
+        let has_room = self.topics.make_room(cost, &mut self.commons);
+        (!has_room).then_some(PublishError::ProcessFull)
     }
 
     /// Subscribes the connection to a topic: it gets what is published there from now on. If it

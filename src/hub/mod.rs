@@ -21,6 +21,7 @@ mod passes;
 mod position;
 mod read_queue;
 mod readers;
+mod room;
 mod scarcity;
 mod subscriptions;
 mod take;
@@ -307,6 +308,22 @@ fn tests_hub(now: Instant) -> Hub {
     let tally = Arc::<Tally>::default();
     let handle = Handle::new(Box::new(Nobody), 1, 1, Arc::clone(&tally));
     Hub::new(Config::default(), tally, handle, now)
+}
+
+/// A connection that was opened just now.
+#[cfg(test)]
+fn tests_open(hub: &mut Hub) -> ConnId {
+    const REQUEST: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let id = hub.handle_accepted(None).expect("there is room");
+    let connection = &mut hub.slots[id.index as usize].connection;
+    connection.take_over(REQUEST.to_vec(), &mut hub.commons);
+    connection.advance_http(id, &mut crate::event::Events::default(), &mut hub.commons);
+    connection.accept(id, None, &[], &mut hub.commons);
+    connection.outbox.clear(&mut hub.commons);
+    assert!(connection.is_open());
+    id
 }
 
 #[cfg(test)]

@@ -141,6 +141,15 @@ impl Topics {
         self.line.push_back((topic, epoch));
     }
 
+    /// Whether so many bytes more may wait in the process. What topics keep for readers alone gives way.
+    pub(super) fn make_room(&mut self, bytes: usize, commons: &mut Commons) -> bool {
+        let room = commons.config.send_queues_bytes_max.checked_sub(bytes);
+        room.is_some_and(|room| {
+            self.trim_line(room, commons);
+            commons.queued_bytes <= room
+        })
+    }
+
     /// Gives up what topics keep for readers alone, a batch of each topic in turn, until `keep_bytes` or
     /// less wait in the process, or nothing more can be given up.
     pub(super) fn trim_line(&mut self, keep_bytes: usize, commons: &mut Commons) {
@@ -164,3 +173,6 @@ impl Topics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,6 @@ impl Hub {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

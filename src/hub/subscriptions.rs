@@ -1,6 +1,8 @@
 //! What one connection reads: its subscriptions, and topics that it has left while it was behind, up to
 //! where it left them.
 
+use super::room::give_back;
+
 /// One subscription, seen from its connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subscription {
@@ -103,9 +105,7 @@ impl Subscriptions {
             Subscriptions::One(_) => *self = Subscriptions::None,
             Subscriptions::Many(many) => {
                 many.list.swap_remove(at);
-                if many.list.capacity() > 4 * many.list.len().max(4) {
-                    many.list.shrink_to(2 * many.list.len());
-                }
+                give_back(&mut many.list, 4);
                 self.shrink();
             }
         }

@@ -96,20 +96,6 @@ impl Taking<'_> {
         outbox.is_empty()
     }
 
-    /// Bytes that may be written to the connection for its own sake. Direct messages beyond
-    /// `send_queue_bytes_max` do not wait for the next turn: only a kernel that is full makes a peer too
-    /// slow.
-    #[inline]
-    pub(super) fn own_budget(&self) -> usize {
-        let config = &self.commons.config;
-        let waits = self.connection.outbox.get().map_or(0, Outbox::direct_bytes);
-        if waits <= config.write_bytes_per_turn {
-            return config.write_bytes_per_turn;
-        }
-        let waits = self.connection.outbox.get().map_or(0, Outbox::bytes_with_pong);
-        config.write_bytes_per_turn.max(waits.saturating_sub(config.send_queue_bytes_max))
-    }
-
     /// Lists what comes next, up to `max` bytes or a little more. False if there is nothing.
     pub(super) fn collect(&mut self, pieces: &mut Pieces, max: usize) -> bool {
         pieces.pieces.clear();
@@ -353,12 +339,12 @@ impl Pieces {
 
     /// Gives back room that long writes of many pieces took.
     pub(super) fn rest(&mut self) {
-        if self.scratch.capacity() > SPARE_BYTES {
-            self.scratch.shrink_to(SPARE_BYTES);
-        }
-        if self.pieces.capacity() > SPARE_PIECES {
-            self.pieces.clear();
-            self.pieces.shrink_to(SPARE_PIECES);
-        }
+        self.scratch.clear();
+        self.scratch.shrink_to(SPARE_BYTES);
+        self.pieces.clear();
+        self.pieces.shrink_to(SPARE_PIECES);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use std::{
 use super::{
     directory::Directory,
     log::{Log, Trim},
+    room::give_back,
     subscriptions::{Leaving, Subscription, Subscriptions},
 };
 use crate::{
@@ -243,7 +244,6 @@ impl Topics {
         if let Some(topic) = self.find(name) {
             let entry = &mut self.topics[topic];
             entry.options = options.unwrap_or(default);
-            entry.log.close_last();
         }
         true
     }
@@ -366,9 +366,7 @@ impl Topics {
             false
         });
         let list = &mut self.lists[connection as usize];
-        if leaving.capacity() > 4 * leaving.len() {
-            leaving.shrink_to_fit();
-        }
+        give_back(&mut leaving, 0);
         list.many().leaving = leaving;
         list.shrink();
     }
@@ -439,9 +437,7 @@ impl Topics {
         let entry = &mut self.topics[topic];
         entry.subscribers.pop();
         self.subscribed -= usize::from(entry.subscribers.is_empty());
-        if entry.subscribers.capacity() > 4 * entry.subscribers.len().max(4) {
-            entry.subscribers.shrink_to(2 * entry.subscribers.len());
-        }
+        give_back(&mut entry.subscribers, 4);
     }
 
     /// Parks a subscriber, because its connection is blocked: it is a reader of the log from here on.
@@ -458,3 +454,6 @@ impl Topics {
         list.iter().map(|subscription| self.name(subscription.topic))
     }
 }
+
+#[cfg(test)]
+mod tests;
