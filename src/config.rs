@@ -186,7 +186,7 @@ const ACCEPTS_MAX: usize = 64 * 1024;
 
 impl Config {
     /// A zero budget would spin for ever; an unbounded one cannot be allocated.
-    pub(crate) fn let_every_turn_do_something(&mut self) {
+    pub(crate) fn clamp_budgets(&mut self) {
         for budget in [
             &mut self.accepts_per_turn,
             &mut self.read_bytes_per_turn,

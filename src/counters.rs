@@ -44,11 +44,11 @@ macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident,)+) => {
         /// The live counters, shared by the loop that writes them and the handles that read them.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally {
+        pub(crate) struct LiveCounters {
             $(pub(crate) $name: Count,)+
         }
 
-        impl Tally {
+        impl LiveCounters {
             pub(crate) fn snapshot(&self) -> Counters {
                 Counters { $($name: self.$name.get(),)+ }
             }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_taken_on_another_thread_has_every_event_before_it() {
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(LiveCounters::default());
         tally.deliveries.add(40);
         tally.deliveries.add(2);
         tally.connections_open.add(3);
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_total_fall() {
         const EVENTS: u64 = 100_000;
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(LiveCounters::default());
         let reader = Arc::clone(&tally);
         let reader = std::thread::spawn(move || {
             let mut seen = 0;

@@ -19,7 +19,7 @@ pub use command::Socket;
 pub use pending::{AnswerError, Pending};
 
 use crate::{
-    counters::{Counters, Tally},
+    counters::{Counters, LiveCounters},
     event::{AsMessage, ConnId, Message},
     mailbox::{Mailbox, PushError, Wake},
     wire::CloseCode,
@@ -47,7 +47,7 @@ pub struct Handle {
 
 struct Shared {
     mailbox: Mailbox<Command, Box<dyn Wake + Send + Sync>>,
-    tally: Arc<Tally>,
+    tally: Arc<LiveCounters>,
 }
 
 /// Why a command of a [`Handle`] was not accepted.
@@ -87,7 +87,7 @@ impl Handle {
         waker: Box<dyn Wake + Send + Sync>,
         commands_max: usize,
         bytes_max: usize,
-        tally: Arc<Tally>,
+        tally: Arc<LiveCounters>,
     ) -> Self {
         let mailbox = Mailbox::new(waker, commands_max, bytes_max);
         Self { shared: Arc::new(Shared { mailbox, tally }) }
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn clones_work_on_every_thread_and_read_the_counters() {
-        let tally = Arc::<Tally>::default();
+        let tally = Arc::<LiveCounters>::default();
         let handle = Handle::new(Box::new(NoWaker), 100, 100, Arc::clone(&tally));
         tally.deliveries.add(42);
         thread::scope(|scope| {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "deflate")]
 use super::deflate::Codec;
 use super::{batch::Batch, outbox::Outbox, reader::Partial};
-use crate::{config::Config, counters::Tally};
+use crate::{config::Config, counters::LiveCounters};
 
 /// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ const SPARES_BYTES_MAX: usize = 2 * 1024 * 1024;
 #[expect(clippy::vec_box, reason = "boxes are taken from the pools and put back as they are")]
 pub(crate) struct Commons {
     pub(crate) config: Config,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Arc<LiveCounters>,
     pub(crate) now: Ticks,
     /// All TCP listeners are bound to loopback addresses.
     pub(crate) on_loopback: bool,
@@ -84,7 +84,7 @@ pub(crate) struct Commons {
 }
 
 impl Commons {
-    pub(crate) fn new(config: Config, tally: Arc<Tally>) -> Self {
+    pub(crate) fn new(config: Config, tally: Arc<LiveCounters>) -> Self {
         Self {
             config,
             tally,
@@ -125,7 +125,7 @@ impl Commons {
     #[inline]
     pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
-        if let Some(large) = outbox.come_to_rest(self) {
+        if let Some(large) = outbox.reset_for_pool(self) {
             self.recycle_buffer(large);
         }
         if self.outboxes.len() < SPARES_MAX {
@@ -197,7 +197,7 @@ mod tests {
         outbox.advance_line(100_000, &mut commons);
         commons.recycle_outbox(outbox);
         let mut outbox = commons.spare_outbox();
-        assert!(outbox.come_to_rest(&mut commons).is_none());
+        assert!(outbox.reset_for_pool(&mut commons).is_none());
         assert!(commons.spare_buffer().capacity() >= 100_000);
     }
 

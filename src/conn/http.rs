@@ -57,7 +57,7 @@ const HOST_REFUSED: &str = "this server does not answer to that Host: beside loc
      addresses, it answers to the names in Config::hosts (pushloop --allow-host NAME)\n";
 
 /// What the input so far amounts to.
-pub(super) enum Progress {
+pub(super) enum RequestProgress {
     Incomplete,
     Asked(Box<Asked>),
     /// Answered without the application; the connection ends with it.
@@ -109,7 +109,7 @@ impl Http {
 
     /// Looks for the end of the request in what is buffered; each byte is looked at once. A head whose
     /// body is still to come is told of, once.
-    pub(super) fn advance(&mut self, commons: &mut Commons) -> Progress {
+    pub(super) fn advance(&mut self, commons: &mut Commons) -> RequestProgress {
         match self.next_request(&commons.config) {
             Ok(Some(request)) => {
                 commons.tally.requests.add(1);
@@ -117,23 +117,31 @@ impl Http {
                 self.told += u64::from(!head_told);
                 self.ask(request, false, head_told, commons)
             }
-            Ok(None) if self.head_told => Progress::Incomplete,
+            Ok(None) if self.head_told => RequestProgress::Incomplete,
             Ok(None) => match self.headed.take() {
                 Some(request) => {
                     (self.head_told, self.told) = (true, self.told + 1);
                     self.ask(request, true, false, commons)
                 }
-                None => Progress::Incomplete,
+                None => RequestProgress::Incomplete,
             },
-            Err(error) => Progress::Refused { response: error.into(), head_only: self.is_head() },
+            Err(error) => {
+                RequestProgress::Refused { response: error.into(), head_only: self.is_head() }
+            }
         }
     }
 
-    fn ask(&self, request: Request, is_head: bool, head_told: bool, commons: &Commons) -> Progress {
-        match judge(&request, commons) {
+    fn ask(
+        &self,
+        request: Request,
+        is_head: bool,
+        head_told: bool,
+        commons: &Commons,
+    ) -> RequestProgress {
+        match check_request(&request, commons) {
             Ok(upgrade) => {
                 let request = Arc::new(request);
-                Progress::Asked(Box::new(Asked {
+                RequestProgress::Asked(Box::new(Asked {
                     request,
                     upgrade,
                     gone: false,
@@ -141,7 +149,9 @@ impl Http {
                     head_told,
                 }))
             }
-            Err(response) => Progress::Refused { response, head_only: request.method() == "HEAD" },
+            Err(response) => {
+                RequestProgress::Refused { response, head_only: request.method() == "HEAD" }
+            }
         }
     }
 
@@ -179,7 +189,7 @@ impl Http {
 
 /// Whether the request is for this server, and may be a WebSocket (RFC 6455 §4.2), or what to answer
 /// instead.
-fn judge(request: &Request, commons: &Commons) -> Result<Option<Upgrade>, Response> {
+fn check_request(request: &Request, commons: &Commons) -> Result<Option<Upgrade>, Response> {
     let config = &commons.config;
     // Over a Unix-domain socket comes a proxy, whatever listens beside it; it has no address.
     let on_loopback = commons.on_loopback && request.peer().is_some();

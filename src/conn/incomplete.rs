@@ -104,7 +104,7 @@ impl Connection {
     /// Whether it waits for a next request of which nothing has come.
     pub(crate) fn is_idle_keep_alive(&self) -> bool {
         matches!(&self.state, State::Handshake { http, .. } if http.paused && !http.is_begun())
-            && !self.notes.readable()
+            && !self.flags.readable()
     }
 }
 

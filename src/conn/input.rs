@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Commons, Connection, LastWords, Outcome, Silence, State,
+    Commons, Connection, LastWords, Liveness, Outcome, State,
     reader::{End, Reader, read_usual_frames},
     record_closed,
 };
@@ -23,13 +23,13 @@ impl Connection {
         let mut unchanged = Outcome::Same;
         if let State::Open { partial, silence, last_message } = &mut self.state {
             match silence {
-                Silence::Heard(at) => *at = commons.now,
-                Silence::Pinged(_) => {
-                    *silence = Silence::Heard(commons.now);
+                Liveness::Heard(at) => *at = commons.now,
+                Liveness::Pinged(_) => {
+                    *silence = Liveness::Heard(commons.now);
                     // The timer is set for the answer, which may be later than the next Ping.
                     unchanged = Outcome::Changed;
                 }
-                Silence::Blocked(_) => {}
+                Liveness::Blocked(_) => {}
             }
             if partial.is_none() {
                 let before = events.records.len();

@@ -25,9 +25,9 @@ pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Encoding};
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use deflate::Deflation;
 pub(crate) use http::allows_origin;
-use http::{Http, Progress};
+use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
-use state::{Flow, Silence};
+use state::{Flow, Liveness};
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
 
 use crate::{
@@ -47,12 +47,13 @@ pub(crate) struct Connection {
     /// What was agreed on about compression.
     pub(crate) deflation: Deflation,
     flow: Flow,
-    pub(crate) notes: Notes,
+    pub(crate) flags: WorkFlags,
 }
 
-/// What the hub notes of a connection. The notes are here, where they fill what would be padding.
+/// What is to be done for a connection, as the hub notes it. The flags are here, where they fill what
+/// would be padding.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub(crate) struct WorkFlags {
     /// It is in `Hub::dirty` or `Hub::pulls`.
     pub(crate) dirty: bool,
     /// It lags in a topic, or still reads what is due of one that it has left.
@@ -79,7 +80,7 @@ pub(crate) enum Unread {
     End,
 }
 
-impl Notes {
+impl WorkFlags {
     /// Whether there may be something to read.
     #[inline]
     pub(crate) fn readable(&self) -> bool {
@@ -95,7 +96,7 @@ impl Connection {
             outbox: OutboxSlot::default(),
             deflation: Deflation::default(),
             flow: Flow::Clear,
-            notes: Notes::default(),
+            flags: WorkFlags::default(),
         }
     }
 
@@ -127,14 +128,14 @@ impl Connection {
     ) -> Outcome {
         let State::Handshake { http, deadline } = &mut self.state else { return Outcome::Same };
         match http.advance(commons) {
-            Progress::Incomplete if http.paused && http.is_begun() => {
+            RequestProgress::Incomplete if http.paused && http.is_begun() => {
                 // The deadline is absolute: only the first byte after a pause changes it.
                 http.paused = false;
                 *deadline = commons.now.after(commons.config.handshake_timeout);
                 Outcome::Changed
             }
-            Progress::Incomplete => Outcome::Same,
-            Progress::Asked(asked) => {
+            RequestProgress::Incomplete => Outcome::Same,
+            RequestProgress::Asked(asked) => {
                 let begun_now = mem::take(&mut http.paused);
                 let deadline = match asked.is_head {
                     false => commons.now.after(commons.config.answer_timeout),
@@ -147,7 +148,7 @@ impl Connection {
                 self.state = State::Deciding { http, asked, deadline };
                 Outcome::Changed
             }
-            Progress::Refused { response, head_only } => {
+            RequestProgress::Refused { response, head_only } => {
                 self.refuse(response, head_only, events, commons)
             }
         }
@@ -203,7 +204,7 @@ impl Connection {
         }
         commons.tally.upgrades.add(1);
         let heard = commons.now.before(first_ping_jitter(id, commons.config.ping_interval));
-        let silence = Silence::Heard(heard);
+        let silence = Liveness::Heard(heard);
         self.state = State::Open { partial: None, silence, last_message: commons.now };
         rest
     }
@@ -236,7 +237,7 @@ impl Connection {
     /// Whether nothing follows once all that waited is written.
     #[inline]
     pub(crate) fn needs_nothing(&self) -> bool {
-        !self.notes.behind && matches!(self.state, State::Open { .. })
+        !self.flags.behind && matches!(self.state, State::Open { .. })
     }
 
     /// Whether the kernel takes nothing for the connection now.

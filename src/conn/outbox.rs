@@ -265,7 +265,7 @@ impl Outbox {
     }
 
     /// Nothing waits any more. Gives the buffer, if it is a large one.
-    pub(super) fn come_to_rest(&mut self, commons: &mut Commons) -> Option<Vec<u8>> {
+    pub(super) fn reset_for_pool(&mut self, commons: &mut Commons) -> Option<Vec<u8>> {
         self.is_lean = false;
         if !self.marks.is_empty() {
             // They waited for what they were to go in front of.

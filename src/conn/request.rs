@@ -72,7 +72,7 @@ impl Connection {
     /// kernel's word is all that is known of the end: nothing is read meanwhile.
     pub(crate) fn has_departed(&self) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
-        self.notes.unread == Unread::End && !asked.gone && !asked.is_head
+        self.flags.unread == Unread::End && !asked.gone && !asked.is_head
     }
 
     /// The request that waits, if the application is to be told that it is gone. It is told once.

@@ -29,7 +29,7 @@ pub(crate) enum State {
     /// A plain HTTP answer is being written.
     Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
     /// Upgraded; frames flow both ways (§5).
-    Open { partial: Option<Box<Partial>>, silence: Silence, last_message: Ticks },
+    Open { partial: Option<Box<Partial>>, silence: Liveness, last_message: Ticks },
     /// No further frame is read, but the application may be answering earlier messages of this batch:
     /// our last words follow at the start of a next turn (§7.1.7). If the application has `closed` the
     /// connection meanwhile, it gets no further message.
@@ -45,7 +45,7 @@ pub(crate) enum State {
 
 /// How long an open connection is silent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Silence {
+pub(crate) enum Liveness {
     /// Its last byte came then.
     Heard(Ticks),
     /// A Ping went out then, and not a byte came since.

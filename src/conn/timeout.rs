@@ -1,6 +1,6 @@
 //! What time does to a connection.
 
-use super::{Commons, Connection, Flow, Outcome, Silence, State, Ticks};
+use super::{Commons, Connection, Flow, Liveness, Outcome, State, Ticks};
 use crate::{
     event::{Cause, ConnId, Events},
     wire::{OpCode, Response, encode_frame},
@@ -22,9 +22,9 @@ impl Connection {
             State::Open { silence, last_message, .. } => {
                 let config = &commons.config;
                 let quiet = match silence {
-                    Silence::Pinged(at) => Some(at.after(config.pong_timeout)),
-                    Silence::Blocked(at) => Some(at.after(config.blocked_timeout)),
-                    Silence::Heard(at) => config.ping_interval.map(|interval| at.after(interval)),
+                    Liveness::Pinged(at) => Some(at.after(config.pong_timeout)),
+                    Liveness::Blocked(at) => Some(at.after(config.blocked_timeout)),
+                    Liveness::Heard(at) => config.ping_interval.map(|interval| at.after(interval)),
                 };
                 let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
                 [quiet, idle].into_iter().flatten().min()
@@ -45,7 +45,7 @@ impl Connection {
         }
         match &self.state {
             // What came in time may be unread still, behind a crowd.
-            State::Handshake { .. } if self.notes.readable() => Outcome::Same,
+            State::Handshake { .. } if self.flags.readable() => Outcome::Same,
             State::Handshake { http, .. } if http.is_begun() => {
                 let head_only = http.is_head();
                 let text = "the request did not come whole in time";
@@ -74,7 +74,7 @@ impl Connection {
         if self.flow != Flow::Blocked
             && let State::Open { silence, .. } = &mut self.state
         {
-            *silence = Silence::Blocked(now);
+            *silence = Liveness::Blocked(now);
         }
         self.flow = Flow::Blocked;
         if let Some(outbox) = self.outbox.get_mut() {
@@ -87,7 +87,7 @@ impl Connection {
     pub(crate) fn handle_room(&mut self, now: Ticks) {
         self.flow = Flow::Recovering;
         if let State::Open { silence, .. } = &mut self.state {
-            *silence = Silence::Heard(now);
+            *silence = Liveness::Heard(now);
         }
     }
 
@@ -122,7 +122,7 @@ impl Connection {
 
     /// The server ends: what is queued has time until the server's deadline.
     pub(crate) fn put_off_timeout(&mut self, commons: &Commons) {
-        if (self.outbox.bytes() > 0 || self.notes.behind || self.flow != Flow::Clear)
+        if (self.outbox.bytes() > 0 || self.flags.behind || self.flow != Flow::Clear)
             && let State::Closing { deadline, .. }
             | State::Draining { fin_sent: false, deadline, .. } = &mut self.state
         {
@@ -136,8 +136,8 @@ impl Connection {
         };
         let config = &commons.config;
         // What has come since may be unread still, behind a crowd.
-        let unread = self.notes.readable();
-        if let Silence::Pinged(at) = silence
+        let unread = self.flags.readable();
+        if let Liveness::Pinged(at) = silence
             && commons.now >= at.after(config.pong_timeout)
         {
             if unread {
@@ -149,11 +149,11 @@ impl Connection {
         if idle.is_some_and(|due| commons.now >= due) {
             return if unread { Outcome::Same } else { Outcome::Idle };
         }
-        if let Silence::Blocked(_) = silence {
+        if let Liveness::Blocked(_) = silence {
             return Outcome::Stuck;
         }
         // §5.5.2: a Ping may serve as a keepalive.
-        *silence = Silence::Pinged(commons.now);
+        *silence = Liveness::Pinged(commons.now);
         let outbox = self.outbox.or_spare(commons);
         outbox.push(commons, |out| encode_frame(out, OpCode::Ping, &[]));
         commons.tally.pings_sent.add(1);

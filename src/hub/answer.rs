@@ -39,7 +39,7 @@ impl Hub {
         if rest.is_empty() {
             self.commons.recycle_buffer(rest);
         } else {
-            slot.connection.notes.replaying = true;
+            slot.connection.flags.replaying = true;
             self.replays.push_back((conn, rest));
         }
         Self::mark_dirty(slot, &mut self.dirty, conn);

@@ -18,23 +18,23 @@ use crate::{
 
 /// What became of a write, or of a flush.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Taken {
+pub(crate) enum WriteResult {
     /// The network took so many bytes. After a flush, everything that it held is with the kernel.
-    Bytes(usize),
+    Wrote(usize),
     /// The network takes nothing now, or holds what the kernel does not take. It will tell when the
     /// connection is writable.
-    Full,
+    Blocked,
     /// The connection is gone.
-    Failed,
+    Lost,
 }
 
 /// Where a connection's output goes.
 pub(crate) trait Outlet {
     /// Writes some or all of `output`.
-    fn write(&mut self, output: &[u8]) -> Taken;
+    fn write(&mut self, output: &[u8]) -> WriteResult;
 
     /// Hands on what the network holds, if it holds something.
-    fn flush(&mut self) -> Taken;
+    fn flush(&mut self) -> WriteResult;
 }
 
 /// Bytes given to one write, at the most: what is gathered for it is copied.
@@ -71,7 +71,7 @@ impl Budget {
 
 /// How far a flush has come.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct FlushCursor {
     phase: Phase,
     /// Connections of this phase that were listed when the flush began and are left, and those of the
     /// pulls.
@@ -85,7 +85,7 @@ pub(super) struct Progress {
     pieces: Pieces,
 }
 
-impl Progress {
+impl FlushCursor {
     /// Writes as much as the connection's budget allows. Gives how many bytes that were, and whether
     /// nothing is left here; `None` if the connection is gone.
     #[inline]
@@ -97,7 +97,7 @@ impl Progress {
         let own_budget = taking.commons.config.write_bytes_per_turn;
         let mut budget = match self.phase {
             Phase::Own => own_budget,
-            Phase::Pulls if !taking.connection.notes.behind => own_budget.min(self.budget.bytes),
+            Phase::Pulls if !taking.connection.flags.behind => own_budget.min(self.budget.bytes),
             // It gets all that there is, or would stay behind what is published meanwhile.
             Phase::Pulls | Phase::Passes => self.budget.bytes,
         };
@@ -112,7 +112,7 @@ impl Progress {
             }
             let output = if is_line { taking.line(max) } else { taking.next_write(pieces, max) };
             match outlet.write(output) {
-                Taken::Bytes(n) => {
+                WriteResult::Wrote(n) => {
                     budget -= n;
                     sent += n;
                     taking.commons.tally.bytes_sent.add(n as u64);
@@ -123,12 +123,12 @@ impl Progress {
                         pieces.are_over_at(n)
                     };
                 }
-                Taken::Full => {
+                WriteResult::Blocked => {
                     taking.connection.handle_blocked(taking.commons.now);
                     is_blocked = true;
                     break;
                 }
-                Taken::Failed => return None,
+                WriteResult::Lost => return None,
             }
         }
         let spent = &mut self.budget;
@@ -138,12 +138,12 @@ impl Progress {
             return Some((sent, false));
         }
         match outlet.flush() {
-            Taken::Bytes(_) => Some((sent, is_over)),
-            Taken::Full => {
+            WriteResult::Wrote(_) => Some((sent, is_over)),
+            WriteResult::Blocked => {
                 taking.connection.handle_blocked(taking.commons.now);
                 Some((sent, is_over))
             }
-            Taken::Failed => None,
+            WriteResult::Lost => None,
         }
     }
 }
@@ -228,7 +228,7 @@ impl Hub {
     fn is_blocked(&mut self, index: u32) -> bool {
         let Some(slot) = self.slots.get_mut(index as usize) else { return false };
         let is_blocked = slot.connection.is_blocked();
-        slot.connection.notes.behind |= is_blocked;
+        slot.connection.flags.behind |= is_blocked;
         is_blocked
     }
 
@@ -242,12 +242,12 @@ impl Hub {
     ) -> bool {
         let Some(mut slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         if self.flush.phase != Phase::Passes {
-            slot.connection.notes.dirty = false;
+            slot.connection.flags.dirty = false;
         }
         if slot.connection.is_blocked() {
             return false;
         }
-        if slot.connection.notes.behind {
+        if slot.connection.flags.behind {
             self.apply_policies(id);
             let Some(it) = Self::slot_mut(&mut self.slots, id) else { return false };
             slot = it;
@@ -305,7 +305,7 @@ impl Hub {
             self.topics.forget_leaving(id, false, &mut self.commons);
             return false;
         }
-        if std::mem::take(&mut connection.notes.behind) {
+        if std::mem::take(&mut connection.flags.behind) {
             self.topics.catch_up(id, &mut self.commons);
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
@@ -315,7 +315,7 @@ impl Hub {
                 self.resumed.push_back(id);
                 self.arm(id);
                 if self.is_shutting_down() {
-                    self.expect_no_request(id);
+                    self.expire_idle_request(id);
                 }
                 false
             }

@@ -126,7 +126,7 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if readable || read_closed {
             let news = if read_closed { Unread::End } else { Unread::Something };
-            slot.connection.notes.unread = slot.connection.notes.unread.max(news);
+            slot.connection.flags.unread = slot.connection.flags.unread.max(news);
             if slot.connection.has_departed() {
                 self.departed.push(id);
             }
@@ -196,7 +196,7 @@ impl Hub {
             events.filled = end;
             self.commons.recycle_buffer(input);
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-                slot.connection.notes.replaying = false;
+                slot.connection.flags.replaying = false;
             }
             self.take_input(id, events, start..end, true, None);
         }
@@ -218,8 +218,8 @@ impl Hub {
         }
         while let Some((id, portion)) = self.readable.next(room, self.requests_left > 0) {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
-            slot.connection.notes.listed = false;
-            if !slot.connection.wants_input() || slot.connection.notes.replaying {
+            slot.connection.flags.listed = false;
+            if !slot.connection.wants_input() || slot.connection.flags.replaying {
                 continue;
             }
             self.requests_left -= usize::from(slot.connection.is_asking()).min(self.requests_left);
@@ -238,7 +238,7 @@ impl Hub {
     /// The network had nothing to read.
     pub(crate) fn handle_read_blocked(&mut self, id: ConnId) {
         if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-            slot.connection.notes.unread = Unread::Nothing;
+            slot.connection.flags.unread = Unread::Nothing;
         }
     }
 
@@ -269,7 +269,7 @@ impl Hub {
     }
 
     /// A connection could not be registered, and so never lived.
-    pub(crate) fn handle_stillborn(&mut self, id: ConnId) {
+    pub(crate) fn handle_register_failed(&mut self, id: ConnId) {
         self.commons.tally.connections_refused.add(1);
         self.closed.push(id);
     }
@@ -300,10 +300,10 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if let Some(is_long) = is_long {
             // A request that is coming has not been heard at all: it stays in the first line.
-            slot.connection.notes.reads_much = is_long && !slot.connection.is_asking();
+            slot.connection.flags.reads_much = is_long && !slot.connection.is_asking();
         }
-        if !more && slot.connection.notes.unread == Unread::Something {
-            slot.connection.notes.unread = Unread::Nothing;
+        if !more && slot.connection.flags.unread == Unread::Something {
+            slot.connection.flags.unread = Unread::Nothing;
         }
         let end = input.end;
         let outcome = slot.connection.handle_input(id, events, input, &mut self.commons);
@@ -324,7 +324,7 @@ impl Hub {
         {
             // No spare buffer, which may be large: it may wait for many turns.
             let unread = events.buffer[at..end].to_vec();
-            slot.connection.notes.replaying = true;
+            slot.connection.flags.replaying = true;
             self.commons.incomplete_bytes += unread.len();
             self.replays.push_back((id, unread));
         }

@@ -157,7 +157,7 @@ impl Hub {
         if !connection.is_open() {
             return Err(SendError::Gone);
         }
-        let is_ordered = connection.notes.behind || self.topics.may_have_news(id.index);
+        let is_ordered = connection.flags.behind || self.topics.may_have_news(id.index);
         let mark = if is_ordered { Outbox::MARK_BYTES } else { 0 };
         let len = encoded_len(payload.len()) + mark;
         let config = &self.commons.config;
@@ -306,7 +306,7 @@ impl Hub {
         let Some((at, _)) = self.topics.subscription_of(id.index, topic) else { return false };
         let is_blocked = slot.connection.is_blocked();
         if self.topics.unsubscribe(id, at, true, is_blocked, &mut self.commons) {
-            slot.connection.notes.behind = true;
+            slot.connection.flags.behind = true;
             if !is_blocked {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }
@@ -374,7 +374,7 @@ impl Hub {
     /// [`Reason::Aborted`]: crate::Reason::Aborted
     pub fn abort(&mut self, id: ConnId) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.connection.notes.aborted = true;
+        slot.connection.flags.aborted = true;
         self.any_closed = true;
         let told = &mut self.told_next;
         let outcome = slot.connection.handle_lost(id, Cause::Aborted, told, &mut self.commons);
@@ -384,14 +384,14 @@ impl Hub {
     /// Whether a message of this batch is not to be delivered, because its connection was closed since.
     /// It is counted then.
     #[inline]
-    pub(crate) fn passes_over(&mut self, id: ConnId) -> bool {
+    pub(crate) fn is_discarded(&mut self, id: ConnId) -> bool {
         self.any_closed && self.is_closing(id)
     }
 
     fn is_closing(&mut self, id: ConnId) -> bool {
         let closing = self.slot(id).is_some_and(|slot| match slot.connection.state {
             State::Closing { .. } | State::Ending { closed: true, .. } => true,
-            _ => slot.connection.notes.aborted,
+            _ => slot.connection.flags.aborted,
         });
         self.commons.tally.messages_after_close.add(closing.into());
         closing

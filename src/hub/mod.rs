@@ -38,7 +38,7 @@ use std::{
 };
 
 pub use conn_map::ConnMap;
-pub(crate) use flush::{Outlet, Taken};
+pub(crate) use flush::{Outlet, WriteResult};
 pub use messages::{ConfigureError, PublishError, SendError, SubscribeError};
 pub use position::{Position, PositionError};
 use read_queue::ReadQueue;
@@ -52,7 +52,7 @@ use wheel::Wheel;
 use crate::{
     config::Config,
     conn::{Commons, Connection},
-    counters::{Counters, Tally},
+    counters::{Counters, LiveCounters},
     event::{ConnId, Record, RequestId},
     handle::Handle,
 };
@@ -109,7 +109,7 @@ pub struct Hub {
     closed: Vec<ConnId>,
     /// A connection was closed from this side since the batch was begun.
     any_closed: bool,
-    flush: flush::Progress,
+    flush: flush::FlushCursor,
     /// Connections are not gone through for memory again before more bytes wait than this.
     shed_above: usize,
     now: Instant,
@@ -121,7 +121,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(config: Config, tally: Arc<Tally>, handle: Handle, now: Instant) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        tally: Arc<LiveCounters>,
+        handle: Handle,
+        now: Instant,
+    ) -> Self {
         Self {
             slots: Slab::new(),
             next_generation: 1,
@@ -145,7 +150,7 @@ impl Hub {
             spare_from: 0,
             closed: Vec::new(),
             any_closed: false,
-            flush: flush::Progress::default(),
+            flush: flush::FlushCursor::default(),
             shed_above: 0,
             now,
             epoch: now,
@@ -237,24 +242,24 @@ impl Hub {
 
     /// Lists the connection for the flush.
     fn mark_dirty(slot: &mut Slot, dirty: &mut VecDeque<ConnId>, id: ConnId) {
-        if !slot.connection.notes.dirty {
-            slot.connection.notes.dirty = true;
+        if !slot.connection.flags.dirty {
+            slot.connection.flags.dirty = true;
             dirty.push_back(id);
         }
     }
 
     /// Lists the connection for reading, if it wants input and there may be some.
     fn mark_readable(slot: &mut Slot, readable: &mut ReadQueue, id: ConnId) {
-        if slot.connection.notes.readable()
-            && !slot.connection.notes.listed
-            && !slot.connection.notes.replaying
+        if slot.connection.flags.readable()
+            && !slot.connection.flags.listed
+            && !slot.connection.flags.replaying
             && slot.connection.wants_input()
         {
-            slot.connection.notes.listed = true;
+            slot.connection.flags.listed = true;
             if slot.connection.is_asking() {
                 readable.push_asking(id);
             } else {
-                readable.push(id, slot.connection.notes.reads_much);
+                readable.push(id, slot.connection.flags.reads_much);
             }
         }
     }
@@ -276,11 +281,11 @@ impl Hub {
         let is_blocked = slot.connection.is_blocked();
         while let Some(last) = topics.list(id.index).as_slice().len().checked_sub(1) {
             let leaves_behind = topics.unsubscribe(id, last, reads_on, is_blocked, commons);
-            slot.connection.notes.behind |= leaves_behind;
+            slot.connection.flags.behind |= leaves_behind;
         }
         if !reads_on {
             topics.forget_leaving(id, true, commons);
-        } else if slot.connection.notes.behind {
+        } else if slot.connection.flags.behind {
             slot.connection.order_behind(topics.moment(), commons);
         }
     }
@@ -305,7 +310,7 @@ fn tests_hub(now: Instant) -> Hub {
             Ok(())
         }
     }
-    let tally = Arc::<Tally>::default();
+    let tally = Arc::<LiveCounters>::default();
     let handle = Handle::new(Box::new(Nobody), 1, 1, Arc::clone(&tally));
     Hub::new(Config::default(), tally, handle, now)
 }

@@ -61,7 +61,7 @@ impl Hub {
             if slot.connection.reads_frames() {
                 return true;
             }
-            slot.connection.notes.replaying = false;
+            slot.connection.flags.replaying = false;
             Self::mark_readable(slot, readable, *id);
             false
         });

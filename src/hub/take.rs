@@ -25,12 +25,12 @@ enum Piece {
     Pong(usize),
     /// So many bytes of the outbox's line.
     Line(usize),
-    Publications(Taken),
+    Publications(WriteResult),
 }
 
 /// Publications of one batch.
 #[derive(Clone, Debug)]
-struct Taken {
+struct WriteResult {
     /// Which of the connection's readers takes them.
     reader: usize,
     topic: u32,
@@ -76,7 +76,7 @@ impl Taking<'_> {
     /// Whether there is nothing but the line, in front of which nothing goes.
     #[inline]
     pub(super) fn is_line(&self) -> bool {
-        !self.connection.notes.behind
+        !self.connection.flags.behind
             && self.connection.outbox.get().is_some_and(Outbox::is_line)
             && !self.topics.may_have_news(self.id.index)
     }
@@ -100,7 +100,7 @@ impl Taking<'_> {
     pub(super) fn collect(&mut self, pieces: &mut Pieces, max: usize) -> bool {
         pieces.pieces.clear();
         (pieces.bytes, pieces.steps, pieces.passed_over) = (0, 0, false);
-        let has_news = self.connection.notes.behind || self.topics.may_have_news(self.id.index);
+        let has_news = self.connection.flags.behind || self.topics.may_have_news(self.id.index);
         if has_news {
             let readers = self.topics.list(self.id.index).readers();
             let cursor = |nth| self.topics.reader(self.id.index, nth).1;
@@ -214,7 +214,7 @@ impl Taking<'_> {
             if cached > 0 {
                 log.add_cached(cursor, cached);
             }
-            let taken = Taken { reader, topic, offsets: cursor..end, encoding, bytes };
+            let taken = WriteResult { reader, topic, offsets: cursor..end, encoding, bytes };
             pieces.push(Piece::Publications(taken));
             cursor = end;
         }
@@ -281,7 +281,7 @@ impl Taking<'_> {
 
     /// So many bytes of these publications were written. If one has begun to leave, its rest stays with
     /// the connection. The others stay in their topic.
-    fn advance_publications(&mut self, taken: &Taken, wrote: usize) {
+    fn advance_publications(&mut self, taken: &WriteResult, wrote: usize) {
         let mut next = taken.offsets.end;
         if wrote < taken.bytes.len() {
             let log = &self.topics.topics[taken.topic].log;

@@ -113,7 +113,7 @@ pub(super) struct Shutdown {
 
 impl Shutdown {
     /// When the next one is to be closed: they are spread evenly, and the first is closed at once.
-    fn next_farewell(&self) -> Option<Instant> {
+    fn next_close(&self) -> Option<Instant> {
         let closed = (self.of - self.open.len()) as u128;
         let nanos = (self.spread.as_nanos() * closed).checked_div(self.of as u128)?;
         (!self.open.is_empty()).then(|| self.begun + Duration::from_nanos(nanos as u64))
@@ -169,17 +169,17 @@ impl Hub {
             return;
         }
         let all = self.all();
-        all.iter().for_each(|id| self.expect_no_request(*id));
+        all.iter().for_each(|id| self.expire_idle_request(*id));
         let open: Vec<_> = all.into_iter().filter(|id| self.is_open(*id)).collect();
         let spread = self.config().shutdown_spread.min(FAREWELL_GAP_MAX * open.len() as u32);
         let (begun, of) = (self.now, open.len());
         self.shutdown = Some(Shutdown { deadline, begun, spread, open, of });
-        self.say_farewells();
+        self.close_due();
     }
 
-    fn say_farewells(&mut self) {
+    fn close_due(&mut self) {
         while let Some(shutdown) = &mut self.shutdown
-            && shutdown.next_farewell().is_some_and(|at| at <= self.now)
+            && shutdown.next_close().is_some_and(|at| at <= self.now)
             && let Some(id) = shutdown.open.pop()
         {
             self.close_for(id, Cause::Shutdown);
@@ -197,7 +197,7 @@ impl Hub {
     }
 
     /// Ends the time of a connection that waits for a request: the request would not be answered.
-    pub(super) fn expect_no_request(&mut self, id: ConnId) {
+    pub(super) fn expire_idle_request(&mut self, id: ConnId) {
         let now = self.commons.now;
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if let State::Handshake { deadline, .. } = &mut slot.connection.state {
@@ -263,7 +263,7 @@ impl Hub {
         let left = |at: Instant| at.saturating_duration_since(now);
         let own = self.schedule.next().map(left);
         let end = self.shutdown.as_ref();
-        let farewell = end.and_then(Shutdown::next_farewell).map(left);
+        let farewell = end.and_then(Shutdown::next_close).map(left);
         let end = end.map(|shutdown| left(shutdown.deadline));
         [connections, own, farewell, end].into_iter().flatten().min()
     }
@@ -301,7 +301,7 @@ impl Hub {
 
     /// Closes the connections that are due since the shutdown began, and drops all at its deadline.
     fn go_on_ending(&mut self, events: &mut Events) {
-        self.say_farewells();
+        self.close_due();
         if self.shutdown.as_ref().is_some_and(|shutdown| shutdown.deadline <= self.now) {
             for id in self.all() {
                 self.drop_connection(id, events);

@@ -250,7 +250,7 @@ impl Topics {
 
     // The clock.
 
-    /// Notes that something is published. Gives what the clock shows.
+    /// WorkFlags that something is published. Gives what the clock shows.
     pub(super) fn note_published(&mut self) -> u64 {
         self.published = true;
         self.clock

@@ -143,7 +143,7 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             Event::RequestGone { id } => handler.on_request_gone(hub, id),
             Event::Opened { id } => handler.on_open(hub, id),
             // The handler may have closed it since this batch was filled.
-            Event::Message { id, .. } if hub.passes_over(id) => {}
+            Event::Message { id, .. } if hub.is_discarded(id) => {}
             Event::Message { id, message } => handler.on_message(hub, id, message),
             Event::Writable { id } => handler.on_writable(hub, id),
             Event::Closed { id, reason } => handler.on_close(hub, id, reason),

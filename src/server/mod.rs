@@ -26,10 +26,10 @@ pub use crate::mailbox::Wake;
 
 use crate::{
     config::Config,
-    counters::Tally,
+    counters::LiveCounters,
     event::{ConnId, Events, Record},
     handle::{Command, Handle, Socket},
-    hub::{Hub, Outlet, Taken},
+    hub::{Hub, Outlet, WriteResult},
 };
 
 /// How long accepting pauses when there is no room for a further connection and no reserve.
@@ -63,8 +63,8 @@ impl<N: Net> Server<N> {
     /// A server over a network of the caller's own: a simulated one, say. Which names lead there is not
     /// known, so that [`Hosts::Automatic`](crate::Hosts::Automatic) lets every name in.
     pub fn with_net(net: N, mut config: Config) -> Self {
-        config.let_every_turn_do_something();
-        let tally = std::sync::Arc::new(Tally::default());
+        config.clamp_budgets();
+        let tally = std::sync::Arc::new(LiveCounters::default());
         let handle = Handle::new(
             net.waker(),
             config.mailbox_commands_max,
@@ -283,7 +283,7 @@ impl<N: Net> Server<N> {
         self.streams[at] = Some(stream);
         match registered {
             Ok(()) => self.hub.handle_registered(),
-            Err(_) => self.hub.handle_stillborn(id),
+            Err(_) => self.hub.handle_register_failed(id),
         }
     }
 
@@ -314,9 +314,9 @@ impl<N: Net> Server<N> {
         }
         // What came may have made the stream say something of its own.
         match (StreamOutlet { net: &mut self.net, stream }).flush() {
-            Taken::Bytes(_) => {}
-            Taken::Full => self.hub.handle_write_blocked(id),
-            Taken::Failed => self.hub.handle_lost(id, events),
+            WriteResult::Wrote(_) => {}
+            WriteResult::Blocked => self.hub.handle_write_blocked(id),
+            WriteResult::Lost => self.hub.handle_lost(id, events),
         }
     }
 }
@@ -337,20 +337,20 @@ struct StreamOutlet<'a, N: Net> {
 
 impl<N: Net> Outlet for StreamOutlet<'_, N> {
     #[inline]
-    fn write(&mut self, output: &[u8]) -> Taken {
+    fn write(&mut self, output: &[u8]) -> WriteResult {
         match retried(|| self.net.write(self.stream, output)) {
-            Ok(n @ 1..) => Taken::Bytes(n),
-            Err(error) if is_blocked(&error) => Taken::Full,
-            Ok(0) | Err(_) => Taken::Failed,
+            Ok(n @ 1..) => WriteResult::Wrote(n),
+            Err(error) if is_blocked(&error) => WriteResult::Blocked,
+            Ok(0) | Err(_) => WriteResult::Lost,
         }
     }
 
     #[inline]
-    fn flush(&mut self) -> Taken {
+    fn flush(&mut self) -> WriteResult {
         match retried(|| self.net.flush(self.stream)) {
-            Ok(()) => Taken::Bytes(0),
-            Err(error) if is_blocked(&error) => Taken::Full,
-            Err(_) => Taken::Failed,
+            Ok(()) => WriteResult::Wrote(0),
+            Err(error) if is_blocked(&error) => WriteResult::Blocked,
+            Err(_) => WriteResult::Lost,
         }
     }
 }

@@ -168,7 +168,7 @@ fn an_outbox_at_rest_keeps_little() {
         let mut commons = commons();
         let mut outbox = waiting(1, room, &mut commons);
         outbox.advance_line(1, &mut commons);
-        let large = outbox.come_to_rest(&mut commons);
+        let large = outbox.reset_for_pool(&mut commons);
         assert_eq!((outbox.line.capacity(), large.is_some()), (kept, kept == 0));
     }
     // Room for marks.
@@ -176,7 +176,7 @@ fn an_outbox_at_rest_keeps_little() {
         let mut commons = commons();
         let mut outbox = Outbox { marks: VecDeque::with_capacity(room), ..Outbox::default() };
         outbox.mark(1, &mut commons);
-        outbox.come_to_rest(&mut commons);
+        outbox.reset_for_pool(&mut commons);
         assert_eq!((outbox.marks.len(), outbox.marks.capacity()), (0, kept));
         assert_eq!(commons.queued_bytes, 0);
     }

@@ -12,14 +12,14 @@ use super::{
 struct Taker(Vec<usize>);
 
 impl Outlet for Taker {
-    fn write(&mut self, output: &[u8]) -> Taken {
+    fn write(&mut self, output: &[u8]) -> WriteResult {
         assert!(!output.is_empty(), "a write costs a system call");
         self.0.push(output.len());
-        Taken::Bytes(output.len())
+        WriteResult::Wrote(output.len())
     }
 
-    fn flush(&mut self) -> Taken {
-        Taken::Bytes(0)
+    fn flush(&mut self) -> WriteResult {
+        WriteResult::Wrote(0)
     }
 }
 

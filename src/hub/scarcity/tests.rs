@@ -13,15 +13,15 @@ fn input_that_was_set_aside_is_given_up_with_its_connection() {
     hub.commons.config.incomplete_bytes_max = 1000;
     let [large, small] = [600, 500].map(|bytes| {
         let id = tests_open(&mut hub);
-        let notes = &mut hub.slots[id.index as usize].connection.notes;
-        (notes.replaying, notes.unread) = (true, Unread::Something);
+        let flags = &mut hub.slots[id.index as usize].connection.flags;
+        (flags.replaying, flags.unread) = (true, Unread::Something);
         hub.replays.push_back((id, vec![0; bytes]));
         id
     });
     hub.shed_incomplete(&mut Events::default());
     assert_eq!(hub.replays, [(small, vec![0; 500])]);
     assert_eq!(hub.commons.incomplete_bytes, 500);
-    let notes = |id: crate::event::ConnId| &hub.slots[id.index as usize].connection.notes;
-    assert!(!notes(large).replaying && notes(small).replaying);
+    let flags = |id: crate::event::ConnId| &hub.slots[id.index as usize].connection.flags;
+    assert!(!flags(large).replaying && flags(small).replaying);
     assert_eq!(hub.ending, [large]);
 }
