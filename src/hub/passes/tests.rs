@@ -85,3 +85,14 @@ fn a_pass_takes_no_more_steps_than_it_may_and_counts_them() {
     assert_eq!(next(&mut topics), Next::Later, "one more step is needed to see it");
     assert_eq!((steps, topics.steps), (0, 4));
 }
+
+#[test]
+fn a_topic_of_which_nothing_is_kept_for_readers_is_not_in_the_line() {
+    let mut commons = Commons::new(Config::default(), Arc::default());
+    let mut topics = Topics::new();
+    let topic = topics.topics.insert("ada", Topic::new(7, TopicOptions::default()));
+    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+    topics.topics[topic].reached = 1;
+    topics.settle(topic, &mut commons);
+    assert!(topics.line.is_empty() && commons.queued_bytes == 0);
+}
