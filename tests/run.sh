@@ -215,7 +215,8 @@ step "build, release" 900 cargo build --release --all-features --bins --examples
 
 join tools
 # What the features change. Applications and simulated worlds have all of them, below.
-suite "test, default features" 1200 cargo test --no-fail-fast --lib --test it
+suite "test, default features" 1200 \
+    cargo test --no-fail-fast --lib --test it --example echo
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output

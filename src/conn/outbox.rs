@@ -272,7 +272,9 @@ impl Outbox {
             commons.queued_bytes -= self.direct_bytes();
             self.marks.clear();
         }
-        self.marks.shrink_to(REST_MARKS);
+        if self.marks.capacity() > REST_MARKS {
+            self.marks.shrink_to(REST_MARKS);
+        }
         let line = &mut self.line;
         (line.capacity() > REST_BYTES).then(|| mem::take(line))
     }

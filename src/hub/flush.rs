@@ -163,6 +163,8 @@ impl Hub {
             match self.flush.phase {
                 Phase::Own => match self.next_listed(|hub| &mut hub.dirty) {
                     Some(id) => return Some(id),
+                    // Most turns end here.
+                    None if self.pulls.is_empty() && self.topics.passes.is_empty() => return None,
                     None => self.begin_phase(Phase::Pulls, self.flush.pulls),
                 },
                 Phase::Pulls if self.flush.budget.is_spent() => {

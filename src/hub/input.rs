@@ -198,7 +198,7 @@ impl Hub {
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
                 slot.connection.flags.replaying = false;
             }
-            self.take_input(id, events, start..end, true, None);
+            self.take_input_set_aside(id, events, start..end);
         }
     }
 
@@ -288,7 +288,9 @@ impl Hub {
         self.take_input(id, events, input, more, Some(is_long));
     }
 
-    #[inline]
+    // What comes from the network and what was set aside are taken by one code each: the former is the path
+    // of every message.
+    #[inline(always)]
     fn take_input(
         &mut self,
         id: ConnId,
@@ -316,6 +318,11 @@ impl Hub {
         } else {
             self.act_on_input(id, events, end, outcome);
         }
+    }
+
+    #[inline(never)]
+    fn take_input_set_aside(&mut self, id: ConnId, events: &mut Events, input: Range<usize>) {
+        self.take_input(id, events, input, true, None);
     }
 
     fn act_on_input(&mut self, id: ConnId, events: &Events, end: usize, outcome: Outcome) {

@@ -142,12 +142,15 @@ impl Topics {
     }
 
     /// Whether so many bytes more may wait in the process. What topics keep for readers alone gives way.
+    #[inline]
     pub(super) fn make_room(&mut self, bytes: usize, commons: &mut Commons) -> bool {
-        let room = commons.config.send_queues_bytes_max.checked_sub(bytes);
-        room.is_some_and(|room| {
+        let Some(room) = commons.config.send_queues_bytes_max.checked_sub(bytes) else {
+            return false;
+        };
+        if commons.queued_bytes > room {
             self.trim_line(room, commons);
-            commons.queued_bytes <= room
-        })
+        }
+        commons.queued_bytes <= room
     }
 
     /// Gives up what topics keep for readers alone, a batch of each topic in turn, until `keep_bytes` or

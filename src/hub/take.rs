@@ -25,12 +25,12 @@ enum Piece {
     Pong(usize),
     /// So many bytes of the outbox's line.
     Line(usize),
-    Publications(WriteResult),
+    Publications(Taken),
 }
 
 /// Publications of one batch.
 #[derive(Clone, Debug)]
-struct WriteResult {
+struct Taken {
     /// Which of the connection's readers takes them.
     reader: usize,
     topic: u32,
@@ -214,7 +214,7 @@ impl Taking<'_> {
             if cached > 0 {
                 log.add_cached(cursor, cached);
             }
-            let taken = WriteResult { reader, topic, offsets: cursor..end, encoding, bytes };
+            let taken = Taken { reader, topic, offsets: cursor..end, encoding, bytes };
             pieces.push(Piece::Publications(taken));
             cursor = end;
         }
@@ -281,7 +281,7 @@ impl Taking<'_> {
 
     /// So many bytes of these publications were written. If one has begun to leave, its rest stays with
     /// the connection. The others stay in their topic.
-    fn advance_publications(&mut self, taken: &WriteResult, wrote: usize) {
+    fn advance_publications(&mut self, taken: &Taken, wrote: usize) {
         let mut next = taken.offsets.end;
         if wrote < taken.bytes.len() {
             let log = &self.topics.topics[taken.topic].log;
@@ -338,11 +338,16 @@ impl Pieces {
     }
 
     /// Gives back room that long writes of many pieces took.
+    #[inline]
     pub(super) fn rest(&mut self) {
-        self.scratch.clear();
-        self.scratch.shrink_to(SPARE_BYTES);
-        self.pieces.clear();
-        self.pieces.shrink_to(SPARE_PIECES);
+        if self.scratch.capacity() > SPARE_BYTES {
+            self.scratch.clear();
+            self.scratch.shrink_to(SPARE_BYTES);
+        }
+        if self.pieces.capacity() > SPARE_PIECES {
+            self.pieces.clear();
+            self.pieces.shrink_to(SPARE_PIECES);
+        }
     }
 }
 
