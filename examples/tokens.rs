@@ -10,7 +10,7 @@ use std::{
     io,
     sync::{Arc, Mutex, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pushloop::{
@@ -22,15 +22,15 @@ const WAITING_MAX: usize = 256;
 const EXPIRED: CloseCode = CloseCode::new(4001).expect("4000 to 4999 are for applications");
 const REPLACED: CloseCode = CloseCode::new(4002).expect("4000 to 4999 are for applications");
 
-/// Hands each request to the pool, with the time when it came.
-struct Door(mpsc::SyncSender<(Pending, Instant)>);
+/// Hands each request to the pool.
+struct Door(mpsc::SyncSender<Pending>);
 
 impl Handler for Door {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !request.is_websocket() {
             let _ = hub.refuse(id, 426, "this is a WebSocket server");
         } else if let Some(pending) = hub.defer(id) {
-            let _ = self.0.try_send((pending, hub.now()));
+            let _ = self.0.try_send(pending);
         }
     }
 
@@ -39,29 +39,29 @@ impl Handler for Door {
 
 /// What the threads share. The id of a connection that is gone reaches no other, so it may stay in `users`.
 struct Pool {
-    jobs: Mutex<mpsc::Receiver<(Pending, Instant)>>,
+    jobs: Mutex<mpsc::Receiver<Pending>>,
     users: Mutex<HashMap<String, ConnId>>,
 }
 
 impl Pool {
     fn work(&self) {
         let next = || self.jobs.lock().expect("not poisoned").recv();
-        while let Ok((mut pending, came)) = next() {
+        while let Ok(mut pending) = next() {
             // A request that is dropped without an answer gets 503.
-            if let Err(error) = self.answer(&mut pending, came) {
+            if let Err(error) = self.answer(&mut pending) {
                 eprintln!("{error}");
             }
         }
     }
 
-    fn answer(&self, pending: &mut Pending, came: Instant) -> Result<(), Box<dyn Error>> {
+    fn answer(&self, pending: &mut Pending) -> Result<(), Box<dyn Error>> {
         let token = pending.request().query_value("token").unwrap_or_default();
         let Some((name, left)) = check(&token) else {
             return Ok(pending.refuse(401, "this token is not valid")?);
         };
         let (handle, id) = (pending.handle().clone(), pending.id().conn());
         // Before it is accepted: none is without its end, also where the mailbox is full.
-        handle.close_at(id, came + left, EXPIRED, "the token has expired")?;
+        handle.close_at(id, pending.asked_at() + left, EXPIRED, "the token has expired")?;
         if let Some(earlier) = self.users.lock().expect("not poisoned").insert(name.clone(), id) {
             handle.close(earlier, REPLACED, "connected again")?;
         }

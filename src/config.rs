@@ -331,7 +331,8 @@ pub enum Overflow {
 
 /// What becomes of a subscriber that lags: its kernel did not take all that its topic published.
 ///
-/// The policy is applied when the peer reads again. Each publication that the subscriber does not get is
+/// The policy is applied when the peer reads again; one that reads nothing is closed by
+/// [`blocked_timeout`](Config::blocked_timeout). Each publication that the subscriber does not get is
 /// counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

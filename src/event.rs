@@ -125,13 +125,13 @@ pub enum Reason<'a> {
         /// The reason as received; often empty.
         text: &'a str,
     },
-    /// [`Hub::close`](crate::Hub::close) closed it, with this code; or a [`Handler`](crate::Handler)
-    /// panicked over it, with 1011.
+    /// `close` or `close_at` closed it, of a [`Hub`](crate::Hub) or of a [`Handle`](crate::Handle), with
+    /// this code; or a [`Handler`](crate::Handler) panicked over it, with 1011.
     Local {
         /// The code that was sent.
         code: CloseCode,
     },
-    /// [`Hub::abort`](crate::Hub::abort) dropped it.
+    /// `abort` dropped it, of a [`Hub`](crate::Hub) or of a [`Handle`](crate::Handle).
     Aborted,
     /// The peer broke the protocol; it was told so with the error's close code.
     Protocol(ProtocolError),

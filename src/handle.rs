@@ -159,7 +159,8 @@ impl Handle {
     }
 
     /// Begins the closing handshake of one connection with `code` and `reason`, of which at most
-    /// 123 bytes are sent (RFC 6455 §5.5.1).
+    /// 123 bytes are sent (RFC 6455 §5.5.1); a request that still waits is refused with 503. See
+    /// [`Hub::close`](crate::Hub::close).
     ///
     /// # Errors
     ///

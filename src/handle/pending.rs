@@ -1,6 +1,6 @@
 //! A request that is answered later, from any thread.
 
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, sync::Arc, time::Instant};
 
 use super::{Command, Handle, HandleError, Reserved};
 use crate::{
@@ -24,6 +24,7 @@ pub struct Pending {
     handle: Handle,
     id: RequestId,
     request: Arc<Request>,
+    asked_at: Instant,
     is_answered: bool,
 }
 
@@ -45,8 +46,13 @@ pub enum AnswerError {
 }
 
 impl Pending {
-    pub(crate) fn new(handle: Handle, id: RequestId, request: Arc<Request>) -> Self {
-        Self { handle, id, request, is_answered: false }
+    pub(crate) fn new(
+        handle: Handle,
+        id: RequestId,
+        request: Arc<Request>,
+        asked_at: Instant,
+    ) -> Self {
+        Self { handle, id, request, asked_at, is_answered: false }
     }
 
     /// The request's id. Once the request is accepted, [`conn`](RequestId::conn) is the WebSocket's.
@@ -57,6 +63,12 @@ impl Pending {
     /// What it asks for.
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// The hub's time when the request was deferred: what `close_at` counts from, also where time is
+    /// simulated.
+    pub fn asked_at(&self) -> Instant {
+        self.asked_at
     }
 
     /// The server that it waits at.

@@ -58,7 +58,7 @@ impl Hub {
         if asked.is_head {
             return None;
         }
-        Some(Pending::new(self.handle(), id, asked.request.clone()))
+        Some(Pending::new(self.handle(), id, asked.request.clone(), self.now))
     }
 
     /// Whether [`Config::origins`](crate::Config::origins) lets the page that sent this request use this

@@ -88,10 +88,6 @@ impl ReadQueue {
             self.turn.asking -= 1;
             return Some((self.asking.pop_front()?, self.portion.0));
         }
-        if self.turn.long == 0 {
-            // As most turns are.
-            return self.next_short();
-        }
         if self.round == Left::default() {
             self.round = Left { asking: 0, short: self.short.len(), long: self.long.len() };
         }
@@ -102,11 +98,6 @@ impl ReadQueue {
             self.long_had_its_turn = true;
             return Some((self.long.pop_front()?, self.portion.1));
         }
-        self.next_short()
-    }
-
-    #[inline]
-    fn next_short(&mut self) -> Option<(ConnId, usize)> {
         self.turn.short = self.turn.short.checked_sub(1)?;
         self.round.short = self.round.short.saturating_sub(1);
         Some((self.short.pop_front()?, self.portion.0))

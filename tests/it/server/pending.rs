@@ -33,6 +33,7 @@ fn a_request_is_accepted_greeted_and_subscribed_from_another_thread() {
     let mut sim = sim(|_| {});
     let offers = "Sec-WebSocket-Protocol: a, b\r\n";
     let (mut pending, wire) = asks(&mut sim, &handshake("/room", offers));
+    assert_eq!(pending.asked_at(), sim.hub().now());
     let id = pending.id().conn();
     thread::spawn(move || {
         assert_eq!(pending.request().path(), "/room");
