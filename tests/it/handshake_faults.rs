@@ -192,7 +192,7 @@ fn two_faults_are_not_one_less() {
         }
     }
     let counters = server.act(|hub| hub.counters());
-    assert_eq!(pairs, 13_014);
+    assert_eq!(pairs, 13_142);
     assert_eq!((counters.handshakes_refused, counters.upgrades), (pairs, 0));
 }
 
