@@ -83,9 +83,13 @@ impl World {
             }
             let written = self.server.net().calls.bytes_written;
             self.turn(Duration::from_nanos(1));
+            // A connection may have been closed at its moment in this turn, and its Close waits.
+            let all_is_out = self.server.hub().queued_bytes_total() == 0;
             let net = self.server.net();
-            let rests =
-                net.is_idle() && net.calls.bytes_written == written && self.events.is_empty();
+            let rests = net.is_idle()
+                && all_is_out
+                && net.calls.bytes_written == written
+                && self.events.is_empty();
             calm = if rests && self.requests.waiting.is_empty() { calm + 1 } else { 0 };
             // What was due by the end of one turn is done in the next.
             if calm > 1 {
