@@ -320,7 +320,7 @@ impl Events {
         self.records.push(Record::Refused { at });
     }
 
-    /// What the server itself refused: who asked, and the status and the sentence of the answer.
+    /// What the server itself refused: the address of the peer, and the status and the sentence of the answer.
     #[cfg(feature = "log")]
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (Option<SocketAddr>, u16, &str)> {
         self.refusals.iter().map(|(peer, response)| (*peer, response.status(), response.sentence()))

@@ -154,7 +154,7 @@ fn publish_from_thread_publishes_each_line_and_ends_with_the_input() {
 }
 
 #[test]
-fn tokens_lets_in_who_has_one_until_it_expires_and_once_at_a_time() {
+fn tokens_lets_in_clients_that_have_one_until_it_expires_and_once_at_a_time() {
     let mut tokens = Process::example("tokens");
     let address = tokens.address("ws://");
     for (path, status) in [("/?token=eve.60", 401), ("/?token=ada", 401), ("/", 401)] {

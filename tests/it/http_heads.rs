@@ -112,7 +112,7 @@ fn an_upload_is_refused_before_it_comes() {
 
 /// RFC 9110 §10.1.1: no 100 if the body has begun to come, or in HTTP/1.0.
 #[test]
-fn nobody_is_told_to_go_on_who_does() {
+fn a_peer_that_goes_on_is_not_told_to() {
     let mut world = World::new(|_| {});
     let old = expects("/yes", 2).replace("HTTP/1.1", "HTTP/1.0");
     for (request, rest) in
@@ -183,7 +183,7 @@ fn a_body_that_does_not_come_is_408() {
     assert!(took < Duration::from_secs(7), "{took:?}");
 }
 
-/// Who owns the loop gets the same as events, and has the one batch to answer in.
+/// A loop of the application's own gets the same as events, and has the one batch to answer in.
 #[test]
 fn a_loop_of_ones_own_is_told_of_heads() {
     let mut world = World::new(|_| {});

@@ -17,7 +17,7 @@ fn serve_injected(injection: &str) -> (Process, String) {
     (server, address)
 }
 
-/// And keeps nobody from being served who is here.
+/// And keeps no connection that is here from being served.
 #[test]
 fn an_accept_that_fails_for_good_is_among_the_figures() {
     // The first is the client's, and the second finds nobody.
@@ -29,7 +29,7 @@ fn an_accept_that_fails_for_good_is_among_the_figures() {
     assert!((0..PATIENCE.as_secs()).map(failed).any(|failed| failed > 0), "it is not counted");
 }
 
-/// Every connection waits for the one whose write takes so long.
+/// Every connection waits for the one with the write that takes so long.
 #[test]
 fn a_stuck_loop_is_told_once_and_then_for_how_long_it_was() {
     // The answer to the handshake, the first figures, the second ones.

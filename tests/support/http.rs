@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 
 use super::{PATIENCE, handshake};
 
-/// A TCP connection whose reads end.
+/// A TCP connection with reads that end.
 #[track_caller]
 pub fn dial(address: impl ToSocketAddrs) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server listens");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 const NOW: Ticks = Ticks(1000);
 
-/// A connection whose Close is queued or out, and whose time is over.
+/// A connection with its Close queued or out, and with its time over.
 fn closing() -> (Connection, Commons) {
     let mut commons = Commons::new(Config::default(), Arc::default());
     commons.now = NOW;

@@ -1,4 +1,4 @@
-//! Whose turn it is, and what gives way when the process is full.
+//! Which connection has its turn, and what gives way when the process is full.
 
 use std::{collections::HashMap, time::Instant};
 

@@ -11,7 +11,7 @@ use super::requests::sim;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::{close, get, handshake, quiet, text};
 
-/// A connection whose first request waits.
+/// A connection with a first request that waits.
 #[track_caller]
 fn asks(sim: &mut Sim, request: &str) -> (Pending, Wire) {
     let wire = sim.server.net().connects();
