@@ -185,6 +185,11 @@ const SEND_BYTES_MAX: usize = 1 << 30;
 const ACCEPTS_MAX: usize = 64 * 1024;
 
 impl Config {
+    /// What a turn receives at the most.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.receive_buffer_bytes.max(self.read_bytes_per_turn).max(1)
+    }
+
     /// A zero budget would spin for ever; an unbounded one cannot be allocated.
     pub(crate) fn clamp_budgets(&mut self) {
         for budget in [

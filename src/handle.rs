@@ -48,6 +48,7 @@ pub struct Handle {
 struct Shared {
     mailbox: Mailbox<Command, Box<dyn Wake + Send + Sync>>,
     tally: Arc<LiveCounters>,
+    read_bytes_max: usize,
 }
 
 /// Why a command of a [`Handle`] was not accepted.
@@ -57,6 +58,8 @@ pub enum HandleError {
     /// The command would exceed `mailbox_commands_max` or `mailbox_bytes_max`. Once the loop has
     /// taken what waits there is room again, unless the command alone is over the bound in bytes.
     Full,
+    /// More was read of a socket than `receive_buffer_bytes`, or `read_bytes_per_turn` if that is more.
+    ReadTooLong,
     /// The server is gone, for good.
     Closed,
 }
@@ -87,10 +90,11 @@ impl Handle {
         waker: Box<dyn Wake + Send + Sync>,
         commands_max: usize,
         bytes_max: usize,
+        read_bytes_max: usize,
         tally: Arc<LiveCounters>,
     ) -> Self {
         let mailbox = Mailbox::new(waker, commands_max, bytes_max);
-        Self { shared: Arc::new(Shared { mailbox, tally }) }
+        Self { shared: Arc::new(Shared { mailbox, tally, read_bytes_max }) }
     }
 
     /// Publishes `message` to every subscriber of `topic`.
@@ -203,13 +207,16 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// The command is refused as others are, `read` counted in its bytes, and the socket comes back with
-    /// the [`HandleError`].
+    /// The command is refused as others are, `read` counted in its bytes, or with
+    /// [`HandleError::ReadTooLong`]; the socket comes back with the [`HandleError`].
     pub fn adopt(
         &self,
         socket: impl Into<Socket>,
         read: &[u8],
     ) -> Result<(), (HandleError, Socket)> {
+        if read.len() > self.shared.read_bytes_max {
+            return Err((HandleError::ReadTooLong, socket.into()));
+        }
         let command = Command::Adopt { socket: socket.into(), read: read.into() };
         self.shared.mailbox.try_push(command, read.len()).map_err(
             |(error, command)| match command {
@@ -286,6 +293,7 @@ impl fmt::Display for HandleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the mailbox is at `mailbox_commands_max` or `mailbox_bytes_max`",
+            Self::ReadTooLong => "more was read than `receive_buffer_bytes`",
             Self::Closed => "the server is gone",
         })
     }
@@ -310,7 +318,7 @@ mod tests {
     const ID: ConnId = ConnId::from_bits(1 << 32 | 7);
 
     fn handle(commands_max: usize, bytes_max: usize) -> Handle {
-        Handle::new(Box::new(NoWaker), commands_max, bytes_max, Arc::default())
+        Handle::new(Box::new(NoWaker), commands_max, bytes_max, 0, Arc::default())
     }
 
     fn taken(handle: &Handle) -> Vec<Command> {
@@ -398,7 +406,7 @@ mod tests {
     #[test]
     fn clones_work_on_every_thread_and_read_the_counters() {
         let tally = Arc::<LiveCounters>::default();
-        let handle = Handle::new(Box::new(NoWaker), 100, 100, Arc::clone(&tally));
+        let handle = Handle::new(Box::new(NoWaker), 100, 100, 0, Arc::clone(&tally));
         tally.deliveries.add(42);
         thread::scope(|scope| {
             for topic in ["a", "b"] {

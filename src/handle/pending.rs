@@ -5,6 +5,7 @@ use std::{error, fmt, sync::Arc, time::Instant};
 use super::{Command, Handle, HandleError, Reserved};
 use crate::{
     event::{Accept, AcceptError, RequestId},
+    mailbox::PushError,
     wire::{InvalidHeader, Request, Response},
 };
 
@@ -124,9 +125,9 @@ impl Pending {
         }
         let pushed = self.handle.shared.mailbox.try_push(command, bytes);
         self.is_answered = pushed.is_ok();
-        pushed.map_err(|(error, command)| match HandleError::from(error) {
-            HandleError::Full => (AnswerError::Full, command),
-            HandleError::Closed => (AnswerError::Closed, command),
+        pushed.map_err(|(error, command)| match error {
+            PushError::Full => (AnswerError::Full, command),
+            PushError::Closed => (AnswerError::Closed, command),
         })
     }
 }

@@ -53,8 +53,7 @@ impl Hub {
     /// Makes the batch ready; what was decided since the last one becomes events, and last words
     /// are said.
     pub(crate) fn begin_turn(&mut self, events: &mut Events) {
-        let config = &self.commons.config;
-        let bytes = config.receive_buffer_bytes.max(config.read_bytes_per_turn).max(1);
+        let bytes = self.commons.config.batch_bytes();
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
         self.any_closed = false;
         if !self.answered.is_empty() {

@@ -311,7 +311,7 @@ fn tests_hub(now: Instant) -> Hub {
         }
     }
     let tally = Arc::<LiveCounters>::default();
-    let handle = Handle::new(Box::new(Nobody), 1, 1, Arc::clone(&tally));
+    let handle = Handle::new(Box::new(Nobody), 1, 1, 0, Arc::clone(&tally));
     Hub::new(Config::default(), tally, handle, now)
 }
 

@@ -69,6 +69,7 @@ impl<N: Net> Server<N> {
             net.waker(),
             config.mailbox_commands_max,
             config.mailbox_bytes_max,
+            config.batch_bytes(),
             std::sync::Arc::clone(&tally),
         );
         let now = net.now();

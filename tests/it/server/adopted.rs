@@ -81,6 +81,28 @@ fn a_limit_holds_for_what_was_read_elsewhere() {
     assert_eq!(running.handle.counters().connections_refused, 1);
 }
 
+/// It is read in one turn, as what was set aside is: more would never fit, and keep all others waiting.
+#[test]
+fn what_was_read_elsewhere_fits_into_the_receive_buffer_to_the_byte() {
+    const ROOM: usize = 4096;
+    let (running, listener) = beside(|limits| {
+        (limits.receive_buffer_bytes, limits.read_bytes_per_turn) = (ROOM, ROOM);
+    });
+    let mut all = handshake("/", "").into_bytes();
+    while all.len() < ROOM {
+        all.extend(text("x").masked([1, 2, 3, 4]));
+    }
+    let messages = (ROOM - handshake("/", "").len()) / text("x").masked([0; 4]).len();
+    let (mut peer, socket) = connects(&listener);
+    let too_long = running.handle.adopt(socket, &vec![b'x'; ROOM + 1]);
+    let Err((HandleError::ReadTooLong, socket)) = too_long else { panic!("{too_long:?}") };
+    running.handle.adopt(socket, &all[..ROOM]).expect("it fits");
+    peer.expects_upgrade();
+    for _ in 0..messages {
+        peer.expects(text("x"));
+    }
+}
+
 #[test]
 fn a_socket_comes_back_from_a_full_mailbox() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
