@@ -171,12 +171,7 @@ fn an_accept_that_always_failed_kept_the_loop_busy() {
 #[test]
 fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
     let mut sim = sim(|_| {});
-    sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(get("/").repeat(2));
-    sim.rests();
-    let told = sim.takes();
-    let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
+    let (id, wire) = sim.asks(&get("/").repeat(2));
     sim.hub().close(id.conn(), CloseCode::NORMAL, "");
     sim.rests();
     let answer = wire.reads_bytes();

@@ -114,4 +114,22 @@ impl Sim {
         }
         panic!("the connection does not open");
     }
+
+    /// A connection that has sent `requests`, and the first of them, which waits.
+    #[track_caller]
+    pub fn asks(&mut self, requests: &str) -> (RequestId, Wire) {
+        self.accepts = false;
+        let wire = self.server.net().connects();
+        wire.sends_bytes(requests);
+        self.rests();
+        (self.takes_request(), wire)
+    }
+
+    /// The request that was told, and nothing else.
+    #[track_caller]
+    pub fn takes_request(&mut self) -> RequestId {
+        let told = self.takes();
+        let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
+        id
+    }
 }

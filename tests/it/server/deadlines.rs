@@ -88,12 +88,7 @@ fn no_more_are_closed_in_a_turn_than_expiries_per_turn() {
 #[test]
 fn a_request_that_waits_at_its_connections_moment_is_refused() {
     let mut sim = Sim::new(quiet(|_| {}));
-    sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(get("/"));
-    sim.rests();
-    let told = sim.takes();
-    let [Told::Request(request)] = told[..] else { panic!("{told:?}") };
+    let (request, wire) = sim.asks(&get("/"));
     let now = sim.hub().now();
     sim.hub().close_at(request.conn(), now, expired(), "");
     sim.rests();
@@ -128,12 +123,7 @@ fn a_dropped_connection_gets_nothing_more_and_is_told_once() {
 #[test]
 fn a_request_of_a_dropped_connection_is_gone() {
     let mut sim = Sim::new(quiet(|_| {}));
-    sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(get("/"));
-    sim.rests();
-    let told = sim.takes();
-    let [Told::Request(request)] = told[..] else { panic!("{told:?}") };
+    let (request, wire) = sim.asks(&get("/"));
     sim.hub().abort(request.conn());
     assert_eq!(sim.hub().respond(request, Response::new(200)), Err(RespondError::Gone));
     sim.rests();

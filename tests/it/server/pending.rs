@@ -14,11 +14,7 @@ use crate::support::{close, get, handshake, quiet, text};
 /// A connection with a first request that waits.
 #[track_caller]
 fn asks(sim: &mut Sim, request: &str) -> (Pending, Wire) {
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(request);
-    sim.rests();
-    let told = sim.takes();
-    let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
+    let (id, wire) = sim.asks(request);
     (sim.hub().defer(id).expect("it waits"), wire)
 }
 
@@ -112,8 +108,7 @@ fn an_answer_that_comes_late_is_stale() {
     let answer = answer_of(&mut sim, &wire);
     assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("too late"), "{answer}");
     assert_eq!(sim.hub().counters().stale_commands, 1);
-    let told = sim.takes();
-    let [Told::Request(next)] = told[..] else { panic!("{told:?}") };
+    let next = sim.takes_request();
     assert!(sim.hub().defer(next).is_some_and(|pending| pending.id() == next));
 }
 

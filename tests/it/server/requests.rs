@@ -20,23 +20,6 @@ pub fn sim(set: impl FnOnce(&mut Config)) -> Sim {
     sim
 }
 
-/// A connection, and the first of its requests, which waits.
-#[track_caller]
-fn asks(sim: &mut Sim, requests: &str) -> (RequestId, Wire) {
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(requests);
-    sim.rests();
-    (next(sim), wire)
-}
-
-/// The request that was told, and nothing else.
-#[track_caller]
-fn next(sim: &mut Sim) -> RequestId {
-    let told = sim.takes();
-    let [Told::Request(id)] = told[..] else { panic!("{told:?}") };
-    id
-}
-
 fn page(text: &str) -> Response {
     Response::text(200, text)
 }
@@ -67,7 +50,7 @@ fn is_told_nothing_more(sim: &mut Sim, wire: &Wire) {
 #[test]
 fn a_response_that_cannot_be_sent_leaves_the_request_waiting() {
     let mut sim = sim(|_| {});
-    let (id, wire) = asks(&mut sim, &get("/"));
+    let (id, wire) = sim.asks(&get("/"));
     for (name, value, error) in [
         ("X Y", "z", InvalidHeader::Name),
         ("X-Y", "z\r\nSet-Cookie: a=b", InvalidHeader::Value),
@@ -86,19 +69,19 @@ fn a_response_that_cannot_be_sent_leaves_the_request_waiting() {
 #[test]
 fn an_answer_given_twice_is_not_the_next_requests() {
     let mut sim = sim(|_| {});
-    let (first, wire) = asks(&mut sim, &get("/").repeat(3));
+    let (first, wire) = sim.asks(&get("/").repeat(3));
     sim.hub().respond(first, page("first")).unwrap();
     assert_eq!(sim.hub().respond(first, page("first")), Err(RespondError::Gone));
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"first"));
-    let second = next(&mut sim);
+    let second = sim.takes_request();
     assert_eq!(second.conn(), first.conn());
     assert!(first < second);
     is_over(&mut sim, first, &wire);
     sim.hub().respond(second, page("second")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().ends_with(b"second"));
-    let third = next(&mut sim);
+    let third = sim.takes_request();
     for id in [first, second] {
         is_over(&mut sim, id, &wire);
     }
@@ -111,12 +94,12 @@ fn an_answer_given_twice_is_not_the_next_requests() {
 #[test]
 fn an_id_of_a_connection_that_is_gone_answers_no_request_in_its_slot() {
     let mut sim = sim(|_| {});
-    let (old, wire) = asks(&mut sim, &get("/"));
+    let (old, wire) = sim.asks(&get("/"));
     sim.hub().respond(old, page("x")).unwrap();
     sim.rests();
     wire.resets();
     sim.rests();
-    let (new, wire) = asks(&mut sim, &get("/"));
+    let (new, wire) = sim.asks(&get("/"));
     assert_eq!(new.conn().to_bits() as u32, old.conn().to_bits() as u32);
     assert_ne!(new, old);
     is_over(&mut sim, old, &wire);
@@ -128,10 +111,10 @@ fn an_id_of_a_connection_that_is_gone_answers_no_request_in_its_slot() {
 #[test]
 fn an_id_of_a_request_that_was_accepted_is_over() {
     let mut sim = sim(|_| {});
-    let (plain, wire) = asks(&mut sim, &[get("/"), handshake("/", "")].concat());
+    let (plain, wire) = sim.asks(&[get("/"), handshake("/", "")].concat());
     sim.hub().respond(plain, page("plain")).unwrap();
     sim.rests();
-    let upgrade = next(&mut sim);
+    let upgrade = sim.takes_request();
     sim.hub().accept(upgrade, Accept::default()).unwrap();
     sim.rests();
     wire.reads_bytes();
@@ -146,7 +129,7 @@ fn an_id_of_a_request_that_was_accepted_is_over() {
 fn the_application_is_told_that_a_requester_has_left_and_may_answer() {
     for resets in [false, true] {
         let mut sim = sim(|_| {});
-        let (id, wire) = asks(&mut sim, &get("/").repeat(2));
+        let (id, wire) = sim.asks(&get("/").repeat(2));
         if resets {
             wire.resets()
         } else {
@@ -189,7 +172,7 @@ fn a_request_that_comes_with_the_end_is_told_to_be_gone_in_the_next_batch() {
         while sim.told.is_empty() {
             sim.turn_within(Some(MINUTE));
         }
-        let id = next(&mut sim);
+        let id = sim.takes_request();
         if answers {
             sim.hub().respond(id, page("at once")).unwrap();
         }
@@ -238,7 +221,7 @@ fn a_request_that_the_server_answers_itself_is_told_to_be_gone_once() {
         for leaves_before in [false, true] {
             let mut sim = sim(set);
             let request = get(&format!("/{}", "x".repeat(100)));
-            let (id, wire) = asks(&mut sim, &request);
+            let (id, wire) = sim.asks(&request);
             if leaves_before {
                 wire.finishes();
                 sim.turn();
@@ -265,7 +248,7 @@ fn a_request_that_the_server_answers_itself_is_told_to_be_gone_once() {
 #[test]
 fn a_request_that_waits_at_a_shutdowns_deadline_is_told_to_be_gone() {
     let mut sim = sim(|_| {});
-    let ((left, wire), (waits, other)) = (asks(&mut sim, &get("/")), asks(&mut sim, &get("/")));
+    let ((left, wire), (waits, other)) = (sim.asks(&get("/")), sim.asks(&get("/")));
     wire.finishes();
     sim.turn();
     assert_eq!(sim.takes(), [Told::RequestGone(left)]);
@@ -292,7 +275,7 @@ fn answers(sim: &mut Sim) -> usize {
 fn a_peer_that_pipelines_without_end_does_not_hold_up_a_shutdown() {
     let mut sim = sim(|_| {});
     // One has sent its requests, one sends on and on, and one does not read.
-    let (waits, wire) = asks(&mut sim, &get("/").repeat(3));
+    let (waits, wire) = sim.asks(&get("/").repeat(3));
     let [endless, full] = [(); 2].map(|()| sim.server.net().connects());
     endless.sends_bytes(get("/").repeat(100));
     full.sends_bytes(get("/").repeat(100));

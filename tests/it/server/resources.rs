@@ -137,11 +137,7 @@ fn a_connection_that_cannot_be_registered_is_dropped() {
 
 /// A connection that waits for its next request.
 fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
-    sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(get("/"));
-    sim.rests();
-    let [Told::Request(id)] = sim.takes()[..] else { panic!("there is one request") };
+    let (id, wire) = sim.asks(&get("/"));
     sim.hub().respond(id, Response::text(200, "")).unwrap();
     sim.rests();
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
@@ -168,11 +164,7 @@ fn a_connection_of_which_nothing_could_be_read_can_be_spared() {
 #[test]
 fn a_connection_whose_answer_could_not_be_written_is_freed_at_once() {
     let mut sim = Sim::new(quiet(|_| {}));
-    sim.accepts = false;
-    let wire = sim.server.net().connects();
-    wire.sends_bytes(get("/"));
-    sim.rests();
-    let [Told::Request(id)] = sim.takes()[..] else { panic!("there is one request") };
+    let (id, wire) = sim.asks(&get("/"));
     // No readiness is left to tell.
     wire.resets();
     sim.rests();
