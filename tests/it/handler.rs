@@ -223,6 +223,29 @@ fn nothing_follows_a_close_also_where_the_peers_is_in_the_same_batch() {
     assert_eq!(counters.messages_after_close, 1);
 }
 
+/// Drops at the first message.
+struct Drops(Sender<Vec<u8>>);
+
+impl Handler for Drops {
+    fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        self.0.send(message.as_bytes().into()).expect("the test listens");
+        hub.abort(id);
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, _: ConnId, reason: Reason<'_>) {
+        assert_eq!(reason, Reason::Aborted);
+        hub.shutdown(Duration::MAX);
+    }
+}
+
+#[test]
+fn nothing_of_the_same_batch_follows_a_drop() {
+    let batch = [text("first"), text("second")];
+    let (told, counters) = told_of_a_batch(Drops, &batch, |_| {});
+    assert_eq!(told, [b"first"]);
+    assert_eq!((counters.messages_after_close, counters.handler_panics), (1, 0));
+}
+
 /// Ends the server at the first message.
 struct Ends(Sender<Vec<u8>>);
 
