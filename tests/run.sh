@@ -169,7 +169,13 @@ sanitized() {
             --skip faults::any_call --skip a_life_of_a_connection
 }
 
-export -f sanitized soak compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
+# With `--example` among what is tested, cargo would build its tests and not the program that `it` starts.
+default_features() {
+    cargo build --example echo &&
+        cargo test --no-fail-fast --lib --test it
+}
+
+export -f default_features sanitized soak compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
 
 step "tool: cc" 300 need cc gcc libc6-dev
 step "tool: rustfmt, clippy" 300 rust_components
@@ -215,8 +221,7 @@ step "build, release" 900 cargo build --release --all-features --bins --examples
 
 join tools
 # What the features change. Applications and simulated worlds have all of them, below.
-suite "test, default features" 1200 \
-    cargo test --no-fail-fast --lib --test it --example echo
+suite "test, default features" 1200 default_features
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 suite "test, benchmarks" 1200 \
     cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
