@@ -38,10 +38,15 @@ pub struct Config {
     /// Bytes of the body of a plain HTTP request. Default 64 KiB, like a message. More is answered
     /// with 413.
     pub body_bytes_max: usize,
-    /// How long a request may take to come, from its first byte (or from the accept) to its last.
-    /// Absolute: dripping bytes does not extend it. Default 5 s; then one that has begun gets 408, and
-    /// the connection is closed.
+    /// How long the head of a request may take to come, from its first byte (or from the accept) to its
+    /// last, and then how long its body. Dripping bytes does not extend it, but see
+    /// [`body_bytes_per_second_min`](Self::body_bytes_per_second_min). Default 5 s; then a request that
+    /// has begun gets 408, and the connection is closed.
     pub handshake_timeout: Duration,
+    /// How fast a body has to come on the whole, in bytes a second, once
+    /// [`handshake_timeout`](Self::handshake_timeout) is over. Of a body in chunks, their data counts.
+    /// Default 1,024: a body of 64 KiB may take 69 s. 0 counts as 1.
+    pub body_bytes_per_second_min: usize,
     /// How long the application may take to answer a request, and then how long the peer may take to
     /// read the answer. Default 30 s; a request that is not answered in time gets 503.
     pub answer_timeout: Duration,
@@ -232,6 +237,7 @@ impl Default for Config {
             headers_max: 64,
             body_bytes_max: 64 * KIB,
             handshake_timeout: Duration::from_secs(5),
+            body_bytes_per_second_min: KIB,
             answer_timeout: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(15),
             message_bytes_max: 64 * KIB,

@@ -59,6 +59,8 @@ pub(crate) struct Commons {
     pub(crate) config: Config,
     pub(crate) tally: Arc<LiveCounters>,
     pub(crate) now: Ticks,
+    /// The time of this tick as a response gives it; empty if it is not known.
+    pub(crate) date: String,
     /// All TCP listeners are bound to loopback addresses.
     pub(crate) on_loopback: bool,
     /// Bytes that wait to be sent in the whole process: outboxes, and batches, each counted once.
@@ -89,6 +91,7 @@ impl Commons {
             config,
             tally,
             now: Ticks::FIRST,
+            date: String::new(),
             on_loopback: false,
             queued_bytes: 0,
             deflate_budget: 0,

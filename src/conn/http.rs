@@ -1,13 +1,14 @@
 //! The HTTP side of a connection: collects one request at a time (RFC 9112), and decides what can
 //! be decided without the application.
 
-use std::{mem, net::SocketAddr, sync::Arc};
+use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
 
-use super::commons::Commons;
+use super::commons::{Commons, Ticks};
 use crate::{
     config::Config,
     wire::{
-        HeadScanner, HttpError, Request, Response, Upgrade, host_allowed, origin_allowed, upgrade,
+        ChunkDecoder, HeadScanner, HttpError, Request, Response, Upgrade, host_allowed,
+        origin_allowed, upgrade,
     },
 };
 
@@ -25,6 +26,11 @@ pub(crate) struct Http {
     pub(super) paused: bool,
     /// A request whose body has not all come.
     pub(super) headed: Option<Request>,
+    /// When its head had come.
+    headed_at: Ticks,
+    chunks: ChunkDecoder,
+    /// What its chunks have brought.
+    body: Vec<u8>,
     /// The application was told of its head.
     pub(super) head_told: bool,
     /// How many requests the application was told of.
@@ -75,6 +81,9 @@ impl Http {
             scanner: HeadScanner::default(),
             paused: false,
             headed: None,
+            headed_at: Ticks::default(),
+            chunks: ChunkDecoder::default(),
+            body: Vec::new(),
             head_told: false,
             told: 0,
         }
@@ -86,7 +95,24 @@ impl Http {
 
     /// Bytes that are kept of requests that the application has not been told of.
     pub(super) fn held(&self) -> usize {
-        self.buffer.len() + self.headed.as_ref().map_or(0, Request::head_len)
+        self.buffer.len() + self.body.len() + self.headed.as_ref().map_or(0, Request::head_len)
+    }
+
+    /// How long ago a request has begun whose body is to come; `None` if no head has come.
+    pub(super) fn ticks_since_head(&self, now: Ticks) -> Option<usize> {
+        self.headed.as_ref().map(|_| now.since(self.headed_at))
+    }
+
+    /// When the rest of a body has to be here, by what has come of it; `None` if no head has come.
+    pub(super) fn body_deadline(&self, config: &Config) -> Option<Ticks> {
+        let request = self.headed.as_ref()?;
+        let bytes = match request.content_length() {
+            Some(_) => self.buffer.len(),
+            None => self.body.len(),
+        };
+        let seconds = bytes / config.body_bytes_per_second_min.max(1);
+        let time = config.handshake_timeout + Duration::from_secs(seconds as u64);
+        Some(self.headed_at.after(time))
     }
 
     /// Whether a request has begun.
@@ -110,7 +136,7 @@ impl Http {
     /// Looks for the end of the request in what is buffered; each byte is looked at once. A head whose
     /// body is still to come is told of, once.
     pub(super) fn advance(&mut self, commons: &mut Commons) -> RequestProgress {
-        match self.next_request(&commons.config) {
+        match self.next_request(&commons.config, commons.now) {
             Ok(Some(request)) => {
                 commons.tally.requests.add(1);
                 let head_told = mem::take(&mut self.head_told);
@@ -155,7 +181,7 @@ impl Http {
         }
     }
 
-    fn next_request(&mut self, config: &Config) -> Result<Option<Request>, HttpError> {
+    fn next_request(&mut self, config: &Config, now: Ticks) -> Result<Option<Request>, HttpError> {
         if self.headed.is_none() {
             let Some(head) = self.scanner.scan(&self.buffer, config.head_bytes_max)? else {
                 return Ok(None);
@@ -170,20 +196,34 @@ impl Http {
             self.scanner = HeadScanner::default();
             request.set_peer(self.peer);
             self.headed = Some(request);
+            self.headed_at = now;
         }
-        let body_len = self.headed.as_ref().map_or(0, Request::content_length);
-        if self.buffer.len() < body_len {
-            return Ok(None);
-        }
-        let mut request = self.headed.take();
-        if body_len > 0 {
-            let rest = self.buffer.split_off(body_len);
-            let body = mem::replace(&mut self.buffer, rest);
-            if let Some(request) = &mut request {
-                request.set_body(body);
+        let Some(request) = &self.headed else { return Ok(None) };
+        let body = match request.content_length() {
+            Some(0) => Vec::new(),
+            Some(len) if self.buffer.len() < len => return Ok(None),
+            Some(len) => {
+                let rest = self.buffer.split_off(len);
+                mem::replace(&mut self.buffer, rest)
             }
+            None => match self.next_chunks(config)? {
+                true => mem::take(&mut self.body),
+                false => return Ok(None),
+            },
+        };
+        let request = self.headed.take();
+        Ok(request.map(|request| request.with_body(body)))
+    }
+
+    /// Takes the chunks that have come. True if the last one is among them.
+    fn next_chunks(&mut self, config: &Config) -> Result<bool, HttpError> {
+        let Self { buffer, chunks, body, .. } = self;
+        let (taken, is_whole) = chunks.decode(buffer, body, config.body_bytes_max)?;
+        buffer.drain(..taken);
+        if is_whole {
+            *chunks = ChunkDecoder::default();
         }
-        Ok(request)
+        Ok(is_whole)
     }
 }
 

@@ -49,7 +49,8 @@ impl Connection {
             }
             State::Handshake { http, deadline } => {
                 let ends = commons.now.after(commons.config.handshake_timeout);
-                (http.held(), ends.since(*deadline))
+                let ticks = http.ticks_since_head(commons.now);
+                (http.held(), ticks.unwrap_or_else(|| ends.since(*deadline)))
             }
             State::Deciding { http, asked, deadline } => {
                 let ends = commons.now.after(commons.config.answer_timeout);

@@ -134,15 +134,18 @@ impl Connection {
                 *deadline = commons.now.after(commons.config.handshake_timeout);
                 Outcome::Changed
             }
-            RequestProgress::Incomplete => Outcome::Same,
+            RequestProgress::Incomplete => {
+                // What has come of a body has earned it time, which its timer learns when it is over.
+                *deadline = http.body_deadline(&commons.config).unwrap_or(*deadline);
+                Outcome::Same
+            }
             RequestProgress::Asked(asked) => {
-                let begun_now = mem::take(&mut http.paused);
-                let deadline = match asked.is_head {
-                    false => commons.now.after(commons.config.answer_timeout),
-                    true if begun_now => commons.now.after(commons.config.handshake_timeout),
-                    // The time for a request runs on while its head is with the application.
-                    true => *deadline,
-                };
+                http.paused = false;
+                let deadline = commons.now.after(match asked.is_head {
+                    false => commons.config.answer_timeout,
+                    // The time for a body runs on while its head is with the application.
+                    true => commons.config.handshake_timeout,
+                });
                 let Some(http) = self.take_http() else { return Outcome::Same };
                 events.record_request(http.request_id(id), &asked.request, asked.is_head);
                 self.state = State::Deciding { http, asked, deadline };
@@ -229,7 +232,9 @@ impl Connection {
     ) {
         let Some(http) = self.take_http() else { return };
         let outbox = self.outbox.or_spare(commons);
-        outbox.push_http(commons, |out| response.encode(out, head_only, !keep_alive));
+        let date = mem::take(&mut commons.date);
+        outbox.push_http(commons, |out| response.encode(out, &date, head_only, !keep_alive));
+        commons.date = date;
         let deadline = commons.now.after(commons.config.answer_timeout);
         self.state = State::Responding { http, keep_alive, deadline };
     }

@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     mem,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::Hub;
 use crate::{
     conn::{Outcome, State, TICK_BITS, Ticks},
     event::{Cause, ConnId, Events, Record},
-    wire::CloseCode,
+    wire::{CloseCode, write_date},
 };
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -224,13 +224,22 @@ impl Hub {
     }
 
     /// The loop has waited, and it is `now`; it meant to sleep for `planned` at the most.
-    pub(crate) fn handle_turn(&mut self, now: Instant, planned: Option<Duration>) {
+    /// The wall clock is read once a tick.
+    pub(crate) fn handle_turn(
+        &mut self,
+        now: Instant,
+        planned: Option<Duration>,
+        wall_clock: impl Fn() -> Option<SystemTime>,
+    ) {
         self.commons.tally.turns.add(1);
         // The clock of a `Net` may stand still, and no time goes back.
         if now > self.now {
             let before = mem::replace(&mut self.now, now);
             if now >= self.tick_ends {
                 self.count_ticks(now - before, planned);
+                if let Some(time) = wall_clock() {
+                    write_date(&mut self.commons.date, time);
+                }
             }
         }
     }
@@ -340,7 +349,7 @@ mod tests {
         let (mut hub, start) = hub();
         for ticks in 1..1000 {
             for (at, counted) in [(TICK * ticks - MOMENT, ticks - 1), (TICK * ticks, ticks)] {
-                hub.handle_turn(start + at, None);
+                hub.handle_turn(start + at, None, || None);
                 assert_eq!(hub.commons.now, Ticks(Ticks::FIRST.0 + counted));
                 assert_eq!(hub.tick_ends, start + TICK * (counted + 1));
             }
@@ -352,7 +361,7 @@ mod tests {
         let planned = TICK * 100;
         for (late, counted) in [(LATE, 100 + 14), (LATE + MOMENT, 14)] {
             let (mut hub, start) = hub();
-            hub.handle_turn(start + planned + late, Some(planned));
+            hub.handle_turn(start + planned + late, Some(planned), || None);
             assert_eq!(hub.commons.now, Ticks(Ticks::FIRST.0 + counted));
         }
     }

@@ -12,7 +12,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ::mio::{
@@ -277,6 +277,11 @@ impl Net for Mio {
     #[allow(clippy::disallowed_methods)]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn wall_clock(&self) -> Option<SystemTime> {
+        Some(SystemTime::now())
     }
 
     fn wait(&mut self, timeout: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {

@@ -187,7 +187,7 @@ impl<N: Net> Server<N> {
                 events.records.push(Record::Source { key, readable, writable });
             }
         })?;
-        hub.handle_turn(net.now(), timeout);
+        hub.handle_turn(net.now(), timeout, || net.wall_clock());
         Ok(())
     }
 

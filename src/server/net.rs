@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{event::ConnId, handle::Socket, mailbox::Wake};
@@ -101,6 +101,12 @@ pub trait Net {
     /// The clock does not go back, and may stand still outside of a wait. What it says after a wait is
     /// the time of the whole turn. [`wait`](Self::wait) measures its timeout with the same clock.
     fn now(&self) -> Instant;
+
+    /// The time of day, for the `Date` of responses (RFC 9110 §6.6.1), which have none without it. It is
+    /// asked for a few times a second at most, and may go back.
+    fn wall_clock(&self) -> Option<SystemTime> {
+        None
+    }
 
     /// Waits until something is ready, for `timeout` at the most (`None`: for as long as it takes;
     /// zero: not at all), and tells of each thing that is. A signal may end the wait early, with

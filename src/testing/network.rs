@@ -60,6 +60,7 @@ pub struct Network {
     /// What the next accepts fail with, each of which costs its connection.
     pub accept_errors: VecDeque<ErrorKind>,
     now: Instant,
+    started: Instant,
     leapt: Instant,
     slept: Duration,
     is_idle: bool,
@@ -108,6 +109,7 @@ impl Network {
             strays: Vec::new(),
             accept_errors: VecDeque::new(),
             now,
+            started: now,
             leapt: now,
             slept: Duration::ZERO,
             is_idle: false,

@@ -1,10 +1,14 @@
 //! Requests and responses of HTTP/1.1 (RFC 9110, RFC 9112), as far as a WebSocket server on the same
-//! port needs them: bodies by `Content-Length` only, no transfer codings, no trailers.
+//! port needs them: bodies by `Content-Length` or in chunks, no other transfer coding.
 
+mod chunks;
+mod date;
 mod head;
 mod query;
 mod response;
 
+pub use chunks::ChunkDecoder;
+pub use date::write_date;
 pub use head::HeadScanner;
 pub use query::percent_decode;
 pub(crate) use response::check_header;
@@ -29,7 +33,8 @@ pub struct Request {
     host: Range<usize>,
     fields: Vec<Field>,
     version_minor: u8,
-    content_length: usize,
+    /// `None` for a body in chunks.
+    content_length: Option<usize>,
     expects_continue: bool,
     body: Vec<u8>,
     peer: Option<SocketAddr>,
@@ -145,8 +150,9 @@ impl Request {
         self.expects_continue
     }
 
-    /// The length of the body in bytes, as declared; 0 if nothing is declared.
-    pub fn content_length(&self) -> usize {
+    /// The length of the body in bytes, as declared; 0 if there is no body, and `None` if it comes in chunks
+    /// (RFC 9112 §7.1): how long it is shows when it has arrived.
+    pub fn content_length(&self) -> Option<usize> {
         self.content_length
     }
 
@@ -156,9 +162,9 @@ impl Request {
         self.version_minor == 1 && !self.list_contains("connection", "close")
     }
 
-    /// Attaches the body, once it has arrived.
-    pub(crate) fn set_body(&mut self, body: Vec<u8>) {
-        self.body = body;
+    /// The request with its body, once that has arrived.
+    pub(crate) fn with_body(self, body: Vec<u8>) -> Request {
+        Request { body, ..self }
     }
 
     /// Attaches the address of the other end.
@@ -204,6 +210,13 @@ pub enum HttpError {
     HostInvalid,
     /// 400: `Content-Length` is not one number on one line (RFC 9112 §6.3).
     ContentLengthInvalid,
+    /// 400: there is a `Transfer-Encoding` beside a `Content-Length`, or in HTTP/1.0 (RFC 9112 §6.1).
+    TransferEncodingAmbiguous,
+    /// 400: a chunk or a trailer breaks the grammar (RFC 9112 §7.1).
+    ChunkMalformed,
+    /// 400: chunk sizes, extensions and trailers come to more than `chunk_framing_bytes_max`, which is 16
+    /// KiB beyond 16 bytes for each chunk and twice its data.
+    ChunkFramingTooLarge,
     /// 405: CONNECT or TRACE.
     MethodUnsupported,
     /// 413: the body is longer than `body_bytes_max`.
@@ -214,7 +227,7 @@ pub enum HttpError {
     HeadTooLarge,
     /// 431: there are more than `headers_max` field lines.
     TooManyHeaders,
-    /// 501: the request has a `Transfer-Encoding` (RFC 9112 §6.1).
+    /// 501: the `Transfer-Encoding` is something else than `chunked` (RFC 9112 §6.1).
     TransferEncodingUnsupported,
     /// 505: a version other than HTTP/1.0 and HTTP/1.1.
     VersionUnsupported,
@@ -227,7 +240,10 @@ impl HttpError {
             HttpError::Malformed
             | HttpError::TargetInvalid
             | HttpError::HostInvalid
-            | HttpError::ContentLengthInvalid => 400,
+            | HttpError::ContentLengthInvalid
+            | HttpError::TransferEncodingAmbiguous
+            | HttpError::ChunkMalformed
+            | HttpError::ChunkFramingTooLarge => 400,
             HttpError::MethodUnsupported => 405,
             HttpError::BodyTooLarge => 413,
             HttpError::ExpectUnsupported => 417,
@@ -246,6 +262,9 @@ impl HttpError {
             | HttpError::TargetInvalid
             | HttpError::HostInvalid
             | HttpError::ContentLengthInvalid
+            | HttpError::TransferEncodingAmbiguous
+            | HttpError::ChunkMalformed
+            | HttpError::ChunkFramingTooLarge
             | HttpError::BodyTooLarge
             | HttpError::ExpectUnsupported
             | HttpError::HeadTooLarge
@@ -263,6 +282,14 @@ impl fmt::Display for HttpError {
             HttpError::TargetInvalid => "The request target is not valid.",
             HttpError::HostInvalid => "Exactly one valid Host header is required.",
             HttpError::ContentLengthInvalid => "Content-Length must be one decimal number.",
+            HttpError::TransferEncodingAmbiguous => {
+                "Transfer-Encoding goes with HTTP/1.1 only, and without Content-Length."
+            }
+            HttpError::ChunkMalformed => "The chunked body is not well-formed.",
+            HttpError::ChunkFramingTooLarge => {
+                "The chunks have more sizes, extensions and trailers than \
+                 chunk_framing_bytes_max = 16384 bytes."
+            }
             HttpError::MethodUnsupported => "The methods CONNECT and TRACE are not supported.",
             HttpError::BodyTooLarge => "The request body is longer than body_bytes_max.",
             HttpError::ExpectUnsupported => {
@@ -271,7 +298,7 @@ impl fmt::Display for HttpError {
             HttpError::HeadTooLarge => "The request head is longer than head_bytes_max.",
             HttpError::TooManyHeaders => "The request has more header lines than headers_max.",
             HttpError::TransferEncodingUnsupported => {
-                "Transfer-Encoding is not supported: send the body with Content-Length."
+                "Transfer-Encoding may say chunked, and nothing else."
             }
             HttpError::VersionUnsupported => "Only HTTP/1.1 and HTTP/1.0 are supported.",
         })

@@ -33,7 +33,10 @@ pub use frame::{
 };
 pub use host::{host_allowed, is_host};
 pub(crate) use http::check_header;
-pub use http::{HeadScanner, HttpError, InvalidHeader, Request, Response, percent_decode};
+pub use http::{
+    ChunkDecoder, HeadScanner, HttpError, InvalidHeader, Request, Response, percent_decode,
+    write_date,
+};
 pub use mask::unmask;
 pub use upgrade::{
     Refusal, Upgrade, encode_accept, is_origin, origin_allowed, subprotocols, upgrade,

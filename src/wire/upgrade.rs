@@ -164,7 +164,7 @@ pub fn upgrade(request: &Request) -> Result<Option<Upgrade>, Refusal> {
     if parse_extensions(request.header_all("sec-websocket-extensions")).is_err() {
         return Err(Refusal::ExtensionsInvalid);
     }
-    if request.content_length() > 0 {
+    if request.content_length() != Some(0) {
         return Err(Refusal::BodyPresent);
     }
     Ok(Some(Upgrade::new(key)))

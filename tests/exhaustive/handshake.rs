@@ -81,6 +81,41 @@ fn every_pair_of_faults_is_refused_for_one_of_them() {
     println!("figure faults of a handshake: {}, and pairs of them: {}", singles.len(), pairs.len());
 }
 
+/// Each text of up to six of the bytes that the grammar of chunks tells apart, as a body.
+#[test]
+#[ignore = "exhaustive: run in release mode"]
+fn every_short_body_in_chunks_ends_where_the_oracle_says() {
+    const BYTES: &[u8] = b"0A1; :\r\n\0";
+    const HEAD: &str = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let base = BYTES.len() as u64;
+    let mut whole = 0;
+    let cases = in_parallel((1..=6).map(|len| base.pow(len)).sum(), |cases| {
+        let mut drive = Drive::new(|_| ());
+        let count = cases.end - cases.start;
+        for case in cases {
+            let (mut bytes, mut left) = (HEAD.as_bytes().to_vec(), case);
+            let mut last = base;
+            while left >= last {
+                left -= last;
+                last *= base;
+            }
+            while last > 1 {
+                last /= base;
+                bytes.push(BYTES[(left / last) as usize]);
+                left %= last;
+            }
+            answers(&mut drive, &bytes, TAKEOVER);
+        }
+        count
+    });
+    for end in ["", "0\r\n\r\n", "1\r\nx\r\n0\r\n\r\n"] {
+        let verdict = judge([HEAD, end].concat().as_bytes(), TAKEOVER);
+        whole += usize::from(verdict == Verdict::Plain);
+    }
+    assert_eq!((cases, whole), (597_870, 2));
+    println!("figure bodies in chunks: {cases}");
+}
+
 /// HS, over sockets: refused, told to be over, and over; what comes behind is not answered.
 #[test]
 #[ignore = "exhaustive: run in release mode"]

@@ -85,6 +85,7 @@ const LIMITS: &[(&str, Set)] = &[
     ("head_bytes_max", |c, n| c.head_bytes_max = n as usize),
     ("headers_max", |c, n| c.headers_max = n as usize),
     ("body_bytes_max", |c, n| c.body_bytes_max = n as usize),
+    ("body_bytes_per_second_min", |c, n| c.body_bytes_per_second_min = n as usize),
     ("message_bytes_max", |c, n| c.message_bytes_max = n as usize),
     ("message_frames_max", |c, n| c.message_frames_max = n as u32),
     ("send_queue_bytes_max", |c, n| c.send_queue_bytes_max = n as usize),

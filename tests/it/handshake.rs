@@ -39,7 +39,7 @@ const BROKEN: [(u16, &str, &str); 20] = [
     (426, "Version: 13", "Version: 13, 8"),
     (400, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZ"),
     (400, "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n12345"),
-    (501, "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    (400, "\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"),
     (417, "\r\n\r\n", "\r\nExpect: 200-ok\r\n\r\n"),
     (400, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: a, a\r\n\r\n"),
 ];

@@ -145,7 +145,13 @@ fn responses_are_read_as_they_were_meant(responses: u64) {
         }
         let connection = if upgrade { "keep-alive, Upgrade" } else { "keep-alive" };
         expected.push(field("Connection", connection));
-        assert_eq!(fields(&answer), expected, "seed {seed}");
+        let mut given = fields(&answer);
+        given.retain(|(name, _)| name != "Date");
+        assert_eq!(
+            (given, answer.header("Date").map(str::len)),
+            (expected, Some(29)),
+            "seed {seed}"
+        );
     }
     // The connection is where it was: no byte too many came.
     peer.sends_bytes(get("/0").replace("HTTP/1.1", "HTTP/1.0"));

@@ -88,12 +88,12 @@ const H1SPEC: [(&str, Becomes); 33] = [
     (
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
          c\r\nHellO world1\r\n0\r\n\r\n",
-        Becomes::Refused(501),
+        Becomes::Found("POST / [HellO world1]"),
     ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\ncontent-LengtH: 5\r\nTransFer-Encoding: chunked\r\n\r\n\
          c\r\nHellO world1\r\n0\r\n\r\n",
-        Becomes::Refused(501),
+        Becomes::Refused(400),
     ),
 ];
 
@@ -130,19 +130,16 @@ fn the_cases_of_h1spec() {
 
 /// Header lines whose reader may think that a body ends here or there, and what they get.
 #[rustfmt::skip]
-const AMBIGUOUS: [(u16, &str); 67] = [
+const AMBIGUOUS: [(u16, &str); 62] = [
     // CL.TE and TE.CL.
-    (501, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-    (501, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
-    (501, "content-length: 5\r\ntransfer-encoding: chunked\r\n"),
-    (501, "Content-Length: 5\r\nTransfer-Encoding: identity\r\n"),
-    (501, "Content-Length: 5\r\nTransfer-Encoding:\r\n"),
-    (501, "Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n"),
-    (501, "Transfer-Encoding: chunked\r\nContent-Length: x\r\n"),
+    (400, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+    (400, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+    (400, "content-length: 5\r\ntransfer-encoding: chunked\r\n"),
+    (400, "Content-Length: 5\r\nTransfer-Encoding: identity\r\n"),
+    (400, "Content-Length: 5\r\nTransfer-Encoding:\r\n"),
+    (400, "Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n"),
+    (400, "Transfer-Encoding: chunked\r\nContent-Length: x\r\n"),
     // TE.TE: one of the two does not see it.
-    (501, "Transfer-Encoding: chunked\r\n"),
-    (501, "Transfer-Encoding: CHUNKED\r\n"),
-    (501, "TRANSFER-ENCODING:chunked\r\n"),
     (501, "Transfer-Encoding: xchunked\r\n"),
     (501, "Transfer-Encoding: chunk\r\n"),
     (501, "Transfer-Encoding: chunked, identity\r\n"),
@@ -154,8 +151,6 @@ const AMBIGUOUS: [(u16, &str); 67] = [
     (501, "Transfer-Encoding: chunked;x=1\r\n"),
     (501, "Transfer-Encoding: \"chunked\"\r\n"),
     (501, "Transfer-Encoding: 'chunked'\r\n"),
-    (501, "Transfer-Encoding:\tchunked\r\n"),
-    (501, "Transfer-Encoding: chunked \t\r\n"),
     (501, "Transfer-Encoding: chun\tked\r\n"),
     (501, "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
     (501, "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"),
@@ -221,7 +216,8 @@ fn an_ambiguous_request_is_refused_with_all_that_follows_it() {
             for version in ["HTTP/1.1", "HTTP/1.0"] {
                 let mut peer = server.connects();
                 peer.sends_bytes(ambiguous(version, lines, body));
-                peer.expects_refusal(status);
+                let unknown = status == 501 && version == "HTTP/1.0";
+                peer.expects_refusal(if unknown { 400 } else { status });
             }
         }
         let mut peer = server.connects();
@@ -414,7 +410,7 @@ fn methods_and_expectations_have_one_answer_each() {
         ("POST / HTTP/1.1", "Expect: 200-ok\r\n", "", 417),
         ("POST / HTTP/1.1", "expect:\r\n", "", 417),
         ("POST / HTTP/1.1", &format!("{expect}Content-Length: 99999999\r\n"), smuggled, 413),
-        ("POST / HTTP/1.1", &format!("{expect}Transfer-Encoding: chunked\r\n"), smuggled, 501),
+        ("POST / HTTP/1.1", &format!("{expect}Transfer-Encoding: gzip\r\n"), smuggled, 501),
         ("POST / HTTP/1.1", &format!("{expect}Content-Length: +1\r\n"), smuggled, 400),
         ("TRACE / HTTP/1.1", "Cookie: secret\r\n", "", 405),
         ("TRACE / HTTP/1.1", &len, smuggled, 405),
@@ -463,7 +459,7 @@ fn no_answer_to_head_has_a_body() {
     stays(&mut peer);
     for (request, status) in [
         (head("HEAD /", "Expect: 200-ok\r\n"), 417),
-        (head("HEAD /", "Transfer-Encoding: chunked\r\n"), 501),
+        (head("HEAD /", "Transfer-Encoding: gzip\r\n"), 501),
         (head("HEAD /", "Content-Length: 5, 5\r\n"), 400),
         (head("HEAD /", "Content-Length: 99999999\r\n"), 413),
         (head("HEAD /", "Host: a\r\n"), 400),

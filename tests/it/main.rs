@@ -21,6 +21,7 @@ mod handshake;
 mod handshake_faults;
 mod http;
 mod http_answers;
+mod http_chunks;
 mod http_heads;
 mod http_hosts;
 mod http_pipelines;

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use super::accept::{accept, is_key};
+use super::chunks;
 use super::deflate::{self, Answer};
 
 /// Limits that a server has for itself, as they are by default.
 const HEAD_BYTES_MAX: usize = 8192;
 const HEADERS_MAX: usize = 64;
-const BODY_BYTES_MAX: u128 = 65_536;
+pub(super) const BODY_BYTES_MAX: u128 = 65_536;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -70,11 +71,14 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
     let hosts = all("host");
     fault(hosts.len() > 1 || (hosts.is_empty() && !old), 400);
     fault(hosts.iter().any(|host| split_authority(host).is_none()), 400);
-    fault(!all("transfer-encoding").is_empty(), 501);
+    // RFC 9112 §6.1, §6.3: one coding is known, and it goes with no length.
+    let (codings, lengths) = (all("transfer-encoding"), all("content-length"));
+    let chunked = codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked");
+    fault(!codings.is_empty() && (old || !lengths.is_empty()), 400);
+    fault(!codings.is_empty() && !chunked, 501);
     let expects = all("expect");
     let go_on = expects.len() == 1 && expects[0].eq_ignore_ascii_case(b"100-continue");
     fault(!old && !expects.is_empty() && !go_on, 417);
-    let lengths = all("content-length");
     let number = |digits: &[u8]| -> Option<u128> {
         let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         plain.then(|| String::from_utf8_lossy(digits).parse().unwrap_or(u128::MAX))
@@ -86,12 +90,16 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
     if !faults.is_empty() {
         return Verdict::Refuse(faults);
     }
-    let rest = end + length as usize;
+    let body = if chunked { chunks::end_of(&bytes[end..]) } else { Ok(length as usize) };
+    let rest = end + body.unwrap_or_default();
     let host = authority.flatten().or(hosts.first().copied()).unwrap_or_default();
-    match opening(method, old, length > 0, host, &all, takeover, rest) {
+    let verdict = opening(method, old, chunked || length > 0, host, &all, takeover, rest);
+    match (&verdict, body) {
         // What is refused is refused by its head.
-        Verdict::Plain if bytes.len() < rest => Verdict::Incomplete,
-        verdict => verdict,
+        (Verdict::Plain, Err(None)) => Verdict::Incomplete,
+        (Verdict::Plain, Err(Some(status))) => Verdict::Refuse([status].into()),
+        (Verdict::Plain, Ok(_)) if bytes.len() < rest => Verdict::Incomplete,
+        _ => verdict,
     }
 }
 

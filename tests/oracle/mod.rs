@@ -4,6 +4,7 @@
 //! `drive` is how they are: a server on a network in memory that has one connection at a time.
 
 pub mod accept;
+mod chunks;
 pub mod close;
 pub mod deflate;
 #[allow(dead_code)] // Nobody sends FIN there.

@@ -21,7 +21,7 @@ fn a_request_gives_back_the_room_that_what_follows_does_not_need() {
         http.buffer.reserve_exact(room);
         http.buffer.extend_from_slice(REQUEST);
         http.buffer.resize(LEN + rest, b'x');
-        let request = http.next_request(&Config::default());
+        let request = http.next_request(&Config::default(), Ticks::FIRST);
         assert!(request.is_ok_and(|request| request.is_some()));
         assert_eq!((http.buffer.len(), http.buffer.capacity()), (rest, kept), "of {room}");
     }

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -40,11 +40,19 @@ fn blocked<T>() -> io::Result<T> {
     Err(ErrorKind::WouldBlock.into())
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+const START: Duration = Duration::from_secs(784_111_777);
+
 impl Net for Network {
     type Stream = Stream;
 
     fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The example of RFC 9110 when the network is made; what passes by itself and by a leap counts.
+    fn wall_clock(&self) -> Option<SystemTime> {
+        Some(UNIX_EPOCH + START + (self.now - self.started))
     }
 
     fn wait(&mut self, timeout: Option<Duration>, tell: impl FnMut(Ready)) -> io::Result<()> {

@@ -148,7 +148,7 @@ fn parse_lines(
             })
             .collect(),
         version_minor,
-        content_length: 0,
+        content_length: Some(0),
         expects_continue: false,
         body: Vec::new(),
         peer: None,
@@ -168,7 +168,7 @@ fn expects_continue(request: &Request) -> Result<bool, HttpError> {
     match (request.version_minor, values.next(), values.next()) {
         (0, ..) | (_, None, _) => Ok(false),
         (_, Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => {
-            Ok(request.content_length > 0)
+            Ok(request.content_length != Some(0))
         }
         _ => Err(HttpError::ExpectUnsupported),
     }
@@ -267,15 +267,14 @@ fn host(request: &Request, authority: Option<Range<usize>>) -> Result<Range<usiz
     Ok(authority.unwrap_or(host))
 }
 
-fn content_length(request: &Request, body_bytes_max: usize) -> Result<usize, HttpError> {
-    // RFC 9112 §6.1: a request with a transfer coding that is not understood gets a 501, and one
-    // that has a Content-Length too is how requests are smuggled.
-    if request.header("transfer-encoding").is_some() {
-        return Err(HttpError::TransferEncodingUnsupported);
+/// How long the body is: `None` where it comes in chunks.
+fn content_length(request: &Request, body_bytes_max: usize) -> Result<Option<usize>, HttpError> {
+    if is_chunked(request)? {
+        return Ok(None);
     }
     let mut values = request.header_all("content-length");
     let digits = match (values.next(), values.next()) {
-        (None, _) => return Ok(0),
+        (None, _) => return Ok(Some(0)),
         (Some(digits), None) => digits,
         (Some(_), Some(_)) => return Err(HttpError::ContentLengthInvalid),
     };
@@ -290,7 +289,22 @@ fn content_length(request: &Request, body_bytes_max: usize) -> Result<usize, Htt
     if length > body_bytes_max || length == usize::MAX {
         return Err(HttpError::BodyTooLarge);
     }
-    Ok(length)
+    Ok(Some(length))
+}
+
+/// Whether the body comes in chunks. RFC 9112 §6.1: a request with a coding that is not understood gets a
+/// 501, and one that has a Content-Length too is how requests are smuggled. Two lines, lists and empty
+/// members are understood by some and not by others, so they are not understood here.
+fn is_chunked(request: &Request) -> Result<bool, HttpError> {
+    let mut codings = request.header_all("transfer-encoding");
+    let Some(coding) = codings.next() else { return Ok(false) };
+    if request.version_minor == 0 || request.header("content-length").is_some() {
+        return Err(HttpError::TransferEncodingAmbiguous);
+    }
+    if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
+        return Err(HttpError::TransferEncodingUnsupported);
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

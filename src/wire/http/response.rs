@@ -76,9 +76,12 @@ impl Response {
         self.status
     }
 
-    /// Appends the response to `out`. `head_only` leaves out the body, as the answer to HEAD does;
-    /// `close` announces that the connection closes after it.
-    pub fn encode(&self, out: &mut Vec<u8>, head_only: bool, close: bool) {
+    /// Appends the response to `out`, with this `Date` unless it has one or the time is not known.
+    /// `head_only` leaves out the body, as the answer to HEAD does; `close` announces that the connection
+    /// closes after it.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, date: &str, head_only: bool, close: bool) {
+        let has =
+            |field: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field));
         let mut line = |parts: &[&str]| {
             for part in parts {
                 out.extend_from_slice(part.as_bytes());
@@ -86,6 +89,9 @@ impl Response {
             out.extend_from_slice(b"\r\n");
         };
         line(&["HTTP/1.1 ", &self.status.to_string(), " ", reason(self.status)]);
+        if !date.is_empty() && !has("date") {
+            line(&["Date: ", date]);
+        }
         for (name, value) in &self.headers {
             line(&[name, ": ", value]);
         }
@@ -97,11 +103,10 @@ impl Response {
             line(&["Content-Length: ", &body.len().to_string()]);
         }
         // RFC 9110 §7.8: whoever sends Upgrade (a 426 does) MUST name it in Connection.
-        let upgrade = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
         line(&[
             "Connection: ",
             if close { "close" } else { "keep-alive" },
-            if upgrade { ", Upgrade" } else { "" },
+            if has("upgrade") { ", Upgrade" } else { "" },
         ]);
         line(&[]);
         if has_body && !head_only {
@@ -238,7 +243,7 @@ mod tests {
 
     fn encode(response: &Response, head_only: bool, close: bool) -> String {
         let mut out = b"before ".to_vec();
-        response.encode(&mut out, head_only, close);
+        response.encode(&mut out, "", head_only, close);
         String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
     }
 
@@ -254,6 +259,20 @@ mod tests {
             encode(&Response::new(404), false, true),
             "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn the_date_is_the_applications_if_it_sets_one() {
+        for (response, date) in [
+            (Response::new(204), "Date: now\r\n"),
+            (Response::new(204).header("date", "then"), "date: then\r\n"),
+        ] {
+            let mut out = Vec::new();
+            response.encode(&mut out, "now", false, false);
+            let expected =
+                format!("HTTP/1.1 204 No Content\r\n{date}Connection: keep-alive\r\n\r\n");
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     /// RFC 9110 §9.3.2: the same fields as for GET, and no body.
