@@ -47,8 +47,9 @@ pub struct Config {
     /// [`handshake_timeout`](Self::handshake_timeout) is over. Of a body in chunks, their data counts.
     /// Default 1,024: a body of 64 KiB may take 69 s. 0 counts as 1.
     pub body_bytes_per_second_min: usize,
-    /// How long the application may take to answer a request, and then how long the peer may take to
-    /// read the answer. Default 30 s; a request that is not answered in time gets 503.
+    /// How long the application may take to answer a request, and then how long the kernel may take for
+    /// each 16 KiB of the answer; of a [stream](crate::Hub::stream), how long the peer may take nothing of
+    /// what waits. Default 30 s; a request that is not answered in time gets 503.
     pub answer_timeout: Duration,
     /// How long a plain HTTP connection may wait between two requests. Default 15 s.
     pub keep_alive_timeout: Duration,

@@ -192,6 +192,13 @@ pub(crate) enum Cause {
     Shutdown,
 }
 
+impl Record {
+    /// An end without text.
+    pub(crate) fn closed(id: ConnId, cause: Cause) -> Record {
+        Record::Closed { id, cause, text: Span::Empty }
+    }
+}
+
 /// An `Event`, with places in the batch for what it borrows. It is `Copy`, so that a batch is emptied
 /// without a look at it.
 #[derive(Clone, Copy, Debug)]

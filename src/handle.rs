@@ -162,6 +162,27 @@ impl Handle {
         self.push(Command::Unsubscribe { id, topic: topic.into() }, topic.len())
     }
 
+    /// Writes a piece of the body of a [`stream`](crate::Hub::stream). If it is more than the stream or
+    /// the process has room for, the stream is ended there, its peer of HTTP/1.1 sees that something is
+    /// missing, and that is counted in [`Counters::commands_refused`].
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn write(&self, id: ConnId, piece: impl AsRef<[u8]>) -> Result<(), HandleError> {
+        let piece = piece.as_ref();
+        self.push(Command::Write { id, piece: piece.into() }, piece.len())
+    }
+
+    /// Ends the body of a [`stream`](crate::Hub::stream) behind all that was written.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
+    pub fn finish(&self, id: ConnId) -> Result<(), HandleError> {
+        self.push(Command::Finish { id }, 0)
+    }
+
     /// Begins the closing handshake of one connection with `code` and `reason`, of which at most
     /// 123 bytes are sent (RFC 6455 §5.5.1); a request that still waits is refused with 503. See
     /// [`Hub::close`](crate::Hub::close).

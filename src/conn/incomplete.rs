@@ -59,6 +59,7 @@ impl Connection {
             State::Responding { http, .. } => (http.held(), 0),
             State::Open { partial: None, .. }
             | State::Closing { partial: None, .. }
+            | State::Streaming { .. }
             | State::Ending { .. }
             | State::Draining { .. }
             | State::Closed => (0, 0),
@@ -93,6 +94,7 @@ impl Connection {
                 self.answer_itself(&Response::text(503, FULL), head_only, commons)
             }
             State::Responding { .. }
+            | State::Streaming { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }

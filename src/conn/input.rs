@@ -73,6 +73,7 @@ impl Connection {
             }
             State::Deciding { .. }
             | State::Responding { .. }
+            | State::Streaming { .. }
             | State::Ending { .. }
             | State::Closed => return Outcome::Same,
         };
@@ -118,6 +119,10 @@ impl Connection {
                 self.drain(commons);
                 Outcome::Changed
             }
+            State::Streaming { .. } => {
+                record_closed(id, Cause::Lost, Span::Empty, &mut events.records, commons);
+                self.end(commons)
+            }
             State::Handshake { .. } => self.end(commons),
             State::Draining { fin_sent: true, .. } => self.end(commons),
             State::Draining { fin_sent: false, .. }
@@ -137,7 +142,9 @@ impl Connection {
         commons: &mut Commons,
     ) -> Outcome {
         match &self.state {
-            State::Open { .. } => record_closed(id, cause, Span::Empty, records, commons),
+            State::Open { .. } | State::Streaming { .. } => {
+                record_closed(id, cause, Span::Empty, records, commons);
+            }
             State::Closing { cause, .. } => {
                 record_closed(id, *cause, Span::Empty, records, commons);
             }

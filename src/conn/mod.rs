@@ -17,6 +17,7 @@ mod outbox;
 mod reader;
 mod request;
 mod state;
+mod stream;
 mod timeout;
 
 use std::{mem, net::SocketAddr, time::Duration};
@@ -29,6 +30,7 @@ use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
 use state::{Flow, Liveness};
 pub(crate) use state::{Flushed, LastWords, Outcome, State};
+pub(crate) use stream::CHUNK_BYTES;
 
 use crate::{
     event::{Cause, ConnId, Events, Record, Span},
@@ -104,6 +106,7 @@ impl Connection {
     pub(crate) fn wants_input(&self) -> bool {
         match self.state {
             State::Handshake { .. }
+            | State::Streaming { .. }
             | State::Open { .. }
             | State::Closing { .. }
             | State::Draining { .. } => true,
@@ -117,6 +120,11 @@ impl Connection {
     /// Whether the application's messages are taken.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Ending { .. })
+    }
+
+    /// Whether the application may be told that there is room.
+    pub(crate) fn takes_output(&self) -> bool {
+        self.is_open() || self.is_streaming()
     }
 
     /// Goes on with a request in what is buffered already.
@@ -235,8 +243,13 @@ impl Connection {
         let date = mem::take(&mut commons.date);
         outbox.push_http(commons, |out| response.encode(out, &date, head_only, !keep_alive));
         commons.date = date;
+        self.begin_responding(http, keep_alive, commons);
+    }
+
+    /// All of a plain HTTP answer is queued.
+    fn begin_responding(&mut self, http: Box<Http>, keep_alive: bool, commons: &Commons) {
         let deadline = commons.now.after(commons.config.answer_timeout);
-        self.state = State::Responding { http, keep_alive, deadline };
+        self.state = State::Responding { http, keep_alive, written: 0, deadline };
     }
 
     /// Whether nothing follows once all that waited is written.
@@ -355,6 +368,7 @@ impl Connection {
             State::Draining { fin_sent: false, .. } => Flushed::SendFin,
             State::Handshake { .. }
             | State::Deciding { .. }
+            | State::Streaming { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Closing { .. }
@@ -406,7 +420,8 @@ impl Connection {
         match mem::replace(&mut self.state, State::Closed) {
             State::Handshake { http, .. }
             | State::Deciding { http, .. }
-            | State::Responding { http, .. } => Some(http),
+            | State::Responding { http, .. }
+            | State::Streaming { http, .. } => Some(http),
             other => {
                 self.state = other;
                 None

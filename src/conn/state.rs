@@ -14,8 +14,9 @@ use crate::{event::Cause, wire::ProtocolError};
 /// Handshake ────────▶ Deciding ────────▶ Open ─────────────────▶ Closing ─────────────┐
 ///   ▲   │ malformed       │ respond        │ peer's Close, failure, EOF               │
 ///   │   ▼                 ▼                ▼                                          ▼
-///   └─ Responding ◀───────┘              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
-///  keep-alive  │                                                                      ▲
+///   └─ Responding ◀───────┤              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
+///  keep-alive  │ ▲ finish │ stream                                                      ▲
+///              │ └─── Streaming                                                         │
 ///              └──────────────────────────(no keep-alive)─────────────────────────────┘
 /// ```
 ///
@@ -26,8 +27,10 @@ pub(crate) enum State {
     Handshake { http: Box<Http>, deadline: Ticks },
     /// The application has the request and has not answered yet (§4.2.2).
     Deciding { http: Box<Http>, asked: Box<Asked>, deadline: Ticks },
-    /// A plain HTTP answer is being written.
-    Responding { http: Box<Http>, keep_alive: bool, deadline: Ticks },
+    /// A plain HTTP answer is being written. So many bytes were `written` since the deadline was set.
+    Responding { http: Box<Http>, keep_alive: bool, written: u32, deadline: Ticks },
+    /// A plain HTTP answer is being made and written. The kernel has been `blocked` since then.
+    Streaming { http: Box<Http>, is_chunked: bool, blocked: Option<Ticks> },
     /// Upgraded; frames flow both ways (§5).
     Open { partial: Option<Box<Partial>>, silence: Liveness, last_message: Ticks },
     /// No further frame is read, but the application may be answering earlier messages of this batch:

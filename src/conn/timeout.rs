@@ -6,8 +6,9 @@ use crate::{
     wire::{OpCode, Response, encode_frame},
 };
 
-/// Bytes of what is queued before a Close that the kernel is to take within each `close_timeout`.
-/// Otherwise a peer that reads a byte now and then would hold a closed connection for ever.
+/// Bytes of what is queued before a Close that the kernel is to take within each `close_timeout`, and of an
+/// answer within each `answer_timeout`. Otherwise a peer that reads a byte now and then would hold a
+/// connection for ever.
 const STEP_BYTES: u32 = 16 * 1024;
 
 impl Connection {
@@ -28,6 +29,9 @@ impl Connection {
                 };
                 let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
                 [quiet, idle].into_iter().flatten().min()
+            }
+            State::Streaming { blocked, .. } => {
+                blocked.map(|at| at.after(commons.config.answer_timeout))
             }
             State::Ending { .. } | State::Closed => None,
         }
@@ -62,6 +66,7 @@ impl Connection {
             State::Open { .. } => self.time_out_open(id, events, commons),
             State::Handshake { .. }
             | State::Responding { .. }
+            | State::Streaming { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
@@ -71,10 +76,12 @@ impl Connection {
 
     /// The network takes nothing more, or holds something that the kernel does not take.
     pub(crate) fn handle_blocked(&mut self, now: Ticks) {
-        if self.flow != Flow::Blocked
-            && let State::Open { silence, .. } = &mut self.state
-        {
-            *silence = Liveness::Blocked(now);
+        if self.flow != Flow::Blocked {
+            match &mut self.state {
+                State::Open { silence, .. } => *silence = Liveness::Blocked(now),
+                State::Streaming { blocked, .. } => *blocked = Some(now),
+                _ => {}
+            }
         }
         self.flow = Flow::Blocked;
         if let Some(outbox) = self.outbox.get_mut() {
@@ -86,13 +93,16 @@ impl Connection {
     /// be queued behind much that the peer has to read first.
     pub(crate) fn handle_room(&mut self, now: Ticks) {
         self.flow = Flow::Recovering;
-        if let State::Open { silence, .. } = &mut self.state {
-            *silence = Liveness::Heard(now);
+        match &mut self.state {
+            State::Open { silence, .. } => *silence = Liveness::Heard(now),
+            State::Streaming { blocked, .. } => *blocked = None,
+            _ => {}
         }
     }
 
-    /// So many bytes were written; with `is_over`, nothing is left. A closing connection has its time
-    /// anew from each step, and from the last byte, which is the Close's: no peer can answer it before.
+    /// So many bytes were written; with `is_over`, nothing is left. An answer and a closing connection
+    /// have their time anew from each step, and the latter from the last byte, which is the Close's: no
+    /// peer can answer it before.
     /// True if the connection was blocked and nothing waits in the outbox any more.
     pub(crate) fn handle_written(
         &mut self,
@@ -108,14 +118,21 @@ impl Connection {
             (Flow::Recovering, false) => Flow::Recovering,
             (Flow::Clear | Flow::Backlog, false) => Flow::Backlog,
         };
-        if let State::Closing { written, deadline, .. }
-        | State::Draining { fin_sent: false, written, deadline, .. } = &mut self.state
-        {
-            *written = written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-            if is_over || *written >= STEP_BYTES {
-                *written = 0;
-                *deadline = commons.now.after(commons.config.close_timeout);
+        let config = &commons.config;
+        let (written, deadline, timeout) = match &mut self.state {
+            State::Closing { written, deadline, .. }
+            | State::Draining { fin_sent: false, written, deadline, .. } => {
+                (written, deadline, config.close_timeout)
             }
+            State::Responding { written, deadline, .. } => {
+                (written, deadline, config.answer_timeout)
+            }
+            _ => return has_recovered,
+        };
+        *written = written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if is_over || *written >= STEP_BYTES {
+            *written = 0;
+            *deadline = commons.now.after(timeout);
         }
         has_recovered
     }

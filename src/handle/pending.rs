@@ -99,13 +99,34 @@ impl Pending {
     ///
     /// See [`AnswerError`]; the response comes back with it.
     pub fn respond(&mut self, response: Response) -> Result<(), (AnswerError, Response)> {
+        let id = self.id;
+        self.answer_with(response, |response| Command::Respond { id, response })
+    }
+
+    /// Answers with a response whose body follows in pieces, by [`Handle::write`] to
+    /// [`id().conn()`](Self::id): see [`Hub::stream`](crate::Hub::stream).
+    ///
+    /// # Errors
+    ///
+    /// See [`AnswerError`]; the response comes back with it.
+    pub fn stream(&mut self, response: Response) -> Result<(), (AnswerError, Response)> {
+        let id = self.id;
+        self.answer_with(response, |response| Command::Stream { id, response })
+    }
+
+    fn answer_with(
+        &mut self,
+        response: Response,
+        command: impl FnOnce(Box<Response>) -> Command,
+    ) -> Result<(), (AnswerError, Response)> {
         if let Err(error) = response.check() {
             return Err((AnswerError::InvalidHeader(error), response));
         }
         let bytes = response.bytes();
-        let command = Command::Respond { id: self.id, response: Box::new(response) };
-        self.answer(command, bytes).map_err(|(error, command)| match command {
-            Command::Respond { response, .. } => (error, *response),
+        self.answer(command(Box::new(response)), bytes).map_err(|(error, command)| match command {
+            Command::Respond { response, .. } | Command::Stream { response, .. } => {
+                (error, *response)
+            }
             other => unreachable!("a mailbox gives back what it was given, not {other:?}"),
         })
     }

@@ -3,7 +3,7 @@
 use super::Hub;
 use crate::{
     conn::State,
-    event::{Accept, AcceptError, ConnId, Events, Record},
+    event::{Accept, AcceptError, Cause, ConnId, Events, Record},
     handle::Command,
     hub::{SendError, SubscribeError},
 };
@@ -55,6 +55,17 @@ impl Hub {
                 done(self.accept(id, accept) != Err(AcceptError::Gone))
             }
             Command::Respond { id, response } => done(self.respond(id, *response).is_ok()),
+            Command::Stream { id, response } => done(self.stream(id, *response).is_ok()),
+            Command::Write { id, piece } => match self.write(id, piece) {
+                Ok(()) => Done::Yes,
+                Err(SendError::Gone) => Done::Stale,
+                Err(_) => {
+                    // Behind a gap, the rest would be taken for what it is not.
+                    self.end_stream(id, Cause::Overflow);
+                    Done::Refused
+                }
+            },
+            Command::Finish { id } => done(self.finish(id)),
             Command::Close { id, code, reason } => {
                 let is_live = self.is_live(id);
                 self.close(id, code, &reason);

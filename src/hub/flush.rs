@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     conn::{DEFLATE_COST_MAX, Flushed, State},
-    event::{ConnId, Events, Record},
+    event::{Cause, ConnId, Events, Record},
 };
 
 /// What became of a write, or of a flush.
@@ -298,7 +298,7 @@ impl Hub {
             return false;
         }
         let is_below = self.watches.is_below(id, connection);
-        if (has_recovered || is_below) && connection.is_open() {
+        if (has_recovered || is_below) && connection.takes_output() {
             events.records.push(Record::Writable { id });
         }
         if !is_over {
@@ -408,7 +408,9 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if !matches!(slot.connection.state, State::Open { .. } | State::Closing { .. }) {
             // It is an answer that its peer does not read.
-            return self.handle_lost(id, events);
+            let (records, commons) = (&mut events.records, &mut self.commons);
+            let outcome = slot.connection.handle_lost(id, Cause::Overflow, records, commons);
+            return self.act_on(id, outcome);
         }
         self.leave_topics(id, false);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };

@@ -355,8 +355,8 @@ impl Hub {
     /// peer's answer, or after [`close_timeout`](crate::Config::close_timeout).
     ///
     /// A request that still waits for its answer is refused with 503, and is the last of its connection;
-    /// [`Event::RequestGone`](crate::Event::RequestGone) tells of it. For a connection that is gone,
-    /// nothing happens.
+    /// [`Event::RequestGone`](crate::Event::RequestGone) tells of it. A [stream](Self::stream) is
+    /// finished. For a connection that is gone, nothing happens.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         let refusal = Response::text(503, "the server closed this connection");
         if !self.answer_in_place(id, &refusal) {
@@ -421,6 +421,9 @@ impl Hub {
     }
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
+        if matches!(cause, Cause::Local { .. }) && self.end_stream(id, cause) {
+            return;
+        }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if let State::Ending { closed, .. } = &mut slot.connection.state {
             // Its last words are due anyway.

@@ -23,6 +23,7 @@ mod read_queue;
 mod readers;
 mod room;
 mod scarcity;
+mod stream;
 mod subscriptions;
 mod take;
 mod time;

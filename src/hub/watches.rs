@@ -43,7 +43,7 @@ impl Hub {
     pub fn notify_below(&mut self, id: ConnId, bytes: usize) {
         let bytes = bytes.max(1);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        if !slot.connection.is_open() {
+        if !slot.connection.takes_output() {
             return;
         }
         self.watches.0.insert(id, bytes);

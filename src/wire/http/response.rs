@@ -66,6 +66,15 @@ impl Response {
         fields.sum::<usize>() + self.body.len()
     }
 
+    /// Whether its status allows a body (RFC 9110 §6.4.1, §15.3.6).
+    pub(crate) fn may_have_body(&self) -> bool {
+        !matches!(self.status, 204 | 205 | 304)
+    }
+
+    pub(crate) fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body, if it is a sentence.
     pub(crate) fn sentence(&self) -> &str {
         str::from_utf8(&self.body).unwrap_or_default().trim_end()
@@ -80,6 +89,31 @@ impl Response {
     /// `head_only` leaves out the body, as the answer to HEAD does; `close` announces that the connection
     /// closes after it.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, date: &str, head_only: bool, close: bool) {
+        // §15.3.6: with 205, a body MUST NOT be sent.
+        let body = if self.status == 205 { &[][..] } else { &self.body };
+        // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 204; with 304 it would be the length of
+        // another response's body.
+        let has_body = !matches!(self.status, 204 | 304);
+        let framing = has_body.then(|| ("Content-Length: ", body.len().to_string()));
+        self.encode_head(out, date, framing, close);
+        if has_body && !head_only {
+            out.extend_from_slice(body);
+        }
+    }
+
+    /// Appends the head of the response, whose body comes in chunks or ends with the connection.
+    pub(crate) fn encode_stream(&self, out: &mut Vec<u8>, date: &str, is_chunked: bool) {
+        let framing = is_chunked.then(|| ("Transfer-Encoding: ", "chunked".to_owned()));
+        self.encode_head(out, date, framing, true);
+    }
+
+    fn encode_head(
+        &self,
+        out: &mut Vec<u8>,
+        date: &str,
+        framing: Option<(&str, String)>,
+        close: bool,
+    ) {
         let has =
             |field: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field));
         let mut line = |parts: &[&str]| {
@@ -95,12 +129,8 @@ impl Response {
         for (name, value) in &self.headers {
             line(&[name, ": ", value]);
         }
-        // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 204; with 304 it would be the
-        // length of another response's body. §15.3.6: with 205, a body MUST NOT be sent.
-        let has_body = !matches!(self.status, 204 | 304);
-        let body = if self.status == 205 { &[][..] } else { &self.body };
-        if has_body {
-            line(&["Content-Length: ", &body.len().to_string()]);
+        if let Some((name, value)) = framing {
+            line(&[name, &value]);
         }
         // RFC 9110 §7.8: whoever sends Upgrade (a 426 does) MUST name it in Connection.
         line(&[
@@ -109,9 +139,6 @@ impl Response {
             if has("upgrade") { ", Upgrade" } else { "" },
         ]);
         line(&[]);
-        if has_body && !head_only {
-            out.extend_from_slice(body);
-        }
     }
 
     /// Adds a field that is known to be valid.
