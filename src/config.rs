@@ -1,6 +1,10 @@
 //! Every limit of the server: its name with its unit, its default, and why that default.
 
+mod proxies;
+
 use std::time::Duration;
+
+pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
 
 /// The limits and policies of a [`Server`](crate::Server).
 ///
@@ -23,6 +27,8 @@ pub struct Config {
     /// Which names this server answers to; a request for another gets 421. Default:
     /// [`Hosts::Automatic`].
     pub hosts: Hosts,
+    /// The proxies that are believed when they say whom a connection comes from. Default: none.
+    pub proxies: Proxies,
     /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
     /// be sent directly to a connection. Default: [`Overflow::Close`].
     pub overflow: Overflow,
@@ -232,6 +238,7 @@ impl Default for Config {
         Self {
             origins: Origins::SameOrigin,
             hosts: Hosts::Automatic,
+            proxies: Proxies::default(),
             overflow: Overflow::Close,
             topic: TopicOptions::default(),
             head_bytes_max: 8 * KIB,

@@ -85,7 +85,10 @@ struct Embedding;
 pub use mio;
 
 pub use crate::{
-    config::{Config, Hosts, OnLag, Origins, Overflow, TopicOptions},
+    config::{
+        ClientHeader, Config, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins, Overflow, Proxies,
+        TopicOptions,
+    },
     counters::{Counters, Metric, MetricKind},
     event::{
         Accept, AcceptError, AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId,

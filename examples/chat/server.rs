@@ -263,7 +263,7 @@ impl Chat {
 impl Handler for Chat {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !PAGE.answer(hub, id, request) {
-            self.arrive(hub, id, request.peer().map(|peer| peer.ip()));
+            self.arrive(hub, id, request.client());
         }
     }
 

@@ -171,7 +171,7 @@ impl Editor {
 impl Handler for Editor {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let plain = request.method() == "GET" && !request.is_websocket();
-        let address = request.peer().map(|peer| peer.ip());
+        let address = request.client();
         let is_file = plain && (request.path().starts_with("/npm/") || request.path() == "/text");
         let answer = match request.path() {
             _ if is_file && !self.ledger.pays(Payer::new(address), hub.now(), FILE_WORK) => {

@@ -1,14 +1,19 @@
 //! The HTTP side of a connection: collects one request at a time (RFC 9112), and decides what can
 //! be decided without the application.
 
-use std::{mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    mem,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::commons::{Commons, Ticks};
 use crate::{
     config::Config,
     wire::{
-        ChunkDecoder, HeadScanner, HttpError, Request, Response, Upgrade, host_allowed,
-        origin_allowed, upgrade,
+        ChunkDecoder, HeadScanner, HttpError, Request, Response, Upgrade, client, host_allowed,
+        origin_allowed, proxy_header, upgrade,
     },
 };
 
@@ -19,6 +24,10 @@ const REST_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Http {
     peer: Option<SocketAddr>,
+    /// Whom the connection comes from: the peer, or whom the PROXY protocol names.
+    client: Option<IpAddr>,
+    /// A header of the PROXY protocol is to come first.
+    is_proxied: bool,
     /// Input that no request has taken yet.
     pub(super) buffer: Vec<u8>,
     scanner: HeadScanner,
@@ -74,9 +83,11 @@ pub(super) enum RequestProgress {
 }
 
 impl Http {
-    pub(super) fn new(peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, is_proxied: bool) -> Self {
         Self {
             peer,
+            client: peer.map(|peer| peer.ip()),
+            is_proxied,
             buffer: Vec::new(),
             scanner: HeadScanner::default(),
             paused: false,
@@ -182,6 +193,9 @@ impl Http {
     }
 
     fn next_request(&mut self, config: &Config, now: Ticks) -> Result<Option<Request>, HttpError> {
+        if self.is_proxied && !self.take_proxy_header(config)? {
+            return Ok(None);
+        }
         if self.headed.is_none() {
             let Some(head) = self.scanner.scan(&self.buffer, config.head_bytes_max)? else {
                 return Ok(None);
@@ -194,7 +208,7 @@ impl Http {
                 self.buffer.shrink_to(REST_BYTES);
             }
             self.scanner = HeadScanner::default();
-            request.set_peer(self.peer);
+            request.set_addresses(self.peer, client(&request, self.client, &config.proxies));
             self.headed = Some(request);
             self.headed_at = now;
         }
@@ -215,6 +229,20 @@ impl Http {
         Ok(request.map(|request| request.with_body(body)))
     }
 
+    /// Takes the header of the PROXY protocol; false if it has not all come.
+    fn take_proxy_header(&mut self, config: &Config) -> Result<bool, HttpError> {
+        if !config.proxies.contains(self.client) {
+            return Err(HttpError::ProxyUnknown);
+        }
+        let Some(header) = proxy_header(&self.buffer, config.head_bytes_max)? else {
+            return Ok(false);
+        };
+        self.buffer.drain(..header.len);
+        self.client = header.client.map(|client| client.ip()).or(self.client);
+        self.is_proxied = false;
+        Ok(true)
+    }
+
     /// Takes the chunks that have come. True if the last one is among them.
     fn next_chunks(&mut self, config: &Config) -> Result<bool, HttpError> {
         let Self { buffer, chunks, body, .. } = self;
@@ -231,8 +259,10 @@ impl Http {
 /// instead.
 fn check_request(request: &Request, commons: &Commons) -> Result<Option<Upgrade>, Response> {
     let config = &commons.config;
-    // Over a Unix-domain socket comes a proxy, whatever listens beside it; it has no address.
-    let on_loopback = commons.on_loopback && request.peer().is_some();
+    // Over a Unix-domain socket comes a proxy, whatever listens beside it; it has no address. One that is
+    // believed lets strangers in.
+    let is_local = request.peer().is_some() && config.proxies.is_empty();
+    let on_loopback = commons.on_loopback && is_local;
     if !host_allowed(&config.hosts, on_loopback, request.host()) {
         // RFC 9110 §15.5.20.
         return Err(Response::text(421, HOST_REFUSED));

@@ -91,10 +91,10 @@ impl WorkFlags {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: Option<SocketAddr>, commons: &Commons) -> Self {
+    pub(crate) fn new(peer: Option<SocketAddr>, is_proxied: bool, commons: &Commons) -> Self {
         let deadline = commons.now.after(commons.config.handshake_timeout);
         Self {
-            state: State::Handshake { http: Box::new(Http::new(peer)), deadline },
+            state: State::Handshake { http: Box::new(Http::new(peer, is_proxied)), deadline },
             outbox: OutboxSlot::default(),
             deflation: Deflation::default(),
             flow: Flow::Clear,

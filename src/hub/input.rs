@@ -11,7 +11,11 @@ use crate::{
 
 impl Hub {
     /// A connection was accepted; `None` if there are `connections_max` already.
-    pub(crate) fn handle_accepted(&mut self, peer: Option<SocketAddr>) -> Option<ConnId> {
+    pub(crate) fn handle_accepted(
+        &mut self,
+        peer: Option<SocketAddr>,
+        is_proxied: bool,
+    ) -> Option<ConnId> {
         if self.slots.len() >= self.commons.config.connections_max || self.shutdown.is_some() {
             self.commons.tally.connections_refused.add(1);
             return None;
@@ -19,10 +23,10 @@ impl Hub {
         let generation = self.next_generation;
         // 0 and u32::MAX are not connections'.
         self.next_generation = if generation >= u32::MAX - 1 { 1 } else { generation + 1 };
-        let index = self
-            .slots
-            .insert(Slot { generation, connection: Connection::new(peer, &self.commons) })
-            as u32;
+        let index = self.slots.insert(Slot {
+            generation,
+            connection: Connection::new(peer, is_proxied, &self.commons),
+        }) as u32;
         self.topics.handle_accepted(index);
         let id = ConnId { index, generation };
         self.commons.tally.connections_open.add(1);

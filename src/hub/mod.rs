@@ -322,7 +322,7 @@ fn tests_open(hub: &mut Hub) -> ConnId {
     const REQUEST: &[u8] =
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
-    let id = hub.handle_accepted(None).expect("there is room");
+    let id = hub.handle_accepted(None, false).expect("there is room");
     let connection = &mut hub.slots[id.index as usize].connection;
     connection.take_over(REQUEST.to_vec(), &mut hub.commons);
     connection.advance_http(id, &mut crate::event::Events::default(), &mut hub.commons);
@@ -345,7 +345,7 @@ mod tests {
     fn two_generations_are_nobodys() {
         let mut hub = super::tests_hub(Instant::now());
         hub.next_generation = u32::MAX - 2;
-        let generations = [(); 4].map(|()| hub.handle_accepted(None).unwrap().generation);
+        let generations = [(); 4].map(|()| hub.handle_accepted(None, false).unwrap().generation);
         assert_eq!(generations, [u32::MAX - 2, u32::MAX - 1, 1, 2]);
         let shown = format!("{hub:?}");
         assert_eq!(shown, "Hub { connections: 4, topics: 0, queued_bytes: 0, .. }");

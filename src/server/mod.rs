@@ -53,6 +53,8 @@ pub struct Server<N: Net = Mio> {
     /// Listeners that may have further connections, and until when to leave them alone.
     acceptable: Vec<u32>,
     accept_paused: Option<Instant>,
+    /// Listeners whose connections begin with a header of the PROXY protocol.
+    proxied: Vec<u32>,
     /// The batch of [`turn`](Self::turn), between two.
     events: Option<Box<Events>>,
     #[cfg(feature = "log")]
@@ -82,6 +84,7 @@ impl<N: Net> Server<N> {
             woken: false,
             acceptable: Vec::new(),
             accept_paused: None,
+            proxied: Vec::new(),
             events: None,
             #[cfg(feature = "log")]
             report: report::Report::new(now),
@@ -96,6 +99,14 @@ impl<N: Net> Server<N> {
     /// The network.
     pub fn net(&mut self) -> &mut N {
         &mut self.net
+    }
+
+    /// From here on, each connection of a listener, by its number in the order in which they were added,
+    /// has to begin with a header of the PROXY protocol, in version 1 or 2, and to come from one of
+    /// [`Config::proxies`](crate::Config::proxies). Others are answered with 400 or 403. Connections of
+    /// other listeners may not begin so.
+    pub fn require_proxy_header(&mut self, listener: u32) {
+        self.proxied.push(listener);
     }
 
     /// For other threads: whatever can be asked of the [`Hub`], they can ask for.
@@ -228,7 +239,8 @@ impl<N: Net> Server<N> {
             match self.net.accept(listener) {
                 Ok((stream, peer)) => {
                     any = true;
-                    if let Some(id) = self.hub.handle_accepted(peer) {
+                    let is_proxied = self.proxied.contains(&listener);
+                    if let Some(id) = self.hub.handle_accepted(peer, is_proxied) {
                         self.admit(id, stream);
                     }
                 }
@@ -266,7 +278,7 @@ impl<N: Net> Server<N> {
     fn adopt(&mut self, socket: Socket, read: Vec<u8>) {
         match self.net.adopt(socket) {
             Ok((stream, peer)) => {
-                if let Some(id) = self.hub.handle_accepted(peer) {
+                if let Some(id) = self.hub.handle_accepted(peer, false) {
                     self.admit(id, stream);
                     self.hub.handle_adopted(id, read);
                 }

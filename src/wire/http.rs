@@ -16,7 +16,7 @@ pub use response::{InvalidHeader, Response};
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::str;
 
@@ -38,6 +38,7 @@ pub struct Request {
     expects_continue: bool,
     body: Vec<u8>,
     peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
 }
 
 /// Where a field line's name and value are in the head.
@@ -135,9 +136,17 @@ impl Request {
         &self.body
     }
 
-    /// The address of the other end, where it has one.
+    /// The address of the other end of the connection, where it has one: of a proxy, if there is one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The address of whoever made the request: what a proxy says that [`Config::proxies`] lists, and else
+    /// that of the [`peer`](Self::peer).
+    ///
+    /// [`Config::proxies`]: crate::Config::proxies
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     /// The minor version: 1 for HTTP/1.1, 0 for HTTP/1.0.
@@ -167,9 +176,9 @@ impl Request {
         Request { body, ..self }
     }
 
-    /// Attaches the address of the other end.
-    pub(crate) fn set_peer(&mut self, peer: Option<SocketAddr>) {
-        self.peer = peer;
+    /// Attaches the address of the other end, and that of the client.
+    pub(crate) fn set_addresses(&mut self, peer: Option<SocketAddr>, client: Option<IpAddr>) {
+        (self.peer, self.client) = (peer, client);
     }
 
     fn bytes(&self, range: &Range<usize>) -> &[u8] {
@@ -217,6 +226,10 @@ pub enum HttpError {
     /// 400: chunk sizes, extensions and trailers come to more than `chunk_framing_bytes_max`, which is 16
     /// KiB beyond 16 bytes for each chunk and twice its data.
     ChunkFramingTooLarge,
+    /// 400: the connection has to begin with a header of the PROXY protocol, and does not.
+    ProxyHeaderInvalid,
+    /// 403: the connection has to come from a proxy of [`Config::proxies`](crate::Config::proxies).
+    ProxyUnknown,
     /// 405: CONNECT or TRACE.
     MethodUnsupported,
     /// 413: the body is longer than `body_bytes_max`.
@@ -243,7 +256,9 @@ impl HttpError {
             | HttpError::ContentLengthInvalid
             | HttpError::TransferEncodingAmbiguous
             | HttpError::ChunkMalformed
-            | HttpError::ChunkFramingTooLarge => 400,
+            | HttpError::ChunkFramingTooLarge
+            | HttpError::ProxyHeaderInvalid => 400,
+            HttpError::ProxyUnknown => 403,
             HttpError::MethodUnsupported => 405,
             HttpError::BodyTooLarge => 413,
             HttpError::ExpectUnsupported => 417,
@@ -265,6 +280,8 @@ impl HttpError {
             | HttpError::TransferEncodingAmbiguous
             | HttpError::ChunkMalformed
             | HttpError::ChunkFramingTooLarge
+            | HttpError::ProxyHeaderInvalid
+            | HttpError::ProxyUnknown
             | HttpError::BodyTooLarge
             | HttpError::ExpectUnsupported
             | HttpError::HeadTooLarge
@@ -289,6 +306,12 @@ impl fmt::Display for HttpError {
             HttpError::ChunkFramingTooLarge => {
                 "The chunks have more sizes, extensions and trailers than \
                  chunk_framing_bytes_max = 16384 bytes."
+            }
+            HttpError::ProxyHeaderInvalid => {
+                "A connection to this port has to begin with a valid PROXY protocol header."
+            }
+            HttpError::ProxyUnknown => {
+                "This port takes connections of the proxies that the server trusts, and no others."
             }
             HttpError::MethodUnsupported => "The methods CONNECT and TRACE are not supported.",
             HttpError::BodyTooLarge => "The request body is longer than body_bytes_max.",

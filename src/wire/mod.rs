@@ -14,10 +14,12 @@ pub mod close;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 pub mod extensions;
+pub mod forwarded;
 pub mod frame;
 pub mod host;
 pub mod http;
 pub mod mask;
+pub mod proxy;
 pub mod upgrade;
 pub mod utf8;
 
@@ -26,6 +28,7 @@ pub use close::{CloseCode, ProtocolError, close_payload, decode_close};
 pub use deflate::{Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BYTES_MAX, negotiate};
 #[cfg(feature = "deflate")]
 pub use extensions::parse_extensions;
+pub use forwarded::client;
 #[cfg(feature = "deflate")]
 pub use frame::open_frame;
 pub use frame::{
@@ -38,6 +41,7 @@ pub use http::{
     write_date,
 };
 pub use mask::unmask;
+pub use proxy::proxy_header;
 pub use upgrade::{
     Refusal, Upgrade, encode_accept, is_origin, origin_allowed, subprotocols, upgrade,
 };

@@ -202,6 +202,13 @@ fn a_server_that_strangers_reach_answers_to_any_name() {
     }
 }
 
+/// A proxy on this machine lets strangers in.
+#[test]
+fn a_server_that_believes_a_proxy_answers_to_any_name() {
+    let server = TestServer::start(config(|limits| limits.proxies.unix = true), site);
+    assert_eq!(status_of_a_strange_name(dial(server.address())), 200);
+}
+
 #[test]
 fn a_listener_that_was_handed_over_counts_like_ones_own() {
     for (address, status) in [("127.0.0.1:0", 421), ("0.0.0.0:0", 200)] {

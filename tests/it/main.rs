@@ -25,6 +25,7 @@ mod http_chunks;
 mod http_heads;
 mod http_hosts;
 mod http_pipelines;
+mod http_proxied;
 mod http_streams;
 mod http_strict;
 mod limits;

@@ -17,7 +17,7 @@ fn a_request_gives_back_the_room_that_what_follows_does_not_need() {
         (5000, 10_001, 5000),
     ];
     for (rest, room, kept) in cases {
-        let mut http = Http::new(None);
+        let mut http = Http::new(None, false);
         http.buffer.reserve_exact(room);
         http.buffer.extend_from_slice(REQUEST);
         http.buffer.resize(LEN + rest, b'x');

@@ -9,7 +9,7 @@ use crate::config::Config;
 #[test]
 fn only_what_is_kept_is_added_to_the_estimate() {
     let mut commons = Commons::new(Config::default(), Arc::default());
-    let mut connection = Connection::new(None, &commons);
+    let mut connection = Connection::new(None, false, &commons);
     connection.note_incomplete(100, &mut commons);
     assert_eq!(commons.incomplete_bytes, 0, "nothing has come");
     connection.take_over(b"GET / HTTP/1.1".to_vec(), &mut commons);

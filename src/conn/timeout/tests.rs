@@ -10,7 +10,7 @@ const NOW: Ticks = Ticks(1000);
 fn closing() -> (Connection, Commons) {
     let mut commons = Commons::new(Config::default(), Arc::default());
     commons.now = NOW;
-    let mut connection = Connection::new(None, &commons);
+    let mut connection = Connection::new(None, false, &commons);
     connection.state =
         State::Closing { partial: None, cause: Cause::Aborted, written: 0, deadline: NOW };
     (connection, commons)

@@ -13,7 +13,7 @@ fn next_requests_have_half_of_those_that_a_turn_may_take() {
     for (may, left, requests) in [(5, 2, 7), (4, 2, 8), (1, 0, 9), (0, 0, 10), (100, 90, 0)] {
         let mut hub = tests_hub(Instant::now());
         for _ in 0..10 {
-            let id = hub.handle_accepted(None).unwrap();
+            let id = hub.handle_accepted(None, false).unwrap();
             hub.resumed.push_back(id);
         }
         hub.requests_left = may;

@@ -152,6 +152,7 @@ fn parse_lines(
         expects_continue: false,
         body: Vec::new(),
         peer: None,
+        client: None,
         head: head.to_vec(),
     };
     request.host = host(&request, parts.authority.map(shift))?;

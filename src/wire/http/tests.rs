@@ -36,7 +36,8 @@ fn the_parts_of_a_request() {
 
     assert_eq!((request.body(), request.peer()), (&b""[..], None));
     request = request.with_body(b"payload".to_vec());
-    request.set_peer(Some(([127, 0, 0, 1], 9).into()));
+    request.set_addresses(Some(([127, 0, 0, 1], 9).into()), Some([127, 0, 0, 2].into()));
+    assert_eq!(request.client(), Some([127, 0, 0, 2].into()));
     assert_eq!(request.body(), b"payload");
     assert_eq!(request.peer().map(|peer| peer.port()), Some(9));
     assert_eq!(format!("{request:?}"), "Request(POST /a%20b)");
@@ -443,6 +444,8 @@ fn each_error_has_its_status_and_names_its_limit() {
         (TransferEncodingAmbiguous, 400, "Content-Length"),
         (ChunkMalformed, 400, "chunked"),
         (ChunkFramingTooLarge, 400, "chunk_framing_bytes_max"),
+        (ProxyHeaderInvalid, 400, "PROXY"),
+        (ProxyUnknown, 403, "proxies"),
         (MethodUnsupported, 405, "TRACE"),
         (BodyTooLarge, 413, "body_bytes_max"),
         (ExpectUnsupported, 417, "Expect"),
