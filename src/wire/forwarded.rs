@@ -9,10 +9,11 @@ use crate::config::{ClientHeader, Proxies};
 /// says; `None` over a Unix-domain socket. The header is read from its end, where the nearest proxy has
 /// written, up to the first address that is no proxy's. What is no address hides all that is before it.
 pub fn client(request: &Request, from: Option<IpAddr>, proxies: &Proxies) -> Option<IpAddr> {
-    let (name, address): (_, fn(&[u8]) -> Option<IpAddr>) = match proxies.header {
+    type ReadElement = fn(&[u8]) -> Option<IpAddr>;
+    let (name, address): (_, ReadElement) = match proxies.header {
         ClientHeader::None => return from,
         ClientHeader::Forwarded => ("forwarded", forwarded_for),
-        ClientHeader::XForwardedFor => ("x-forwarded-for", |element| node(element)),
+        ClientHeader::XForwardedFor => ("x-forwarded-for", node),
     };
     let mut client = from;
     let elements: Vec<&[u8]> = request.header_all(name).flat_map(elements).collect();
