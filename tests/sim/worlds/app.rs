@@ -376,8 +376,9 @@ impl World {
                     assert!(member.opened && member.told.is_none());
                 }
                 Event::Timer { key } => self.hears_timer(key),
+                Event::RequestHead { id, request } => self.hears_head(id, request),
                 // What the peers get tells of these.
-                Event::RequestHead { .. } | Event::Refused { .. } => {}
+                Event::Refused { .. } => {}
                 other => panic!("{other:?} is new here"),
             }
             self.in_callback = true;

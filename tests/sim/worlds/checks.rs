@@ -230,7 +230,8 @@ impl World {
         assert!(is_over || wire.unread() == 0, "peer {at} was not read");
         let is_whole = !wire.is_reset() && !wire.is_cut();
         // A peer that does not answer a Close is dropped in time.
-        let was_closed = peer.close_came.is_some() && (peer.is_good || peer.close_sent);
+        let has_answered = (peer.is_good || peer.close_sent) && !peer.late;
+        let was_closed = peer.close_came.is_some() && has_answered;
         if is_whole && was_closed && !member.aborted && !self.leaps && !self.is_tight {
             assert!(wire.is_finished(), "no FIN for peer {at}");
         }

@@ -32,7 +32,7 @@ marks! {
     // What follows from it.
     Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Skipped, Lost, TopicFull, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
-    MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept, RequestGone,
+    MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept, RequestGone, HeadFirst,
     // What compression is met with, and what comes of it.
     Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
     Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,

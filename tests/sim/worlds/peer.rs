@@ -67,6 +67,24 @@ const LONG_BYTES: usize = 600;
 /// What answers a plain request.
 pub const PAGE: &str = "a page";
 
+/// What a request with a body says.
+pub const BODY: &str = "a body,\r\n\r\n0\r\n\r\n";
+
+/// A request that is no handshake, with a body in one way or the other, or without one.
+fn plain_request(path: &str, choice: &Choice) -> String {
+    let (framing, body) = match choice.below(4) {
+        2 => (format!("Content-Length: {}", BODY.len()), BODY.to_owned()),
+        3 => {
+            let (first, second) = BODY.split_at(1 + choice.below(BODY.len() - 1));
+            let chunk = |data: &str| format!("{:x};a=b\r\n{data}\r\n", data.len());
+            let chunks = chunk(first) + &chunk(second) + "0\r\nA: b\r\n\r\n";
+            ("Transfer-Encoding: chunked".to_owned(), chunks)
+        }
+        _ => return get(path),
+    };
+    get(path).replace("GET", "POST").replace("\r\n\r\n", &format!("\r\n{framing}\r\n\r\n")) + &body
+}
+
 pub struct Peer {
     pub wire: Wire,
     choice: Choice,
@@ -95,6 +113,8 @@ pub struct Peer {
     /// The code of the Close that came, 1005 for none.
     pub close_came: Option<u16>,
     pub close_sent: bool,
+    /// It was dropped before it had sent all that it was to send, its Close perhaps.
+    pub late: bool,
     pub finished: bool,
     pub reset: bool,
     pub pings: usize,
@@ -115,7 +135,10 @@ impl Peer {
     ) -> Self {
         let is_good = !choice.chance(35);
         let path = format!("/{number}");
-        let mut head = get(&path).repeat(choice.of(&[0, 0, 0, 1, 3]));
+        let plain = choice.of(&[0, 0, 0, 1, 3]);
+        // What a bad peer says would become a part of a body that it has cut.
+        let request = || if is_good { plain_request(&path, choice) } else { get(&path) };
+        let mut head: String = (0..plain).map(|_| request()).collect();
         let (offer, codec) = Codec::offers(choice, policy);
         head += &handshake(&path, &offer);
         if !is_good && choice.below(4) == 3 {
@@ -139,6 +162,7 @@ impl Peer {
             got_deflated: HashSet::new(),
             close_came: None,
             close_sent: false,
+            late: false,
             finished: false,
             reset: false,
             pings: 0,
@@ -271,6 +295,7 @@ impl Peer {
             return;
         }
         if !self.to_send.is_empty() {
+            self.late |= self.wire.is_dropped();
             self.says_some(all);
         }
         if let Some(layer) = &mut self.layer {

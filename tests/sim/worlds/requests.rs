@@ -7,13 +7,15 @@ use std::mem;
 use pushloop::{Accept, AcceptError, Request, RequestId, RespondError, Response};
 
 use super::marks::Mark;
-use super::peer::PAGE;
+use super::peer::{BODY, PAGE};
 use super::world::World;
 
 /// What the application knows of the requests that it was told of.
 #[derive(Default)]
 pub struct Requests {
     told: BTreeSet<RequestId>,
+    /// Those of which the head was told before.
+    headed: BTreeSet<RequestId>,
     /// Those that it has not come to, and whether each asks for a WebSocket.
     pub waiting: Vec<(RequestId, bool)>,
     /// Those that were answered, and in which batch.
@@ -33,12 +35,23 @@ impl World {
         self.members[at].id = Some(id.conn());
         self.by_id.insert(id.conn(), at);
         assert!(self.requests.told.insert(id), "{id:?} is told twice");
+        let body = if request.method() == "POST" { BODY } else { "" };
+        assert_eq!(request.body(), body.as_bytes(), "{request:?}");
         self.requests.waiting.push((id, request.is_websocket()));
+    }
+
+    /// Its body comes later, if it comes.
+    pub fn hears_head(&mut self, id: RequestId, request: &Request) {
+        let requests = &mut self.requests;
+        assert!(request.body().is_empty() && !requests.told.contains(&id), "{id:?}");
+        assert!(requests.headed.insert(id), "the head of {id:?} is told twice");
+        self.marks.hit(Mark::HeadFirst);
     }
 
     pub fn hears_gone(&mut self, id: RequestId) {
         let requests = &mut self.requests;
-        assert!(requests.told.contains(&id) && requests.gone.insert(id), "{id:?}");
+        let is_known = requests.told.contains(&id) || requests.headed.contains(&id);
+        assert!(is_known && requests.gone.insert(id), "{id:?}");
         let answered = requests.answered.get(&id);
         assert!(answered.is_none_or(|batch| *batch == requests.batch), "{id:?} was answered");
         self.marks.hit(Mark::RequestGone);
