@@ -107,8 +107,14 @@ pub struct Config {
     pub incomplete_bytes_max: usize,
 
     /// Connections at once. Default 1,000,000: in effect, as many as the system grants descriptors. A
-    /// further one is closed as soon as it is accepted, and counted.
+    /// further one takes the place of one that waits for its next request. If there is none, it is closed
+    /// as soon as it is accepted, and counted.
     pub connections_max: usize,
+    /// Connections beyond [`connections_max`](Self::connections_max) that are let in nevertheless, so
+    /// that health checks are answered by a server that is full. Default 0. The application refuses what
+    /// else they ask for: [`Hub::is_in_reserve`](crate::Hub::is_in_reserve) tells them from the others.
+    /// If more come, the one that came first is dropped for the newest, and counted.
+    pub connections_reserved: usize,
     /// Topics at once, of all connections. Default 1,000,000. A topic without subscribers counts as long
     /// as a connection that has left it still reads what is due.
     pub topics_max: usize,
@@ -262,6 +268,7 @@ impl Default for Config {
             send_queues_bytes_max: 256 * MIB,
             incomplete_bytes_max: 256 * MIB,
             connections_max: 1_000_000,
+            connections_reserved: 0,
             topics_max: 1_000_000,
             topics_per_connection_max: 128,
             topic_name_bytes_max: 255,

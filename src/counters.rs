@@ -178,8 +178,9 @@ counters! {
     closed_overflow: Counter,
     /// Connections closed because the process held too much that was incomplete, much of it theirs.
     closed_incomplete: Counter,
-    /// Connections that waited for a next request and were closed early, because a new connection needed
-    /// their descriptors.
+    /// Connections that were closed early, because a new one needed their places or descriptors. They
+    /// waited for a next request, or were the first of
+    /// [`connections_reserved`](crate::Config::connections_reserved).
     closed_for_descriptor: Counter,
     /// Connections closed because the peer broke the protocol (§7.1.7).
     closed_protocol: Counter,

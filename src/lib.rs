@@ -101,8 +101,8 @@ pub use crate::{
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{
-        CloseCode, InvalidHeader, ProtocolError, Request, Response, is_host, is_origin,
-        percent_decode,
+        BodyKind, CloseCode, ContentError, InvalidHeader, ProtocolError, Request, Response,
+        is_host, is_origin, percent_decode,
     },
 };
 

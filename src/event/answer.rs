@@ -7,7 +7,9 @@ use crate::wire::{InvalidHeader, Request, check_header, subprotocols};
 /// How to accept a request: see [`Hub::accept`](crate::Hub::accept).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accept<'a> {
-    /// The subprotocol to speak, one of those that the request offers (RFC 6455 §1.9).
+    /// The subprotocol to speak, one of those that the request offers (RFC 6455 §1.9). With `None`, a
+    /// client that offered some may go on without one (§4.1), but browsers, Node, Netty and others fail the
+    /// connection: their users see an error, and no message.
     pub subprotocol: Option<&'a str>,
     /// Further header fields of the 101 response, names and values.
     pub headers: &'a [(&'a str, &'a str)],

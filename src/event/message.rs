@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire::{BodyKind, ContentError, Request};
+
 /// A whole message (RFC 6455 §5.6): received, or to be sent. What sends one takes whatever is
 /// [`AsMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,24 @@ impl<'a> Message<'a> {
         match self {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl Request {
+    /// The body as a message, once it has come: text or bytes, as its [`body_kind`](Self::body_kind)
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ContentError`]: what to answer is its [`status`](ContentError::status).
+    pub fn body_message(&self) -> Result<Message<'_>, ContentError> {
+        match self.body_kind()? {
+            BodyKind::Binary => Ok(Message::Binary(self.body())),
+            BodyKind::Text => match str::from_utf8(self.body()) {
+                Ok(text) => Ok(Message::Text(text)),
+                Err(_) => Err(ContentError::NotUtf8),
+            },
         }
     }
 }

@@ -69,8 +69,8 @@ impl Hub {
     }
 
     /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless the
-    /// peer or the request forbids that, or the server is shutting down: then the connection ends, and
-    /// the response says so.
+    /// peer, the request or the response ([`close`](Response::close)) forbids that, or the server is
+    /// shutting down: then the connection ends, and the response says so.
     ///
     /// The response counts as bytes that wait to be sent, but no limit refuses it.
     ///
@@ -109,7 +109,8 @@ impl Hub {
             self.commons.tally.handshakes_refused.add(1);
         }
         // Else a peer that pipelines without end would hold a shutdown up to its deadline.
-        let may_go_on = may_go_on && self.shutdown.is_none() && !asked.is_head;
+        let may_go_on =
+            may_go_on && self.shutdown.is_none() && !asked.is_head && !response.is_last();
         slot.connection.respond(response, may_go_on, &mut self.commons);
         Self::mark_dirty(slot, &mut self.dirty, id.conn);
         self.arm(id.conn);

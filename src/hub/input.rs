@@ -10,13 +10,14 @@ use crate::{
 };
 
 impl Hub {
-    /// A connection was accepted; `None` if there are `connections_max` already.
+    /// A connection was accepted; `None` if there is no place for it.
     pub(crate) fn handle_accepted(
         &mut self,
         peer: Option<SocketAddr>,
         is_proxied: bool,
     ) -> Option<ConnId> {
-        if self.slots.len() >= self.commons.config.connections_max || self.shutdown.is_some() {
+        let count = self.connection_count();
+        if count >= self.places() || self.shutdown.is_some() {
             self.commons.tally.connections_refused.add(1);
             return None;
         }
@@ -29,6 +30,9 @@ impl Hub {
         }) as u32;
         self.topics.handle_accepted(index);
         let id = ConnId { index, generation };
+        if count >= self.commons.config.connections_max {
+            self.take_into_reserve(id);
+        }
         self.commons.tally.connections_open.add(1);
         self.arm(id);
         Some(id)

@@ -106,6 +106,9 @@ pub struct Hub {
     requests_left: usize,
     /// Where the search for a connection that can spare its descriptor goes on.
     spare_from: usize,
+    /// Connections that came when there were `connections_max`, the first first; and some that are gone.
+    /// Never more than `connections_reserved`.
+    reserve: VecDeque<ConnId>,
     /// Connections whose slots are freed at the start of the next turn.
     closed: Vec<ConnId>,
     /// A connection was closed from this side since the batch was begun.
@@ -149,6 +152,7 @@ impl Hub {
             resumed: VecDeque::new(),
             requests_left: 0,
             spare_from: 0,
+            reserve: VecDeque::new(),
             closed: Vec::new(),
             any_closed: false,
             flush: flush::FlushCursor::default(),

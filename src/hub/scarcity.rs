@@ -1,6 +1,8 @@
 //! What gives way when the process has no room: connections that hold most of what is incomplete, and
 //! connections that wait for a request that may never come.
 
+use std::mem;
+
 use super::Hub;
 use crate::{
     conn::State,
@@ -76,18 +78,88 @@ impl Hub {
             let id = self.id_at(self.spare_from as u32);
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             if slot.connection.is_idle_keep_alive() {
-                let outcome = slot.connection.handle_lost(
-                    id,
-                    Cause::TimedOut,
-                    &mut events.records,
-                    &mut self.commons,
-                );
-                self.act_on(id, outcome);
-                self.commons.tally.closed_for_descriptor.add(1);
+                self.give_up(id, events);
                 return Some(id);
             }
         }
         None
+    }
+
+    /// A connection is about to come. If there are `connections_max`, another makes room, if one can, and
+    /// its id is given, so that its descriptor can be closed: one that waits for its next request, or the
+    /// first of the reserve, if that is full.
+    pub(crate) fn make_room(&mut self, events: &mut Events) -> Option<ConnId> {
+        if !self.is_full() {
+            return None;
+        }
+        if let Some(id) = self.spare_descriptor(events) {
+            return Some(id);
+        }
+        if self.connection_count() < self.places() {
+            return None;
+        }
+        while let Some(id) = self.reserve.pop_front() {
+            if self.waits_unopened(id) {
+                self.give_up(id, events);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn give_up(&mut self, id: ConnId, events: &mut Events) {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        let (records, commons) = (&mut events.records, &mut self.commons);
+        let outcome = slot.connection.handle_lost(id, Cause::TimedOut, records, commons);
+        self.act_on(id, outcome);
+        self.commons.tally.closed_for_descriptor.add(1);
+    }
+
+    /// Connections that are let in, those of the reserve among them.
+    pub(super) fn places(&self) -> usize {
+        let config = &self.commons.config;
+        config.connections_max.saturating_add(config.connections_reserved)
+    }
+
+    fn is_full(&self) -> bool {
+        self.connection_count() >= self.commons.config.connections_max
+    }
+
+    /// Connections that are accepted in one turn. Those of the reserve make room for each other, and each
+    /// is to have turns for its request to be read and answered.
+    pub(crate) fn accepts_per_turn(&self) -> usize {
+        let config = &self.commons.config;
+        match config.connections_reserved {
+            0 => config.accepts_per_turn,
+            reserved if self.is_full() => config.accepts_per_turn.min((reserved / 4).max(1)),
+            _ => config.accepts_per_turn,
+        }
+    }
+
+    /// A connection came when there were `connections_max`.
+    pub(super) fn take_into_reserve(&mut self, id: ConnId) {
+        let reserved = self.commons.config.connections_reserved;
+        if self.reserve.len() >= reserved {
+            let mut reserve = mem::take(&mut self.reserve);
+            reserve.retain(|id| self.waits_unopened(*id));
+            // As many of `connections_max` have left since they came: the first takes such a place.
+            reserve.drain(..(reserve.len() + 1).saturating_sub(reserved));
+            self.reserve = reserve;
+        }
+        self.reserve.push_back(id);
+    }
+
+    /// Whether the connection is here and no WebSocket.
+    fn waits_unopened(&self, id: ConnId) -> bool {
+        self.slot(id).is_some_and(|slot| !slot.connection.is_open())
+    }
+
+    /// Whether there are more than [`connections_max`](crate::Config::connections_max), and this
+    /// connection is one of the [`connections_reserved`](crate::Config::connections_reserved) beyond. An
+    /// application answers health checks there, and refuses all else with a response that
+    /// [closes](crate::Response::close) the connection: a WebSocket that is accepted keeps its place.
+    pub fn is_in_reserve(&self, id: ConnId) -> bool {
+        self.connection_count() > self.commons.config.connections_max && self.reserve.contains(&id)
     }
 }
 

@@ -235,10 +235,16 @@ impl<N: Net> Server<N> {
     /// Accepts from one listener, up to its turn's budget. True if it has no more.
     fn accept_from(&mut self, listener: u32, events: &mut Events) -> bool {
         let mut any = false;
-        for _ in 0..self.hub.config().accepts_per_turn {
+        for accepted in 0..self.hub.config().accepts_per_turn {
+            if accepted >= self.hub.accepts_per_turn() {
+                break;
+            }
             match self.net.accept(listener) {
                 Ok((stream, peer)) => {
                     any = true;
+                    if let Some(id) = self.hub.make_room(events) {
+                        self.streams[id.index as usize] = None;
+                    }
                     let is_proxied = self.proxied.contains(&listener);
                     if let Some(id) = self.hub.handle_accepted(peer, is_proxied) {
                         self.admit(id, stream);

@@ -2,12 +2,14 @@
 //! port needs them: bodies by `Content-Length` or in chunks, no other transfer coding.
 
 mod chunks;
+mod content;
 mod date;
 mod head;
 mod query;
 mod response;
 
 pub use chunks::ChunkDecoder;
+pub use content::{BodyKind, ContentError};
 pub use date::write_date;
 pub use head::HeadScanner;
 pub use query::percent_decode;
@@ -318,8 +320,13 @@ impl fmt::Display for HttpError {
             HttpError::ExpectUnsupported => {
                 "The Expect header may say 100-continue, and nothing else."
             }
-            HttpError::HeadTooLarge => "The request head is longer than head_bytes_max.",
-            HttpError::TooManyHeaders => "The request has more header lines than headers_max.",
+            HttpError::HeadTooLarge => {
+                "The request head is longer than head_bytes_max (pushloop --head-bytes-max BYTES): \
+                 fewer cookies, or fewer topics in the URL, fit."
+            }
+            HttpError::TooManyHeaders => {
+                "The request has more header lines than headers_max (pushloop --head-bytes-max)."
+            }
             HttpError::TransferEncodingUnsupported => {
                 "Transfer-Encoding may say chunked, and nothing else."
             }

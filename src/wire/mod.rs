@@ -37,8 +37,8 @@ pub use frame::{
 pub use host::{host_allowed, is_host};
 pub(crate) use http::check_header;
 pub use http::{
-    ChunkDecoder, HeadScanner, HttpError, InvalidHeader, Request, Response, percent_decode,
-    write_date,
+    BodyKind, ChunkDecoder, ContentError, HeadScanner, HttpError, InvalidHeader, Request, Response,
+    percent_decode, write_date,
 };
 pub use mask::unmask;
 pub use proxy::proxy_header;

@@ -94,6 +94,7 @@ const LIMITS: &[(&str, Set)] = &[
     ("send_queues_bytes_max", |c, n| c.send_queues_bytes_max = n as usize),
     ("incomplete_bytes_max", |c, n| c.incomplete_bytes_max = n as usize),
     ("connections_max", |c, n| c.connections_max = n as usize),
+    ("connections_reserved", |c, n| (c.connections_max, c.connections_reserved) = (2, n as usize)),
     ("topics_max", |c, n| c.topics_max = n as usize),
     ("topics_per_connection_max", |c, n| c.topics_per_connection_max = n as usize),
     ("topic_name_bytes_max", |c, n| c.topic_name_bytes_max = n as usize),

@@ -2,10 +2,7 @@
 
 use std::{
     io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -16,19 +13,19 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::options::Drain;
+use crate::{Status, options::Drain};
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Ends the server when the process is told to end. `not_ready` is set as soon as it is.
-pub fn on_signals(handle: Handle, drain: Drain, not_ready: Arc<AtomicBool>) -> io::Result<()> {
+/// Ends the server when the process is told to end, which `status` says from then on.
+pub fn on_signals(handle: Handle, drain: Drain, status: Arc<Status>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         if signals.forever().next().is_none() {
             return;
         }
-        not_ready.store(true, Ordering::Relaxed);
+        status.not_ready.store(true, Ordering::Relaxed);
         let seconds = (drain.delay + drain.deadline).as_secs();
         // Not by a macro that panics where there is nobody to tell: all signals are this thread's.
         let _ = writeln!(

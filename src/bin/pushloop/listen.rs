@@ -3,15 +3,16 @@
 use std::{io, net::SocketAddr};
 
 use pushloop::Server;
+use rustix::{fs::Mode, process::umask};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::options::Listen;
+use crate::options::{Listen, Options};
 
 /// Connections that wait to be accepted. The kernel takes less if it is set to.
 const BACKLOG: i32 = 4096;
 
 /// Listens, and gives what to tell of it.
-pub fn listen(server: &mut Server, listen: &Listen) -> io::Result<String> {
+pub fn listen(server: &mut Server, listen: &Listen, options: &Options) -> io::Result<String> {
     match listen {
         Listen::Tcp(address) => {
             let socket = tcp_listener(*address).map_err(|error| {
@@ -25,7 +26,12 @@ pub fn listen(server: &mut Server, listen: &Listen) -> io::Result<String> {
             ))
         }
         Listen::Unix(path) => {
-            server.listen_unix(path)?;
+            // The file is made with these rights: at no moment has it others. No thread that makes files
+            // is there yet.
+            let before = umask(Mode::from_raw_mode(0o777 & !options.unix_mode));
+            let listens = server.listen_unix(path);
+            umask(before);
+            listens?;
             Ok(format!("pushloop: listening on unix:{}\n", path.display()))
         }
     }

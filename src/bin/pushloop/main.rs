@@ -1,20 +1,25 @@
 //! The pushloop server: live notifications over WebSocket, where a URL is a topic.
 
+mod descriptors;
 mod drain;
 mod listen;
 mod options;
 mod service;
+mod topics;
 mod watchdog;
 
 use std::{
     env,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Hosts, Origins, Server};
+use pushloop::{Config, Counters, Hosts, Origins, Server};
 use service::Service;
 
 fn main() -> ExitCode {
@@ -43,10 +48,35 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> io::Result<()> {
+    let descriptors = descriptors::raise_limit();
+    let mut server = Server::new(config(options, descriptors.limit))?;
+    // Nothing is said to be open before all is.
+    let opened: io::Result<String> =
+        options.listen.iter().map(|listen| listen::listen(&mut server, listen, options)).collect();
+    let opened = opened? + &descriptors.told();
+    let status = Arc::default();
+    // Whoever is told that it is open may end it at once.
+    drain::on_signals(server.handle(), options.drain, Arc::clone(&status))?;
+    // Where nobody can be told, it listens all the same.
+    let _ = io::stdout().write_all(opened.as_bytes());
+    watchdog::watch(server.handle(), Arc::clone(&status));
+    let mut service = Service::new(server.hub().now(), status, options);
+    server.run(&mut service)
+}
+
+fn config(options: &Options, descriptors: usize) -> Config {
     let mut config = Config::default();
     config.send_queue_bytes_max = 1 << 20;
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
+    config.keep_alive_timeout = options.keep_alive;
+    config.head_bytes_max = options.head_bytes_max;
+    // In the library's proportion.
+    config.headers_max = options.head_bytes_max / 128;
+    config.deflate = !options.no_deflate;
+    config.deflate_context_takeover = options.deflate_takeover;
+    config.connections_reserved = descriptors::reserved(descriptors);
+    config.connections_max = descriptors::connections(descriptors);
     if options.allow_origins.iter().any(|origin| origin == "*") {
         config.origins = Origins::Any;
     } else if !options.allow_origins.is_empty() {
@@ -57,17 +87,23 @@ fn serve(options: &Options) -> io::Result<()> {
     } else if !options.allow_hosts.is_empty() {
         config.hosts = Hosts::List(options.allow_hosts.clone());
     }
-    let mut server = Server::new(config)?;
-    // Nothing is said to be open before all is.
-    let opened: io::Result<String> =
-        options.listen.iter().map(|listen| listen::listen(&mut server, listen)).collect();
-    let opened = opened?;
-    let not_ready = Arc::default();
-    // Whoever is told that it is open may end it at once.
-    drain::on_signals(server.handle(), options.drain, Arc::clone(&not_ready))?;
-    // Where nobody can be told, it listens all the same.
-    let _ = io::stdout().write_all(opened.as_bytes());
-    let slow_turns = watchdog::watch(server.handle());
-    let mut service = Service::new(server.hub().now(), not_ready, slow_turns);
-    server.run(&mut service)
+    config
+}
+
+/// What the threads tell each other.
+#[derive(Debug, Default)]
+struct Status {
+    /// The process was told to end.
+    not_ready: AtomicBool,
+    /// Turns of the loop that were found to take a second or more.
+    slow_turns: AtomicU64,
+    /// Requests that were refused because their connections came when there was no place.
+    turned_away: AtomicU64,
+}
+
+impl Status {
+    /// Connections that were refused, before or after they asked for something.
+    fn refused(&self, counters: &Counters) -> u64 {
+        counters.connections_refused + self.turned_away.load(Ordering::Relaxed)
+    }
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 pub const USAGE: &str = "\
 Live notifications over WebSocket: a URL is a topic.
@@ -9,6 +9,7 @@ Usage: pushloop [OPTIONS]
 
 Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
+  --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]
   --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own;
                          '*' for every page; may be repeated
   --allow-host NAME      answer requests for this name, besides localhost and IP addresses: the
@@ -17,6 +18,14 @@ Options:
                          machine]
   --anyone-may-publish   allow listening beyond this machine, where whoever can reach
                          the port can publish
+  --one-topic            a URL is one topic: no /a,b and no /?topic=a, for a proxy that guards paths
+  --subprotocol NAME     answer clients that offer this subprotocol with it; may be repeated
+  --head-bytes-max BYTES
+                         of a request's line and headers; a header for each 128 of them [16384]
+  --keep-alive SECONDS   how long a connection waits for its next request: longer than
+                         the balancer in front keeps it [75]
+  --no-deflate           do not compress messages
+  --deflate-takeover     compress better, with up to 40 KiB for each connection
   --drain-delay SECONDS  after SIGTERM, how long all goes on but that /readyz answers 503 [0]
   --drain-spread SECONDS
                          then, over how long Close frames are spread at most [20]
@@ -28,6 +37,10 @@ Ctrl-C is as good as SIGTERM, and a second one ends it at once. GET /healthz and
 it is; /$stats has numbers.
 ";
 
+/// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
+/// take more than what they ask for.
+const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
+
 /// Where to listen.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -36,13 +49,41 @@ pub enum Listen {
 }
 
 /// What the command line asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     pub listen: Vec<Listen>,
+    /// The permissions of the files of Unix sockets.
+    pub unix_mode: u32,
     pub allow_origins: Vec<String>,
     pub allow_hosts: Vec<String>,
     pub anyone_may_publish: bool,
+    pub one_topic: bool,
+    pub subprotocols: Vec<String>,
+    pub head_bytes_max: usize,
+    pub keep_alive: Duration,
+    pub no_deflate: bool,
+    pub deflate_takeover: bool,
     pub drain: Drain,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            unix_mode: 0o660,
+            allow_origins: Vec::new(),
+            allow_hosts: Vec::new(),
+            anyone_may_publish: false,
+            one_topic: false,
+            subprotocols: Vec::new(),
+            head_bytes_max: 16 * 1024,
+            // Balancers keep theirs for a minute.
+            keep_alive: Duration::from_secs(75),
+            no_deflate: false,
+            deflate_takeover: false,
+            drain: Drain::default(),
+        }
+    }
 }
 
 /// How the server ends.
@@ -78,26 +119,27 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
-            Long("listen") => {
-                let value = parser.value().and_then(|value| value.string());
-                options.listen.push(listen(&value.map_err(|error| error.to_string())?)?);
-            }
-            Long("allow-origin") => {
-                let value = parser.value().and_then(|value| value.string());
-                options.allow_origins.push(origin(&value.map_err(|error| error.to_string())?)?);
-            }
-            Long("allow-host") => {
-                let value = parser.value().and_then(|value| value.string());
-                options.allow_hosts.push(host(&value.map_err(|error| error.to_string())?)?);
-            }
-            Long("drain-delay") => options.drain.delay = seconds(&mut parser)?,
-            Long("drain-spread") => options.drain.spread = seconds(&mut parser)?,
-            Long("drain-deadline") => options.drain.deadline = seconds(&mut parser)?,
+            Long("listen") => options.listen.push(value(&mut parser, listen)?),
+            Long("unix-mode") => options.unix_mode = value(&mut parser, mode)?,
+            Long("allow-origin") => options.allow_origins.push(value(&mut parser, origin)?),
+            Long("allow-host") => options.allow_hosts.push(value(&mut parser, host)?),
             Long("anyone-may-publish") => options.anyone_may_publish = true,
+            Long("one-topic") => options.one_topic = true,
+            Long("subprotocol") => options.subprotocols.push(value(&mut parser, subprotocol)?),
+            Long("head-bytes-max") => options.head_bytes_max = value(&mut parser, head_bytes)?,
+            Long("keep-alive") => options.keep_alive = value(&mut parser, seconds)?,
+            Long("no-deflate") => options.no_deflate = true,
+            Long("deflate-takeover") => options.deflate_takeover = true,
+            Long("drain-delay") => options.drain.delay = value(&mut parser, seconds)?,
+            Long("drain-spread") => options.drain.spread = value(&mut parser, seconds)?,
+            Long("drain-deadline") => options.drain.deadline = value(&mut parser, seconds)?,
             Long("help") | Short('h') => return Ok(Asked::Help),
             Long("version") | Short('V') => return Ok(Asked::Version),
             _ => return Err(argument.unexpected().to_string()),
         }
+    }
+    if options.no_deflate && options.deflate_takeover {
+        return Err("--no-deflate and --deflate-takeover exclude each other".to_owned());
     }
     if options.listen.is_empty() {
         options.listen.push(Listen::Tcp(([127, 0, 0, 1], 9001).into()));
@@ -115,12 +157,40 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     }
 }
 
-fn seconds(parser: &mut lexopt::Parser) -> Result<Duration, String> {
-    let value = parser.value().map_err(|error| error.to_string())?;
-    let seconds = value.to_str().and_then(|value| value.parse::<u32>().ok());
-    let seconds =
-        seconds.ok_or_else(|| format!("'{}' is no number of seconds", value.display()))?;
+/// The value of an option, read by `read`.
+fn value<T>(
+    parser: &mut lexopt::Parser,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let value = parser.value().and_then(lexopt::ValueExt::string);
+    read(&value.map_err(|error| error.to_string())?)
+}
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    let seconds = value.parse::<u32>().map_err(|_| format!("'{value}' is no number of seconds"))?;
     Ok(Duration::from_secs(seconds.into()))
+}
+
+fn mode(value: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| format!("'{value}' is no mode: three octal digits, as in 0660"))
+}
+
+fn head_bytes(value: &str) -> Result<usize, String> {
+    let bytes = value.parse().ok().filter(|bytes| HEAD_BYTES.contains(bytes));
+    bytes.ok_or_else(|| {
+        let (least, most) = HEAD_BYTES.into_inner();
+        format!("'{value}' is no number of bytes from {least} to {most}")
+    })
+}
+
+fn subprotocol(value: &str) -> Result<String, String> {
+    // RFC 6455 §4.1(10): a token of RFC 9110 §5.6.2.
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_tchar) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("'{value}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~"))
 }
 
 fn listen(value: &str) -> Result<Listen, String> {
@@ -209,6 +279,31 @@ mod tests {
         for line in ["--drain-delay", "--drain-spread -1", "--drain-deadline 1.5"] {
             assert!(parsed(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_and_the_ends_are_not() {
+        for (option, good, bad) in [
+            ("--unix-mode", &["0", "0660", "777"][..], &["1000", "8", "rw", "-1", ""][..]),
+            ("--head-bytes-max", &["1024", "1048576"], &["1023", "1048577", "16k", "-1"]),
+            ("--keep-alive", &["0", "4294967295"], &["4294967296", "-1", "1.5"]),
+            ("--subprotocol", &["json", "v1.chat~"], &["a,b", "a;b", "\u{e9}", "\""]),
+        ] {
+            for (values, is_good) in [(good, true), (bad, false)] {
+                for value in values {
+                    let arguments = [option, value].map(OsString::from);
+                    assert_eq!(parse(arguments).is_ok(), is_good, "{option} {value}");
+                }
+            }
+        }
+        assert!(parsed("--no-deflate --deflate-takeover").is_err());
+    }
+
+    /// Which is a screen of forty lines.
+    #[test]
+    fn help_is_one_screen() {
+        assert!(USAGE.lines().count() < 40);
+        assert!(USAGE.lines().all(|line| line.chars().count() <= 100));
     }
 
     #[test]

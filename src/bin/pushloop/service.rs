@@ -1,16 +1,19 @@
 //! The notification service: a URL is a topic.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
-    Response, percent_decode,
+    Accept, CloseCode, ConnId, ConnMap, ContentError, Handler, Hub, Message, Reason, Request,
+    RequestId, Response,
+};
+
+use crate::{
+    Status,
+    options::Options,
+    topics::{self, Refusal},
 };
 
 /// The live page: one file, with no outside resource.
@@ -24,28 +27,40 @@ const STATS: &str = "$stats";
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_TIMER: u64 = 0;
 
+/// What a topic's address takes, and the page's.
+const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
+
 pub struct Service {
     started: Instant,
     /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
     stats_timer_set: bool,
-    /// The process was told to end.
-    not_ready: Arc<AtomicBool>,
-    slow_turns: Arc<AtomicU64>,
+    status: Arc<Status>,
+    one_topic: bool,
+    /// The subprotocols that it answers.
+    subprotocols: Vec<String>,
 }
 
 impl Service {
-    pub fn new(now: Instant, not_ready: Arc<AtomicBool>, slow_turns: Arc<AtomicU64>) -> Self {
-        let topics = ConnMap::new();
-        Self { started: now, topics, stats_timer_set: false, not_ready, slow_turns }
+    pub fn new(now: Instant, status: Arc<Status>, options: &Options) -> Self {
+        Self {
+            started: now,
+            topics: ConnMap::new(),
+            stats_timer_set: false,
+            status,
+            one_topic: options.one_topic,
+            subprotocols: options.subprotocols.clone(),
+        }
     }
 
     fn connect(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let names = match topics(request.path(), hub) {
+        let names = match topics::of(request, hub.config(), self.one_topic) {
             Ok(names) => names,
-            Err((status, why)) => return tell(hub, id, status, why),
+            Err((status, why)) => return self.tell(hub, id, status, why),
         };
-        if hub.accept(id, Accept::default()).is_err() {
+        let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
+        let subprotocol = request.subprotocols().find(known);
+        if hub.accept(id, Accept { subprotocol, headers: &[] }).is_err() {
             // Answered with 426 already, or gone.
             return;
         }
@@ -65,30 +80,102 @@ impl Service {
         }
     }
 
-    fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let name = match topic_to_publish_to(hub, request) {
-            Ok(name) => name,
-            Err((status, why)) => return tell(hub, id, status, why),
-        };
-        let message = match str::from_utf8(request.body()) {
-            Ok(text) => Message::Text(text),
-            Err(_) => Message::Binary(request.body()),
+    fn publish(&self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let name = self.topic_to_publish_to(hub, request);
+        let message = request.body_message().map_err(refusal);
+        let (name, message) = match name.and_then(|name| Ok((name, message?))) {
+            Ok(publication) => publication,
+            Err((status, why)) => return self.tell(hub, id, status, why),
         };
         match hub.publish(&name, message) {
             Ok(delivered) => {
                 let response = Response::new(200).body(format!("{{\"delivered\":{delivered}}}\n"));
-                answer(hub, id, response, &[("Content-Type", "application/json")]);
+                self.answer(hub, id, response, &[("Content-Type", "application/json")]);
             }
-            Err(full) => tell(hub, id, 503, &full.to_string()),
+            Err(full) => self.tell(hub, id, 503, &full.to_string()),
         }
+    }
+
+    /// The topic that a request publishes to, or why it may not: as far as its head tells.
+    fn topic_to_publish_to(&self, hub: &Hub, request: &Request) -> Result<String, Refusal> {
+        if !hub.allows_origin(request) {
+            return Err((403, "pages from this Origin may not publish here"));
+        }
+        let one = topics::of(request, hub.config(), self.one_topic)?.try_into();
+        let [name]: [String; 1] =
+            one.map_err(|_| (400, "one topic at a time: no comma in the path"))?;
+        if name.starts_with('$') {
+            return Err((403, "topics that begin with $ are the server's own"));
+        }
+        request.body_kind().map(|_| name).map_err(refusal)
+    }
+
+    /// Whether the request came when there was no place left but for health checks, and is none: it is
+    /// refused.
+    fn turns_away(&self, hub: &mut Hub, id: RequestId, request: &Request) -> bool {
+        if is_health(request) || !hub.is_in_reserve(id.conn()) {
+            return false;
+        }
+        self.status.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.tell(hub, id, 503, "the server is full: it has no descriptor for another connection");
+        true
+    }
+
+    /// Answers a GET of a topic, or another request that does nothing to it.
+    fn describe(&self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if let Err((status, why)) = topics::of(request, hub.config(), self.one_topic) {
+            return self.tell(hub, id, status, why);
+        }
+        match request.method() {
+            "GET" | "HEAD" => {
+                let text = format!(
+                    "This is a topic. Subscribe: new WebSocket(\"ws://{host}{path}\")\n\
+                     Publish: curl -d 'Goal!' http://{host}{path}\nSee it: http://{host}/\n",
+                    host = request.host(),
+                    path = request.path(),
+                );
+                let version = ("Sec-WebSocket-Version", "13");
+                let fields = [("Upgrade", "websocket"), version];
+                self.answer(hub, id, Response::text(426, text), &fields);
+            }
+            "OPTIONS" => self.answer(hub, id, Response::new(200), &[("Allow", ALLOW)]),
+            _ => self.not_allowed(hub, id),
+        }
+    }
+
+    fn not_allowed(&self, hub: &mut Hub, id: RequestId) {
+        let response = Response::text(405, format!("this address takes {ALLOW}"));
+        self.answer(hub, id, response, &[("Allow", ALLOW)]);
+    }
+
+    fn tell(&self, hub: &mut Hub, id: RequestId, status: u16, what: &str) {
+        self.answer(hub, id, Response::text(status, what), &[]);
+    }
+
+    fn answer(
+        &self,
+        hub: &mut Hub,
+        id: RequestId,
+        mut response: Response,
+        fields: &[(&str, &str)],
+    ) {
+        for (name, value) in fields.iter().chain(&[("X-Content-Type-Options", "nosniff")]) {
+            response = response.header(name, value);
+        }
+        // A balancer keeps no connection to a server that is about to end, nor takes the last place.
+        if self.status.not_ready.load(Ordering::Relaxed) || hub.is_in_reserve(id.conn()) {
+            response = response.close();
+        }
+        // The peer may be gone by now, which needs no answer.
+        let _ = hub.respond(id, response);
     }
 
     fn publish_stats(&self, hub: &mut Hub) {
         let counters = hub.counters();
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
-             \"topics\":{},\"queued_bytes\":{},\"accepts_failed\":{},\"handler_panics\":{},\
-             \"slow_turns\":{},\"uptime_ms\":{}}}",
+             \"topics\":{},\"queued_bytes\":{},\"connections_refused\":{},\"accepts_failed\":{},\
+             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}}}",
             self.topics.len(),
             counters.deliveries,
             counters.publications,
@@ -98,9 +185,11 @@ impl Service {
                 + counters.messages_lost,
             hub.topic_count(),
             hub.queued_bytes_total(),
+            self.status.refused(&counters),
             counters.accepts_failed,
+            counters.handshakes_refused,
             counters.handler_panics,
-            self.slow_turns.load(Ordering::Relaxed),
+            self.status.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
         );
         // A refusal is counted, and the next second tries again.
@@ -111,14 +200,18 @@ impl Service {
 impl Handler for Service {
     /// What may not be published is refused before it is uploaded.
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        if is_publication(request)
-            && let Err((status, why)) = topic_to_publish_to(hub, request)
+        if !self.turns_away(hub, id, request)
+            && request.method() == "POST"
+            && let Err((status, why)) = self.topic_to_publish_to(hub, request)
         {
-            tell(hub, id, status, why);
+            self.tell(hub, id, status, why);
         }
     }
 
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if self.turns_away(hub, id, request) {
+            return;
+        }
         if request.is_websocket() {
             return self.connect(hub, id, request);
         }
@@ -126,26 +219,21 @@ impl Handler for Service {
             ("GET" | "HEAD", "/") => {
                 let page = Response::new(200).body(PAGE);
                 let html = ("Content-Type", "text/html; charset=utf-8");
-                answer(hub, id, page, &[html, ("Content-Security-Policy", PAGE_POLICY)]);
+                let fields = [html, ("Content-Security-Policy", PAGE_POLICY)];
+                self.answer(hub, id, page, &fields);
             }
-            ("GET" | "HEAD", "/healthz") => tell(hub, id, 200, "the loop turns"),
-            ("GET" | "HEAD", "/readyz") if self.not_ready.load(Ordering::Relaxed) => {
-                tell(hub, id, 503, "the server is about to end");
+            ("GET" | "HEAD", "/healthz") => self.tell(hub, id, 200, "the loop turns"),
+            ("GET" | "HEAD", "/readyz") if self.status.not_ready.load(Ordering::Relaxed) => {
+                self.tell(hub, id, 503, "the server is about to end");
             }
-            ("GET" | "HEAD", "/readyz") => tell(hub, id, 200, "ready"),
-            _ if is_publication(request) => self.publish(hub, id, request),
-            (_, "/") => not_allowed(hub, id, "GET, HEAD"),
-            ("GET" | "HEAD", _) => {
-                let text = format!(
-                    "This is a topic. Subscribe: new WebSocket(\"ws://{host}{path}\")\n\
-                     Publish: curl -d 'Goal!' http://{host}{path}\nSee it: http://{host}/\n",
-                    host = request.host(),
-                    path = request.path(),
-                );
-                let version = ("Sec-WebSocket-Version", "13");
-                answer(hub, id, Response::text(426, text), &[("Upgrade", "websocket"), version]);
+            ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
+            ("POST", _) => self.publish(hub, id, request),
+            // HAProxy's `option httpchk` asks so, in HTTP/1.0.
+            ("OPTIONS", "/" | "*") => {
+                self.answer(hub, id, Response::new(200), &[("Allow", ALLOW)]);
             }
-            _ => not_allowed(hub, id, "GET, POST"),
+            (_, "/") => self.not_allowed(hub, id),
+            _ => self.describe(hub, id, request),
         }
     }
 
@@ -171,64 +259,16 @@ impl Handler for Service {
     }
 }
 
-fn is_publication(request: &Request) -> bool {
-    request.method() == "POST" && request.path() != "/"
+fn refusal(wrong: ContentError) -> Refusal {
+    (wrong.status(), wrong.message())
 }
 
-/// The topic that a request publishes to, or why it may not.
-fn topic_to_publish_to(hub: &Hub, request: &Request) -> Result<String, (u16, &'static str)> {
-    if !hub.allows_origin(request) {
-        return Err((403, "pages from this Origin may not publish here"));
-    }
-    let one = topics(request.path(), hub)?.try_into();
-    let [name]: [String; 1] =
-        one.map_err(|_| (400, "one topic at a time: no comma in the path"))?;
-    if name.starts_with('$') {
-        return Err((403, "topics that begin with $ are the server's own"));
-    }
-    Ok(name)
-}
-
-/// The topics that a path names: separated by commas, percent-encoded.
-fn topics(path: &str, hub: &Hub) -> Result<Vec<String>, (u16, &'static str)> {
-    let names = path.strip_prefix('/').unwrap_or_default();
-    if names.is_empty() {
-        return Err((404, "no topic here: the path names it, as in /scores"));
-    }
-    let mut topics: Vec<String> = Vec::new();
-    for name in names.split(',') {
-        let name = percent_decode(name);
-        let name = name.ok_or((400, "a topic's name is UTF-8, percent-encoded"))?;
-        if name.is_empty() || name.chars().any(char::is_control) {
-            return Err((400, "a topic's name is not empty and has no control characters"));
+/// Whether it asks how the server is.
+fn is_health(request: &Request) -> bool {
+    match request.method() {
+        "GET" | "HEAD" => {
+            matches!(request.path(), "/healthz" | "/readyz") && !request.is_websocket()
         }
-        if name.len() > hub.config().topic_name_bytes_max {
-            return Err((414, "a topic's name has at most topic_name_bytes_max = 255 bytes"));
-        }
-        if topics.iter().any(|known| *known == name) {
-            continue;
-        }
-        if topics.len() == hub.config().topics_per_connection_max {
-            return Err((400, "too many topics: topics_per_connection_max = 128"));
-        }
-        topics.push(name.into_owned());
+        method => method == "OPTIONS" && matches!(request.path(), "/" | "*"),
     }
-    Ok(topics)
-}
-
-fn not_allowed(hub: &mut Hub, id: RequestId, allow: &str) {
-    let response = Response::text(405, format!("this address takes {allow}"));
-    answer(hub, id, response, &[("Allow", allow)]);
-}
-
-fn tell(hub: &mut Hub, id: RequestId, status: u16, what: &str) {
-    answer(hub, id, Response::text(status, what), &[]);
-}
-
-fn answer(hub: &mut Hub, id: RequestId, mut response: Response, headers: &[(&str, &str)]) {
-    for (name, value) in headers.iter().chain(&[("X-Content-Type-Options", "nosniff")]) {
-        response = response.header(name, value);
-    }
-    // The peer may be gone by now, which needs no answer.
-    let _ = hub.respond(id, response);
 }

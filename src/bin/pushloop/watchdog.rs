@@ -1,39 +1,68 @@
 //! A thread that says when the loop is stuck: every connection waits for the one turn that takes so
-//! long, and so would any request that asked how the server is.
+//! long, and so would any request that asked how the server is. It also says when the server is
+//! full.
 
 use std::{
     io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
 
 use pushloop::{Counters, Handle};
 
+use crate::Status;
+
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Looks that find the loop in the same turn before that is said.
 const LOOKS: u32 = 4;
 
-/// Watches the loop for as long as the process lives, without waking it. Gives how many turns were
-/// found to take a second or more.
-pub fn watch(handle: Handle) -> Arc<AtomicU64> {
-    let slow_turns = Arc::new(AtomicU64::new(0));
-    let found = Arc::clone(&slow_turns);
+/// Looks after it was said that connections were not let in, until it is said again: those of a minute.
+const FULL_LOOKS: u32 = 240;
+
+/// Watches the loop for as long as the process lives, without waking it.
+pub fn watch(handle: Handle, status: Arc<Status>) {
     thread::spawn(move || {
         let mut turn = Turn::default();
+        let mut refusals = Refusals::default();
         loop {
             thread::sleep(INTERVAL);
-            if let Some(news) = turn.look(handle.counters()) {
-                // It is counted as well, also where there is nobody to tell.
+            let counters = handle.counters();
+            let refused = status.refused(&counters) + counters.accepts_failed;
+            let stuck = turn.look(counters);
+            // It is counted as well, also where there is nobody to tell.
+            status
+                .slow_turns
+                .fetch_add(u64::from(stuck.is_some() && turn.is_slow()), Ordering::Relaxed);
+            let full = refusals.look(refused, counters.connections_open);
+            for news in stuck.into_iter().chain(full) {
                 let _ = writeln!(io::stderr(), "pushloop: {news}");
-                found.fetch_add(u64::from(turn.is_slow()), Ordering::Relaxed);
             }
         }
     });
-    slow_turns
+}
+
+/// Connections that were not let in.
+#[derive(Debug, Default)]
+struct Refusals {
+    told: u64,
+    silent_looks: u32,
+}
+
+impl Refusals {
+    /// What there is to say of them, once in a while.
+    fn look(&mut self, refused: u64, open: u64) -> Option<String> {
+        self.silent_looks = self.silent_looks.saturating_sub(1);
+        if refused == self.told || self.silent_looks > 0 {
+            return None;
+        }
+        let news = refused - std::mem::replace(&mut self.told, refused);
+        self.silent_looks = FULL_LOOKS;
+        Some(format!(
+            "{news} connections were not let in, and {open} are open: if these are all that the limit of \
+             descriptors allows, raise it (ulimit -Hn, LimitNOFILE)"
+        ))
+    }
 }
 
 /// The turn that the loop is in.
@@ -91,10 +120,11 @@ mod tests {
         server.hub().set_timer(now, 0);
         let (release, released) = mpsc::channel();
         let the_loop = thread::spawn(move || server.run(&mut Stuck(released)));
-        let slow_turns = watch(handle);
+        let status = Arc::<Status>::default();
+        watch(handle, Arc::clone(&status));
         let mut looks = (0..10_000).map(|_| {
             thread::sleep(Duration::from_millis(1));
-            slow_turns.load(Ordering::Relaxed)
+            status.slow_turns.load(Ordering::Relaxed)
         });
         assert!(looks.any(|found| found == 1), "it is not seen");
         release.send(()).expect("the loop is stuck");
@@ -116,6 +146,18 @@ mod tests {
         for at in 8..18 {
             assert_eq!(turn.look(counters(at, at)), None);
         }
+    }
+
+    #[test]
+    fn that_it_is_full_is_told_once_in_a_minute() {
+        let mut refusals = Refusals::default();
+        // One more with each look, for three minutes less a look.
+        let looks = (0..3 * u64::from(FULL_LOOKS)).map(|refused| refusals.look(refused, 9));
+        let told: Vec<_> = looks.flatten().collect();
+        let counts = ["1 conn", "240 conn", "240 conn"];
+        assert_eq!(told.len(), counts.len(), "{told:?}");
+        assert!(told.iter().zip(counts).all(|(line, start)| line.starts_with(start)), "{told:?}");
+        assert_eq!(refusals.look(481, 9), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// It is the last on its connection.
+    is_last: bool,
     /// Why the first of the fields that cannot be sent cannot be.
     invalid: Option<InvalidHeader>,
 }
@@ -20,7 +22,7 @@ impl Response {
     /// 500: behind one of 1xx, the client takes the next answer for this one (RFC 9110 §15.2).
     pub fn new(status: u16) -> Response {
         let status = if (200..=599).contains(&status) { status } else { 500 };
-        Response { status, headers: Vec::new(), body: Vec::new(), invalid: None }
+        Response { status, headers: Vec::new(), body: Vec::new(), is_last: false, invalid: None }
     }
 
     /// A response with a body of plain text in UTF-8.
@@ -58,6 +60,18 @@ impl Response {
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
         self.body = body.into();
         self
+    }
+
+    /// Ends the connection with this response, which then says `Connection: close` (RFC 9112 §9.6): for
+    /// a server that is about to end, or that is full.
+    pub fn close(mut self) -> Response {
+        self.is_last = true;
+        self
+    }
+
+    /// Whether it is the last on its connection.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// Bytes of the header fields and the body.

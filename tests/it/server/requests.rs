@@ -271,6 +271,20 @@ fn answers(sim: &mut Sim) -> usize {
     sim.takes().len()
 }
 
+/// As the server does that is about to end.
+#[test]
+fn an_answer_may_be_the_last_of_its_connection() {
+    let mut sim = sim(|_| {});
+    let (id, wire) = sim.asks(&get("/").repeat(2));
+    sim.hub().respond(id, page("last").close()).unwrap();
+    sim.rests();
+    let read = wire.reads_bytes();
+    assert_eq!(count(&read, "\r\nConnection: close\r\n"), 1, "{}", read.escape_ascii());
+    assert!(wire.is_ended() && sim.takes().is_empty());
+    // It is no refusal.
+    assert_eq!(sim.hub().counters().handshakes_refused, 0);
+}
+
 #[test]
 fn a_peer_that_pipelines_without_end_does_not_hold_up_a_shutdown() {
     let mut sim = sim(|_| {});

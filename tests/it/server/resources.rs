@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use pushloop::{ConnId, Ready, Response};
+use pushloop::{ConnId, Ready, RequestId, Response};
 
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::{binary, close, get, handshake, quiet, text};
@@ -143,6 +143,120 @@ fn waits_for_a_request(sim: &mut Sim) -> (ConnId, Wire) {
     assert!(wire.reads_bytes().starts_with(b"HTTP/1.1 200 "));
     sim.accepts = true;
     (id.conn(), wire)
+}
+
+#[test]
+fn a_connection_over_the_limit_takes_the_place_of_one_that_waits_for_a_request() {
+    let mut sim = Sim::new(quiet(|config| config.connections_max = 2));
+    let (_, idle) = waits_for_a_request(&mut sim);
+    sim.opens();
+    let (_, new) = sim.opens();
+    assert!(idle.is_dropped() && !new.is_dropped());
+    let counters = sim.hub().counters();
+    assert_eq!((counters.closed_for_descriptor, counters.connections_refused), (1, 0));
+    let further = sim.server.net().connects();
+    sim.rests();
+    assert!(further.is_dropped());
+    assert_eq!(sim.hub().counters().connections_refused, 1);
+}
+
+fn with_reserve(most: usize, reserved: usize) -> Sim {
+    Sim::new(quiet(|config| {
+        (config.connections_max, config.connections_reserved) = (most, reserved);
+    }))
+}
+
+/// So that a health check is answered by a server that is full.
+#[test]
+fn connections_of_the_reserve_are_told_from_others_and_make_room_for_each_other() {
+    let mut sim = with_reserve(2, 2);
+    let [(first, _), (second, _)] = [(); 2].map(|()| sim.opens());
+    let (third, asks) = sim.asks(&get("/"));
+    let (fourth, waits) = sim.asks(&get("/"));
+    let reserve = |sim: &mut Sim| {
+        [first, second, third.conn(), fourth.conn()].map(|id| sim.hub().is_in_reserve(id))
+    };
+    assert_eq!(reserve(&mut sim), [false, false, true, true]);
+    assert!(!asks.is_dropped());
+    // One more than there may be.
+    let silent = sim.server.net().connects();
+    sim.turn();
+    // Its descriptor is free at once, and not when a next turn begins.
+    assert!(asks.is_dropped() && !waits.is_dropped() && !silent.is_dropped());
+    assert_eq!(sim.takes(), [Told::RequestGone(third)]);
+    let counters = sim.hub().counters();
+    assert_eq!((counters.closed_for_descriptor, counters.connections_refused), (1, 0));
+    // Of four, one leaves, and then another: no more are here than may be.
+    for is_in_reserve in [true, false] {
+        let leaves = if is_in_reserve { first } else { second };
+        sim.hub().abort(leaves);
+        sim.rests();
+        sim.takes();
+        assert_eq!(reserve(&mut sim), [false, false, false, is_in_reserve]);
+    }
+}
+
+/// What came into the reserve first gets a place that is free, and not a place of the reserve.
+#[test]
+fn the_reserve_is_kept_for_those_that_come() {
+    let mut sim = with_reserve(2, 2);
+    let [(leaves, _), _] = [(); 2].map(|()| sim.opens());
+    let (first, _wire) = sim.asks(&get("/"));
+    let is_in_reserve = |sim: &mut Sim, id: RequestId| sim.hub().is_in_reserve(id.conn());
+    // Health checks come and go beside one that waits.
+    for _ in 0..3 {
+        let (id, wire) = sim.asks(&get("/"));
+        assert!(is_in_reserve(&mut sim, id) && is_in_reserve(&mut sim, first));
+        sim.hub().respond(id, Response::text(200, "").close()).unwrap();
+        sim.rests();
+        wire.resets();
+        sim.rests();
+    }
+    let (second, _wire) = sim.asks(&get("/"));
+    sim.hub().abort(leaves);
+    sim.rests();
+    sim.takes();
+    let (third, _wire) = sim.asks(&get("/"));
+    let reserve = [first, second, third].map(|id| is_in_reserve(&mut sim, id));
+    assert_eq!(reserve, [false, true, true]);
+}
+
+#[test]
+fn a_websocket_that_came_into_the_reserve_is_not_dropped_for_another() {
+    let mut sim = with_reserve(1, 1);
+    let (first, _) = sim.opens();
+    let (second, wire) = sim.opens();
+    // Accepted for a place that is free again, which a third one takes.
+    sim.hub().abort(first);
+    sim.rests();
+    let (_, third) = sim.opens();
+    let (_, fourth) = (sim.server.net().connects(), sim.server.net().connects());
+    sim.rests();
+    assert!(sim.hub().is_open(second) && !wire.is_dropped() && !third.is_dropped());
+    assert!(fourth.is_dropped());
+}
+
+/// Each has time to be read and answered before it makes room.
+#[test]
+fn a_crowd_in_front_of_a_full_server_is_answered_one_after_the_other() {
+    let mut sim = with_reserve(1, 8);
+    sim.opens();
+    sim.accepts = false;
+    let asks = |sim: &mut Sim| {
+        let wire = sim.server.net().connects();
+        wire.sends_bytes(get("/"));
+        wire
+    };
+    let wires: Vec<_> = (0..60).map(|_| asks(&mut sim)).collect();
+    for _ in 0..60 {
+        sim.turn_with(Some(Duration::ZERO), |hub, told| {
+            let Told::Request(id) = told else { return };
+            assert!(hub.is_in_reserve(id.conn()));
+            hub.respond(*id, Response::text(503, "full").close()).unwrap();
+        });
+    }
+    let answered = wires.iter().filter(|wire| wire.reads_bytes().starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(answered.count(), 60);
 }
 
 /// Readiness may be told for nothing, and has to be forgotten when it was looked at.

@@ -351,6 +351,7 @@ fn drawn_config(choice: &Choice) -> Config {
     config.accepts_per_turn = choice.of(&[64, 1]);
     config.expiries_per_turn = choice.of(&[10_000, 1]);
     config.connections_max = choice.of(&[1_000_000, 1_000_000, 4]);
+    config.connections_reserved = choice.of(&[0, 2]);
     config.mailbox_commands_max = choice.of(&[65_536, 2]);
     config
 }
