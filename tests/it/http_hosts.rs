@@ -407,6 +407,14 @@ fn the_hub_says_whose_pages_may_ask() {
     let mut peer = server.connects();
     for (origin, allowed) in [
         ("", "true"),
+        ("Sec-Fetch-Site: none\r\n", "true"),
+        ("Sec-Fetch-Site: same-origin\r\n", "true"),
+        ("Sec-Fetch-Site: of-tomorrow\r\n", "true"),
+        ("Sec-Fetch-Site: same-site\r\n", "false"),
+        ("Sec-Fetch-Site: cross-site\r\n", "false"),
+        ("Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n", "false"),
+        ("Sec-Fetch-Site: cross-site\r\nOrigin: https://app.example\r\n", "true"),
+        ("Sec-Fetch-Site: same-origin\r\nOrigin: https://evil.example\r\n", "false"),
         ("Origin: https://app.example\r\n", "true"),
         ("Origin: https://evil.example\r\n", "false"),
         ("Origin: https://app.example\r\nOrigin: https://app.example\r\n", "false"),

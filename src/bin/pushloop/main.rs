@@ -14,7 +14,7 @@ use std::{
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Hosts, Origins, Server};
+use pushloop::{Config, Cors, Hosts, Origins, Server};
 use service::Service;
 
 fn main() -> ExitCode {
@@ -47,6 +47,7 @@ fn serve(options: &Options) -> io::Result<()> {
     config.send_queue_bytes_max = 1 << 20;
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
+    config.cors = Some(Cors::default());
     if options.allow_origins.iter().any(|origin| origin == "*") {
         config.origins = Origins::Any;
     } else if !options.allow_origins.is_empty() {

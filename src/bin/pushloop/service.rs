@@ -1,6 +1,7 @@
 //! The notification service: a URL is a topic.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -68,7 +69,7 @@ impl Service {
     fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let name = match topic_to_publish_to(hub, request) {
             Ok(name) => name,
-            Err((status, why)) => return tell(hub, id, status, why),
+            Err((status, why)) => return tell(hub, id, status, &why),
         };
         let message = match str::from_utf8(request.body()) {
             Ok(text) => Message::Text(text),
@@ -114,7 +115,7 @@ impl Handler for Service {
         if is_publication(request)
             && let Err((status, why)) = topic_to_publish_to(hub, request)
         {
-            tell(hub, id, status, why);
+            tell(hub, id, status, &why);
         }
     }
 
@@ -176,15 +177,15 @@ fn is_publication(request: &Request) -> bool {
 }
 
 /// The topic that a request publishes to, or why it may not.
-fn topic_to_publish_to(hub: &Hub, request: &Request) -> Result<String, (u16, &'static str)> {
-    if !hub.allows_origin(request) {
-        return Err((403, "pages from this Origin may not publish here"));
+fn topic_to_publish_to(hub: &Hub, request: &Request) -> Result<String, (u16, Cow<'static, str>)> {
+    if let Some(why) = hub.origin_refusal(request) {
+        return Err((403, why.into()));
     }
-    let one = topics(request.path(), hub)?.try_into();
+    let one = topics(request.path(), hub).map_err(|(status, why)| (status, why.into()))?.try_into();
     let [name]: [String; 1] =
-        one.map_err(|_| (400, "one topic at a time: no comma in the path"))?;
+        one.map_err(|_| (400, "one topic at a time: no comma in the path".into()))?;
     if name.starts_with('$') {
-        return Err((403, "topics that begin with $ are the server's own"));
+        return Err((403, "topics that begin with $ are the server's own".into()));
     }
     Ok(name)
 }
