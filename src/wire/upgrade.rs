@@ -306,30 +306,30 @@ struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// An `Origin` field. Some clients put a slash at its end, which cannot lead anywhere else.
+    /// An `Origin` field. Some clients put a slash at its end, which cannot lead anywhere else, or take
+    /// the brackets off an address, as in `Host`.
     fn of_page(value: &'a [u8]) -> Option<Origin<'a>> {
         let text = str::from_utf8(value).ok()?;
         let (scheme, authority) = text.strip_suffix('/').unwrap_or(text).split_once("://")?;
-        Origin::new(scheme, authority)
+        Some(Origin::new(scheme, Authority::parse_host(authority)?))
     }
 
     /// An entry of a list, and whether it is for subdomains.
     fn parse_listed(text: &'a str) -> Option<(bool, Origin<'a>)> {
         let (scheme, authority) = text.split_once("://")?;
         let parent = authority.strip_prefix("*.");
-        let origin = Origin::new(scheme, parent.unwrap_or(authority))?;
+        let origin = Origin::new(scheme, Authority::parse(parent.unwrap_or(authority))?);
         (!origin.host.contains('*')).then_some((parent.is_some(), origin))
     }
 
-    fn new(scheme: &'a str, authority: &'a str) -> Option<Origin<'a>> {
+    fn new(scheme: &'a str, Authority { host, port }: Authority<'a>) -> Origin<'a> {
         let default_port = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => Some(80),
             "https" | "wss" => Some(443),
             // Browsers give their extensions schemes of their own; a list may have such an origin.
             _ => None,
         };
-        let Authority { host, port } = Authority::parse(authority)?;
-        Some(Origin { scheme, host, port: port.or(default_port), default_port })
+        Origin { scheme, host, port: port.or(default_port), default_port }
     }
 
     /// Whether `host`, a `Host` field, names the server that the page came from.

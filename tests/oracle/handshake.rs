@@ -267,7 +267,7 @@ fn is_same_origin(origin: &[u8], host: &[u8]) -> bool {
     };
     // One slash at its end does not count.
     let authority = authority.strip_suffix('/').unwrap_or(authority);
-    match (split_authority(authority.as_bytes()), split_host(host)) {
+    match (split_host(authority.as_bytes()), split_host(host)) {
         (Some(page), Some(host)) => {
             page.0 == host.0 && page.1.unwrap_or(default) == host.1.unwrap_or(default)
         }

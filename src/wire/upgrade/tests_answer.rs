@@ -115,6 +115,9 @@ fn same_origin() {
         ("http://[::1]:9001", "::1:9001"),
         ("http://[::1]", "::1"),
         ("https://[2001:DB8::1]", "2001:db8::1:443"),
+        ("ws://::1:9001", "::1:9001"),
+        ("http://::1:9001/", "[::1]:9001"),
+        ("http://::1", "::1"),
     ] {
         assert!(same(origin, host), "{origin} at {host}");
     }
@@ -139,7 +142,9 @@ fn same_origin() {
         ("http://[::1]", "::1:9001"),
         // What ends like a port is one.
         ("http://[::1:9001]", "::1:9001"),
-        ("http://::1:9001", "::1:9001"),
+        ("http://::1:9001", "[::1:9001]"),
+        ("http://::1:", "[::1]"),
+        ("http://::1:9001:9001", "[::1]:9001"),
         ("http://b\u{fc}cher.example", "xn--bcher-kva.example"),
         ("http://b\u{fc}cher.example", "b\u{fc}cher.example"),
         ("chrome-extension://example.org", "example.org"),
@@ -297,6 +302,7 @@ fn an_origin_to_allow_has_a_scheme_and_a_host_and_no_path() {
         "https://",
         "https://example.org/",
         "http://a:port",
+        "http://::1:9001",
         "*",
         "*.example.org",
         "https://*",
