@@ -214,11 +214,14 @@ fn errors_and_the_servers_own_answers_can_be_read() {
     };
     let with_body =
         |line: &str, length: u32| request(line, &format!("{origin}Content-Length: {length}\r\n"));
+    let chunked = request("POST /t", &format!("{origin}Transfer-Encoding: chunked\r\n"));
     let minutes = Duration::from_secs(30);
     for (sent, after, status) in [
         (with_body("POST /t", 1000), minutes, 408),
         (with_body("POST /t", 1001), Duration::ZERO, 413),
         (with_body("POST /t", 1000) + &"x".repeat(999), minutes, 408),
+        (chunked.clone() + "3e9\r\n", Duration::ZERO, 413),
+        (chunked + "2\r\nhi\r\n-1\r\n", Duration::ZERO, 400),
         (request("GET /waits", origin), minutes, 503),
         (request("GET /closed", origin), Duration::ZERO, 503),
         (request("GET /dropped", origin), Duration::ZERO, 503),
