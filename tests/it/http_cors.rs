@@ -36,6 +36,9 @@ impl Handler for Site {
             (_, "/waits") => return,
             (_, "/closed") => return hub.close(id.conn(), CloseCode::NORMAL, ""),
             (_, "/dropped") => return drop(hub.defer(id)),
+            (_, "/stream") => {
+                return hub.stream(id, Response::text(200, "first")).expect("it waits");
+            }
             (_, "/own") => Response::new(200).header("access-control-allow-origin", "https://own"),
             (_, "/cached") => Response::new(200).header("Vary", "Accept"),
             ("POST", _) => match hub.origin_refusal(request) {
@@ -206,7 +209,7 @@ fn handshake_of(lines: &str) -> String {
 
 /// Whatever answers, the page is told: it would see no status otherwise.
 #[test]
-fn errors_and_the_servers_own_answers_can_be_read() {
+fn errors_streams_and_the_servers_own_answers_can_be_read() {
     let origin = "Origin: https://app.example\r\n";
     let limits = |config: &mut Config| {
         listed(config);
@@ -226,6 +229,8 @@ fn errors_and_the_servers_own_answers_can_be_read() {
         (request("GET /closed", origin), Duration::ZERO, 503),
         (request("GET /dropped", origin), Duration::ZERO, 503),
         (request("GET /nothing", origin), Duration::ZERO, 404),
+        (request("GET /stream", origin), Duration::ZERO, 200),
+        (request("HEAD /stream", origin), Duration::ZERO, 200),
         (request("GET /", &format!("{origin}Upgrade: websocket\r\n")), Duration::ZERO, 400),
         (
             handshake_of("Sec-WebSocket-Protocol: ,\r\n")
