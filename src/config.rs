@@ -24,6 +24,9 @@ pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
 pub struct Config {
     /// Which web pages may open a WebSocket here. Default: [`Origins::SameOrigin`].
     pub origins: Origins,
+    /// Whether these pages may read the answers to their plain requests as well. Default `None`: a page
+    /// of another origin may send what needs no preflight, and gets no answer.
+    pub cors: Option<Cors>,
     /// Which names this server answers to; a request for another gets 421. Default:
     /// [`Hosts::Automatic`].
     pub hosts: Hosts,
@@ -243,6 +246,7 @@ impl Default for Config {
         const MIB: usize = 1024 * KIB;
         Self {
             origins: Origins::SameOrigin,
+            cors: None,
             hosts: Hosts::Automatic,
             proxies: Proxies::default(),
             overflow: Overflow::Close,
@@ -309,10 +313,50 @@ pub enum Origins {
     SameOrigin,
     /// Those, and pages from these origins, each like `https://example.org` or
     /// `http://localhost:5173`: no path and no slash at the end ([`is_origin`](crate::is_origin)
-    /// tells). What is no origin matches no page.
+    /// tells). What is no origin matches no page. `https://*.example.org` is for all subdomains, and not
+    /// for `https://example.org`. `null` and `file://` are what browsers and web views say of pages
+    /// that have no origin: sandboxed frames, files, applications. Any page can make itself such a one.
     List(Vec<String>),
     /// Every page. Right for public data only.
     Any,
+}
+
+/// What pages of other origins may do by plain requests, such as `fetch` (CORS, Fetch §3.2), if
+/// [`Config::origins`] lets them in.
+///
+/// Every plain answer then has `Vary: Origin`, and one to such a page `Access-Control-Allow-Origin`, errors
+/// and what the server answers itself too; `*` under [`Origins::Any`]. A response of the application with an
+/// `Access-Control-Allow-Origin` of its own is sent as it is. A preflight, which is an `OPTIONS` with
+/// `Origin` and `Access-Control-Request-Method`, is answered before the application sees it: with 204, or
+/// with 403 for a page that may not or a method that is not listed.
+///
+/// CORS keeps no request from being sent: whether a page may change something is for
+/// [`Hub::allows_origin`](crate::Hub::allows_origin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cors {
+    /// The methods that a preflight may ask for. Default: `GET`, `HEAD` and `POST`.
+    pub methods: Vec<String>,
+    /// The header fields that a page may set. Default: `Authorization` and `Content-Type`.
+    pub headers: Vec<String>,
+    /// How long a browser may keep the answer to a preflight, in whole seconds. Default 2 h, which is as
+    /// long as Chromium does.
+    pub max_age: Duration,
+    /// Whether a page may send the user's cookies along, and read what is answered to that. Default
+    /// `false`. It is for origins in [`Origins::List`] only: under [`Origins::Any`] it has no effect, nor for
+    /// a page of the same host over the other of `http` and `https`.
+    pub credentials: bool,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self {
+            methods: ["GET", "HEAD", "POST"].map(String::from).into(),
+            headers: ["Authorization", "Content-Type"].map(String::from).into(),
+            max_age: Duration::from_secs(2 * 60 * 60),
+            credentials: false,
+        }
+    }
 }
 
 /// Which hosts a request may be for (RFC 9110 §7.2), WebSocket or not.

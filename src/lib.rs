@@ -86,8 +86,8 @@ pub use mio;
 
 pub use crate::{
     config::{
-        ClientHeader, Config, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins, Overflow, Proxies,
-        TopicOptions,
+        ClientHeader, Config, Cors, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins, Overflow,
+        Proxies, TopicOptions,
     },
     counters::{Counters, Metric, MetricKind},
     event::{

@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use super::commons::{Commons, Ticks};
+use super::{
+    commons::{Commons, Ticks},
+    cors,
+};
 use crate::{
     config::Config,
     wire::{
         ChunkDecoder, HeadScanner, HttpError, Request, Response, Upgrade, client, host_allowed,
-        origin_allowed, proxy_header, upgrade,
+        proxy_header, upgrade,
     },
 };
 
@@ -33,7 +36,7 @@ pub(crate) struct Http {
     scanner: HeadScanner,
     /// Between two requests: the next one has not begun.
     pub(super) paused: bool,
-    /// A request whose body has not all come.
+    /// A request whose body has not all come, or that is refused.
     pub(super) headed: Option<Request>,
     /// When its head had come.
     headed_at: Ticks,
@@ -42,7 +45,7 @@ pub(crate) struct Http {
     body: Vec<u8>,
     /// The application was told of its head.
     pub(super) head_told: bool,
-    /// How many requests the application was told of.
+    /// How many requests the application was told of, and preflights that it was not.
     pub(super) told: u64,
 }
 
@@ -163,13 +166,22 @@ impl Http {
                 None => RequestProgress::Incomplete,
             },
             Err(error) => {
+                if error == HttpError::BodyTooLarge && self.headed.is_none() {
+                    self.headed = self.whole_head(&commons.config);
+                }
                 RequestProgress::Refused { response: error.into(), head_only: self.is_head() }
             }
         }
     }
 
+    /// The request that has begun, however long its body: its page is to see why it is refused.
+    fn whole_head(&self, config: &Config) -> Option<Request> {
+        let head = HeadScanner::default().scan(&self.buffer, config.head_bytes_max).ok()??;
+        head.parse(config.headers_max, usize::MAX).ok()
+    }
+
     fn ask(
-        &self,
+        &mut self,
         request: Request,
         is_head: bool,
         head_told: bool,
@@ -187,7 +199,9 @@ impl Http {
                 }))
             }
             Err(response) => {
-                RequestProgress::Refused { response, head_only: request.method() == "HEAD" }
+                let head_only = request.method() == "HEAD";
+                self.headed = Some(request);
+                RequestProgress::Refused { response, head_only }
             }
         }
     }
@@ -268,18 +282,16 @@ fn check_request(request: &Request, commons: &Commons) -> Result<Option<Upgrade>
         return Err(Response::text(421, HOST_REFUSED));
     }
     let upgrade = upgrade(request).map_err(Response::from)?;
-    if upgrade.is_some() && !allows_origin(config, request) {
+    if (upgrade.is_some() || cors::is_preflight(config, request))
+        && let Some(why) = cors::origin_refusal(config, request)
+    {
         // §4.2.2(4), §10.2.
-        return Err(Response::text(403, "pages from this Origin may not connect here"));
+        return Err(Response::text(403, why));
+    }
+    if upgrade.is_none() && !cors::allows_method(config, request) {
+        return Err(Response::text(403, "this method is not among Cors::methods\n"));
     }
     Ok(upgrade)
-}
-
-/// Whether the page that a request comes from may use this server (RFC 6455 §10.2).
-pub(crate) fn allows_origin(config: &Config, request: &Request) -> bool {
-    let mut origins = request.header_all("origin");
-    let origin = origins.next();
-    origins.next().is_none() && origin_allowed(&config.origins, origin, request.host())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod batch;
 mod commons;
+mod cors;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
 mod deflate;
 mod http;
@@ -24,8 +25,8 @@ use std::{mem, net::SocketAddr, time::Duration};
 
 pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Encoding};
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
+pub(crate) use cors::{allows_origin, origin_refusal, preflight};
 pub(crate) use deflate::Deflation;
-pub(crate) use http::allows_origin;
 use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
 use state::{Flow, Liveness};
@@ -155,9 +156,12 @@ impl Connection {
                     true => commons.config.handshake_timeout,
                 });
                 let Some(http) = self.take_http() else { return Outcome::Same };
-                events.record_request(http.request_id(id), &asked.request, asked.is_head);
+                let is_preflight = cors::is_preflight(&commons.config, &asked.request);
+                if !is_preflight {
+                    events.record_request(http.request_id(id), &asked.request, asked.is_head);
+                }
                 self.state = State::Deciding { http, asked, deadline };
-                Outcome::Changed
+                if is_preflight { Outcome::Preflight } else { Outcome::Changed }
             }
             RequestProgress::Refused { response, head_only } => {
                 self.refuse(response, head_only, events, commons)
@@ -238,11 +242,26 @@ impl Connection {
         keep_alive: bool,
         commons: &mut Commons,
     ) {
-        let Some(http) = self.take_http() else { return };
+        let request = match &self.state {
+            State::Handshake { http, .. } => http.headed.as_ref(),
+            State::Deciding { asked, .. } => Some(&*asked.request),
+            State::Responding { .. }
+            | State::Streaming { .. }
+            | State::Open { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => None,
+        };
+        let more = cors::fields(&commons.config, request, response);
         let outbox = self.outbox.or_spare(commons);
         let date = mem::take(&mut commons.date);
-        outbox.push_http(commons, |out| response.encode(out, &date, head_only, !keep_alive));
+        outbox.push_http(commons, |out| {
+            response.encode(out, &date, &more, head_only, !keep_alive);
+        });
         commons.date = date;
+        let Some(mut http) = self.take_http() else { return };
+        http.headed = None;
         self.begin_responding(http, keep_alive, commons);
     }
 

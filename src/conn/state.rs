@@ -93,6 +93,8 @@ pub(crate) enum Outcome {
     Same,
     /// The state changed, and with it the deadline.
     Changed,
+    /// A preflight waits, which is answered in the application's place.
+    Preflight,
     /// The connection will deliver nothing more; its `Closed` event, if it was open, is recorded.
     Over,
     /// It is open and was idle for too long.

@@ -1,6 +1,6 @@
 //! A response whose body is sent as it is made.
 
-use super::{Commons, Connection, State};
+use super::{Commons, Connection, State, cors};
 use crate::wire::Response;
 
 /// What is added to a piece at the most: a size of 16 digits and two line ends (RFC 9112 §7.1).
@@ -18,13 +18,14 @@ impl Connection {
         Self::note_answered(asked, commons);
         // RFC 9112 §7: HTTP/1.0 knows no chunks. Its body ends with the connection.
         let is_chunked = asked.request.version_minor() == 1;
+        let more = cors::fields(&commons.config, Some(&asked.request), response);
+        let outbox = self.outbox.or_spare(commons);
+        let date = std::mem::take(&mut commons.date);
+        outbox.push_http(commons, |out| response.encode_stream(out, &date, &more, is_chunked));
+        commons.date = date;
         let Some(mut http) = self.take_http() else { return false };
         // No further request of the connection is answered.
         http.buffer = Vec::new();
-        let outbox = self.outbox.or_spare(commons);
-        let date = std::mem::take(&mut commons.date);
-        outbox.push_http(commons, |out| response.encode_stream(out, &date, is_chunked));
-        commons.date = date;
         self.state = State::Streaming { http, is_chunked, blocked: None };
         true
     }

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::{
-    conn::allows_origin,
+    conn::{allows_origin, origin_refusal, preflight},
     event::{Accept, AcceptError, Cause, ConnId, Record, RequestId, RespondError},
     handle::Pending,
     wire::{Refusal, Request, Response},
@@ -63,9 +63,16 @@ impl Hub {
 
     /// Whether [`Config::origins`](crate::Config::origins) lets the page that sent this request use this
     /// server. The server checks handshakes itself; an application should check plain requests that
-    /// change something.
+    /// change something. A request without `Origin` is no page's, unless its `Sec-Fetch-Site` says that it
+    /// is another's (`cross-site` or `same-site`): a form's or a proxy's that lost it.
     pub fn allows_origin(&self, request: &Request) -> bool {
         allows_origin(&self.commons.config, request)
+    }
+
+    /// Why [`allows_origin`](Self::allows_origin) says no, to answer 403 with: what was compared, as it
+    /// came and cut to 128 bytes each, and what to set. `None` if it says yes.
+    pub fn origin_refusal(&self, request: &Request) -> Option<String> {
+        origin_refusal(&self.commons.config, request)
     }
 
     /// Answers a request as plain HTTP. The connection then takes the peer's next request, unless the
@@ -94,6 +101,15 @@ impl Hub {
         let gone = slot.connection.take_gone(conn);
         self.told_next.extend(gone.map(|id| Record::RequestGone { id }));
         self.answer(id, response, false).is_ok()
+    }
+
+    /// Answers the preflight that waits on this connection.
+    pub(super) fn answer_preflight(&mut self, conn: ConnId) {
+        let request = self.slot(conn).and_then(|slot| slot.connection.waiting_request(conn));
+        if let (Some(id), Some(cors)) = (request, &self.commons.config.cors) {
+            let response = preflight(cors);
+            let _ = self.answer(id, &response, true);
+        }
     }
 
     fn answer(

@@ -377,6 +377,7 @@ impl Hub {
                 Self::mark_dirty(slot, &mut self.dirty, id);
                 self.arm(id);
             }
+            Outcome::Preflight => self.answer_preflight(id),
             Outcome::Over if matches!(slot.connection.state, State::Closed) => {
                 self.leave_topics(id, false);
                 self.wheel.clear(id.index);

@@ -17,9 +17,9 @@ pub fn host_allowed(policy: &Hosts, on_loopback: bool, host: &str) -> bool {
         Hosts::List(list) => list,
     };
     // HTTP/1.0 may come without a Host, and no browser speaks it.
-    let Some(asked) = Authority::parse(host) else { return host.is_empty() };
+    let Some(asked) = Authority::parse_host(host) else { return host.is_empty() };
     // A rebound name is a name: an address leads to where it says.
-    let is_address = asked.host.starts_with('[') || asked.host.parse::<Ipv4Addr>().is_ok();
+    let is_address = asked.host.contains(':') || asked.host.parse::<Ipv4Addr>().is_ok();
     is_address || is_localhost(asked.host) || list.iter().any(|name| fits(name, asked))
 }
 
@@ -35,7 +35,7 @@ fn is_localhost(host: &str) -> bool {
 }
 
 /// Whether a host is a subdomain of another.
-fn is_below(host: &str, parent: &str) -> bool {
+pub(super) fn is_below(host: &str, parent: &str) -> bool {
     let Some(at) = host.len().checked_sub(parent.len() + 1).filter(|at| *at > 0) else {
         return false;
     };
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    const ROWS: [(&str, bool, bool); 70] = [
+    const ROWS: [(&str, bool, bool); 76] = [
         // What no page can make its own name of.
         ("localhost", true, true),
         ("LocalHost", true, true),
@@ -135,7 +135,14 @@ mod tests {
         ("user@localhost", false, false),
         ("localhost/evil.example", false, false),
         ("l\u{f6}calhost", false, false),
-        ("::1", false, false),
+        // An address without its brackets, and what is none.
+        ("::1", true, true),
+        ("::1:9001", true, true),
+        ("2001:DB8::1:443", true, true),
+        ("::ffff:127.0.0.1:80", true, true),
+        ("::1:", false, false),
+        ("::1:evil.example", false, false),
+        ("::g", false, false),
         // What is listed, and what looks like it.
         ("example.org", false, true),
         ("EXAMPLE.Org", false, true),

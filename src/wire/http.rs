@@ -111,7 +111,8 @@ impl Request {
     }
 
     /// The host and optional port that the request is for: the authority of an absolute-form
-    /// target, else the `Host` field (RFC 9112 §3.2.2); empty for HTTP/1.0 without either.
+    /// target, else the `Host` field (RFC 9112 §3.2.2); empty for HTTP/1.0 without either. In the field,
+    /// an IPv6 address may be without its brackets, as many clients send it.
     pub fn host(&self) -> &str {
         self.text(&self.host)
     }

@@ -43,6 +43,7 @@ pub use http::{
 pub use mask::unmask;
 pub use proxy::proxy_header;
 pub use upgrade::{
-    Refusal, Upgrade, encode_accept, is_origin, origin_allowed, subprotocols, upgrade,
+    Refusal, Upgrade, encode_accept, is_origin, origin_allowed, origin_listed, subprotocols,
+    upgrade,
 };
 pub use utf8::Utf8;

@@ -3,6 +3,7 @@
 
 use super::authority::Authority;
 use super::extensions::parse_extensions;
+use super::host::is_below;
 use super::http::{self, Request};
 use crate::config::Origins;
 use base64::Engine;
@@ -198,8 +199,10 @@ fn is_key(key: &[u8]) -> bool {
 /// §4.1(10): the subprotocols MUST all be different, and tokens.
 fn check_subprotocols(request: &Request) -> Result<(), Refusal> {
     let mut offered: Vec<&[u8]> = request.list("sec-websocket-protocol").collect();
-    // §11.3.4: 1#token, so a field without any is an error; no field is not.
-    let empty = offered.is_empty() && request.header("sec-websocket-protocol").is_some();
+    // §11.3.4: 1#token, so a field without any is an error. No field is not, nor is an empty one, which
+    // libraries send for an empty list.
+    let mut values = request.header_all("sec-websocket-protocol");
+    let empty = offered.is_empty() && values.any(|value| !value.is_empty());
     offered.sort_unstable();
     let repeated = offered.windows(2).any(|pair| pair[0] == pair[1]);
     if empty || repeated || !offered.iter().all(|name| http::is_token(name)) {
@@ -262,23 +265,35 @@ pub fn encode_accept(
 /// `origin` is the value of the only `Origin` (a request with several is for the caller to refuse);
 /// without one, the client is no browser and may connect. `host` is [`Request::host`]. The same origin means the same host and the same port, a missing port
 /// being the default of the origin's scheme; the scheme itself is not compared, because a proxy may
-/// have ended TLS. `null`, and what is no origin, is refused unless the policy is
-/// [`Origins::Any`].
+/// have ended TLS. What is no origin is refused unless the policy is [`Origins::Any`].
 pub fn origin_allowed(policy: &Origins, origin: Option<&[u8]>, host: &str) -> bool {
     let Some(origin) = origin else { return true };
-    let list: &[String] = match policy {
-        Origins::Any => return true,
-        Origins::SameOrigin => &[],
-        Origins::List(list) => list,
-    };
-    let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
-    origin.is_of(host) || list.iter().filter_map(|it| Origin::parse(it)).any(|it| it.same(&origin))
+    matches!(policy, Origins::Any)
+        || Origin::of_page(origin).is_some_and(|origin| origin.is_of(host))
+        || origin_listed(policy, origin)
 }
 
-/// Whether the text is an origin as [`Origins::List`] takes it: `scheme://host[:port]`, with no path
-/// and no `*`, which would stand for itself.
+/// Whether a page of this origin may connect because it is in the list.
+pub fn origin_listed(policy: &Origins, origin: &[u8]) -> bool {
+    let list: &[String] = match policy {
+        Origins::Any | Origins::SameOrigin => &[],
+        Origins::List(list) => list,
+    };
+    let page = Origin::of_page(origin);
+    list.iter().any(|listed| match (&page, Origin::parse_listed(listed)) {
+        (Some(page), Some((subdomains, listed))) => listed.fits(subdomains, page),
+        _ => NO_ORIGINS.contains(&&**listed) && listed.as_bytes() == origin,
+    })
+}
+
+/// What is said of pages that have no origin (RFC 6454 §6.1), and by some of files.
+const NO_ORIGINS: [&str; 2] = ["null", "file://"];
+
+/// Whether the text is an origin as [`Origins::List`] takes it: `scheme://host[:port]` without a path,
+/// `null` or `file://`. The host may be behind `*.`, for all its subdomains. Which of them are of one
+/// owner is not known: `https://*.org` is every site below `org`.
 pub fn is_origin(text: &str) -> bool {
-    !text.contains('*') && Origin::parse(text).is_some()
+    NO_ORIGINS.contains(&text) || Origin::parse_listed(text).is_some()
 }
 
 /// An origin: `scheme://host[:port]` (RFC 6454 §6.2).
@@ -291,30 +306,48 @@ struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    fn parse(text: &'a str) -> Option<Origin<'a>> {
+    /// An `Origin` field. Some clients put a slash at its end, which cannot lead anywhere else, or take
+    /// the brackets off an address, as in `Host`.
+    fn of_page(value: &'a [u8]) -> Option<Origin<'a>> {
+        let text = str::from_utf8(value).ok()?;
+        let (scheme, authority) = text.strip_suffix('/').unwrap_or(text).split_once("://")?;
+        Some(Origin::new(scheme, Authority::parse_host(authority)?))
+    }
+
+    /// An entry of a list, and whether it is for subdomains.
+    fn parse_listed(text: &'a str) -> Option<(bool, Origin<'a>)> {
         let (scheme, authority) = text.split_once("://")?;
+        let parent = authority.strip_prefix("*.");
+        let origin = Origin::new(scheme, Authority::parse(parent.unwrap_or(authority))?);
+        (!origin.host.contains('*')).then_some((parent.is_some(), origin))
+    }
+
+    fn new(scheme: &'a str, Authority { host, port }: Authority<'a>) -> Origin<'a> {
         let default_port = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => Some(80),
             "https" | "wss" => Some(443),
             // Browsers give their extensions schemes of their own; a list may have such an origin.
             _ => None,
         };
-        let Authority { host, port } = Authority::parse(authority)?;
-        Some(Origin { scheme, host, port: port.or(default_port), default_port })
+        Origin { scheme, host, port: port.or(default_port), default_port }
     }
 
     /// Whether `host`, a `Host` field, names the server that the page came from.
     fn is_of(&self, host: &str) -> bool {
-        let Some(host) = Authority::parse(host) else { return false };
+        let Some(host) = Authority::parse_host(host) else { return false };
         self.default_port.is_some()
             && self.host.eq_ignore_ascii_case(host.host)
             && self.port == host.port.or(self.default_port)
     }
 
-    fn same(&self, other: &Origin<'_>) -> bool {
-        self.scheme.eq_ignore_ascii_case(other.scheme)
-            && self.host.eq_ignore_ascii_case(other.host)
-            && self.port == other.port
+    /// Whether this one, which is listed, is the page's, or for `subdomains` has the page's below it.
+    fn fits(&self, subdomains: bool, page: &Origin<'_>) -> bool {
+        let host_fits = if subdomains {
+            is_below(page.host, self.host)
+        } else {
+            self.host.eq_ignore_ascii_case(page.host)
+        };
+        host_fits && self.scheme.eq_ignore_ascii_case(page.scheme) && self.port == page.port
     }
 }
 

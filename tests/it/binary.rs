@@ -87,6 +87,8 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         (&format!("POST /{long}"), "", 414),
         ("POST /scores", "Origin: http://elsewhere\r\n", 403),
         ("POST /scores", "Origin: http://localhost\r\n", 200),
+        ("POST /scores", "Sec-Fetch-Site: cross-site\r\n", 403),
+        ("POST /scores", "Sec-Fetch-Site: same-origin\r\n", 200),
         ("GET nowhere", "", 400),
         ("HEAD /", "", 200),
         ("HEAD /scores", "", 426),
@@ -128,11 +130,34 @@ fn each_wrong_request_gets_the_status_that_says_so() {
 
 #[test]
 fn pages_of_an_allowed_origin_may_publish() {
-    let (_server, address) = serve(&["--allow-origin", "http://friend:5173"]);
-    let allowed = ask_tcp(&address, "POST /scores", "Origin: http://friend:5173\r\n", "x");
-    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
-    let refused = ask_tcp(&address, "POST /scores", "Origin: http://friend\r\n", "x");
-    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    const ALLOW: &str = "\r\nAccess-Control-Allow-Origin: ";
+    let asks = "Access-Control-Request-Method: POST\r\n";
+    for (option, friend, allow) in [
+        ("http://friend:5173", "http://friend:5173", "http://friend:5173"),
+        ("https://*.friend", "https://a.friend", "https://a.friend"),
+        ("file://", "file://", "file://"),
+        ("null", "null", "null"),
+        ("*", "http://anybody", "*"),
+    ] {
+        let (_server, address) = serve(&["--allow-origin", option]);
+        for (line, more, status) in
+            [("POST /scores", "", 200), ("OPTIONS /scores", asks, 204), ("POST /a,b", "", 400)]
+        {
+            let fields = format!("Origin: {friend}\r\n{more}");
+            let allowed = ask_tcp(&address, line, &fields, "");
+            assert!(allowed.starts_with(&format!("HTTP/1.1 {status} ")), "{allowed}");
+            assert!(allowed.contains(&format!("{ALLOW}{allow}\r\n")), "{allowed}");
+            if option != "*" {
+                let refused =
+                    ask_tcp(&address, line, &format!("Origin: http://friend\r\n{more}"), "");
+                assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+                assert!(!refused.contains(ALLOW), "{refused}");
+                for named in ["\"http://friend\"", "\"localhost\"", "--allow-origin"] {
+                    assert!(refused.contains(named), "{refused}");
+                }
+            }
+        }
+    }
 }
 
 /// A name leads to this machine that is not its own: a page's, or a proxy's.

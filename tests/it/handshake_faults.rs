@@ -59,7 +59,7 @@ const FAULTS: [(u16, &str, &[&str]); 22] = [
         "server:80", "ws://h:x/", "/a b", "/\t", "/\u{e9}",
     ]),
     (400, "Host", &[
-        "", "a\r\nHost: a", "a\r\nhost: b", "u@a", "u:p@a", "a:b", "a:65536", "::1", "[::1", "a b",
+        "", "a\r\nHost: a", "a\r\nhost: b", "u@a", "u:p@a", "a:b", "a:65536", "::1:", "[::1", "a b",
         "http://a", "a/", "a, b",
     ]),
     (426, "Upgrade", &[
@@ -98,7 +98,7 @@ const FAULTS: [(u16, &str, &[&str]); 22] = [
     ]),
     // A list of different tokens.
     (400, "X", &[
-        "y\r\nSec-WebSocket-Protocol:", "y\r\nSec-WebSocket-Protocol: ,",
+        "y\r\nSec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: ,", "y\r\nSec-WebSocket-Protocol: ,",
         "y\r\nSec-WebSocket-Protocol: a, a", "y\r\nSec-WebSocket-Protocol: a,b,c,a",
         "y\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a",
         "y\r\nSec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c, a",
@@ -199,12 +199,12 @@ fn two_faults_are_not_one_less() {
 
 /// What is unusual and right.
 #[rustfmt::skip]
-const FINE: [(&str, &[&str]); 6] = [
+const FINE: [(&str, &[&str]); 7] = [
     ("target", &[
         "/", "/?", "/a?b=c", "//", "/%00", "/a/../b", "ws://server.example.com/chat", "http://h",
         "wss://other:444/?q", "HTTP://[::1]/",
     ]),
-    ("Host", &["a", "a:80", "[::1]", "[::1]:9001", "127.0.0.1:1", "a:", "A.example", "  a\t"]),
+    ("Host", &["a", "a:80", "[::1]", "[::1]:9001", "127.0.0.1:1", "a:", "A.example", "  a\t", "::1", "::1:80"]),
     ("Upgrade", &[
         "websocket", "WebSocket", "WEBSOCKET", "h2c, websocket", "websocket,h2c", ",,websocket,",
         "\twebsocket \t", "h2c\r\nUpgrade: websocket", "websocket\r\nUpgrade: h2c",
@@ -217,6 +217,7 @@ const FINE: [(&str, &[&str]); 6] = [
     ]),
     ("Sec-WebSocket-Version", &["13", " 13\t"]),
     ("X", &["\u{e9}", "", "y\r\nContent-Length: 0", "y\r\nOrigin: http://localhost:80"]),
+    ("X", &["y\r\nSec-WebSocket-Protocol:", "y\r\nOrigin: http://localhost/"]),
 ];
 
 #[test]

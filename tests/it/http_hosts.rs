@@ -83,6 +83,8 @@ fn names_by_policy() {
         ("192.0.2.1", [true; 3]),
         ("[::1]", [true; 3]),
         ("[::1]:9001", [true; 3]),
+        ("::1:9001", [true; 3]),
+        ("2001:db8::1", [true; 3]),
         ("example.org", [false, true, true]),
         ("Example.ORG:443", [false, true, true]),
         ("a.sub.example", [false, true, true]),
@@ -261,7 +263,7 @@ fn a_network_without_addresses_answers_to_any_name_unless_there_is_a_list() {
 
 // Origins.
 
-/// Each of these pages at each of the hosts below: 48 × 10.
+/// Each of these pages at each of the hosts below: 48 × 11.
 const PAGES: [&str; 48] = [
     "http://example.org",
     "https://example.org",
@@ -314,7 +316,7 @@ const PAGES: [&str; 48] = [
 ];
 
 /// The hosts, and which of the pages are of the same origin; all others are not.
-const SAME: [(&str, &[&str]); 10] = [
+const SAME: [(&str, &[&str]); 11] = [
     (
         "example.org",
         &[
@@ -323,6 +325,7 @@ const SAME: [(&str, &[&str]); 10] = [
             "http://example.org:80",
             "https://example.org:443",
             "HTTP://EXAMPLE.ORG",
+            "http://example.org/",
         ],
     ),
     (
@@ -330,6 +333,7 @@ const SAME: [(&str, &[&str]); 10] = [
         &[
             "http://example.org",
             "http://example.org:80",
+            "http://example.org/",
             "HTTP://EXAMPLE.ORG",
             "https://example.org:80",
         ],
@@ -347,6 +351,7 @@ const SAME: [(&str, &[&str]); 10] = [
     ("localhost:5173", &["http://localhost:5173"]),
     ("127.0.0.1", &["http://127.0.0.1"]),
     ("[::1]:5173", &["http://[::1]:5173"]),
+    ("::1:5173", &["http://[::1]:5173"]),
     ("[::1]", &["http://[::1]"]),
 ];
 
@@ -369,7 +374,7 @@ fn only_pages_of_the_same_origin_open_a_websocket() {
         }
     }
     let all = SAME.len() * PAGES.len();
-    assert_eq!((all, refused), (480, 460));
+    assert_eq!((all, refused), (528, 505));
     assert_eq!(server.handle().counters().handshakes_refused, refused);
 }
 
@@ -402,6 +407,14 @@ fn the_hub_says_whose_pages_may_ask() {
     let mut peer = server.connects();
     for (origin, allowed) in [
         ("", "true"),
+        ("Sec-Fetch-Site: none\r\n", "true"),
+        ("Sec-Fetch-Site: same-origin\r\n", "true"),
+        ("Sec-Fetch-Site: of-tomorrow\r\n", "true"),
+        ("Sec-Fetch-Site: same-site\r\n", "false"),
+        ("Sec-Fetch-Site: cross-site\r\n", "false"),
+        ("Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n", "false"),
+        ("Sec-Fetch-Site: cross-site\r\nOrigin: https://app.example\r\n", "true"),
+        ("Sec-Fetch-Site: same-origin\r\nOrigin: https://evil.example\r\n", "false"),
         ("Origin: https://app.example\r\n", "true"),
         ("Origin: https://evil.example\r\n", "false"),
         ("Origin: https://app.example\r\nOrigin: https://app.example\r\n", "false"),

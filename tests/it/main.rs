@@ -22,6 +22,7 @@ mod handshake_faults;
 mod http;
 mod http_answers;
 mod http_chunks;
+mod http_cors;
 mod http_heads;
 mod http_hosts;
 mod http_pipelines;

@@ -70,7 +70,7 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
     };
     let hosts = all("host");
     fault(hosts.len() > 1 || (hosts.is_empty() && !old), 400);
-    fault(hosts.iter().any(|host| split_authority(host).is_none()), 400);
+    fault(hosts.iter().any(|host| split_host(host).is_none()), 400);
     // RFC 9112 §6.1, §6.3: one coding is known, and it goes with no length.
     let (codings, lengths) = (all("transfer-encoding"), all("content-length"));
     let chunked = codings.len() == 1 && codings[0].eq_ignore_ascii_case(b"chunked");
@@ -135,7 +135,8 @@ fn opening<'a>(
         (keys.len() != 1 || !is_key(keys[0]), 400),
         (!protocols.iter().all(|name| is_token(name)), 400),
         (different.len() < protocols.len(), 400),
-        (protocols.is_empty() && !all("sec-websocket-protocol").is_empty(), 400),
+        // An empty field is taken for none, a list of nothing is not.
+        (protocols.is_empty() && all("sec-websocket-protocol").concat() != b"", 400),
         (agreed.is_err(), 400),
         (has_body, 400),
         (origins.len() > 1 || !origins.iter().all(|origin| is_same_origin(origin, host)), 403),
@@ -230,6 +231,19 @@ fn split_authority(text: &[u8]) -> Option<(String, Option<u16>)> {
     valid.then(|| (host.to_ascii_lowercase(), number))
 }
 
+/// A `Host` may also be an IPv6 address without its brackets: with a port, if it can be read so.
+fn split_host(text: &[u8]) -> Option<(String, Option<u16>)> {
+    let bare = str::from_utf8(text).ok()?;
+    let with_port = match bare.rsplit_once(':') {
+        Some((address, port)) if !port.is_empty() && address.parse::<Ipv6Addr>().is_ok() => {
+            split_authority(format!("[{address}]:{port}").as_bytes())
+        }
+        _ => None,
+    };
+    let whole = || split_authority(format!("[{bare}]").as_bytes());
+    split_authority(text).or(with_port).or_else(whole)
+}
+
 /// reg-name = *( unreserved / pct-encoded / sub-delims ).
 fn is_name(text: &str) -> bool {
     let mut pieces = text.split('%');
@@ -251,7 +265,9 @@ fn is_same_origin(origin: &[u8], host: &[u8]) -> bool {
         "https" | "wss" => 443,
         _ => return false,
     };
-    match (split_authority(authority.as_bytes()), split_authority(host)) {
+    // One slash at its end does not count.
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    match (split_host(authority.as_bytes()), split_host(host)) {
         (Some(page), Some(host)) => {
             page.0 == host.0 && page.1.unwrap_or(default) == host.1.unwrap_or(default)
         }

@@ -72,6 +72,22 @@ def origin(target):
     yield target.refuses("null", head(extra=["Origin: null"]))
 
 
+@row("lenient", "an empty `Sec-WebSocket-Protocol`, an `Origin` with a slash at its end, an IPv6 `Host` without brackets are taken")
+def lenient(target):
+    yield target.accepts("empty subprotocol", head(extra=["Sec-WebSocket-Protocol:"]))
+    yield target.accepts("origin with a slash", head(extra=["Origin: http://localhost/"]))
+    yield target.accepts("IPv6 without brackets", head(host="::1"))
+    yield target.accepts("and a port", head(host="::1:9001", extra=["Origin: ws://::1:9001"]))
+
+
+@row("lenient-no-further", "a list of nothing, an `Origin` with a path, a `Host` that only resembles an address are refused")
+def lenient_no_further(target):
+    yield target.refuses("list of nothing", head(extra=["Sec-WebSocket-Protocol: ,"]))
+    yield target.refuses("origin with two slashes", head(extra=["Origin: http://localhost//"]))
+    for value in ["::1:", "::1:x", "1:2:3", "::1.elsewhere.example"]:
+        yield target.refuses(value, head(host=value))
+
+
 @row("header-syntax", "space before a colon, an empty name, NUL or a bare CR is refused (9112 §5)")
 def header_syntax(target):
     lines = ["X : y", ": y", "X: a\0b", "X: a\rb", "no colon"]

@@ -19,7 +19,7 @@ use std::{
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Counters, Hosts, Origins, Server};
+use pushloop::{Config, Cors, Counters, Hosts, Origins, Server};
 use service::Service;
 
 fn main() -> ExitCode {
@@ -69,6 +69,7 @@ fn config(options: &Options, descriptors: usize) -> Config {
     config.send_queue_bytes_max = 1 << 20;
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
+    config.cors = Some(Cors::default());
     config.keep_alive_timeout = options.keep_alive;
     config.head_bytes_max = options.head_bytes_max;
     // In the library's proportion.

@@ -10,8 +10,10 @@ Usage: pushloop [OPTIONS]
 Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
   --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]
-  --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own;
-                         '*' for every page; may be repeated
+  --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own: as in
+                         https://example.org, 'https://*.example.org' for its subdomains,
+                         file:// or null for pages without one, '*' for every page; may be
+                         repeated
   --allow-host NAME      answer requests for this name, besides localhost and IP addresses: the
                          name that a proxy passes on, or '*.example.org'; '*' for every
                          name; may be repeated [every name once listening beyond this
@@ -205,12 +207,16 @@ fn listen(value: &str) -> Result<Listen, String> {
 }
 
 fn origin(value: &str) -> Result<String, String> {
-    let origin = value.strip_suffix('/').unwrap_or(value);
-    if origin == "*" || pushloop::is_origin(origin) {
+    let bare = value.strip_suffix('/').unwrap_or(value);
+    if let Some(origin) = [bare, value].into_iter().find(|it| pushloop::is_origin(it)) {
         return Ok(origin.to_owned());
     }
+    if value == "*" {
+        return Ok(value.to_owned());
+    }
     Err(format!(
-        "'{value}' is no origin: SCHEME://HOST[:PORT] without a path, as in https://example.org, or '*'"
+        "'{value}' is no origin: SCHEME://HOST[:PORT] without a path, as in https://example.org or \
+         'https://*.example.org', file://, null, or '*'"
     ))
 }
 
@@ -251,14 +257,28 @@ mod tests {
     fn what_is_wrong_is_said_in_one_line() {
         for line in [
             "--allow-origin example.org",
-            "--allow-origin null",
             "--allow-origin http://a/b",
-            "--allow-origin https://*.example.org",
+            "--allow-origin https://*",
+            "--allow-origin https://a.*.org",
+            "--allow-origin Null",
+            "--allow-origin file:",
+            "--allow-origin */",
         ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains("is no origin") && !error.contains('\n'), "{line}: {error}");
         }
-        assert!(parsed("--allow-origin https://example.org/ --allow-origin *").is_ok());
+        for (value, origin) in [
+            ("https://example.org/", "https://example.org"),
+            ("https://*.example.org", "https://*.example.org"),
+            ("file://", "file://"),
+            ("file:///", "file://"),
+            ("null", "null"),
+            ("*", "*"),
+        ] {
+            let parsed = parsed(&format!("--allow-origin {value}"));
+            let Ok(Asked::Serve(options)) = parsed else { panic!("{value}: {parsed:?}") };
+            assert_eq!(options.allow_origins, [origin]);
+        }
         for line in ["--allow-host http://a", "--allow-host a/b", "--allow-host a.*.b"] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains("is no host") && !error.contains('\n'), "{line}: {error}");

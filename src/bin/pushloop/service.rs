@@ -56,7 +56,7 @@ impl Service {
     fn connect(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let names = match topics::of(request, hub.config(), self.one_topic) {
             Ok(names) => names,
-            Err((status, why)) => return self.tell(hub, id, status, why),
+            Err((status, why)) => return self.tell(hub, id, status, &why),
         };
         let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
         let subprotocol = request.subprotocols().find(known);
@@ -85,7 +85,7 @@ impl Service {
         let message = request.body_message().map_err(refusal);
         let (name, message) = match name.and_then(|name| Ok((name, message?))) {
             Ok(publication) => publication,
-            Err((status, why)) => return self.tell(hub, id, status, why),
+            Err((status, why)) => return self.tell(hub, id, status, &why),
         };
         match hub.publish(&name, message) {
             Ok(delivered) => {
@@ -98,14 +98,14 @@ impl Service {
 
     /// The topic that a request publishes to, or why it may not: as far as its head tells.
     fn topic_to_publish_to(&self, hub: &Hub, request: &Request) -> Result<String, Refusal> {
-        if !hub.allows_origin(request) {
-            return Err((403, "pages from this Origin may not publish here"));
+        if let Some(why) = hub.origin_refusal(request) {
+            return Err((403, why.into()));
         }
         let one = topics::of(request, hub.config(), self.one_topic)?.try_into();
         let [name]: [String; 1] =
-            one.map_err(|_| (400, "one topic at a time: no comma in the path"))?;
+            one.map_err(|_| (400, "one topic at a time: no comma in the path".into()))?;
         if name.starts_with('$') {
-            return Err((403, "topics that begin with $ are the server's own"));
+            return Err((403, "topics that begin with $ are the server's own".into()));
         }
         request.body_kind().map(|_| name).map_err(refusal)
     }
@@ -124,7 +124,7 @@ impl Service {
     /// Answers a GET of a topic, or another request that does nothing to it.
     fn describe(&self, hub: &mut Hub, id: RequestId, request: &Request) {
         if let Err((status, why)) = topics::of(request, hub.config(), self.one_topic) {
-            return self.tell(hub, id, status, why);
+            return self.tell(hub, id, status, &why);
         }
         match request.method() {
             "GET" | "HEAD" => {
@@ -204,7 +204,7 @@ impl Handler for Service {
             && request.method() == "POST"
             && let Err((status, why)) = self.topic_to_publish_to(hub, request)
         {
-            self.tell(hub, id, status, why);
+            self.tell(hub, id, status, &why);
         }
     }
 
@@ -260,7 +260,7 @@ impl Handler for Service {
 }
 
 fn refusal(wrong: ContentError) -> Refusal {
-    (wrong.status(), wrong.message())
+    (wrong.status(), wrong.message().into())
 }
 
 /// Whether it asks how the server is.

@@ -261,7 +261,7 @@ fn host(request: &Request, authority: Option<Range<usize>>) -> Result<Range<usiz
         (None, None) if request.version_minor == 0 => return Ok(authority.unwrap_or(0..0)),
         _ => return Err(HttpError::HostInvalid),
     };
-    if Authority::parse(request.text(&host)).is_none() {
+    if Authority::parse_host(request.text(&host)).is_none() {
         return Err(HttpError::HostInvalid);
     }
     // RFC 9112 §3.2.2: the authority of an absolute-form replaces the Host.

@@ -99,37 +99,54 @@ impl Response {
         self.status
     }
 
-    /// Appends the response to `out`, with this `Date` unless it has one or the time is not known.
-    /// `head_only` leaves out the body, as the answer to HEAD does; `close` announces that the connection
-    /// closes after it.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, date: &str, head_only: bool, close: bool) {
+    /// Whether it has a field of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
+    }
+
+    /// Appends the response to `out`, with this `Date` unless it has one or the time is not known, and with
+    /// `more` fields. `head_only` leaves out the body, as the answer to HEAD does; `close` announces that
+    /// the connection closes after it.
+    pub(crate) fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        date: &str,
+        more: &[(&str, &str)],
+        head_only: bool,
+        close: bool,
+    ) {
         // §15.3.6: with 205, a body MUST NOT be sent.
         let body = if self.status == 205 { &[][..] } else { &self.body };
         // RFC 9110 §8.6: a Content-Length MUST NOT be sent with 204; with 304 it would be the length of
         // another response's body.
         let has_body = !matches!(self.status, 204 | 304);
         let framing = has_body.then(|| ("Content-Length: ", body.len().to_string()));
-        self.encode_head(out, date, framing, close);
+        self.encode_head(out, date, more, framing, close);
         if has_body && !head_only {
             out.extend_from_slice(body);
         }
     }
 
     /// Appends the head of the response, whose body comes in chunks or ends with the connection.
-    pub(crate) fn encode_stream(&self, out: &mut Vec<u8>, date: &str, is_chunked: bool) {
+    pub(crate) fn encode_stream(
+        &self,
+        out: &mut Vec<u8>,
+        date: &str,
+        more: &[(&str, &str)],
+        is_chunked: bool,
+    ) {
         let framing = is_chunked.then(|| ("Transfer-Encoding: ", "chunked".to_owned()));
-        self.encode_head(out, date, framing, true);
+        self.encode_head(out, date, more, framing, true);
     }
 
     fn encode_head(
         &self,
         out: &mut Vec<u8>,
         date: &str,
+        more: &[(&str, &str)],
         framing: Option<(&str, String)>,
         close: bool,
     ) {
-        let has =
-            |field: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field));
         let mut line = |parts: &[&str]| {
             for part in parts {
                 out.extend_from_slice(part.as_bytes());
@@ -137,10 +154,13 @@ impl Response {
             out.extend_from_slice(b"\r\n");
         };
         line(&["HTTP/1.1 ", &self.status.to_string(), " ", reason(self.status)]);
-        if !date.is_empty() && !has("date") {
+        if !date.is_empty() && !self.has("date") {
             line(&["Date: ", date]);
         }
         for (name, value) in &self.headers {
+            line(&[name, ": ", value]);
+        }
+        for (name, value) in more {
             line(&[name, ": ", value]);
         }
         if let Some((name, value)) = framing {
@@ -150,7 +170,7 @@ impl Response {
         line(&[
             "Connection: ",
             if close { "close" } else { "keep-alive" },
-            if has("upgrade") { ", Upgrade" } else { "" },
+            if self.has("upgrade") { ", Upgrade" } else { "" },
         ]);
         line(&[]);
     }
@@ -284,7 +304,7 @@ mod tests {
 
     fn encode(response: &Response, head_only: bool, close: bool) -> String {
         let mut out = b"before ".to_vec();
-        response.encode(&mut out, "", head_only, close);
+        response.encode(&mut out, "", &[], head_only, close);
         String::from_utf8(out).unwrap().strip_prefix("before ").unwrap().to_owned()
     }
 
@@ -309,7 +329,7 @@ mod tests {
             (Response::new(204).header("date", "then"), "date: then\r\n"),
         ] {
             let mut out = Vec::new();
-            response.encode(&mut out, "now", false, false);
+            response.encode(&mut out, "now", &[], false, false);
             let expected =
                 format!("HTTP/1.1 204 No Content\r\n{date}Connection: keep-alive\r\n\r\n");
             assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -111,6 +111,13 @@ fn same_origin() {
         ("http://[::1]:9001", "[::1]:9001"),
         ("http://[::1]", "[::1]"),
         ("http://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("http://example.org/", "example.org"),
+        ("http://[::1]:9001", "::1:9001"),
+        ("http://[::1]", "::1"),
+        ("https://[2001:DB8::1]", "2001:db8::1:443"),
+        ("ws://::1:9001", "::1:9001"),
+        ("http://::1:9001/", "[::1]:9001"),
+        ("http://::1", "::1"),
     ] {
         assert!(same(origin, host), "{origin} at {host}");
     }
@@ -132,6 +139,12 @@ fn same_origin() {
         ("http://example.org:1", "example.org:11"),
         ("http://localhost", "127.0.0.1"),
         ("http://[::1]:1", "[::2]:1"),
+        ("http://[::1]", "::1:9001"),
+        // What ends like a port is one.
+        ("http://[::1:9001]", "::1:9001"),
+        ("http://::1:9001", "[::1:9001]"),
+        ("http://::1:", "[::1]"),
+        ("http://::1:9001:9001", "[::1]:9001"),
         ("http://b\u{fc}cher.example", "xn--bcher-kva.example"),
         ("http://b\u{fc}cher.example", "b\u{fc}cher.example"),
         ("chrome-extension://example.org", "example.org"),
@@ -145,10 +158,15 @@ fn same_origin() {
 
 #[test]
 fn what_is_no_origin_is_refused() {
-    let list = Origins::List(vec!["null".into(), "*".into(), "".into(), "file://".into()]);
+    let listed = ["*", "", "example.org", "https://*", "https://*.", "http://a.*.org", "http://a/"];
+    let list = Origins::List(listed.map(String::from).into());
     for origin in [
         "null",
         "NULL",
+        "https://*",
+        "https://a.",
+        "http://a.*.org",
+        "http://a",
         "",
         " ",
         "*",
@@ -156,8 +174,9 @@ fn what_is_no_origin_is_refused() {
         "//example.org",
         "http:example.org",
         "http:/example.org",
-        "http://example.org/",
+        "http://example.org//",
         "http://example.org/path",
+        "http://example.org/path/",
         "http://example.org?a",
         "http://example.org#a",
         "http://user@example.org",
@@ -208,6 +227,10 @@ fn a_list_is_of_exact_origins_beside_the_same() {
         "http://localhost:5173",
         "HTTP://Plain.example:80",
         "chrome-extension://abcdef",
+        "https://*.sub.example",
+        "https://*.sub.example:8443",
+        "null",
+        "file://",
         "not an origin",
     ];
     let policy = Origins::List(list.map(String::from).to_vec());
@@ -218,6 +241,12 @@ fn a_list_is_of_exact_origins_beside_the_same() {
         "http://plain.example",
         "chrome-extension://abcdef",
         "http://example.org",
+        "https://app.example/",
+        "https://a.sub.example",
+        "https://a.B.Sub.example:443",
+        "https://a.sub.example:8443",
+        "null",
+        "file://",
     ] {
         assert!(allowed(&policy, origin, "example.org"), "{origin}");
     }
@@ -236,6 +265,18 @@ fn a_list_is_of_exact_origins_beside_the_same() {
         "moz-extension://abcdef",
         "not an origin",
         "http://example.org:81",
+        "https://sub.example",
+        "https://.sub.example",
+        "https://evilsub.example",
+        "https://a.sub.example.evil.org",
+        "https://a.sub.example:444",
+        "http://a.sub.example",
+        "Null",
+        "null/",
+        "file:",
+        "file:///",
+        "FILE://",
+        "file://host",
     ] {
         assert!(!allowed(&policy, origin, "example.org"), "{origin}");
     }
@@ -243,10 +284,42 @@ fn a_list_is_of_exact_origins_beside_the_same() {
 
 #[test]
 fn an_origin_to_allow_has_a_scheme_and_a_host_and_no_path() {
-    for origin in ["https://example.org", "http://localhost:5173", "chrome-extension://abcdef"] {
+    for origin in [
+        "https://example.org",
+        "http://localhost:5173",
+        "chrome-extension://abcdef",
+        "https://*.example.org:8443",
+        // Which parents are one owner's is not known.
+        "https://*.org",
+        "null",
+        "file://",
+    ] {
         assert!(is_origin(origin), "{origin}");
     }
-    for other in ["", "null", "example.org", "https://", "https://example.org/", "http://a:port"] {
+    for other in [
+        "",
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "http://a:port",
+        "http://::1:9001",
+        "*",
+        "*.example.org",
+        "https://*",
+        "https://*.",
+        "https://*.*",
+        "https://*example.org",
+        "https://a.*.org",
+        "https://*.a.*",
+        "*://example.org/",
+        "Null",
+        "file:",
+        "file:///",
+        "file://*",
+        "http://",
+    ] {
         assert!(!is_origin(other), "{other}");
+        let policy = Origins::List(vec![other.to_owned()]);
+        assert!(!allowed(&policy, other, "elsewhere.example"), "{other}");
     }
 }

@@ -121,7 +121,14 @@ pub fn all_faults() -> Vec<Fault> {
         ),
         one(
             "Origin",
-            &["https://example.com:80", "http://example.com/", "ftp://example.com", "\u{e9}"],
+            &[
+                "https://example.com:80",
+                "http://example.com/",
+                "http://example.com//",
+                "ftp://example.com",
+                "http://::1",
+                "\u{e9}",
+            ],
         ),
         vec![field("Origin", &["http://example.com", "http://example.com"])],
         one("Content-Length", &["5", "x", "", "-1", "+5", "5,5", "5 5", "99999", "0x5"]),

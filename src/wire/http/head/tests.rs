@@ -178,3 +178,39 @@ fn text_ends_at_its_first_cr_or_lf_wherever_that_is() {
         }
     }
 }
+
+/// Libraries take the brackets off a URL's host; nothing but an address is read so.
+#[test]
+fn a_host_may_be_an_address_without_its_brackets() {
+    let one = |host: &str| parse(&HEAD.replacen("example.org", host, 1));
+    for host in [
+        "::1",
+        "::1:9001",
+        "::",
+        ":::80",
+        "1:2:3:4:5:6:7:8",
+        "1:2:3:4:5:6:7:8:65535",
+        "::ffff:1.2.3.4:80",
+    ] {
+        assert_eq!(one(host).unwrap().host(), host);
+    }
+    for host in [
+        "::1:",
+        "::1:65536",
+        "::1:+1",
+        "::1:http",
+        "::1:1:2x",
+        "1:2:3",
+        "1:2:3:4:5:6:7:8:9:10",
+        ":1::2:80:90:x",
+        "fe80::1%eth0",
+        "fe80::1%eth0:80",
+        "::1.evil.example",
+        "::1, a",
+        "user@::1",
+    ] {
+        assert_eq!(one(host).err(), Some(HttpError::HostInvalid), "{host}");
+    }
+    let absolute = HEAD.replacen("/scores", "http://::1:9001/scores", 1);
+    assert_eq!(parse(&absolute).unwrap_err(), HttpError::TargetInvalid);
+}
