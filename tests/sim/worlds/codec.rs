@@ -221,6 +221,11 @@ impl Client {
         self.out.drain(..count).collect()
     }
 
+    /// Whether something that was said is still to be transmitted.
+    pub fn holds_output(&self) -> bool {
+        !self.out.is_empty() || !self.early.is_empty()
+    }
+
     /// The last of it, before FIN. Not everybody says goodbye.
     pub fn leaves(&mut self) -> Vec<u8> {
         if self.is_greeted && self.choice.chance(60) {

@@ -294,8 +294,9 @@ impl Peer {
         if !self.talks() {
             return;
         }
+        let layer_holds = self.layer.as_ref().is_some_and(Client::holds_output);
+        self.late |= self.wire.is_dropped() && (layer_holds || !self.to_send.is_empty());
         if !self.to_send.is_empty() {
-            self.late |= self.wire.is_dropped();
             self.says_some(all);
         }
         if let Some(layer) = &mut self.layer {
