@@ -216,6 +216,9 @@ tools() {
     step "tool: ip, tc" 300 need tc iproute2
     step "tool: nft" 300 need nft nftables
     step "tool: sysctl" 300 need sysctl procps
+    step "tool: nginx" 300 need nginx nginx-light
+    step "tool: haproxy" 300 need haproxy haproxy
+    step "tool: caddy" 300 need caddy caddy
     step "packages: clients" 600 client_libraries
     [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
     [[ ! $full ]] || step "clients, compiled" 900 compiled_clients
@@ -311,9 +314,16 @@ foreign() {
     "$1" "client: $2" 300 python3 tests/clients/foreign.py "$client" "${peer[@]}"
 }
 
+proxies() {
+    suite "proxies" 600 "$python" tests/proxies/run.py "$target/release/pushloop"
+    campaign "proxies: a silent WebSocket" 300 "$python" tests/proxies/run.py "$target/release/pushloop" idle
+}
+
+lane proxies proxies
 lane firefox firefox
 browser chromium
 join firefox
+join proxies
 lane clients clients
 suite "strictness" 300 tests/strictness.sh
 join clients
