@@ -143,6 +143,28 @@ python_packages() {
         "$target/venv/bin/python" -m pip install -q -r tests/clients/requirements.txt
 }
 
+# The clients of tests/clients/foreign/ that Debian has.
+client_libraries() {
+    install_packages libnetty-java libmojolicious-perl gir1.2-soup-3.0 python3-gi libwebsockets-dev
+}
+
+# built COMPILER [ARGUMENT]... FILE: a program of tests/clients/foreign/ as $target/foreign/NAME of the file.
+built() {
+    local name=${*: -1}
+    mkdir -p "$target/foreign"
+    "${@:1:$#-1}" -o "$target/foreign/${name%.*}" "tests/clients/foreign/$name"
+}
+
+# Those that take a compiler of their own, or seconds of it.
+compiled_clients() {
+    install_packages g++ zlib1g-dev libboost-dev libwebsocketpp-dev golang-go golang-github-gorilla-websocket-dev
+    # Debian's sources of gorilla, and no module from elsewhere.
+    export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(realpath "$target")/foreign/go
+    built go build gorilla.go &&
+        built g++ -std=c++17 -pthread beast.cpp &&
+        built g++ -std=c++17 -pthread -Wl,--no-as-needed -lz websocketpp.cpp
+}
+
 compiler_and_zlib() {
     command -v g++ && [[ -e /usr/include/zlib.h ]] || install_packages g++ zlib1g-dev
 }
@@ -175,6 +197,7 @@ default_features() {
         cargo test --no-fail-fast --lib --test it
 }
 
+export -f client_libraries built compiled_clients
 export -f default_features sanitized soak compiler_and_zlib every_position need install_packages rust_components node_modules python_packages
 
 step "tool: cc" 300 need cc gcc libc6-dev
@@ -193,7 +216,12 @@ tools() {
     step "tool: ip, tc" 300 need tc iproute2
     step "tool: nft" 300 need nft nftables
     step "tool: sysctl" 300 need sysctl procps
+    step "tool: nginx" 300 need nginx nginx-light
+    step "tool: haproxy" 300 need haproxy haproxy
+    step "tool: caddy" 300 need caddy caddy
+    step "packages: clients" 600 client_libraries
     [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
+    [[ ! $full ]] || step "clients, compiled" 900 compiled_clients
     step "packages: npm" 300 node_modules
     step "packages: PyPI" 300 python_packages
 }
@@ -265,11 +293,37 @@ clients() {
         suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
     done
     suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
+    foreign suite Tornado "$python" tornado_client.py
+    foreign suite websocket-client "$python" websocket_client.py
+    foreign suite libsoup /usr/bin/python3 soup.py
+    foreign suite undici node undici.mjs
+    foreign suite Mojolicious perl mojo.pl
+    foreign suite Netty java -cp "$(printf %s: /usr/share/java/netty-*.Final.jar)" Netty.java
+    step "client: libwebsockets, built" 60 built cc -Wall -Wl,--no-as-needed -lwebsockets lws.c
+    foreign suite libwebsockets "" lws
+    foreign campaign gorilla "" gorilla
+    foreign campaign Boost.Beast "" beast
+    foreign campaign websocketpp "" websocketpp
 }
 
+# foreign suite|campaign NAME COMMAND [ARGUMENT]... FILE: a client of tests/clients/foreign/, or without a command one
+# that was built from it.
+foreign() {
+    local client="${*:3:$#-3} tests/clients/foreign/${*: -1}"
+    [[ $3 ]] || client=$target/foreign/$4
+    "$1" "client: $2" 300 python3 tests/clients/foreign.py "$client" "${peer[@]}"
+}
+
+proxies() {
+    suite "proxies" 600 "$python" tests/proxies/run.py "$target/release/pushloop"
+    campaign "proxies: a silent WebSocket" 300 "$python" tests/proxies/run.py "$target/release/pushloop" idle
+}
+
+lane proxies proxies
 lane firefox firefox
 browser chromium
 join firefox
+join proxies
 lane clients clients
 suite "strictness" 300 tests/strictness.sh
 join clients
