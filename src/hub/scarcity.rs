@@ -99,7 +99,7 @@ impl Hub {
             return None;
         }
         while let Some(id) = self.reserve.pop_front() {
-            if self.waits_unopened(id) {
+            if self.may_give_way(id) {
                 self.give_up(id, events);
                 return Some(id);
             }
@@ -141,7 +141,7 @@ impl Hub {
         let reserved = self.commons.config.connections_reserved;
         if self.reserve.len() >= reserved {
             let mut reserve = mem::take(&mut self.reserve);
-            reserve.retain(|id| self.waits_unopened(*id));
+            reserve.retain(|id| self.may_give_way(*id));
             // As many of `connections_max` have left since they came: the first takes such a place.
             reserve.drain(..(reserve.len() + 1).saturating_sub(reserved));
             self.reserve = reserve;
@@ -149,9 +149,21 @@ impl Hub {
         self.reserve.push_back(id);
     }
 
-    /// Whether the connection is here and no WebSocket.
-    fn waits_unopened(&self, id: ConnId) -> bool {
-        self.slot(id).is_some_and(|slot| !slot.connection.is_open())
+    /// Whether the connection is here, is no WebSocket and no stream, and has said its last word if it was
+    /// one.
+    fn may_give_way(&self, id: ConnId) -> bool {
+        self.slot(id).is_some_and(|slot| match slot.connection.state {
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Draining { fin_sent: true, .. } => true,
+            State::Streaming { .. }
+            | State::Open { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { fin_sent: false, .. }
+            | State::Closed => false,
+        })
     }
 
     /// Whether there are more than [`connections_max`](crate::Config::connections_max), and this
