@@ -148,9 +148,11 @@ pub struct Config {
     /// shutdown its deadline counts. Default 5 s; then the connection is dropped.
     pub close_timeout: Duration,
     /// How long input is read and discarded after our last byte, so that the peer can read it
-    /// before the kernel resets the connection. Default 2 s.
+    /// before the kernel resets the connection; and anew after each 256 KiB, because many a client
+    /// reads only once all that it has to say is written. Default 2 s.
     pub linger_timeout: Duration,
-    /// Bytes discarded while lingering. Default 4 MiB.
+    /// Bytes discarded while lingering. Default 16 MiB: after a message, or a body, of that length
+    /// that was refused by its head, the client still reads why.
     pub linger_bytes_max: usize,
 
     /// Over how long a shutdown spreads its Close frames, so that not all clients come back at once.
@@ -283,7 +285,7 @@ impl Default for Config {
             idle_timeout: None,
             close_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(2),
-            linger_bytes_max: 4 * MIB,
+            linger_bytes_max: 16 * MIB,
             shutdown_spread: Duration::ZERO,
             accepts_per_turn: 64,
             read_bytes_per_turn: 128 * KIB,

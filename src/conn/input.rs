@@ -9,6 +9,9 @@ use super::{
 };
 use crate::event::{Cause, ConnId, Events, Record, Span};
 
+/// Bytes of input that a peer is to send within each `linger_timeout` to be waited for on.
+const LINGER_STEP_BYTES: usize = 256 * 1024;
+
 impl Connection {
     /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here. Anything else is
     /// left to a function of its own, so that its state is not set up for whole messages.
@@ -64,12 +67,17 @@ impl Connection {
             }
             State::Open { partial, last_message, .. } => (partial, Some(last_message)),
             State::Closing { partial, .. } => (partial, None),
-            State::Draining { discarded, .. } => {
+            State::Draining { fin_sent, discarded, deadline, .. } => {
+                let steps = *discarded / LINGER_STEP_BYTES;
                 *discarded += input.len();
                 if *discarded > commons.config.linger_bytes_max {
                     return self.end(commons);
                 }
-                return Outcome::Same;
+                if !*fin_sent || *discarded / LINGER_STEP_BYTES == steps {
+                    return Outcome::Same;
+                }
+                *deadline = commons.now.after(commons.config.linger_timeout);
+                return Outcome::Changed;
             }
             State::Deciding { .. }
             | State::Responding { .. }

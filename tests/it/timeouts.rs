@@ -282,6 +282,31 @@ fn a_peer_that_keeps_its_side_open_is_waited_for_no_longer_than_the_limit() {
     }
 }
 
+/// Most clients write a long message to its end before they read that it was refused.
+#[test]
+fn a_peer_is_waited_for_while_it_sends_a_megabit_in_a_second() {
+    const STEP: usize = 256 << 10;
+    for (bytes, waits) in [(STEP, true), (STEP - 1, false)] {
+        let mut sim = Sim::new(config(|limits| limits.ping_interval = None));
+        let (id, wire) = sim.opens();
+        // A frame of 8 MiB and no byte of it.
+        wire.sends_bytes([0x82, 0xFF, 0, 0, 0, 0, 0, 0x80, 0, 0, 1, 2, 3, 4]);
+        sim.rests();
+        assert_eq!(sim.takes(), [Told::Closed(id, 1009)]);
+        assert_eq!(
+            frames(&wire.reads_bytes()),
+            [close(1009, "message is longer than message_bytes_max")]
+        );
+        for _ in 0..8 {
+            // Less than the timeout, and together more.
+            sleeps(&mut sim, Duration::from_millis(1500));
+            wire.sends_bytes(vec![0x55; bytes]);
+            sim.rests();
+        }
+        assert_eq!(sim.hub().connection_count() == 1, waits);
+    }
+}
+
 #[test]
 fn timers_come_when_they_are_due_and_as_often_as_they_were_set() {
     let server = TestServer::echo();
