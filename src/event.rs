@@ -137,7 +137,7 @@ pub enum Reason<'a> {
     Protocol(ProtocolError),
     /// The connection ended without a Close frame.
     Lost,
-    /// The peer stayed silent after a Ping.
+    /// The peer stayed silent after a Ping; if it is still there, it was told so with 1011.
     TimedOut,
     /// No message in either direction for `idle_timeout`.
     Idle,
@@ -380,7 +380,7 @@ impl Events {
         }
     }
 
-    fn text(&self, span: Span) -> &str {
+    pub(crate) fn text(&self, span: Span) -> &str {
         valid(self.bytes(span))
     }
 

@@ -7,7 +7,10 @@ use super::{
     reader::{End, Reader, read_usual_frames},
     record_closed,
 };
-use crate::event::{Cause, ConnId, Events, Record, Span};
+use crate::{
+    event::{Cause, ConnId, Events, Record, Span},
+    wire::close_payload,
+};
 
 /// Bytes of input that a peer is to send within each `linger_timeout` to be waited for on.
 const LINGER_STEP_BYTES: usize = 256 * 1024;
@@ -182,7 +185,9 @@ impl Connection {
         }
         let (cause, text, last) = match end {
             End::Close { code, text } => {
-                (Cause::Peer { code: code.unwrap_or(1005) }, text, LastWords::Echo(code))
+                let said = |code| Box::new(close_payload(code, events.text(text)));
+                let last = LastWords::Echo(code.map(said));
+                (Cause::Peer { code: code.unwrap_or(1005) }, text, last)
             }
             End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
         };

@@ -74,7 +74,8 @@ const closeByClient = (code, reason) => async (open) => {
   const end = next(client, "close");
   client.close(code, reason);
   const answered = code ?? 1005;
-  equal((await end)[0], answered);
+  const [echoed, text] = await end;
+  equal(`${echoed} ${text}`, `${answered} ${reason ?? ""}`);
   equal(await lastClose(open), `${answered} ${reason ?? ""}`);
 };
 

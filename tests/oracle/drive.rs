@@ -207,8 +207,9 @@ impl Drive {
             (End::Close(None), Some(None)) => {
                 assert_eq!(self.told, Some(Told::Peer(1005, String::new())));
             }
-            // §5.5.1: the code is echoed.
-            (End::Close(Some((code, reason))), Some(Some((echoed, _)))) if *code == echoed => {
+            // §5.5.1: it is echoed.
+            (End::Close(Some(said)), Some(Some(echoed))) if *said == echoed => {
+                let (code, reason) = said;
                 let reason = String::from_utf8(reason.clone()).expect("it was checked");
                 assert_eq!(self.told, Some(Told::Peer(*code, reason)));
             }
