@@ -145,7 +145,8 @@ pub enum Reason<'a> {
     /// `topic_lag_bytes_max`, `blocked_timeout`; or `send_queues_bytes_max`, if the process was nearly
     /// full and this connection was among those for which most waited.
     Overflow,
-    /// More than `incomplete_bytes_max` was incomplete in the whole process, much of it here.
+    /// More than `incomplete_bytes_max` was incomplete in the whole process, or more kept than
+    /// `deflate_windows_bytes_max` of what clients sent compressed, and much of it here.
     ProcessFull,
     /// The server was shut down.
     Shutdown,

@@ -333,6 +333,7 @@ impl Connection {
     ) {
         let State::Open { partial, .. } = &mut self.state else { return };
         let partial = partial.take();
+        self.deflation.forget_received(commons);
         self.push_close(code, reason, commons);
         let deadline = commons.now.after(commons.config.close_timeout);
         self.state = State::Closing { partial, cause, written: 0, deadline };
@@ -359,6 +360,9 @@ impl Connection {
             }
             LastWords::Shed => {
                 self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::FULL, commons);
+            }
+            LastWords::ShedWindow => {
+                self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::WINDOWS_FULL, commons);
             }
             // No code says that a peer is silent. This one makes no client's fault of it, and clients
             // that come back after a loss come back.
@@ -426,8 +430,9 @@ impl Connection {
         Outcome::Over
     }
 
-    /// Gives back what is held of an incomplete message.
+    /// Gives back what is held of an incomplete message, and for the next one.
     fn leave_open(&mut self, commons: &mut Commons) {
+        self.deflation.forget_received(commons);
         if let State::Open { partial, .. } | State::Closing { partial, .. } = &mut self.state
             && let Some(mut partial) = partial.take()
         {

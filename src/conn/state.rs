@@ -83,6 +83,8 @@ pub(crate) enum LastWords {
     Fail(ProtocolError),
     /// The process holds too much that is incomplete.
     Shed,
+    /// The process keeps too much of what clients sent compressed.
+    ShedWindow,
     /// The Ping was not answered.
     Silent,
     /// §7.4.1: 1011, because the application failed over one of its last messages.

@@ -105,7 +105,7 @@ impl Drive {
         self.output.clear();
     }
 
-    /// A new WebSocket that speaks permessage-deflate, each message on its own.
+    /// A new WebSocket that speaks permessage-deflate, with a window of 32 KiB for its messages.
     pub fn opens_deflate(&mut self) {
         self.opens("Sec-WebSocket-Extensions: permessage-deflate\r\n");
     }
