@@ -178,6 +178,8 @@ counters! {
     closed_overflow: Counter,
     /// Connections closed because the process held too much that was incomplete, much of it theirs.
     closed_incomplete: Counter,
+    /// Connections closed because the process kept too much of what clients sent compressed.
+    closed_windows: Counter,
     /// Connections that were closed early, because a new one needed their places or descriptors. They
     /// waited for a next request, or were the first of
     /// [`connections_reserved`](crate::Config::connections_reserved).
@@ -203,6 +205,8 @@ counters! {
     /// Bytes that are held now of messages and requests that have not come whole, or have no answer yet;
     /// an upper bound.
     incomplete_bytes: Gauge,
+    /// Bytes kept now of what clients sent compressed, because their next messages may refer back to it.
+    window_bytes: Gauge,
 }
 
 #[cfg(test)]

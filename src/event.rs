@@ -137,7 +137,7 @@ pub enum Reason<'a> {
     Protocol(ProtocolError),
     /// The connection ended without a Close frame.
     Lost,
-    /// The peer stayed silent after a Ping.
+    /// The peer stayed silent after a Ping; if it is still there, it was told so with 1011.
     TimedOut,
     /// No message in either direction for `idle_timeout`.
     Idle,
@@ -145,7 +145,8 @@ pub enum Reason<'a> {
     /// `topic_lag_bytes_max`, `blocked_timeout`; or `send_queues_bytes_max`, if the process was nearly
     /// full and this connection was among those for which most waited.
     Overflow,
-    /// More than `incomplete_bytes_max` was incomplete in the whole process, much of it here.
+    /// More than `incomplete_bytes_max` was incomplete in the whole process, or more kept than
+    /// `deflate_windows_bytes_max` of what clients sent compressed, and much of it here.
     ProcessFull,
     /// The server was shut down.
     Shutdown,
@@ -380,7 +381,7 @@ impl Events {
         }
     }
 
-    fn text(&self, span: Span) -> &str {
+    pub(crate) fn text(&self, span: Span) -> &str {
         valid(self.bytes(span))
     }
 

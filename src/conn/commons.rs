@@ -69,6 +69,8 @@ pub(crate) struct Commons {
     pub(crate) deflate_budget: usize,
     /// Upper bound on bytes held incomplete. Recounted exactly only when it passes the limit.
     pub(crate) incomplete_bytes: usize,
+    /// Bytes kept of what clients sent compressed: the room of every `Windows::received`.
+    pub(crate) window_bytes: usize,
     #[cfg(feature = "deflate")]
     pub(super) codec: Codec,
     partials: Vec<Box<Partial>>,
@@ -96,6 +98,7 @@ impl Commons {
             queued_bytes: 0,
             deflate_budget: 0,
             incomplete_bytes: 0,
+            window_bytes: 0,
             #[cfg(feature = "deflate")]
             codec: Codec::default(),
             partials: Vec::new(),

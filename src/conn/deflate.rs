@@ -1,12 +1,13 @@
-//! permessage-deflate on one connection (RFC 7692). By default no connection has a compressor or a
-//! window: each message stands alone, and all connections share one compressor and one inflater.
+//! permessage-deflate on one connection (RFC 7692). No connection has a compressor: all share one
+//! compressor and one inflater, and a connection keeps the bytes that its next message may refer back
+//! to, from its first compressed message on.
 
 use super::commons::{Commons, wastes_room};
 use crate::{
     config::Config,
     wire::{
-        Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, WINDOW_BYTES_MAX,
-        encode_message, negotiate, open_frame, parse_extensions,
+        Agreement, Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, encode_message,
+        negotiate, open_frame, parse_extensions,
     },
 };
 
@@ -29,21 +30,20 @@ pub(super) struct Codec {
 pub(crate) enum Deflation {
     #[default]
     Off,
-    /// Each message is compressed on its own, in both directions.
-    Alone {
-        window_bits: u8,
+    On {
+        agreement: Agreement,
+        /// Made when there is something to keep.
+        windows: Option<Box<Windows>>,
     },
-    Takeover(Box<Takeover>),
 }
 
-/// For context takeover: the ends of what went before.
-#[derive(Debug)]
-pub(crate) struct Takeover {
-    window_bits: u8,
-    /// The end of what we sent compressed; `None` if each message is to stand alone.
-    sent: Option<Vec<u8>>,
-    /// The end of what came compressed; `None` if each message stands alone.
-    received: Option<Vec<u8>>,
+/// For messages that refer back: the ends of what went before.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    /// The end of what we sent compressed.
+    sent: Vec<u8>,
+    /// The end of what came compressed. Its room counts as `Commons::window_bytes`.
+    received: Vec<u8>,
 }
 
 impl Deflation {
@@ -54,17 +54,9 @@ impl Deflation {
             .deflate
             .then(|| offers.ok())
             .flatten()
-            .and_then(|offers| negotiate(&offers, config.deflate_context_takeover));
+            .and_then(|offers| negotiate(&offers, config.deflate_client_window_bits));
         let Some(agreement) = agreement else { return (Deflation::Off, String::new()) };
-        let window_bits = agreement.server_window_bits();
-        let sent = (!agreement.server_no_context_takeover).then(Vec::new);
-        let received = (!agreement.client_no_context_takeover).then(Vec::new);
-        let deflation = if sent.is_none() && received.is_none() {
-            Deflation::Alone { window_bits }
-        } else {
-            Deflation::Takeover(Box::new(Takeover { window_bits, sent, received }))
-        };
-        (deflation, agreement.to_string())
+        (Deflation::On { agreement, windows: None }, agreement.to_string())
     }
 
     #[inline]
@@ -81,9 +73,27 @@ impl Deflation {
     fn window_bits(&self) -> Option<u8> {
         match self {
             Deflation::Off => None,
-            Deflation::Alone { window_bits } => Some(*window_bits),
-            Deflation::Takeover(takeover) => Some(takeover.window_bits),
+            Deflation::On { agreement, .. } => Some(agreement.server_window_bits()),
         }
+    }
+
+    fn windows(&self) -> Option<&Windows> {
+        match self {
+            Deflation::Off => None,
+            Deflation::On { windows, .. } => windows.as_deref(),
+        }
+    }
+
+    /// Bytes that are kept because the peer's next message may refer back to them.
+    pub(crate) fn window_bytes(&self) -> usize {
+        self.windows().map_or(0, |windows| windows.received.capacity())
+    }
+
+    /// What is to be given up of all that is kept so: what is beyond four fifths of
+    /// `deflate_windows_bytes_max`, if there is more than that.
+    pub(crate) fn excess(commons: &Commons) -> usize {
+        let max = commons.config.deflate_windows_bytes_max;
+        if commons.window_bytes > max { commons.window_bytes - max / 5 * 4 } else { 0 }
     }
 
     /// Whether it takes what a topic compressed for all: with the largest window.
@@ -98,17 +108,17 @@ impl Deflation {
             return None;
         }
         let mut deflated = commons.spare_buffer();
-        let sent = match self {
-            Deflation::Takeover(takeover) => takeover.sent.as_mut(),
-            Deflation::Off | Deflation::Alone { .. } => None,
-        };
-        let history = sent.as_deref().map_or(&[][..], |sent| &sent[..]);
+        let history = self.windows().map_or(&[][..], |windows| &windows.sent);
         let deflater = &mut commons.codec.deflater;
         if !deflater.compress(payload, history, window_bits, &mut deflated) {
             commons.recycle_buffer(deflated);
             return None;
         }
-        if let Some(sent) = sent {
+        if let Deflation::On { agreement, windows } = self
+            && commons.config.deflate_context_takeover
+            && !agreement.server_no_context_takeover
+        {
+            let sent = &mut windows.get_or_insert_default().sent;
             keep_end(sent, payload, HISTORY_BYTES.min(1 << window_bits));
         }
         commons.tally.messages_deflated.add(1);
@@ -118,10 +128,16 @@ impl Deflation {
     /// Our next message must not refer to an earlier one: something else was sent between, or an
     /// earlier one will not be sent.
     pub(crate) fn forget_sent(&mut self) {
-        if let Deflation::Takeover(takeover) = self
-            && let Some(sent) = &mut takeover.sent
-        {
-            sent.clear();
+        if let Deflation::On { windows: Some(windows), .. } = self {
+            windows.sent.clear();
+        }
+    }
+
+    /// No further message is inflated.
+    pub(super) fn forget_received(&mut self, commons: &mut Commons) {
+        commons.window_bytes -= self.window_bytes();
+        if let Deflation::On { windows: Some(windows), .. } = self {
+            windows.received = Vec::new();
         }
     }
 
@@ -132,11 +148,7 @@ impl Deflation {
         message: &mut Vec<u8>,
         commons: &mut Commons,
     ) -> Result<(Vec<u8>, usize), ProtocolError> {
-        let received = match self {
-            Deflation::Takeover(takeover) => takeover.received.as_mut(),
-            Deflation::Off | Deflation::Alone { .. } => None,
-        };
-        let history = received.as_deref().map_or(&[][..], |received| &received[..]);
+        let history = self.windows().map_or(&[][..], |windows| &windows.received);
         let mut payload = commons.spare_buffer();
         let config = &commons.config;
         let streams = commons.codec.inflater.inflate(
@@ -150,8 +162,13 @@ impl Deflation {
             // The batch keeps it: thousands of short messages must not take a long buffer each.
             payload.shrink_to_fit();
         }
-        if let Some(received) = received {
-            keep_end(received, &payload, WINDOW_BYTES_MAX);
+        if let Deflation::On { agreement, windows } = self
+            && !agreement.client_no_context_takeover
+        {
+            let received = &mut windows.get_or_insert_default().received;
+            let before = received.capacity();
+            keep_end(received, &payload, agreement.client_window_bytes());
+            commons.window_bytes += received.capacity() - before;
         }
         commons.tally.messages_inflated.add(1);
         let cost = payload.len().saturating_add(streams as usize * STREAM_COST);
@@ -195,6 +212,17 @@ mod tests {
 
     use super::*;
 
+    /// Messages in both directions may refer back, those of the peer by 4 KiB.
+    fn agreed() -> Deflation {
+        let agreement = Agreement {
+            server_no_context_takeover: false,
+            client_no_context_takeover: false,
+            server_max_window_bits: None,
+            client_max_window_bits: Some(12),
+        };
+        Deflation::On { agreement, windows: None }
+    }
+
     #[test]
     fn the_end_of_a_history_is_kept_and_no_room_beyond_it() {
         let bytes: Vec<u8> = (0..=40).collect();
@@ -226,11 +254,10 @@ mod tests {
     #[test]
     fn what_was_sent_is_kept_for_8_kib() {
         let mut commons = Commons::new(Config::default(), Arc::default());
-        let takeover = Takeover { window_bits: 15, sent: Some(Vec::new()), received: None };
-        let mut deflation = Deflation::Takeover(Box::new(takeover));
+        commons.config.deflate_context_takeover = true;
+        let mut deflation = agreed();
         assert!(deflation.compress(&[7; 20_000], &mut commons).is_some());
-        let Deflation::Takeover(takeover) = deflation else { panic!("it is as it was") };
-        assert_eq!(takeover.sent, Some(vec![7; 8192]));
+        assert_eq!(deflation.windows().unwrap().sent, vec![7; 8192]);
     }
 
     #[test]

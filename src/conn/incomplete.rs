@@ -9,6 +9,8 @@ use crate::{
 
 /// The reason that such a connection is told.
 pub(super) const FULL: &str = "the server is at incomplete_bytes_max";
+/// The reason that a connection is told whose window is given up.
+pub(super) const WINDOWS_FULL: &str = "the server is at deflate_windows_bytes_max";
 
 impl Connection {
     /// Adds `bytes` to the estimate if anything incomplete is held; not how much was kept.
@@ -102,6 +104,37 @@ impl Connection {
                 self.handle_lost(id, Cause::ProcessFull, &mut events.records, commons)
             }
         }
+    }
+
+    /// Bytes that are kept of what the client sent compressed, and for how many ticks no message has
+    /// come or gone.
+    pub(crate) fn window(&self, commons: &Commons) -> (usize, usize) {
+        match &self.state {
+            State::Open { last_message, .. } => {
+                (self.deflation.window_bytes(), commons.now.since(*last_message))
+            }
+            // They read no further message, and have given it back.
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Streaming { .. }
+            | State::Ending { .. }
+            | State::Closing { .. }
+            | State::Draining { .. }
+            | State::Closed => (0, 0),
+        }
+    }
+
+    /// Closes a connection whose window the process has no room for: without it, what the client sends
+    /// next cannot be read.
+    pub(crate) fn shed_window(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        record_closed(id, Cause::ProcessFull, Span::Empty, &mut events.records, commons);
+        self.end_open(LastWords::ShedWindow, commons)
     }
 
     /// Whether it waits for a next request of which nothing has come.

@@ -7,7 +7,13 @@ use super::{
     reader::{End, Reader, read_usual_frames},
     record_closed,
 };
-use crate::event::{Cause, ConnId, Events, Record, Span};
+use crate::{
+    event::{Cause, ConnId, Events, Record, Span},
+    wire::close_payload,
+};
+
+/// Bytes of input that a peer is to send within each `linger_timeout` to be waited for on.
+const LINGER_STEP_BYTES: usize = 256 * 1024;
 
 impl Connection {
     /// Takes `events.buffer[input]`, to its last byte. Whole messages are taken here. Anything else is
@@ -64,12 +70,17 @@ impl Connection {
             }
             State::Open { partial, last_message, .. } => (partial, Some(last_message)),
             State::Closing { partial, .. } => (partial, None),
-            State::Draining { discarded, .. } => {
+            State::Draining { fin_sent, discarded, deadline, .. } => {
+                let steps = *discarded / LINGER_STEP_BYTES;
                 *discarded += input.len();
                 if *discarded > commons.config.linger_bytes_max {
                     return self.end(commons);
                 }
-                return Outcome::Same;
+                if !*fin_sent || *discarded / LINGER_STEP_BYTES == steps {
+                    return Outcome::Same;
+                }
+                *deadline = commons.now.after(commons.config.linger_timeout);
+                return Outcome::Changed;
             }
             State::Deciding { .. }
             | State::Responding { .. }
@@ -174,7 +185,9 @@ impl Connection {
         }
         let (cause, text, last) = match end {
             End::Close { code, text } => {
-                (Cause::Peer { code: code.unwrap_or(1005) }, text, LastWords::Echo(code))
+                let said = |code| Box::new(close_payload(code, events.text(text)));
+                let last = LastWords::Echo(code.map(said));
+                (Cause::Peer { code: code.unwrap_or(1005) }, text, last)
             }
             End::Failed(error) => (Cause::Protocol(error), Span::Empty, LastWords::Fail(error)),
         };

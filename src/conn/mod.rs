@@ -42,6 +42,8 @@ use crate::{
 
 /// What the peer is told when the application failed over what it sent.
 pub(crate) const PANICKED: &str = "the server failed";
+/// What a peer is told that did not answer a Ping in time.
+const SILENT: &str = "no answer to Ping";
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -331,6 +333,7 @@ impl Connection {
     ) {
         let State::Open { partial, .. } = &mut self.state else { return };
         let partial = partial.take();
+        self.deflation.forget_received(commons);
         self.push_close(code, reason, commons);
         let deadline = commons.now.after(commons.config.close_timeout);
         self.state = State::Closing { partial, cause, written: 0, deadline };
@@ -339,22 +342,18 @@ impl Connection {
     fn push_close(&mut self, code: CloseCode, reason: &str, commons: &mut Commons) {
         let outbox = self.outbox.or_spare(commons);
         outbox.push(commons, |out| {
-            encode_frame(out, OpCode::Close, &close_payload(code, reason));
+            encode_frame(out, OpCode::Close, &close_payload(code.get(), reason));
         });
     }
 
     /// Says the last words of `Ending` and begins to drain.
     pub(crate) fn finish(&mut self, commons: &mut Commons) {
-        let State::Ending { last, .. } = self.state else { return };
-        match last {
-            LastWords::Echo(Some(code)) => {
+        let State::Ending { last, .. } = &mut self.state else { return };
+        match mem::replace(last, LastWords::Nothing) {
+            LastWords::Echo(said) => {
                 let outbox = self.outbox.or_spare(commons);
-                let code = code.to_be_bytes();
-                outbox.push(commons, |out| encode_frame(out, OpCode::Close, &code));
-            }
-            LastWords::Echo(None) => {
-                let outbox = self.outbox.or_spare(commons);
-                outbox.push(commons, |out| encode_frame(out, OpCode::Close, &[]));
+                let said = said.as_deref().map_or(&[][..], |said| said);
+                outbox.push(commons, |out| encode_frame(out, OpCode::Close, said));
             }
             LastWords::Fail(error) => {
                 self.push_close(error.close_code(), &error.to_string(), commons);
@@ -362,6 +361,12 @@ impl Connection {
             LastWords::Shed => {
                 self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::FULL, commons);
             }
+            LastWords::ShedWindow => {
+                self.push_close(CloseCode::TRY_AGAIN_LATER, incomplete::WINDOWS_FULL, commons);
+            }
+            // No code says that a peer is silent. This one makes no client's fault of it, and clients
+            // that come back after a loss come back.
+            LastWords::Silent => self.push_close(CloseCode::INTERNAL_ERROR, SILENT, commons),
             LastWords::Panicked => self.push_close(CloseCode::INTERNAL_ERROR, PANICKED, commons),
             LastWords::Nothing => {}
         }
@@ -425,8 +430,9 @@ impl Connection {
         Outcome::Over
     }
 
-    /// Gives back what is held of an incomplete message.
+    /// Gives back what is held of an incomplete message, and for the next one.
     fn leave_open(&mut self, commons: &mut Commons) {
+        self.deflation.forget_received(commons);
         if let State::Open { partial, .. } | State::Closing { partial, .. } = &mut self.state
             && let Some(mut partial) = partial.take()
         {

@@ -36,6 +36,16 @@ impl Deflation {
 
     pub(crate) fn forget_sent(&mut self) {}
 
+    pub(super) fn forget_received(&mut self, _: &mut Commons) {}
+
+    pub(crate) fn window_bytes(&self) -> usize {
+        0
+    }
+
+    pub(crate) fn excess(_: &Commons) -> usize {
+        0
+    }
+
     pub(super) fn inflate(
         &mut self,
         _: &mut Vec<u8>,

@@ -5,7 +5,10 @@ use super::{
     http::{Asked, Http},
     reader::Partial,
 };
-use crate::{event::Cause, wire::ProtocolError};
+use crate::{
+    event::Cause,
+    wire::{ClosePayload, ProtocolError},
+};
 
 /// Where a connection is in its life.
 ///
@@ -72,14 +75,18 @@ pub(super) enum Flow {
 }
 
 /// What is still to be said when no further frame is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum LastWords {
-    /// §5.5.1: the peer's code echoed, or an empty Close for an empty one.
-    Echo(Option<u16>),
+    /// §5.5.1: what the peer's Close said echoed, or an empty Close for an empty one.
+    Echo(Option<Box<ClosePayload>>),
     /// §7.1.7: the code of what it did wrong.
     Fail(ProtocolError),
     /// The process holds too much that is incomplete.
     Shed,
+    /// The process keeps too much of what clients sent compressed.
+    ShedWindow,
+    /// The Ping was not answered.
+    Silent,
     /// §7.4.1: 1011, because the application failed over one of its last messages.
     Panicked,
     /// The peer is not listening any more.

@@ -1,8 +1,8 @@
 //! What time does to a connection.
 
-use super::{Commons, Connection, Flow, Liveness, Outcome, State, Ticks};
+use super::{Commons, Connection, Flow, LastWords, Liveness, Outcome, State, Ticks, record_closed};
 use crate::{
-    event::{Cause, ConnId, Events},
+    event::{Cause, ConnId, Events, Span},
     wire::{OpCode, Response, encode_frame},
 };
 
@@ -160,7 +160,8 @@ impl Connection {
             if unread {
                 return Outcome::Same;
             }
-            return self.handle_lost(id, Cause::TimedOut, &mut events.records, commons);
+            record_closed(id, Cause::TimedOut, Span::Empty, &mut events.records, commons);
+            return self.end_open(LastWords::Silent, commons);
         }
         let idle = config.idle_timeout.map(|timeout| last_message.after(timeout));
         if idle.is_some_and(|due| commons.now >= due) {

@@ -4,7 +4,7 @@ use std::{mem, net::SocketAddr, ops::Range};
 
 use super::{Hub, Slot, read_queue::ReadQueue};
 use crate::{
-    conn::{Connection, LastWords, Outcome, PANICKED, State, Unread},
+    conn::{Connection, Deflation, LastWords, Outcome, PANICKED, State, Unread},
     event::{Cause, ConnId, Events},
     wire::{CloseCode, Response},
 };
@@ -239,6 +239,10 @@ impl Hub {
     pub(crate) fn end_reading(&mut self, events: &mut Events) {
         if self.commons.incomplete_bytes > self.commons.config.incomplete_bytes_max {
             self.shed_incomplete(events);
+        }
+        let excess = Deflation::excess(&self.commons);
+        if excess > 0 {
+            self.shed_windows(excess, events);
         }
     }
 

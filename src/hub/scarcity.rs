@@ -1,5 +1,5 @@
-//! What gives way when the process has no room: connections that hold most of what is incomplete, and
-//! connections that wait for a request that may never come.
+//! What gives way when the process has no room: connections that hold most of what is incomplete, or of
+//! what clients sent compressed, and connections that wait for a request that may never come.
 
 use std::mem;
 
@@ -53,6 +53,32 @@ impl Hub {
         }
         self.forget_replays();
         self.commons.incomplete_bytes = held;
+    }
+
+    /// Closes connections until so much less is kept of what clients sent compressed: first those that
+    /// have kept most for longest.
+    #[cold]
+    pub(super) fn shed_windows(&mut self, mut excess: usize, events: &mut Events) {
+        self.topics.steps += self.slots.len() as u64;
+        let mut holders = Vec::new();
+        for (index, slot) in &self.slots {
+            let (bytes, ticks) = slot.connection.window(&self.commons);
+            if bytes > 0 {
+                let id = ConnId { index: index as u32, generation: slot.generation };
+                holders.push((bytes.saturating_mul(ticks + 1), bytes, id));
+            }
+        }
+        holders.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, bytes, id) in holders {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(bytes);
+            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
+            self.commons.tally.closed_windows.add(1);
+            let outcome = slot.connection.shed_window(id, events, &mut self.commons);
+            self.act_on(id, outcome);
+        }
     }
 
     /// Gives up input that was set aside for connections that read no further frame.

@@ -221,6 +221,7 @@ impl Hub {
         tally.topics.set(self.topics.len() as u64);
         tally.queued_bytes.set(self.commons.queued_bytes as u64);
         tally.incomplete_bytes.set(self.commons.incomplete_bytes as u64);
+        tally.window_bytes.set(self.commons.window_bytes as u64);
     }
 
     /// The loop has waited, and it is `now`; it meant to sleep for `planned` at the most.

@@ -15,12 +15,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is a warning when it grows: what was refused for a limit, closed for one, or panicked. What
 /// comes of a policy that the application chose is none, nor is what each peer may do.
-const WARNED_OF: [&str; 9] = [
+const WARNED_OF: [&str; 10] = [
     "connections_refused",
     "accepts_failed",
     "messages_dropped_full",
     "closed_overflow",
     "closed_incomplete",
+    "closed_windows",
     "closed_for_descriptor",
     "closed_protocol",
     "handler_panics",

@@ -5,7 +5,8 @@ mod codec;
 use super::extensions::Extension;
 use std::fmt;
 
-pub use codec::{Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BYTES_MAX};
+use codec::WINDOW_BITS_MIN;
+pub use codec::{Deflater, Inflater, WINDOW_BITS_MAX};
 
 /// What was agreed on with one client. Its `Display` is the extension as the server answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +18,23 @@ pub struct Agreement {
     /// Our messages refer back by at most 2 to this power of bytes, if the client asked for a
     /// bound (§7.1.2.1).
     pub server_max_window_bits: Option<u8>,
+    /// The client's messages refer back by at most 2 to this power of bytes, if the client offered
+    /// to keep to a bound (§7.1.2.2).
+    pub client_max_window_bits: Option<u8>,
 }
 
 impl Agreement {
     /// The window that our messages are compressed with.
     pub fn server_window_bits(&self) -> u8 {
         self.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX)
+    }
+
+    /// How far back a message of the client's may refer to what it sent before, in bytes.
+    pub fn client_window_bytes(&self) -> usize {
+        match self.client_no_context_takeover {
+            true => 0,
+            false => 1 << self.client_max_window_bits.unwrap_or(WINDOW_BITS_MAX),
+        }
     }
 }
 
@@ -38,6 +50,9 @@ impl fmt::Display for Agreement {
         if let Some(bits) = self.server_max_window_bits {
             write!(f, "; server_max_window_bits={bits}")?;
         }
+        if let Some(bits) = self.client_max_window_bits {
+            write!(f, "; client_max_window_bits={bits}")?;
+        }
         Ok(())
     }
 }
@@ -48,14 +63,18 @@ const NAME: &str = "permessage-deflate";
 ///
 /// An offer with an unknown parameter, one that is there twice, or a value that it may not have,
 /// is declined, not an error (§7.1). So is `server_max_window_bits=8`, which the compressor cannot
-/// hold to. `client_max_window_bits` is a hint (§7.1.2.2) that is not needed: every window can be
-/// inflated. Without `context_takeover`, both sides are told to compress each message on its own,
-/// whatever the offer says; that is the server's right (§7.1.1).
-pub fn negotiate(offers: &[Extension<'_>], context_takeover: bool) -> Option<Agreement> {
+/// hold to.
+///
+/// Nothing is answered that the offer does not have, although a server may (§7.1.1): some clients
+/// refuse such an answer, and some do not read it. If a client offers to keep to a window, that window
+/// has `client_window_bits` at the most; 8 is left unanswered, as compressors take 9 for it.
+pub fn negotiate(offers: &[Extension<'_>], client_window_bits: u8) -> Option<Agreement> {
     offers.iter().filter(|offer| offer.name == NAME).find_map(|offer| {
         let mut agreement = read(offer)?;
-        agreement.server_no_context_takeover |= !context_takeover;
-        agreement.client_no_context_takeover |= !context_takeover;
+        let window = agreement.client_max_window_bits.filter(|bits| *bits >= WINDOW_BITS_MIN);
+        agreement.client_max_window_bits = window
+            .map(|bits| bits.min(client_window_bits))
+            .filter(|bits| *bits < WINDOW_BITS_MAX && !agreement.client_no_context_takeover);
         Some(agreement)
     })
 }
@@ -66,8 +85,8 @@ fn read(offer: &Extension<'_>) -> Option<Agreement> {
         server_no_context_takeover: false,
         client_no_context_takeover: false,
         server_max_window_bits: None,
+        client_max_window_bits: None,
     };
-    let mut client_bits_seen = false;
     for (name, value) in &offer.params {
         let repeated = match (*name, value) {
             ("server_no_context_takeover", None) => {
@@ -77,14 +96,12 @@ fn read(offer: &Extension<'_>) -> Option<Agreement> {
                 std::mem::replace(&mut asked.client_no_context_takeover, true)
             }
             ("server_max_window_bits", Some(value)) => {
-                let bits = window_bits(value).filter(|bits| *bits > 8)?;
+                let bits = window_bits(value).filter(|bits| *bits >= WINDOW_BITS_MIN)?;
                 asked.server_max_window_bits.replace(bits).is_some()
             }
             ("client_max_window_bits", value) => {
-                if let Some(value) = value {
-                    window_bits(value)?;
-                }
-                std::mem::replace(&mut client_bits_seen, true)
+                let bits = value.as_ref().map_or(Some(WINDOW_BITS_MAX), |it| window_bits(it))?;
+                asked.client_max_window_bits.replace(bits).is_some()
             }
             _ => return None,
         };

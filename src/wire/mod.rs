@@ -23,9 +23,9 @@ pub mod proxy;
 pub mod upgrade;
 pub mod utf8;
 
-pub use close::{CloseCode, ProtocolError, close_payload, decode_close};
+pub use close::{CloseCode, ClosePayload, ProtocolError, close_payload, decode_close};
 #[cfg(feature = "deflate")]
-pub use deflate::{Deflater, Inflater, WINDOW_BITS_MAX, WINDOW_BYTES_MAX, negotiate};
+pub use deflate::{Agreement, Deflater, Inflater, WINDOW_BITS_MAX, negotiate};
 #[cfg(feature = "deflate")]
 pub use extensions::parse_extensions;
 pub use forwarded::client;

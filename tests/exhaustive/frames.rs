@@ -12,7 +12,8 @@ use pushloop::CloseCode;
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 const fn limits(deflate: bool) -> Limits {
-    Limits { message_bytes: 65_536, message_frames: 1024, deflate, takeover: false }
+    let window = if deflate { 1 << 15 } else { 0 };
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate, window }
 }
 
 fn opens(drive: &mut Drive, deflate: bool) {

@@ -17,14 +17,14 @@ use crate::support::{TestServer, accept, binary, burst, config, ping, text};
 use faults::{GOOD, all_faults, pairs, request};
 use pushloop::Hosts;
 
-/// What the default configuration speaks: no context is kept.
-const TAKEOVER: Option<bool> = if cfg!(feature = "deflate") { Some(false) } else { None };
+/// What the default configuration speaks: a client's window is as large as it may be.
+const DEFLATE: Option<u8> = if cfg!(feature = "deflate") { Some(15) } else { None };
 
-fn answers(drive: &mut Drive, bytes: &[u8], takeover: Option<bool>) -> Verdict {
+fn answers(drive: &mut Drive, bytes: &[u8], client_bits: Option<u8>) -> Verdict {
     drive.connects();
     drive.hears(bytes);
     drive.rests();
-    let verdict = judge(bytes, takeover);
+    let verdict = judge(bytes, client_bits);
     drive.expects_answer(bytes, &verdict);
     verdict
 }
@@ -40,7 +40,7 @@ fn random_keys_are_answered_as_by_another_sha_1() {
             let nonce: Vec<u8> = (0..16).map(|_| dice.number() as u8).collect();
             let key = base64(&nonce);
             let head = request(&[faults::field("Sec-WebSocket-Key", &[&key])]);
-            let verdict = answers(&mut drive, head.as_bytes(), TAKEOVER);
+            let verdict = answers(&mut drive, head.as_bytes(), DEFLATE);
             assert!(matches!(verdict, Verdict::Accept { .. }), "{key}");
         }
         count
@@ -52,7 +52,7 @@ fn random_keys_are_answered_as_by_another_sha_1() {
 #[test]
 fn the_good_request_is_accepted() {
     let mut drive = Drive::new(|_| ());
-    let verdict = answers(&mut drive, request(&[]).as_bytes(), TAKEOVER);
+    let verdict = answers(&mut drive, request(&[]).as_bytes(), DEFLATE);
     let Verdict::Accept { accept, protocols, .. } = verdict else { panic!("{verdict:?}") };
     assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(protocols, ["chat", "superchat"]);
@@ -67,15 +67,14 @@ fn every_pair_of_faults_is_refused_for_one_of_them() {
     let mut drive = Drive::new(|_| ());
     let mut refused = 0;
     for fault in &singles {
-        let verdict =
-            answers(&mut drive, request(std::slice::from_ref(fault)).as_bytes(), TAKEOVER);
+        let verdict = answers(&mut drive, request(std::slice::from_ref(fault)).as_bytes(), DEFLATE);
         refused += usize::from(matches!(verdict, Verdict::Refuse(_)));
     }
     assert!(refused >= 160, "{refused} of {} faults are refused", singles.len());
     let pairs = pairs(&singles);
     assert!(pairs.len() >= 2_000);
     for pair in &pairs {
-        let verdict = answers(&mut drive, request(pair).as_bytes(), TAKEOVER);
+        let verdict = answers(&mut drive, request(pair).as_bytes(), DEFLATE);
         assert!(matches!(verdict, Verdict::Refuse(_) | Verdict::Accept { .. }), "{pair:?}");
     }
     println!("figure faults of a handshake: {}, and pairs of them: {}", singles.len(), pairs.len());
@@ -104,12 +103,12 @@ fn every_short_body_in_chunks_ends_where_the_oracle_says() {
                 bytes.push(BYTES[(left / last) as usize]);
                 left %= last;
             }
-            answers(&mut drive, &bytes, TAKEOVER);
+            answers(&mut drive, &bytes, DEFLATE);
         }
         count
     });
     for end in ["", "0\r\n\r\n", "1\r\nx\r\n0\r\n\r\n"] {
-        let verdict = judge([HEAD, end].concat().as_bytes(), TAKEOVER);
+        let verdict = judge([HEAD, end].concat().as_bytes(), DEFLATE);
         whole += usize::from(verdict == Verdict::Plain);
     }
     assert_eq!((cases, whole), (597_870, 2));
@@ -125,7 +124,7 @@ fn every_pair_of_faults_is_refused_over_a_socket() {
     let (singles, mut sent) = (all_faults(), 0);
     for faults in singles.iter().map(|fault| vec![fault.clone()]).chain(pairs(&singles)) {
         let head = request(&faults);
-        let verdict = judge(head.as_bytes(), TAKEOVER);
+        let verdict = judge(head.as_bytes(), DEFLATE);
         let mut stream = dial(server.address());
         let second = if let Verdict::Refuse(_) = verdict {
             crate::support::get("/behind")
@@ -158,8 +157,8 @@ fn no_byte_behind_the_request_is_lost() {
         burst(&[text("first"), ping("second"), binary(vec![3; 300]), text("\u{20ac}".repeat(200))]);
     let head = request(&[]);
     let stream = [head.as_bytes(), &frames].concat();
-    let deflate = TAKEOVER.is_some();
-    let limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate, takeover: false };
+    let deflate = DEFLATE.is_some();
+    let limits = Limits { message_bytes: 65_536, message_frames: 1024, deflate, window: 0 };
     let (heard, end) = hear(&frames, limits);
     assert_eq!((heard.len(), &end), (4, &End::Open));
     let mut drive = Drive::new(|_| ());
@@ -171,7 +170,7 @@ fn no_byte_behind_the_request_is_lost() {
             from = *to;
         }
         drive.rests();
-        let verdict = judge(&stream, TAKEOVER);
+        let verdict = judge(&stream, DEFLATE);
         assert!(matches!(verdict, Verdict::Accept { rest, .. } if rest == head.len()));
         drive.expects_answer(&stream, &verdict);
         drive.output = parse(&drive.output).rest;
@@ -210,13 +209,19 @@ const PARAMETERS: [&str; 4] = [
     "client_max_window_bits",
 ];
 
-/// A server that keeps contexts, or not, and what the oracle calls it.
-fn deflaters() -> Vec<(Drive, Option<bool>)> {
+/// Servers that differ in the window that a client gets, and in what they refer back to.
+fn deflaters() -> Vec<(Drive, Option<u8>)> {
     #[cfg(feature = "deflate")]
-    let more = vec![(Drive::new(|config| config.deflate_context_takeover = true), Some(true))];
+    let more = vec![(
+        Drive::new(|config| {
+            config.deflate_context_takeover = true;
+            config.deflate_client_window_bits = 12;
+        }),
+        Some(12),
+    )];
     #[cfg(not(feature = "deflate"))]
     let more = Vec::new();
-    [(Drive::new(|_| ()), TAKEOVER)].into_iter().chain(more).collect()
+    [(Drive::new(|_| ()), DEFLATE)].into_iter().chain(more).collect()
 }
 
 /// One offer with each parameter in each form.
@@ -235,8 +240,8 @@ fn every_offer_is_answered_as_rfc_7692_says() {
                 case /= 18;
             }
             let head = request(&[faults::field("Sec-WebSocket-Extensions", &[&offer])]);
-            for (drive, takeover) in &mut drives {
-                answers(drive, head.as_bytes(), *takeover);
+            for (drive, client_bits) in &mut drives {
+                answers(drive, head.as_bytes(), *client_bits);
             }
         }
         count
@@ -293,8 +298,8 @@ fn the_first_offer_that_can_be_accepted_wins() {
                 .collect();
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             let head = request(&[faults::field("Sec-WebSocket-Extensions", &lines)]);
-            for (drive, takeover) in &mut drives {
-                answers(drive, head.as_bytes(), *takeover);
+            for (drive, client_bits) in &mut drives {
+                answers(drive, head.as_bytes(), *client_bits);
             }
         }
         count

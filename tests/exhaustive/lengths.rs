@@ -54,7 +54,7 @@ fn every_length(first: u8, limits: Limits) {
 }
 
 const DEFAULT: Limits =
-    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, takeover: false };
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, window: 0 };
 
 #[test]
 #[ignore = "exhaustive: run in release mode"]

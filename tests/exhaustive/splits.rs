@@ -11,8 +11,8 @@ use pushloop::{ConnId, Hub, Message};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const DEFAULT: Limits =
-    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, takeover: false };
-const DEFLATE: Limits = Limits { deflate: true, ..DEFAULT };
+    Limits { message_bytes: 65_536, message_frames: 1024, deflate: false, window: 0 };
+const DEFLATE: Limits = Limits { deflate: true, window: 1 << 15, ..DEFAULT };
 /// Limits that 20 bytes can pass.
 const TIGHT: Limits = Limits { message_bytes: 5, message_frames: 2, ..DEFAULT };
 const SCRIPT_BYTES: usize = 20;

@@ -32,7 +32,7 @@ fn each_code_that_may_be_sent_is_answered_with_itself() {
     for code in (1000..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
         let mut peer = server.opens();
         peer.sends(close(code, "so long"));
-        peer.expects(close(code, ""));
+        peer.expects(close(code, "so long"));
         peer.expects_eof();
         server.sees(&peer, peer_closed(code, "so long"));
         server.sees_no_more(&peer);
@@ -57,7 +57,7 @@ fn a_reason_may_fill_the_frame() {
     assert_eq!(reason.len(), 123);
     let mut peer = server.opens();
     peer.sends(close(1000, &reason));
-    peer.expects(close(1000, ""));
+    peer.expects(close(1000, &reason));
     server.sees(&peer, peer_closed(1000, reason.leak()));
 }
 
@@ -102,7 +102,7 @@ fn a_close_between_fragments_is_answered_and_the_message_is_forgotten() {
     let server = TestServer::echo();
     let mut peer = server.opens();
     peer.sends_burst(&[text("half").open(), close(1001, "leaving"), continuation("")]);
-    peer.expects(close(1001, ""));
+    peer.expects(close(1001, "leaving"));
     peer.expects_eof();
     server.sees(&peer, peer_closed(1001, "leaving"));
     server.sees_no_more(&peer);
@@ -227,7 +227,7 @@ fn a_close_that_is_in_the_batch_already_comes_first() {
     });
     let mut peer = server.opens();
     peer.sends_burst(&[text("last words"), close(4000, "bye")]);
-    peer.expects(close(4000, ""));
+    peer.expects(close(4000, "bye"));
     peer.expects_eof();
     server.sees(&peer, Seen::Text("last words".into()));
     server.sees(&peer, peer_closed(4000, "bye"));
@@ -319,7 +319,7 @@ fn messages_a_close_and_a_fin_in_one_burst_are_all_served() {
             server.sees(&peer, Seen::Text(String::from_utf8(message.payload.clone()).unwrap()));
             peer.expects(message);
         }
-        peer.expects(close(1000, ""));
+        peer.expects(close(1000, "done"));
         peer.expects_eof();
         server.sees(&peer, peer_closed(1000, "done"));
         server.sees_no_more(&peer);

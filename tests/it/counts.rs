@@ -146,7 +146,10 @@ fn a_full_kernel_is_asked_once_and_not_before_it_has_room_again() {
 
 #[test]
 fn a_thousand_idle_connections_are_slept_over_until_the_first_ping() {
-    let mut sim = Sim::new(Config::default());
+    let mut config = Config::default();
+    // Nobody answers, and nobody is to be told so meanwhile.
+    config.pong_timeout = config.ping_interval.expect("by default");
+    let mut sim = Sim::new(config);
     let wires: Vec<_> = (0..1000).map(|_| opened(&mut sim).1).collect();
     let interval = sim.hub().config().ping_interval.unwrap();
     let before = sim.server.net().calls;

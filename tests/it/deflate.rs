@@ -19,8 +19,8 @@ use pushloop::ConnId;
 
 /// What a client usually offers.
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
-/// What is answered without context takeover.
-const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// What is answered to that by default, whether our messages refer back or not.
+const ANSWER: &str = "permessage-deflate";
 
 /// A handshake that offers this.
 fn offering(offer: &str) -> String {

@@ -4,7 +4,7 @@
 use std::{panic::catch_unwind, time::Duration};
 
 use crate::support::net::{Sim, Told};
-use crate::support::{close, continuation, get, handshake, ping, text};
+use crate::support::{close, continuation, frame, get, handshake, ping, text};
 use pushloop::{Accept, Config, Hub, OnLag, Overflow, Response, TopicOptions};
 
 /// Peers of every kind, and an application that does everything, for some seconds.
@@ -14,7 +14,7 @@ fn lives(config: Config) {
     let wires: Vec<_> = (0..4).map(|_| sim.server.net().connects()).collect();
     wires[3].holds(100);
     for (at, wire) in wires.iter().enumerate() {
-        let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
         wire.sends_bytes(get("/").repeat(2) + &handshake("/", if at > 1 { offer } else { "" }));
         wire.sends(text("behind the handshake"));
     }
@@ -22,6 +22,10 @@ fn lives(config: Config) {
         for (at, wire) in wires.iter().enumerate() {
             wire.sends(text(""));
             wire.sends(text("x".repeat(100 * at)));
+            if cfg!(feature = "deflate") && at > 1 {
+                // RFC 7692 §7.2.3.1: Hello.
+                wire.sends(frame(0xC1, [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00]));
+            }
             wire.sends(text("a").open());
             wire.sends(ping("p"));
             let last = continuation("b").masked([1, 2, 3, 4]);
@@ -122,6 +126,10 @@ const LIMITS: &[(&str, Set)] = &[
     ("shutdown_spread", |c, n| c.shutdown_spread = time(n)),
     #[cfg(feature = "deflate")]
     ("deflate_bytes_min", |c, n| c.deflate_bytes_min = n as usize),
+    #[cfg(feature = "deflate")]
+    ("deflate_client_window_bits", |c, n| c.deflate_client_window_bits = n as u8),
+    #[cfg(feature = "deflate")]
+    ("deflate_windows_bytes_max", |c, n| c.deflate_windows_bytes_max = n as usize),
     #[cfg(feature = "deflate")]
     ("takeover", |c, n| (c.deflate_context_takeover, c.deflate_bytes_min) = (true, n as usize)),
 ];

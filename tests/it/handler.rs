@@ -218,7 +218,7 @@ fn nothing_of_the_same_batch_follows_a_close() {
 #[test]
 fn nothing_follows_a_close_also_where_the_peers_is_in_the_same_batch() {
     let batch = [text("first"), text("second"), close(4000, "bye")];
-    let (told, counters) = told_of_a_batch(Once, &batch, |peer| peer.expects(close(4000, "")));
+    let (told, counters) = told_of_a_batch(Once, &batch, |peer| peer.expects(close(4000, "bye")));
     assert_eq!(told, [b"first"]);
     assert_eq!(counters.messages_after_close, 1);
 }
@@ -260,7 +260,7 @@ impl Handler for Ends {
 #[test]
 fn who_has_said_close_is_heard_to_the_end_in_a_shutdown() {
     let batch = [text("first"), text("second"), close(4000, "bye")];
-    let (told, _) = told_of_a_batch(Ends, &batch, |peer| peer.expects(close(4000, "")));
+    let (told, _) = told_of_a_batch(Ends, &batch, |peer| peer.expects(close(4000, "bye")));
     assert_eq!(told, [b"first".to_vec(), b"second".to_vec()]);
 }
 

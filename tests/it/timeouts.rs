@@ -26,18 +26,47 @@ fn keepalive(pong_timeout: Duration) -> TestServer {
     TestServer::start(limits, echo)
 }
 
+/// A late Pong is no fault of the connection's: a peer that is still there reads why it ends.
 #[test]
-fn a_peer_that_does_not_answer_a_ping_is_dropped() {
+fn a_peer_that_does_not_answer_a_ping_is_told_so_and_closed() {
     let server = keepalive(SHORT);
     let mut peer = server.opens();
     peer.expects(ping(""));
-    // There is no Close: nobody is there to read it.
+    peer.expects(close(1011, "no answer to Ping"));
     peer.expects_eof();
     server.sees(&peer, Seen::Closed(Reason::TimedOut));
     server.sees_no_more(&peer);
     let counters = server.handle().counters();
     assert_eq!((counters.pings_sent, counters.closed_timeout), (1, 1));
-    assert_eq!(server.act(|hub| hub.connection_count()), 0);
+    peer.finishes();
+    server.until(|hub| hub.connection_count() == 0);
+}
+
+/// A peer that is gone takes no more than what every connection has to take its last bytes: with the
+/// Close in the kernel, `linger_timeout`, and otherwise `close_timeout`.
+#[test]
+fn a_peer_that_is_gone_is_waited_for_no_longer_than_to_be_told() {
+    const LINGER: Duration = Duration::from_secs(1);
+    for (held, takes) in [(usize::MAX, LINGER), (ping("").unmasked().len(), CLOSE_TIMEOUT)] {
+        let mut sim = Sim::new(config(|limits| {
+            limits.close_timeout = CLOSE_TIMEOUT;
+            limits.linger_timeout = LINGER;
+        }));
+        let (id, wire) = sim.opens();
+        wire.holds(held);
+        while sim.told.is_empty() {
+            sim.turn_within(None);
+        }
+        let before = sim.server.net().slept();
+        assert_eq!(sim.takes(), [Told::Closed(id, 1006)]);
+        while sim.hub().connection_count() > 0 {
+            sim.turn_within(None);
+        }
+        let slept = sim.server.net().slept() - before;
+        assert!((takes..=takes + 2 * TICKS).contains(&slept), "{slept:?} and not {takes:?}");
+        sim.turn();
+        assert!(wire.is_dropped());
+    }
 }
 
 #[test]
@@ -279,6 +308,31 @@ fn a_peer_that_keeps_its_side_open_is_waited_for_no_longer_than_the_limit() {
         assert_eq!(server.act(|hub| hub.connection_count()) == 0, over);
         server.sees(&peer, Seen::Closed(Reason::Peer { code: 1005, text: "" }));
         server.sees_no_more(&peer);
+    }
+}
+
+/// Most clients write a long message to its end before they read that it was refused.
+#[test]
+fn a_peer_is_waited_for_while_it_sends_a_megabit_in_a_second() {
+    const STEP: usize = 256 << 10;
+    for (bytes, waits) in [(STEP, true), (STEP - 1, false)] {
+        let mut sim = Sim::new(config(|limits| limits.ping_interval = None));
+        let (id, wire) = sim.opens();
+        // A frame of 8 MiB and no byte of it.
+        wire.sends_bytes([0x82, 0xFF, 0, 0, 0, 0, 0, 0x80, 0, 0, 1, 2, 3, 4]);
+        sim.rests();
+        assert_eq!(sim.takes(), [Told::Closed(id, 1009)]);
+        assert_eq!(
+            frames(&wire.reads_bytes()),
+            [close(1009, "message is longer than message_bytes_max")]
+        );
+        for _ in 0..8 {
+            // Less than the timeout, and together more.
+            sleeps(&mut sim, Duration::from_millis(1500));
+            wire.sends_bytes(vec![0x55; bytes]);
+            sim.rests();
+        }
+        assert_eq!(sim.hub().connection_count() == 1, waits);
     }
 }
 

@@ -10,6 +10,7 @@ pub struct Answer {
     pub server_no_context_takeover: bool,
     pub client_no_context_takeover: bool,
     pub server_max_window_bits: Option<u8>,
+    pub client_max_window_bits: Option<u8>,
 }
 
 impl Answer {
@@ -28,9 +29,13 @@ impl Answer {
                 None if part == "client_no_context_takeover" => {
                     mem::replace(&mut answer.client_no_context_takeover, true)
                 }
-                Some(("server_max_window_bits", bits)) => {
+                Some((name @ ("server_max_window_bits" | "client_max_window_bits"), bits)) => {
                     let bits = (8..=15).find(|it: &u8| it.to_string() == bits)?;
-                    answer.server_max_window_bits.replace(bits).is_some()
+                    let window = match name {
+                        "server_max_window_bits" => &mut answer.server_max_window_bits,
+                        _ => &mut answer.client_max_window_bits,
+                    };
+                    window.replace(bits).is_some()
                 }
                 _ => return None,
             };
@@ -49,8 +54,9 @@ pub struct Malformed;
 type Parameter = (String, Option<String>);
 
 /// What to answer to the offers in some header lines: the first that is acceptable wins, `None` if
-/// none is. Without `takeover`, neither side keeps its context.
-pub fn negotiate(lines: &[&[u8]], takeover: bool) -> Result<Option<Answer>, Malformed> {
+/// none is. Nothing is answered that was not offered. A client that offers to keep to a window gets one
+/// of `client_bits` at the most.
+pub fn negotiate(lines: &[&[u8]], client_bits: u8) -> Result<Option<Answer>, Malformed> {
     let mut offers = Vec::new();
     for line in lines {
         offers.extend(parse(line)?);
@@ -59,18 +65,16 @@ pub fn negotiate(lines: &[&[u8]], takeover: bool) -> Result<Option<Answer>, Malf
     if offers.is_empty() && !lines.is_empty() {
         return Err(Malformed);
     }
-    Ok(offers.iter().find_map(|(name, parameters)| accept(name, parameters, takeover)))
+    Ok(offers.iter().find_map(|(name, parameters)| accept(name, parameters, client_bits)))
 }
 
-fn accept(name: &str, parameters: &[Parameter], takeover: bool) -> Option<Answer> {
+fn accept(name: &str, parameters: &[Parameter], client_bits: u8) -> Option<Answer> {
     if name != "permessage-deflate" {
         return None;
     }
-    let mut answer = Answer {
-        server_no_context_takeover: !takeover,
-        client_no_context_takeover: !takeover,
-        server_max_window_bits: None,
-    };
+    let mut answer = Answer::default();
+    // 8 is not answered: zlib would take 9 for it.
+    let narrows = |hint: u8| Some(hint.min(client_bits)).filter(|bits| hint > 8 && *bits < 15);
     for (at, (name, value)) in parameters.iter().enumerate() {
         // §7.1: decline an offer with several parameters of one name.
         if parameters[..at].iter().any(|(other, _)| other == name) {
@@ -85,10 +89,16 @@ fn accept(name: &str, parameters: &[Parameter], takeover: bool) -> Option<Answer
                 answer.server_max_window_bits = Some(bits(value).filter(|bits| *bits > 8)?);
             }
             // §7.1.2.2: a hint, with or without a value; nothing obliges to answer it.
-            ("client_max_window_bits", None) => {}
-            ("client_max_window_bits", Some(value)) => _ = bits(value)?,
+            ("client_max_window_bits", None) => answer.client_max_window_bits = narrows(15),
+            ("client_max_window_bits", Some(value)) => {
+                answer.client_max_window_bits = narrows(bits(value)?);
+            }
             _ => return None,
         }
+    }
+    if answer.client_no_context_takeover {
+        // There is nothing to keep.
+        answer.client_max_window_bits = None;
     }
     Some(answer)
 }

@@ -105,7 +105,7 @@ impl Drive {
         self.output.clear();
     }
 
-    /// A new WebSocket that speaks permessage-deflate, each message on its own.
+    /// A new WebSocket that speaks permessage-deflate, with a window of 32 KiB for its messages.
     pub fn opens_deflate(&mut self) {
         self.opens("Sec-WebSocket-Extensions: permessage-deflate\r\n");
     }
@@ -207,8 +207,9 @@ impl Drive {
             (End::Close(None), Some(None)) => {
                 assert_eq!(self.told, Some(Told::Peer(1005, String::new())));
             }
-            // §5.5.1: the code is echoed.
-            (End::Close(Some((code, reason))), Some(Some((echoed, _)))) if *code == echoed => {
+            // §5.5.1: it is echoed.
+            (End::Close(Some(said)), Some(Some(echoed))) if *said == echoed => {
+                let (code, reason) = said;
                 let reason = String::from_utf8(reason.clone()).expect("it was checked");
                 assert_eq!(self.told, Some(Told::Peer(*code, reason)));
             }

@@ -24,9 +24,9 @@ pub enum Verdict {
     Plain,
 }
 
-/// Judges the first request in `bytes`. `takeover` is `None` where permessage-deflate is not
-/// spoken, and else says whether contexts may be kept.
-pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
+/// Judges the first request in `bytes`. `client_bits` is `None` where permessage-deflate is not
+/// spoken, and else the largest window that a client gets which offers to keep to one.
+pub fn judge(bytes: &[u8], client_bits: Option<u8>) -> Verdict {
     let (lines, end) = match head(bytes) {
         Ok(Some(head)) => head,
         Ok(None) => return Verdict::Incomplete,
@@ -93,7 +93,7 @@ pub fn judge(bytes: &[u8], takeover: Option<bool>) -> Verdict {
     let body = if chunked { chunks::end_of(&bytes[end..]) } else { Ok(length as usize) };
     let rest = end + body.unwrap_or_default();
     let host = authority.flatten().or(hosts.first().copied()).unwrap_or_default();
-    let verdict = opening(method, old, chunked || length > 0, host, &all, takeover, rest);
+    let verdict = opening(method, old, chunked || length > 0, host, &all, client_bits, rest);
     match (&verdict, body) {
         // What is refused is refused by its head.
         (Verdict::Plain, Err(None)) => Verdict::Incomplete,
@@ -110,7 +110,7 @@ fn opening<'a>(
     has_body: bool,
     host: &[u8],
     all: &dyn Fn(&str) -> Vec<&'a [u8]>,
-    takeover: Option<bool>,
+    client_bits: Option<u8>,
     rest: usize,
 ) -> Verdict {
     let members = |name: &str| -> Vec<&'a [u8]> {
@@ -125,7 +125,7 @@ fn opening<'a>(
     let protocols = members("sec-websocket-protocol");
     let different: BTreeSet<&&[u8]> = protocols.iter().collect();
     let offers = all("sec-websocket-extensions");
-    let agreed = deflate::negotiate(&offers, takeover.unwrap_or_default());
+    let agreed = deflate::negotiate(&offers, client_bits.unwrap_or(15));
     let faults = [
         (method != b"GET", 405),
         (old, 400),
@@ -156,7 +156,7 @@ fn opening<'a>(
         Ok(deflate) if faults.is_empty() => Verdict::Accept {
             accept: accept(&text(keys[0])),
             protocols: protocols.into_iter().map(text).collect(),
-            deflate: deflate.filter(|_| takeover.is_some()),
+            deflate: deflate.filter(|_| client_bits.is_some()),
             rest,
         },
         _ => Verdict::Refuse(faults),

@@ -33,8 +33,8 @@ pub struct Limits {
     pub message_frames: u32,
     /// permessage-deflate is spoken.
     pub deflate: bool,
-    /// Compressed messages may refer back to earlier ones (RFC 7692 §7.2.3.2).
-    pub takeover: bool,
+    /// So many bytes of earlier compressed messages may be referred back to (RFC 7692 §7.2.3.2).
+    pub window: usize,
 }
 
 impl Limits {
@@ -114,10 +114,8 @@ pub fn hear(bytes: &[u8], limits: Limits) -> (Vec<Heard>, End) {
                         Ok((message, _)) => message,
                         Err(code) => return (heard, End::Fail(code)),
                     };
-                    if limits.takeover {
-                        history.extend_from_slice(&message);
-                        history.drain(..history.len().saturating_sub(1 << 15));
-                    }
+                    history.extend_from_slice(&message);
+                    history.drain(..history.len().saturating_sub(limits.window));
                 }
                 // §8.1: a message that ends inside a character is not UTF-8.
                 if is_text && std::str::from_utf8(&message).is_err() {

@@ -10,10 +10,10 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// The largest window (RFC 7692 §7.1.2), as a power of two.
 pub const WINDOW_BITS_MAX: u8 = 15;
 /// How far back a message can refer, in bytes.
-pub const WINDOW_BYTES_MAX: usize = 1 << WINDOW_BITS_MAX;
+const WINDOW_BYTES_MAX: usize = 1 << WINDOW_BITS_MAX;
 
 /// The smallest window that the compressor holds to.
-const WINDOW_BITS_MIN: u8 = 9;
+pub const WINDOW_BITS_MIN: u8 = 9;
 /// How many windows there are.
 const WINDOWS: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN + 1) as usize;
 

@@ -1,53 +1,55 @@
 use super::*;
 use crate::wire::{ProtocolError, parse_extensions};
 
-fn answer(offer: &str, context_takeover: bool) -> Option<String> {
+fn answer(offer: &str, client_bits: u8) -> Option<String> {
     let offers = parse_extensions([offer.as_bytes()].into_iter()).expect(offer);
-    negotiate(&offers, context_takeover).map(|agreement| agreement.to_string())
+    negotiate(&offers, client_bits).map(|agreement| agreement.to_string())
 }
 
-/// RFC 7692 §7.1.3 and what it follows from; the rest of each answer is the name.
+/// RFC 7692 §7.1.3 and what it follows from; the rest of each answer is the name. Nothing is asked of a
+/// client that it did not offer.
 #[test]
 fn offers_and_their_answers() {
-    const BOTH: &str = "; server_no_context_takeover; client_no_context_takeover";
-    for (offer, with, without) in [
-        ("", Some(""), Some("")),
-        ("; client_max_window_bits", Some(""), Some("")),
-        ("; client_max_window_bits=8", Some(""), Some("")),
-        ("; server_max_window_bits=10", Some("; server_max_window_bits=10"), Some("=10")),
-        ("; server_max_window_bits=15", Some("; server_max_window_bits=15"), Some("=15")),
-        ("; server_no_context_takeover", Some("; server_no_context_takeover"), Some("")),
-        ("; client_no_context_takeover", Some("; client_no_context_takeover"), Some("")),
-        (BOTH, Some(BOTH), Some("")),
-        ("; server_max_window_bits=8", None, None),
-        ("; server_max_window_bits", None, None),
-        ("; server_max_window_bits=7", None, None),
-        ("; server_max_window_bits=16", None, None),
-        ("; server_max_window_bits=09", None, None),
-        ("; server_max_window_bits=+9", None, None),
-        ("; client_max_window_bits=16", None, None),
-        ("; client_max_window_bits=010", None, None),
-        ("; server_no_context_takeover=1", None, None),
-        ("; client_max_window_bits; client_max_window_bits", None, None),
-        ("; server_no_context_takeover; server_no_context_takeover", None, None),
-        ("; server_max_window_bits=9; server_max_window_bits=9", None, None),
-        ("; unknown", None, None),
+    const OURS: &str = "; server_no_context_takeover";
+    const THEIRS: &str = "; client_no_context_takeover";
+    for (offer, expected) in [
+        ("", Some("")),
+        ("; client_max_window_bits", Some("; client_max_window_bits=12")),
+        ("; client_max_window_bits=15", Some("; client_max_window_bits=12")),
+        ("; client_max_window_bits=9", Some("; client_max_window_bits=9")),
+        ("; client_max_window_bits=8", Some("")),
+        ("; client_no_context_takeover; client_max_window_bits", Some(THEIRS)),
+        ("; server_max_window_bits=10", Some("; server_max_window_bits=10")),
+        ("; server_max_window_bits=15", Some("; server_max_window_bits=15")),
+        (OURS, Some(OURS)),
+        (THEIRS, Some(THEIRS)),
+        ("; server_max_window_bits=8", None),
+        ("; server_max_window_bits", None),
+        ("; server_max_window_bits=7", None),
+        ("; server_max_window_bits=16", None),
+        ("; server_max_window_bits=09", None),
+        ("; server_max_window_bits=+9", None),
+        ("; client_max_window_bits=16", None),
+        ("; client_max_window_bits=010", None),
+        ("; server_no_context_takeover=1", None),
+        ("; client_max_window_bits; client_max_window_bits", None),
+        ("; server_no_context_takeover; server_no_context_takeover", None),
+        ("; server_max_window_bits=9; server_max_window_bits=9", None),
+        ("; unknown", None),
     ] {
         let offer = format!("{NAME}{offer}");
-        assert_eq!(answer(&offer, true), with.map(|rest| format!("{NAME}{rest}")), "{offer}");
-        let without = without.map(|bits| match bits {
-            "" => format!("{NAME}{BOTH}"),
-            bits => format!("{NAME}{BOTH}; server_max_window_bits{bits}"),
-        });
-        assert_eq!(answer(&offer, false), without, "{offer}");
+        assert_eq!(answer(&offer, 12), expected.map(|rest| format!("{NAME}{rest}")), "{offer}");
     }
+    let offer = format!("{NAME}; client_max_window_bits");
+    assert_eq!(answer(&offer, 15).as_deref(), Some(NAME), "every client has that window");
+    assert_eq!(answer(&offer, 9), Some(format!("{NAME}; client_max_window_bits=9")));
 }
 
 #[test]
 fn the_first_offer_that_can_be_accepted_wins() {
     let list = format!("x, {NAME}; what, {NAME}; server_max_window_bits=9, {NAME}");
-    assert_eq!(answer(&list, true), Some(format!("{NAME}; server_max_window_bits=9")));
-    assert_eq!(answer("x, y", true), None);
+    assert_eq!(answer(&list, 12), Some(format!("{NAME}; server_max_window_bits=9")));
+    assert_eq!(answer("x, y", 12), None);
 }
 
 fn inflate(message: &[u8], history: &[u8], bytes_max: usize) -> Result<Vec<u8>, ProtocolError> {

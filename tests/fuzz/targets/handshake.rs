@@ -20,18 +20,20 @@ use oracle::handshake::{Verdict, judge};
 use oracle::response::parse;
 use oracle::stream::{Limits, hear};
 
+const WINDOWS: [u8; 2] = [15, 12];
+
 thread_local! {
-    static DRIVES: [RefCell<Drive>; 2] = [false, true].map(|takeover| {
-        RefCell::new(Drive::new(|config| config.deflate_context_takeover = takeover))
+    static DRIVES: [RefCell<Drive>; 2] = WINDOWS.map(|bits| {
+        RefCell::new(Drive::new(|config| config.deflate_client_window_bits = bits))
     });
 }
 
 fuzz_target!(|data: &[u8]| {
     let [seed, wanted_len, rest @ ..] = data else { return };
     let (wanted, request) = rest.split_at(rest.len().min((*wanted_len).into()));
-    let takeover = seed % 2 == 1;
+    let at = usize::from(seed % 2);
     DRIVES.with(|drives| {
-        answers(&mut drives[usize::from(takeover)].borrow_mut(), *seed, wanted, request, takeover);
+        answers(&mut drives[at].borrow_mut(), *seed, wanted, request, WINDOWS[at]);
     });
 });
 
@@ -46,7 +48,7 @@ fn wanted(bytes: &[u8]) -> Wanted {
     Wanted { subprotocol, headers }
 }
 
-fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], takeover: bool) {
+fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], client_bits: u8) {
     drive.wanted = wanted(application);
     drive.connects();
     let mut dice = Dice::new(seed.into());
@@ -57,19 +59,20 @@ fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], take
         rest = &rest[len..];
     }
     drive.rests();
-    let verdict = judge(request, Some(takeover));
+    let verdict = judge(request, Some(client_bits));
     drive.expects_answer(request, &verdict);
     let Verdict::Accept { rest, deflate, .. } = verdict else { return };
-    let alone = deflate.is_none_or(|it| it.client_no_context_takeover);
     let limits = Limits {
         message_bytes: 65_536,
         message_frames: 1024,
         deflate: deflate.is_some(),
-        takeover: false,
+        window: match deflate {
+            None => 0,
+            Some(answer) if answer.client_no_context_takeover => 0,
+            Some(answer) => 1 << answer.client_max_window_bits.unwrap_or(15),
+        },
     };
-    if alone {
-        let (heard, end) = hear(&request[rest..], limits);
-        drive.output = parse(&drive.output).rest;
-        drive.expects(&heard, &end);
-    }
+    let (heard, end) = hear(&request[rest..], limits);
+    drive.output = parse(&drive.output).rest;
+    drive.expects(&heard, &end);
 }

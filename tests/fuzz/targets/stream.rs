@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         message_bytes: LIMITS[at].0,
         message_frames: LIMITS[at].1,
         deflate,
-        takeover: false,
+        window: if deflate { 1 << 15 } else { 0 },
     };
     // Where nothing bounds what a message inflates to, nothing bounds the test.
     if at == 2 && deflate {

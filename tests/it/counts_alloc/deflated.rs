@@ -9,14 +9,25 @@ use pushloop::{Config, ConnId, Events};
 use super::{Before, IDLE, idle_bytes};
 use crate::support::net::{Sim, Wire};
 use crate::support::peer_codec::deflate;
-use crate::support::{binary, frame, handshake, quiet};
+use crate::support::{binary, frame, handshake, quiet, text};
 
-const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+/// What clients offer: a window that they keep to, nothing more, each message on its own.
+const NARROW: &str = "permessage-deflate; client_max_window_bits=12";
+const LIBRARY: &str = "permessage-deflate";
+const ALONE: &str = "permessage-deflate; client_no_context_takeover";
+
+fn offering(offer: &str) -> String {
+    handshake("/", &format!("Sec-WebSocket-Extensions: {offer}\r\n"))
+}
 
 fn opens(sim: &mut Sim) -> (ConnId, Wire) {
+    opens_with(sim, LIBRARY)
+}
+
+fn opens_with(sim: &mut Sim, offer: &str) -> (ConnId, Wire) {
     let before = sim.hub().counters().upgrades;
     let wire = sim.server.net().connects();
-    wire.sends_bytes(handshake("/", OFFER));
+    wire.sends_bytes(offering(offer));
     sim.rests();
     assert_eq!(sim.hub().counters().upgrades, before + 1);
     assert!(String::from_utf8(wire.reads_bytes()).unwrap().contains("permessage-deflate"));
@@ -60,7 +71,7 @@ fn what_waits_to_be_inflated_takes_no_more_than_the_limit() {
     let message = frame(0xC2, deflate(&[0; 64 * 1024])).masked([1, 2, 3, 4]);
     let flood = message.repeat(50_000 / message.len());
     let (peers, mut turns) = (600, 0);
-    let wires: Vec<_> = (0..peers).map(|_| opens(&mut sim).1).collect();
+    let wires: Vec<_> = (0..peers).map(|_| opens_with(&mut sim, ALONE).1).collect();
     wires.iter().for_each(|wire| wire.sends_bytes(&flood));
     let info = measure(|| {
         while turns < 700 {
@@ -138,58 +149,69 @@ fn chats(sim: &mut Sim, id: ConnId, wire: &Wire) {
 }
 
 /// Bytes that each of some connections keeps of its traffic, once it is idle.
-fn kept(limits: Config, chats: impl Fn(&mut Sim, ConnId, &Wire)) -> i64 {
-    const MANY: usize = 20;
+fn kept(limits: Config, offer: &str, many: usize, chats: impl Fn(&mut Sim, ConnId, &Wire)) -> i64 {
     let mut sim = Sim::new(limits);
     let mut open = || {
-        let (id, wire) = opens(&mut sim);
+        let (id, wire) = opens_with(&mut sim, offer);
         // The network's own buffers are large from the beginning.
         wire.sends(binary([0; 60_000]));
         sim.rests();
         sim.takes();
         (id, wire)
     };
-    let (warm, all) = (open(), (0..MANY).map(|_| open()).collect::<Vec<_>>());
+    let (warm, all) = (open(), (0..many).map(|_| open()).collect::<Vec<_>>());
     // What all connections share, and the spare buffers.
     (0..5).for_each(|_| chats(&mut sim, warm.0, &warm.1));
     let info = measure(|| all.iter().for_each(|(id, wire)| chats(&mut sim, *id, wire)));
     println!("{info:?}");
-    info.bytes_current / MANY as i64
+    assert_eq!(info.bytes_current % many as i64, 0, "each keeps the same");
+    info.bytes_current / many as i64
 }
 
 /// 32 KiB of what came, and 8 KiB of what went.
 #[test]
 fn context_takeover_keeps_40_kib_for_a_connection() {
-    let kept = kept(quiet(|config| config.deflate_context_takeover = true), chats);
+    let limits = quiet(|config| config.deflate_context_takeover = true);
+    let kept = kept(limits, LIBRARY, 20, chats);
     assert!((39 << 10..=(40 << 10) + 2048).contains(&kept), "{kept}");
 }
 
+/// Of a thousand connections each: what the next message may refer back to, and where that is.
 #[test]
-fn without_context_takeover_nothing_is_kept() {
-    let kept = kept(quiet(|_| {}), |sim, id, wire| {
-        for size in [100, 3000, 30_000, 65_536] {
-            let message = vec![b'x'; size];
-            wire.sends(frame(0xC2, deflate(&message)));
-            sim.hub().send(id, &message).unwrap();
+fn of_a_client_that_compresses_its_window_is_kept_and_of_others_nothing() {
+    let messages = [100, 3000, 40_000].map(|size| frame(0xC2, deflate(&vec![b'x'; size])));
+    let compresses = |sim: &mut Sim, _, wire: &Wire| {
+        for message in &messages {
+            wire.sends(message.clone());
             sim.rests();
-            wire.reads_bytes();
             sim.takes();
         }
-    });
-    assert!(kept <= 2048, "{kept}");
+    };
+    let is_sent_compressed = |sim: &mut Sim, id, wire: &Wire| {
+        wire.sends(binary([b'x'; 3000]));
+        sim.hub().send(id, [b'x'; 3000]).unwrap();
+        sim.rests();
+        assert_eq!(wire.reads()[0].first, 0xC2);
+        sim.takes();
+    };
+    let kept = |offer, chats: &dyn Fn(&mut Sim, ConnId, &Wire)| {
+        kept(quiet(|_| {}), offer, 1000, chats) as usize
+    };
+    let place = 2 * size_of::<Vec<u8>>();
+    assert_eq!(kept(NARROW, &compresses), 4096 + place);
+    assert_eq!(kept(LIBRARY, &compresses), 32_768 + place);
+    assert_eq!(kept(ALONE, &compresses), 0);
+    assert_eq!(kept(LIBRARY, &is_sent_compressed), 0);
 }
 
-/// Ten thousand of them own no more than those that never heard of compression may.
+/// Ten thousand of them, none of which has compressed, own no more than those that never heard of
+/// compression may.
 #[test]
 fn an_idle_connection_with_compression_owns_at_most_256_bytes() {
-    let before = Before {
-        handshake: handshake("/", OFFER),
-        says: frame(0xC1, deflate(&[b'x'; 300])),
-        answer: 0xC1,
-    };
+    let before = Before { handshake: offering(LIBRARY), says: text([b'x'; 300]), answer: 0xC1 };
     let name = "deflated::an_idle_connection_with_compression_owns_at_most_256_bytes";
     if let Some(bytes) = idle_bytes(name, &before) {
-        // The compressor, the inflater and their windows are one for all.
+        // The compressor and its window are one for all.
         let shared = 512 * 1024;
         assert!(bytes <= 256 * IDLE + shared, "{} bytes for each", bytes.div_ceil(IDLE));
     }

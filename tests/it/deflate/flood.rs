@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pushloop::{CloseCode, Config, ConnId};
 
-use super::{ALONE, OFFER, binary_deflated, opens};
+use super::{ANSWER, OFFER, binary_deflated, opens};
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::{deflate, finals};
 use crate::support::{Frame, burst, close, ping, pong, quiet, text};
@@ -69,7 +69,7 @@ fn a_turn_inflates_a_bounded_amount_and_all_of_it_arrives_in_order() {
     for (len, limits) in settings() {
         let budget = limits.read_bytes_per_turn;
         let mut sim = Sim::new(limits);
-        let (id, wire) = opens(&mut sim, OFFER, ALONE);
+        let (id, wire) = opens(&mut sim, OFFER, ANSWER);
         wire.sends_bytes(flood(0..100, len));
         let (mut arrived, mut turns) = (0, 0);
         while arrived < 100 {
@@ -96,7 +96,7 @@ fn innocent(flooders: usize, len: usize) {
     let flood = flood(0..100, len);
     let wires: Vec<Wire> = (0..flooders)
         .map(|_| {
-            let (_, wire) = opens(&mut sim, OFFER, ALONE);
+            let (_, wire) = opens(&mut sim, OFFER, ANSWER);
             wire.sends_bytes(&flood);
             wire
         })
@@ -136,7 +136,7 @@ fn others_are_served_beside_a_flooder_with_long_messages() {
 #[test]
 fn what_is_set_aside_is_read_beside_others() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     let (_, other) = sim.opens();
     sim.takes();
     wire.sends_bytes(flood(0..20, LONG));
@@ -165,7 +165,7 @@ enum End {
 /// Every such end comes to an end, after every message that can still be delivered.
 fn ends(limits: Config, len: usize, flood: &[u8], end: End, after: usize) {
     let mut sim = Sim::new(limits);
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     let mut bytes = flood.to_vec();
     match end {
         End::CloseFrame => bytes.extend(close(1000, "").masked([1; 4])),
@@ -244,7 +244,7 @@ fn every_end_of_a_flooder_is_an_end() {
 #[test]
 fn what_comes_while_input_is_set_aside_is_read_after_it() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     let mut arrived = 0;
     for round in 0..50 {
         wire.sends_bytes(flood(3 * round..3 * round + 3, LONG));
@@ -270,7 +270,7 @@ fn what_comes_while_input_is_set_aside_is_read_after_it() {
 fn what_is_set_aside_reaches_no_later_connection() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
     for round in 0..20 {
-        let (id, wire) = opens(&mut sim, OFFER, ALONE);
+        let (id, wire) = opens(&mut sim, OFFER, ANSWER);
         wire.sends_bytes(flood(0..5, LONG));
         sim.turn();
         assert_eq!(told(&mut sim, id, 0, LONG), 1);
@@ -278,7 +278,7 @@ fn what_is_set_aside_reaches_no_later_connection() {
         wire.resets();
         sim.hub().send(id, "x").unwrap();
         sim.turn();
-        let (later, _) = opens(&mut sim, OFFER, ALONE);
+        let (later, _) = opens(&mut sim, OFFER, ANSWER);
         sim.rests();
         let messages = sim.takes().into_iter().filter(|told| matches!(told, Told::Message(..)));
         assert_eq!(messages.count(), 0, "round {round}");
@@ -290,7 +290,7 @@ fn what_is_set_aside_reaches_no_later_connection() {
 #[test]
 fn the_answer_to_our_close_is_found_in_what_was_set_aside() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     wire.sends_bytes([flood(0..5, LONG), close(1000, "").masked([1; 4])].concat());
     sim.turn();
     sim.hub().close(id, CloseCode::NORMAL, "");
@@ -323,7 +323,7 @@ fn a_turn_inflates_so_many_messages_of_nothing() {
     let streams = binary_deflated(finals(vec![&b""[..]; 1000]));
     for (frame, count, most) in [(binary_deflated([0]), 2000, 128), (streams, 20, 1)] {
         let mut sim = Sim::new(quiet(one_in_a_turn));
-        let (id, wire) = opens(&mut sim, OFFER, ALONE);
+        let (id, wire) = opens(&mut sim, OFFER, ANSWER);
         wire.sends_bytes(burst(&vec![frame; count]));
         let mut arrived = 0;
         while arrived < count {
@@ -341,7 +341,7 @@ fn a_turn_inflates_so_many_messages_of_nothing() {
 #[test]
 fn thousands_of_empty_messages_arrive() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
-    let (_, wire) = opens(&mut sim, OFFER, ALONE);
+    let (_, wire) = opens(&mut sim, OFFER, ANSWER);
     let frames: Vec<Frame> = vec![binary_deflated([0]); 20_000];
     wire.sends_bytes(burst(&frames));
     let streams = binary_deflated(finals(vec![&b""[..]; 1000]));
@@ -361,7 +361,7 @@ fn what_is_set_aside_of_all_together_is_bounded() {
     }));
     let sent = flood(0..50, LONG);
     assert!(sent.len() > MAX / 10 && sent.len() < MAX / 2, "{}", sent.len());
-    let flooders: Vec<_> = (0..20).map(|_| opens(&mut sim, OFFER, ALONE)).collect();
+    let flooders: Vec<_> = (0..20).map(|_| opens(&mut sim, OFFER, ANSWER)).collect();
     flooders.iter().for_each(|(_, wire)| wire.sends_bytes(&sent));
     let (mut closed, mut messages) = (0, 0);
     while closed + messages / 50 < 20 {
@@ -390,7 +390,9 @@ fn what_is_set_aside_of_all_together_is_bounded() {
 fn what_waits_for_its_turn_takes_no_more_room_than_it_is_long() {
     let mut sim = Sim::new(quiet(one_in_a_turn));
     let fast: Vec<_> = (0..8).map(|_| sim.opens()).collect();
-    let wires: Vec<_> = (0..200).map(|_| opens(&mut sim, OFFER, ALONE).1).collect();
+    // No window is kept.
+    let alone = "permessage-deflate; client_no_context_takeover";
+    let wires: Vec<_> = (0..200).map(|_| opens(&mut sim, alone, alone).1).collect();
     let flood = flood(0..4, LONG);
     let mut info = allocation_counter::measure(|| {
         wires.iter().for_each(|wire| wire.sends_bytes(&flood));

@@ -1,10 +1,15 @@
-//! `message_bytes_max` is on what a message inflates to, and exact.
+//! `message_bytes_max` is on what a message inflates to, and exact; `deflate_windows_bytes_max` is on what
+//! is kept of the messages of all.
 
-use super::{ALONE, OFFER, binary_deflated, noise, opens};
+use std::time::Duration;
+
+use pushloop::{CloseCode, ConnId};
+
+use super::{ANSWER, OFFER, binary_deflated, noise, opens};
 use crate::support::dice::Dice;
-use crate::support::net::{Sim, Told, frames};
-use crate::support::peer_codec::{deflate, finals, stored};
-use crate::support::{Frame, burst, continuation, quiet};
+use crate::support::net::{Sim, Told, Wire, frames};
+use crate::support::peer_codec::{Deflates, deflate, finals, stored};
+use crate::support::{Frame, binary, burst, close, continuation, ping, pong, quiet};
 
 /// A message in frames of so many bytes.
 fn fragments(message: &[u8], len: usize) -> Vec<Frame> {
@@ -25,7 +30,7 @@ fn blocks(payload: &[u8], len: usize) -> Vec<u8> {
 #[track_caller]
 fn is_delivered(limit: usize, frames_sent: &[Frame], meant: &[u8]) -> bool {
     let mut sim = Sim::new(quiet(|config| config.message_bytes_max = limit));
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     wire.sends_bytes(burst(frames_sent));
     sim.rests();
     let told = sim.takes();
@@ -95,4 +100,100 @@ fn no_limit_is_no_overflow() {
     }
     assert!(is_delivered(0, &[binary_deflated(deflate(b""))], b""));
     assert!(!is_delivered(0, &[binary_deflated(deflate(b"x"))], b""));
+}
+
+/// A client that offers to keep to a window, with a server that gives it 4 KiB.
+fn narrow(sim: &mut Sim) -> (ConnId, Wire) {
+    opens(sim, OFFER, "permessage-deflate; client_max_window_bits=12")
+}
+
+/// As counted once all is at rest.
+fn window_bytes(sim: &mut Sim) -> u64 {
+    sim.rests();
+    sim.hub().counters().window_bytes
+}
+
+#[test]
+fn what_a_client_sent_is_kept_from_its_first_compressed_message_to_its_end() {
+    for (bits, most) in [(12, 4096), (15, 32_768)] {
+        let mut sim = Sim::new(quiet(|config| config.deflate_client_window_bits = bits));
+        for end in 0..7 {
+            let (id, wire) =
+                if bits == 12 { narrow(&mut sim) } else { opens(&mut sim, OFFER, ANSWER) };
+            wire.sends(binary([1; 100]));
+            sim.hub().send(id, vec![b'x'; 1000]).unwrap();
+            assert_eq!(window_bytes(&mut sim), 0);
+            for (len, kept) in [(100, 100), (most - 100, most), (60_000, most), (1, most)] {
+                wire.sends(binary_deflated(deflate(&vec![b'x'; len as usize])));
+                assert_eq!(window_bytes(&mut sim), kept);
+            }
+            match end {
+                0 => wire.sends(close(1000, "")),
+                1 => wire.finishes(),
+                2 => wire.resets(),
+                3 => wire.sends(binary_deflated([0x06])),
+                // We close, and the peer does not answer: it is given back nevertheless.
+                4 => sim.hub().close(id, CloseCode::NORMAL, ""),
+                5 => sim.hub().abort(id),
+                _ => {
+                    let now = sim.hub().now();
+                    sim.hub().close_at(id, now, CloseCode::NORMAL, "");
+                }
+            }
+            assert_eq!(window_bytes(&mut sim), 0, "end {end}");
+        }
+    }
+}
+
+/// A client that said that it keeps to a window is not believed blindly, and costs no more than it said.
+#[test]
+fn what_refers_back_beyond_the_window_is_1007() {
+    let said = noise(&mut Dice::new(9), 1000);
+    for (offer, reads) in [("=10", true), ("=9", false)] {
+        let offer = format!("{OFFER}{offer}");
+        let mut sim = Sim::new(quiet(|_| {}));
+        let (id, wire) = opens(&mut sim, &offer, &offer);
+        let mut sender = Deflates::new(15, true);
+        wire.sends(binary_deflated(sender.message(&said)));
+        wire.sends(binary_deflated(sender.message(&said[..100])));
+        sim.rests();
+        let second =
+            if reads { Told::Message(id, said[..100].into()) } else { Told::Closed(id, 1007) };
+        assert_eq!(sim.takes(), [Told::Message(id, said.clone()), second]);
+    }
+}
+
+/// At the limit all is kept; one byte more, and those that kept most for longest are closed, until four
+/// fifths are left. Whoever has kept nothing stays.
+#[test]
+fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
+    let mut sim = Sim::new(quiet(|config| config.deflate_windows_bytes_max = 5000));
+    let (_, idle) = opens(&mut sim, OFFER, ANSWER);
+    let peers: Vec<_> = (0..5).map(|_| opens(&mut sim, OFFER, ANSWER)).collect();
+    for (_, wire) in &peers {
+        wire.sends(binary_deflated(deflate(&[b'x'; 1000])));
+        sim.turn();
+        sim.turn_within(Some(Duration::from_secs(1)));
+    }
+    assert_eq!(window_bytes(&mut sim), 5000);
+    assert_eq!(sim.hub().counters().closed_windows, 0);
+    // The first has the oldest window, and has just said something.
+    peers[0].1.sends(binary("still here"));
+    sim.rests();
+    sim.takes();
+    let (last, wire) = opens(&mut sim, OFFER, ANSWER);
+    wire.sends(binary_deflated(deflate(b"x")));
+    assert_eq!(window_bytes(&mut sim), 3001);
+    let expected: [&[Frame]; 2] =
+        [&[], &[close(1013, "the server is at deflate_windows_bytes_max")]];
+    for (at, (_, wire)) in peers.iter().enumerate() {
+        assert_eq!(wire.reads(), expected[usize::from(at == 1 || at == 2)], "{at}");
+    }
+    let [Told::Message(from, _), closed @ ..] = &sim.takes()[..] else { panic!("it is told") };
+    assert_eq!(*from, last);
+    assert_eq!(closed, [Told::Closed(peers[1].0, 1013), Told::Closed(peers[2].0, 1013)]);
+    assert_eq!(sim.hub().counters().closed_windows, 2);
+    idle.sends(ping("p"));
+    sim.rests();
+    assert_eq!(idle.reads(), [pong("p")]);
 }

@@ -4,7 +4,7 @@
 use pushloop::{Event, Message, ProtocolError, Reason};
 
 use super::puff::Puff;
-use super::{ALONE, OFFER, binary_deflated, noise, offering, opens, payload, text_deflated};
+use super::{ANSWER, OFFER, binary_deflated, noise, offering, opens, payload, text_deflated};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::{Deflates, deflate, finals, patchwork, stored};
@@ -18,7 +18,7 @@ fn takes_over(server: &TestServer) -> Peer {
     let mut peer = server.connects();
     peer.sends_bytes(offering(OFFER));
     let answer = peer.expects_upgrade();
-    assert_eq!(answer.header("Sec-WebSocket-Extensions"), Some("permessage-deflate"));
+    assert_eq!(answer.header("Sec-WebSocket-Extensions"), Some(ANSWER));
     server.sees(&peer, Seen::Request("GET /".into()));
     server.sees(&peer, Seen::Opened);
     peer
@@ -148,8 +148,9 @@ fn trickles(sim: &mut Sim, dice: &mut Dice, wire: &Wire, bytes: &[u8]) {
 fn streams(seed: u64, count: usize, takeover: bool) {
     let mut dice = Dice::new(seed);
     let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = takeover));
-    let answer = if takeover { "permessage-deflate" } else { ALONE };
-    let (id, wire) = opens(&mut sim, OFFER, answer);
+    let alone = "permessage-deflate; client_no_context_takeover";
+    let offer = if takeover { ANSWER } else { alone };
+    let (id, wire) = opens(&mut sim, offer, offer);
     let (mut puff, mut before) = (Puff::default(), Vec::new());
     let mut blocks = [0; 4];
     for number in 0..count {
@@ -202,7 +203,7 @@ fn text_is_checked_after_it_is_inflated() {
     let mut dice = Dice::new(3);
     let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
     for round in 0..2000 {
-        let (id, wire) = opens(&mut sim, OFFER, "permessage-deflate");
+        let (id, wire) = opens(&mut sim, OFFER, ANSWER);
         let mut said: String =
             (0..dice.below(60)).map(|_| ['a', 'é', '€', '𝄞', '\0'][dice.below(5)]).collect();
         said += "€";
@@ -307,18 +308,26 @@ fn earlier_messages_are_answered_before_the_failure() {
     peer.expects_eof();
 }
 
-/// A peer that was told to compress each message on its own must do so.
+/// A peer that offers to compress each message on its own must do so.
 #[test]
 fn without_takeover_nothing_of_the_message_before_is_remembered() {
-    let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
     let server = TestServer::echo();
-    let mut peer = server.connects();
-    peer.sends_bytes(offering(OFFER));
-    peer.expects_upgrade();
-    peer.sends(text_deflated(hello));
-    peer.expects(text("Hello"));
-    peer.sends(text_deflated([0xF2, 0x00, 0x11, 0x00, 0x00]));
-    peer.expects_close(1007);
+    for (offer, remembers) in
+        [(OFFER, true), ("permessage-deflate; client_no_context_takeover", false)]
+    {
+        let mut peer = server.connects();
+        peer.sends_bytes(offering(offer));
+        peer.expects_upgrade();
+        // RFC 7692 §7.2.3.1 and §7.2.3.2.
+        peer.sends(text_deflated([0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00]));
+        peer.expects(text("Hello"));
+        peer.sends(text_deflated([0xF2, 0x00, 0x11, 0x00, 0x00]));
+        if remembers {
+            peer.expects(text("Hello"));
+        } else {
+            peer.expects_close(1007);
+        }
+    }
 }
 
 /// What comes after our Close is not inflated, and a Close of the peer's still ends it.

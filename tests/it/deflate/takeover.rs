@@ -9,7 +9,7 @@ use pushloop::{
 };
 
 use super::puff::Puff;
-use super::{ALONE, noise, opens, payload};
+use super::{ANSWER, OFFER, noise, opens, payload};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Told, Wire};
 use crate::support::peer_codec::Deflates;
@@ -26,7 +26,7 @@ const QUEUE: usize = 4000;
 
 /// What the peers offer, and what is answered.
 const OFFERS: [(&str, &str); 6] = [
-    ("permessage-deflate; client_max_window_bits", "permessage-deflate"),
+    (OFFER, ANSWER),
     (
         "permessage-deflate; server_max_window_bits=9",
         "permessage-deflate; server_max_window_bits=9",
@@ -39,8 +39,14 @@ const OFFERS: [(&str, &str); 6] = [
         "permessage-deflate; server_no_context_takeover",
         "permessage-deflate; server_no_context_takeover",
     ),
-    ("permessage-deflate; client_no_context_takeover; server_no_context_takeover", ALONE),
-    ("permessage-deflate; client_max_window_bits=9", "permessage-deflate"),
+    (
+        "permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    ),
+    (
+        "permessage-deflate; client_max_window_bits=9",
+        "permessage-deflate; client_max_window_bits=9",
+    ),
 ];
 
 struct Peer {
@@ -64,7 +70,8 @@ impl Peer {
         for (topic, _) in TOPICS {
             sim.hub().subscribe(id, topic).unwrap();
         }
-        let bits = if offer.ends_with("client_max_window_bits=9") { 9 } else { 15 };
+        let bits = answer.split_once("client_max_window_bits=");
+        let bits = bits.map_or(15, |(_, bits)| bits.parse().unwrap());
         let deflates = Deflates::new(bits, !answer.contains("client_no"));
         let (room, bytes, said) = (usize::MAX, Vec::new(), Vec::new());
         Self { id, wire, room, answer, bytes, deflates, said, closing: false }
@@ -299,8 +306,8 @@ impl Pressure {
                 last[source] = Some(number);
                 arrived += 1;
             }
-            let bits =
-                peer.answer.split_once("bits=").map_or(15, |(_, bits)| bits.parse().unwrap());
+            let bits = peer.answer.split_once("server_max_window_bits=");
+            let bits = bits.map_or(15, |(_, bits)| bits.parse().unwrap());
             assert!(puff.farthest <= 1 << bits);
         }
         let counters = self.sim.hub().counters();

@@ -4,7 +4,7 @@
 use pushloop::{ConnId, TopicOptions};
 
 use super::puff::Puff;
-use super::{ALONE, OFFER, noise, opens};
+use super::{ANSWER, OFFER, noise, opens};
 use crate::support::dice::Dice;
 use crate::support::net::{Sim, Wire};
 use crate::support::{Frame, binary, frame, quiet, text};
@@ -14,7 +14,7 @@ const WORDS: &str = "The score is one to nil. The score is one to nil. Half time
 /// WebSockets that subscribe to a topic, every other one with compression.
 fn subscribers(sim: &mut Sim, count: usize, topic: &str) -> Vec<(ConnId, Wire)> {
     let opens = |at| {
-        let (id, wire) = if at % 2 == 0 { sim.opens() } else { opens(sim, OFFER, ALONE) };
+        let (id, wire) = if at % 2 == 0 { sim.opens() } else { opens(sim, OFFER, ANSWER) };
         sim.hub().subscribe(id, topic).unwrap();
         (id, wire)
     };
@@ -68,7 +68,7 @@ fn nothing_is_compressed_for_nobody() {
     let (plain, plain_wire) = sim.opens();
     let nine = "permessage-deflate; server_max_window_bits=9";
     let (narrow, narrow_wire) = opens(&mut sim, nine, nine);
-    let (once, _) = opens(&mut sim, OFFER, "permessage-deflate");
+    let (once, _) = opens(&mut sim, OFFER, ANSWER);
     for id in [plain, narrow, once] {
         sim.hub().subscribe(id, "t").unwrap();
     }
@@ -131,7 +131,7 @@ fn a_turn_s_publications_come_in_order_compressed_or_not() {
 #[test]
 fn a_secret_is_not_compressed_where_that_is_forbidden() {
     let mut sim = Sim::new(quiet(|config| config.deflate_context_takeover = true));
-    let (id, wire) = opens(&mut sim, OFFER, "permessage-deflate");
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     sim.hub().configure_topic("later", compressing(false)).unwrap();
     sim.hub().subscribe(id, "later").unwrap();
     sim.hub().subscribe(id, "now").unwrap();
@@ -160,7 +160,7 @@ fn a_secret_is_not_compressed_where_that_is_forbidden() {
 #[test]
 fn a_secret_stays_one_if_compressing_is_allowed_again_within_the_turn() {
     let mut sim = Sim::new(quiet(|_| {}));
-    let (id, wire) = opens(&mut sim, OFFER, ALONE);
+    let (id, wire) = opens(&mut sim, OFFER, ANSWER);
     sim.hub().subscribe(id, "t").unwrap();
     sim.hub().configure_topic("t", compressing(false)).unwrap();
     sim.hub().publish("t", WORDS).unwrap();

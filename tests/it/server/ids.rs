@@ -203,7 +203,7 @@ fn a_connection_may_be_closed_while_another_ones_event_is_handled() {
     sim.rests();
     assert_eq!(first_wire.reads(), [close(1001, "all")]);
     assert_eq!(second_wire.reads(), [close(1001, "all")]);
-    assert_eq!(closing_wire.reads(), [text("x"), close(1000, "")]);
+    assert_eq!(closing_wire.reads(), [text("x"), close(1000, "bye")]);
     second_wire.sends(close(1001, ""));
     first_wire.finishes();
     sim.rests();

@@ -29,6 +29,7 @@ const OFFERS: [&str; 10] = [
 #[derive(Clone, Copy)]
 pub struct Policy {
     takeover: bool,
+    client_bits: u8,
     bytes_min: usize,
 }
 
@@ -39,8 +40,12 @@ impl Policy {
         config.deflate = choice.below(4) > 0;
         config.deflate_context_takeover = choice.below(2) > 0;
         config.deflate_bytes_min = choice.of(&[64, 0, 20, 150]);
-        let takeover = config.deflate_context_takeover;
-        config.deflate.then_some(Self { takeover, bytes_min: config.deflate_bytes_min })
+        config.deflate_client_window_bits = choice.of(&[12, 9, 15]);
+        config.deflate.then_some(Self {
+            takeover: config.deflate_context_takeover,
+            client_bits: config.deflate_client_window_bits,
+            bytes_min: config.deflate_bytes_min,
+        })
     }
 
     #[cfg(not(feature = "deflate"))]
@@ -87,15 +92,19 @@ impl Codec {
         }
         let offer = choice.of(&OFFERS);
         let agreed = |policy: Policy| {
-            let answer = negotiate(&[offer.as_bytes()], policy.takeover).expect("it is an offer");
+            let answer = negotiate(&[offer.as_bytes()], policy.client_bits);
+            let answer = answer.expect("it is an offer");
             Some(Self { policy, answer: answer?, sender: None, window: Vec::new() })
         };
         (format!("Sec-WebSocket-Extensions: {offer}\r\n"), policy.and_then(agreed))
     }
 
-    /// The client's messages may refer back to earlier ones.
-    pub fn takes_over(&self) -> bool {
-        !self.answer.client_no_context_takeover
+    /// How many bytes of the client's earlier messages a later one may refer back to.
+    pub fn client_window(&self) -> usize {
+        match self.answer {
+            Answer { client_no_context_takeover: true, .. } => 0,
+            answer => 1 << answer.client_max_window_bits.unwrap_or(15),
+        }
     }
 
     /// What was agreed on is in the head of the answer.
@@ -107,12 +116,13 @@ impl Codec {
 
     /// A message compressed.
     pub fn deflates(&mut self, payload: &[u8], choice: &Choice, marks: &Marks) -> Vec<u8> {
-        let takeover = self.takes_over();
+        let takeover = !self.answer.client_no_context_takeover;
         if takeover || choice.chance(50) {
             if takeover && self.sender.is_some() {
                 marks.hit(Mark::TookOver);
             }
-            let sender = self.sender.get_or_insert_with(|| Deflates::new(15, takeover));
+            let bits = self.answer.client_max_window_bits.unwrap_or(15);
+            let sender = self.sender.get_or_insert_with(|| Deflates::new(bits, takeover));
             return sender.message(payload);
         }
         let pieces = 1 + choice.below(4);
@@ -128,7 +138,7 @@ impl Codec {
 
     /// What a compressed message of the server says.
     pub fn inflates(&mut self, message: &[u8], marks: &Marks) -> Vec<u8> {
-        if self.answer.server_no_context_takeover {
+        if self.answer.server_no_context_takeover || !self.policy.takeover {
             self.window.clear();
         }
         let (payload, farthest) = inflate::message(message, &self.window, MESSAGE_BYTES_MAX, 0)

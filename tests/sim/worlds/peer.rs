@@ -187,7 +187,7 @@ impl Peer {
             message_bytes: MESSAGE_BYTES_MAX as u64,
             message_frames: MESSAGE_FRAMES_MAX,
             deflate: self.codec.is_some(),
-            takeover: self.codec.as_ref().is_some_and(Codec::takes_over),
+            window: self.codec.as_ref().map_or(0, Codec::client_window),
         }
     }
 
