@@ -6,15 +6,15 @@ use pushloop::Server;
 use rustix::{fs::Mode, process::umask};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::options::{Listen, Options};
+use crate::options::{Options, Place};
 
 /// Connections that wait to be accepted. The kernel takes less if it is set to.
 const BACKLOG: i32 = 4096;
 
 /// Listens, and gives what to tell of it.
-pub fn listen(server: &mut Server, listen: &Listen, options: &Options) -> io::Result<String> {
-    match listen {
-        Listen::Tcp(address) => {
+pub fn listen(server: &mut Server, place: &Place, options: &Options) -> io::Result<String> {
+    match place {
+        Place::Tcp(address) => {
             let socket = tcp_listener(*address).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
@@ -25,7 +25,7 @@ pub fn listen(server: &mut Server, listen: &Listen, options: &Options) -> io::Re
                  publish:   curl -d 'Goal!' http://{bound}/scores\n"
             ))
         }
-        Listen::Unix(path) => {
+        Place::Unix(path) => {
             // The file is made with these rights: at no moment has it others. No thread that makes files
             // is there yet.
             let before = umask(Mode::from_raw_mode(0o777 & !options.unix_mode));

@@ -51,9 +51,14 @@ fn serve(options: &Options) -> io::Result<()> {
     let descriptors = descriptors::raise_limit();
     let mut server = Server::new(config(options, descriptors.limit))?;
     // Nothing is said to be open before all is.
-    let opened: io::Result<String> =
-        options.listen.iter().map(|listen| listen::listen(&mut server, listen, options)).collect();
-    let opened = opened? + &descriptors.told();
+    let mut opened = String::new();
+    for (number, listen) in (0..).zip(&options.listen) {
+        opened += &listen::listen(&mut server, &listen.place, options)?;
+        if listen.is_proxied {
+            server.require_proxy_header(number);
+        }
+    }
+    opened += &descriptors.told();
     let status = Arc::default();
     // Whoever is told that it is open may end it at once.
     drain::on_signals(server.handle(), options.drain, Arc::clone(&status))?;
@@ -70,6 +75,7 @@ fn config(options: &Options, descriptors: usize) -> Config {
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
     config.cors = Some(Cors::default());
+    config.proxies = options.proxies.clone();
     config.keep_alive_timeout = options.keep_alive;
     config.head_bytes_max = options.head_bytes_max;
     // In the library's proportion.

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use pushloop::{ClientHeader, IpNetwork, Proxies};
+
 pub const USAGE: &str = "\
 Live notifications over WebSocket: a URL is a topic.
 
@@ -9,6 +11,11 @@ Usage: pushloop [OPTIONS]
 
 Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
+  --listen-proxied ADDR  the same, where each connection begins with a PROXY protocol header
+  --trust-proxy NETWORK  believe proxies of this network, as 10.0.0.0/8, or 'unix' for those on a
+                         Unix socket, when they say who their client is; may be repeated
+  --client-header NAME   the header in which they do: forwarded or x-forwarded-for; GET /$client
+                         tells what is understood
   --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]
   --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own: as in
                          https://example.org, 'https://*.example.org' for its subdomains,
@@ -45,9 +52,17 @@ const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
 
 /// Where to listen.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Listen {
+pub enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+/// A listener.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub place: Place,
+    /// Its connections begin with a header of the PROXY protocol.
+    pub is_proxied: bool,
 }
 
 /// What the command line asks for.
@@ -56,6 +71,7 @@ pub struct Options {
     pub listen: Vec<Listen>,
     /// The permissions of the files of Unix sockets.
     pub unix_mode: u32,
+    pub proxies: Proxies,
     pub allow_origins: Vec<String>,
     pub allow_hosts: Vec<String>,
     pub anyone_may_publish: bool,
@@ -73,6 +89,7 @@ impl Default for Options {
         Self {
             listen: Vec::new(),
             unix_mode: 0o660,
+            proxies: Proxies::default(),
             allow_origins: Vec::new(),
             allow_hosts: Vec::new(),
             anyone_may_publish: false,
@@ -108,7 +125,7 @@ impl Default for Drain {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
-    Serve(Options),
+    Serve(Box<Options>),
     Help,
     Version,
 }
@@ -121,7 +138,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
-            Long("listen") => options.listen.push(value(&mut parser, listen)?),
+            Long(name @ ("listen" | "listen-proxied")) => {
+                let is_proxied = name == "listen-proxied";
+                let place = value(&mut parser, place)?;
+                options.listen.push(Listen { place, is_proxied });
+            }
+            Long("trust-proxy") => match value(&mut parser, proxy)? {
+                Some(network) => options.proxies.networks.push(network),
+                None => options.proxies.unix = true,
+            },
+            Long("client-header") => {
+                options.proxies.header = value(&mut parser, client_header)?;
+            }
             Long("unix-mode") => options.unix_mode = value(&mut parser, mode)?,
             Long("allow-origin") => options.allow_origins.push(value(&mut parser, origin)?),
             Long("allow-host") => options.allow_hosts.push(value(&mut parser, host)?),
@@ -144,18 +172,52 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
         return Err("--no-deflate and --deflate-takeover exclude each other".to_owned());
     }
     if options.listen.is_empty() {
-        options.listen.push(Listen::Tcp(([127, 0, 0, 1], 9001).into()));
+        let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
+        options.listen.push(Listen { place, is_proxied: false });
     }
-    let beyond = options.listen.iter().find_map(|listen| match listen {
-        Listen::Tcp(address) if !address.ip().is_loopback() => Some(address),
-        Listen::Tcp(_) | Listen::Unix(_) => None,
+    check_proxies(&options)?;
+    let beyond = options.listen.iter().find_map(|listen| match listen.place {
+        Place::Tcp(address) if !address.ip().is_loopback() => Some(address.to_string()),
+        Place::Tcp(_) | Place::Unix(_) => None,
     });
+    let trusts = options.proxies != Proxies::default();
+    let beyond = beyond.or(trusts.then(|| "a server behind a proxy".to_owned()));
     match beyond {
-        Some(address) if !options.anyone_may_publish => Err(format!(
-            "{address} can be reached from other machines, and anyone there could publish: \
+        Some(what) if !options.anyone_may_publish => Err(format!(
+            "{what} can be reached from other machines, and anyone there could publish: \
              add --anyone-may-publish if that is meant"
         )),
-        _ => Ok(Asked::Serve(options)),
+        _ => Ok(Asked::Serve(Box::new(options))),
+    }
+}
+
+/// What is asked of proxies, and of no proxy.
+fn check_proxies(options: &Options) -> Result<(), String> {
+    let proxies = &options.proxies;
+    let is_any = proxies.unix || !proxies.networks.is_empty();
+    if !is_any && proxies.header != ClientHeader::None {
+        return Err("--client-header is for proxies: add --trust-proxy".to_owned());
+    }
+    if !is_any && options.listen.iter().any(|listen| listen.is_proxied) {
+        return Err("--listen-proxied is for proxies: add --trust-proxy".to_owned());
+    }
+    Ok(())
+}
+
+/// A network, or `None` for Unix sockets.
+fn proxy(value: &str) -> Result<Option<IpNetwork>, String> {
+    if value == "unix" {
+        return Ok(None);
+    }
+    let network = value.parse().map(Some);
+    network.map_err(|error| format!("'{value}' is neither 'unix' nor a network: {error}"))
+}
+
+fn client_header(value: &str) -> Result<ClientHeader, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "forwarded" => Ok(ClientHeader::Forwarded),
+        "x-forwarded-for" => Ok(ClientHeader::XForwardedFor),
+        _ => Err(format!("'{value}' is neither forwarded nor x-forwarded-for")),
     }
 }
 
@@ -195,15 +257,15 @@ fn subprotocol(value: &str) -> Result<String, String> {
     Err(format!("'{value}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~"))
 }
 
-fn listen(value: &str) -> Result<Listen, String> {
+fn place(value: &str) -> Result<Place, String> {
     if let Some(path) = value.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-        return Ok(Listen::Unix(path.into()));
+        return Ok(Place::Unix(path.into()));
     }
     let value = value.replace("localhost:", "127.0.0.1:");
     let address = value.parse().map_err(|_| {
         format!("'{value}' is no address to listen on: IP:PORT as in 127.0.0.1:9001, or unix:PATH")
     })?;
-    Ok(Listen::Tcp(address))
+    Ok(Place::Tcp(address))
 }
 
 fn origin(value: &str) -> Result<String, String> {
@@ -239,9 +301,10 @@ mod tests {
 
     #[test]
     fn the_default_is_this_machine_only() {
-        let listen = vec![Listen::Tcp(([127, 0, 0, 1], 9001).into())];
+        let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
+        let listen = vec![Listen { place, is_proxied: false }];
         let options = Options { listen, ..Options::default() };
-        assert_eq!(parsed(""), Ok(Asked::Serve(options)));
+        assert_eq!(parsed(""), Ok(Asked::Serve(Box::new(options))));
     }
 
     #[test]
@@ -291,9 +354,24 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_named_before_it_is_believed() {
+        let open = "--anyone-may-publish";
+        for line in ["--client-header forwarded", "--listen-proxied 127.0.0.1:1"] {
+            assert!(parsed(line).unwrap_err().contains("--trust-proxy"), "{line}");
+            assert!(parsed(&format!("{line} {open} --trust-proxy unix")).is_ok(), "{line}");
+        }
+        // It lets strangers in.
+        assert!(parsed("--trust-proxy unix").unwrap_err().contains(open));
+        for line in ["--trust-proxy", "--trust-proxy 10.0.0.0/33", "--client-header x-real-ip"] {
+            assert!(parsed(&format!("{line} {open}")).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn how_it_ends_is_in_whole_seconds() {
         let line = "--drain-delay 5 --drain-spread 0 --drain-deadline 3600";
-        let Ok(Asked::Serve(Options { drain, .. })) = parsed(line) else { panic!("{line}") };
+        let Ok(Asked::Serve(options)) = parsed(line) else { panic!("{line}") };
+        let drain = options.drain;
         let seconds = [drain.delay, drain.spread, drain.deadline].map(|time| time.as_secs());
         assert_eq!(seconds, [5, 0, 3600]);
         for line in ["--drain-delay", "--drain-spread -1", "--drain-deadline 1.5"] {

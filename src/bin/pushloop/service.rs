@@ -227,6 +227,10 @@ impl Handler for Service {
                 self.tell(hub, id, 503, "the server is about to end");
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
+            ("GET" | "HEAD", "/$client") => {
+                let client = request.client().map(|client| client.to_string());
+                self.tell(hub, id, 200, &(client.unwrap_or("no address".to_owned()) + "\n"));
+            }
             ("POST", _) => self.publish(hub, id, request),
             // HAProxy's `option httpchk` asks so, in HTTP/1.0.
             ("OPTIONS", "/" | "*") => {

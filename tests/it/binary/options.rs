@@ -41,18 +41,60 @@ fn a_subprotocol_is_the_first_of_the_clients_that_the_server_has() {
 }
 
 #[test]
-fn compression_is_each_message_alone_or_together_or_none() {
+fn compression_is_agreed_on_or_not() {
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-    for (arguments, agreed, alone) in [
-        (&[][..], true, true),
-        (&["--deflate-takeover"], true, false),
-        (&["--no-deflate"], false, false),
-    ] {
+    for (arguments, agreed) in
+        [(&[][..], true), (&["--deflate-takeover"], true), (&["--no-deflate"], false)]
+    {
         let (_server, address) = serve(arguments);
         let head = opens(&address, "/t", offer);
         assert_eq!(head.contains("permessage-deflate"), agreed, "{head}");
-        assert_eq!(head.contains("server_no_context_takeover"), alone, "{head}");
     }
+}
+
+/// What a proxy says of a client is believed where that is asked for.
+#[test]
+fn the_client_is_whom_a_trusted_proxy_names() {
+    let open = "--anyone-may-publish";
+    let said = "X-Forwarded-For: 192.0.2.9, 192.0.2.1\r\nForwarded: for=192.0.2.2\r\n";
+    for (arguments, client) in [
+        (&[][..], "127.0.0.1\n"),
+        (&["--trust-proxy", "127.0.0.0/8", open], "127.0.0.1\n"),
+        (&["--trust-proxy", "10.0.0.0/8", "--client-header", "forwarded", open], "127.0.0.1\n"),
+        (&["--trust-proxy", "127.0.0.1", "--client-header", "forwarded", open], "192.0.2.2\n"),
+        (
+            &[
+                "--trust-proxy",
+                "::/0",
+                "--trust-proxy",
+                "127.0.0.1",
+                "--client-header",
+                "X-Forwarded-For",
+                open,
+            ],
+            "192.0.2.1\n",
+        ),
+    ] {
+        let (_server, address) = serve(arguments);
+        let answer = ask_tcp(&address, "GET /$client", said, "");
+        assert!(answer.ends_with(&format!("\r\n\r\n{client}")), "{arguments:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_listener_takes_the_proxy_protocol_or_does_not() {
+    let mut proxied = Process::start(
+        Path::new(PUSHLOOP),
+        &["--listen-proxied", "127.0.0.1:0", "--trust-proxy", "127.0.0.1", "--anyone-may-publish"],
+    );
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    let address = proxied.address("http://");
+    let asks = get("/$client").replace("HTTP/1.1", "HTTP/1.0");
+    let answer = answer_to(dial(&address), &format!("{header}{asks}"));
+    assert!(answer.ends_with("\r\n\r\n192.0.2.1\n"), "{answer}");
+    assert!(answer_to(dial(&address), &asks).starts_with("HTTP/1.1 400 "));
+    let (_server, address) = serve(&[]);
+    assert!(answer_to(dial(&address), &format!("{header}{asks}")).starts_with("HTTP/1.1 400 "));
 }
 
 #[test]
