@@ -77,10 +77,10 @@ impl Connection {
     /// The network takes nothing more, or holds something that the kernel does not take.
     pub(crate) fn handle_blocked(&mut self, now: Ticks) {
         if self.flow != Flow::Blocked {
-            match &mut self.state {
-                State::Open { silence, .. } => *silence = Liveness::Blocked(now),
-                State::Streaming { blocked, .. } => *blocked = Some(now),
-                _ => {}
+            if let State::Open { silence, .. } = &mut self.state {
+                *silence = Liveness::Blocked(now);
+            } else if let State::Streaming { blocked, .. } = &mut self.state {
+                *blocked = Some(now);
             }
         }
         self.flow = Flow::Blocked;
@@ -93,10 +93,10 @@ impl Connection {
     /// be queued behind much that the peer has to read first.
     pub(crate) fn handle_room(&mut self, now: Ticks) {
         self.flow = Flow::Recovering;
-        match &mut self.state {
-            State::Open { silence, .. } => *silence = Liveness::Heard(now),
-            State::Streaming { blocked, .. } => *blocked = None,
-            _ => {}
+        if let State::Open { silence, .. } = &mut self.state {
+            *silence = Liveness::Heard(now);
+        } else if let State::Streaming { blocked, .. } = &mut self.state {
+            *blocked = None;
         }
     }
 
@@ -127,7 +127,13 @@ impl Connection {
             State::Responding { written, deadline, .. } => {
                 (written, deadline, config.answer_timeout)
             }
-            _ => return has_recovered,
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Streaming { .. }
+            | State::Open { .. }
+            | State::Ending { .. }
+            | State::Draining { fin_sent: true, .. }
+            | State::Closed => return has_recovered,
         };
         *written = written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if is_over || *written >= STEP_BYTES {

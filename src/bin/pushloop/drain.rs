@@ -13,7 +13,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{Status, options::Drain};
+use crate::{options::Drain, status::Status};
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);

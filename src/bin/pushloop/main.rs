@@ -5,6 +5,7 @@ mod drain;
 mod listen;
 mod options;
 mod service;
+mod status;
 mod topics;
 mod watchdog;
 
@@ -12,14 +13,11 @@ use std::{
     env,
     io::{self, Write},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Cors, Counters, Hosts, Origins, Server};
+use pushloop::{Config, Cors, Hosts, Origins, Server};
 use service::Service;
 
 fn main() -> ExitCode {
@@ -95,22 +93,4 @@ fn config(options: &Options, descriptors: usize) -> Config {
         config.hosts = Hosts::List(options.allow_hosts.clone());
     }
     config
-}
-
-/// What the threads tell each other.
-#[derive(Debug, Default)]
-struct Status {
-    /// The process was told to end.
-    not_ready: AtomicBool,
-    /// Turns of the loop that were found to take a second or more.
-    slow_turns: AtomicU64,
-    /// Requests that were refused because their connections came when there was no place.
-    turned_away: AtomicU64,
-}
-
-impl Status {
-    /// Connections that were refused, before or after they asked for something.
-    fn refused(&self, counters: &Counters) -> u64 {
-        counters.connections_refused + self.turned_away.load(Ordering::Relaxed)
-    }
 }

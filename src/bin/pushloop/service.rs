@@ -11,8 +11,8 @@ use pushloop::{
 };
 
 use crate::{
-    Status,
     options::Options,
+    status::Status,
     topics::{self, Refusal},
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use pushloop::{Counters, Handle};
 
-use crate::Status;
+use crate::status::Status;
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Looks that find the loop in the same turn before that is said.
