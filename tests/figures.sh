@@ -39,7 +39,7 @@ echo "| --- | --- | --- |"
 row "Autobahn" "all 517: 514 OK, 3 INFORMATIONAL" "Autobahn, "
 row "every header, length, close, text, handshake, offer" "0 mismatches with the oracle" \
     "headers of two bytes" "Close payloads" "close codes and reasons" "lengths " "text of " \
-    "faults of a handshake" "offers of compression" "unmaskings"
+    "faults of a handshake" "bodies in chunks" "offers of compression" "unmaskings"
 row "every split of short scripts, read and written; one byte at a time" "0 mismatches" \
     "reads of 20 bytes" "short writes of " "reads and writes of one byte"
 row "fuzzing" "0 crashes" "fuzzing, "
