@@ -53,15 +53,16 @@ class World:
         self.address = f"{HOST}:{self.port}"
         file, command = PROXIES[proxy]
         config = (HERE / file).read_text()
-        for shown, here in {
-            **edit,
+        here = {
             "listen 80;": f"listen 127.0.0.1:{self.port};",
             "bind :80": f"bind 127.0.0.1:{self.port}",
             ":80 {": f"{{\n\tadmin off\n\tauto_https off\n}}\n:{self.port} {{\n\tbind 127.0.0.1",
             "127.0.0.1:9001": f"127.0.0.1:{self.server_port}",
             "/run/pushloop/socket": str(self.folder / "socket"),
-        }.items():
-            config = config.replace(shown, here)
+        }
+        # Edits first: what they put in has places, too.
+        for old, new in (*edit.items(), *here.items()):
+            config = config.replace(old, new)
         (self.folder / "config").write_text(config)
         self.log = (self.folder / "log").open("w")
         environment = {**os.environ, "HOME": str(self.folder)}
