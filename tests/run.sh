@@ -315,8 +315,9 @@ foreign() {
 }
 
 proxies() {
-    suite "proxies" 600 "$python" tests/proxies/run.py "$target/release/pushloop"
-    campaign "proxies: a silent WebSocket" 300 "$python" tests/proxies/run.py "$target/release/pushloop" idle
+    local run=("$python" tests/proxies/run.py "$target/release/pushloop" "$target/release/examples/client_peer")
+    suite "proxies" 600 "${run[@]}"
+    campaign "proxies: a silent WebSocket" 300 "${run[@]}" idle
 }
 
 lane proxies proxies

@@ -7,6 +7,8 @@
 //! | `last close` | how the connection before ended: `4001 done`, code and reason, as the server saw it |
 //! | `pings` | silence until three of its Pings went out here, each after the answer to the one before; then `pings` |
 //! | `traffic` | the bytes that it has read and written so far: `1234 5678` |
+//! | `event one` | an event, `data: one`, to whoever asked for `/events` last |
+//! | `no more events` | the end of these |
 //!
 //! It speaks the subprotocol `chat.v2` with whoever offers it, and answers what asks for no
 //! WebSocket with an empty page. With `takeover`, compressed messages refer back to earlier ones.
@@ -28,10 +30,16 @@ struct Peer {
     last_close: String,
     /// Who is to hear when so many Pings were sent. There is one client at a time, so all are its.
     pinged: Option<(ConnId, u64)>,
+    events: Option<ConnId>,
 }
 
 impl Handler for Peer {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if request.path() == "/events" {
+            let events = Response::new(200).header("Content-Type", "text/event-stream");
+            self.events = hub.stream(id, events).is_ok().then(|| id.conn());
+            return;
+        }
         if !request.is_websocket() {
             let page = Response::new(200).body("<!doctype html><title>peer");
             let page = page.header("Content-Type", "text/html");
@@ -58,6 +66,14 @@ impl Handler for Peer {
             let counters = hub.counters();
             let traffic = format!("{} {}", counters.bytes_received, counters.bytes_sent);
             answer(hub, id, &traffic);
+        } else if let (Some(data), Some(events)) = (text.strip_prefix("event "), self.events) {
+            if let Err(error) = hub.write(events, format!("data: {data}\n\n")) {
+                eprintln!("{error}");
+            }
+        } else if text == "no more events"
+            && let Some(events) = self.events.take()
+        {
+            hub.finish(events);
         } else {
             answer(hub, id, message);
         }

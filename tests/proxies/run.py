@@ -1,7 +1,8 @@
 """pushloop behind proxies that are really there, with the configurations of docs/PROXIES.md.
 
-Usage: python run.py SERVER [idle]
-    SERVER is the pushloop binary; with `idle`, only that a silent WebSocket outlives the proxies' timeouts, in 90 s.
+Usage: python run.py SERVER PEER [idle]
+    SERVER is the pushloop binary, and PEER the example `client_peer`; with `idle`, only that a silent WebSocket outlives
+    the proxies' timeouts, in 90 s.
 
 Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 """
@@ -27,6 +28,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 HERE = Path(__file__).parent
 PATIENCE = 30  # seconds, for one check
 HOST = "example.org"
+# Where clients come from, when it matters: not from where the proxy is.
+CLIENTS = ("127.0.0.5", "127.0.0.6")
+BELIEVES = ["--anyone-may-publish", "--trust-proxy", "127.0.0.1"]
+BEHIND = [*BELIEVES, "--trust-proxy", "unix", "--client-header", "x-forwarded-for"]
+PROXIED = [*BELIEVES, "--listen-proxied", "127.0.0.1:9002"]
 # nginx reaches the server by its Unix socket, the others by its port.
 NGINX = "daemon off; error_log stderr; pid nginx.pid;"
 PROXIES = {
@@ -43,21 +49,23 @@ def free_port():
 
 
 class World:
-    """One server, and one proxy in front."""
+    """One server, and one proxy in front. The server is the small one for clients, if it has no options."""
 
     def __init__(self, server, proxy, edit, options):
         # nginx' workers go from there to the socket.
         self.folder = Path(tempfile.mkdtemp(prefix="pushloop-"))
         self.folder.chmod(0o755)
         self.server_port, self.port = free_port(), free_port()
-        self.address = f"{HOST}:{self.port}"
+        self.address = f"{'127.0.0.1' if options is None else HOST}:{self.port}"
         file, command = PROXIES[proxy]
         config = (HERE / file).read_text()
+        proxied = f"127.0.0.1:{free_port()}"
         here = {
             "listen 80;": f"listen 127.0.0.1:{self.port};",
             "bind :80": f"bind 127.0.0.1:{self.port}",
             ":80 {": f"{{\n\tadmin off\n\tauto_https off\n}}\n:{self.port} {{\n\tbind 127.0.0.1",
             "127.0.0.1:9001": f"127.0.0.1:{self.server_port}",
+            "127.0.0.1:9002": proxied,
             "/run/pushloop/socket": str(self.folder / "socket"),
         }
         # Edits first: what they put in has places, too.
@@ -69,8 +77,13 @@ class World:
         self.proxy = subprocess.Popen(
             command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
         )
-        self.serve = [server, "--listen", f"127.0.0.1:{self.server_port}", "--listen", f"unix:{self.folder / 'socket'}"]
-        self.serve += ["--allow-host", HOST, "--drain-delay", "3", "--drain-spread", "1", *options]
+        if options is None:
+            self.serve = [server, f"127.0.0.1:{self.server_port}"]
+        else:
+            places = (f"127.0.0.1:{self.server_port}", f"unix:{self.folder / 'socket'}")
+            self.serve = [server, *(option for place in places for option in ("--listen", place))]
+            self.serve += ["--allow-host", HOST, "--drain-delay", "3", "--drain-spread", "1"]
+            self.serve += [proxied if option == "127.0.0.1:9002" else option for option in options]
         self.start_server()
 
     def start_server(self):
@@ -103,6 +116,15 @@ class World:
         url = aiohttp.client.URL(url + path, encoded=True)
         async with self.session.request(method, url, data=body, headers=headers) as answer:
             return answer.status, await answer.text()
+
+    async def client_of(self, address, headers, port=None):
+        """Whom the server takes for the client, when it comes from this address."""
+        connector = aiohttp.TCPConnector(local_addr=(address, 0))
+        url = f"http://127.0.0.1:{port or self.port}/$client"
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get(url, headers=[("Host", self.address), *headers]) as answer:
+                assert answer.status == 200, answer.status
+                return (await answer.text()).strip()
 
     async def ready(self):
         async with asyncio.timeout(PATIENCE):
@@ -182,6 +204,60 @@ async def close(world):
         assert client.close_code == 4001, client.close_code
 
 
+# What a client may say of itself, to pass for another; `Connection` has a proxy take a header away.
+FORGED = [
+    [],
+    [("X-Forwarded-For", "192.0.2.1")],
+    [("X-Forwarded-For", "192.0.2.1, 127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")],
+    [("X-Forwarded-For", "192.0.2.1"), ("Connection", "X-Forwarded-For")],
+    [("X-Real-IP", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")],
+]
+
+
+async def addresses(world):
+    """Two clients in turn, since the proxy may send what they ask over one connection."""
+    for headers in FORGED:
+        for address in CLIENTS:
+            for port in (world.port, world.server_port):
+                told = await world.client_of(address, headers, port)
+                assert told == address, (told, headers, port)
+
+
+def nobody_but(proxy):
+    async def check(world):
+        for headers in FORGED:
+            told = await world.client_of(CLIENTS[0], headers)
+            assert told == proxy, (told, headers)
+
+    return check
+
+
+async def events(world):
+    """Each is there before the next is asked for: nothing in between waits for more."""
+    url = f"http://{world.address}/events"
+    async with world.session.get(url) as answer, world.connect("/") as client:
+        assert answer.content_type == "text/event-stream", answer
+        for number in range(100):
+            await client.send(f"event {number}")
+            event = await answer.content.readuntil(b"\n\n")
+            assert event == f"data: {number}\n\n".encode(), event
+        await client.send("no more events")
+        # It fails if the body is cut off.
+        assert await answer.content.read() == b""
+
+
+async def browser(world):
+    """The README's snippet and the server's page. Prints a line for each check."""
+    script = HERE / "../browser/snippet.mjs"
+    node = await asyncio.create_subprocess_exec("node", script, f"http://127.0.0.1:{world.port}/")
+    try:
+        assert await node.wait() == 0, "see above"
+    finally:
+        if node.returncode is None:
+            node.terminate()
+            await node.wait()
+
+
 async def subscribes(world, received):
     """Keeps what comes, until the server says that it goes."""
     async with world.connect("/traffic", compression=None) as client:
@@ -257,6 +333,7 @@ CHECKS = {
     "health": health,
     "origins": origins,
     "close": close,
+    "addresses": addresses,
     "sigterm": sigterm,
 }
 
@@ -290,7 +367,7 @@ async def through(server, proxy, checks, patience=PATIENCE):
     failed = []
 
     async def run():
-        async with world_of(server, proxy) as world:
+        async with world_of(server, proxy, options=BEHIND) as world:
             for name, check in checks.items():
                 failed.append(await attempt(f"{proxy}-{name}", check(world), patience))
 
@@ -298,13 +375,19 @@ async def through(server, proxy, checks, patience=PATIENCE):
     return any(failed)
 
 
+STATUS = {"frontend web": "frontend web\n    stats uri /haproxy"}
+
+
 async def passes_its_check(world):
     """As HAProxy's own page tells, once there was a check."""
     verdict = "INI"
-    while verdict in ("", "INI"):
+    # L4CON: the server was not there yet.
+    while verdict in ("", "INI", "L4CON"):
         await asyncio.sleep(0.05)
         _, table = await world.ask("GET", "/haproxy;csv")
         verdict = next(row["check_status"] for row in csv.DictReader(table.splitlines()) if row["svname"] == "one")
+        # A star for the next check, which is under way.
+        verdict = verdict.removeprefix("* ")
     assert verdict == "L7OK", verdict
 
 
@@ -330,13 +413,29 @@ async def guarded(world):
         assert status == expected, (path, status)
 
 
+async def both(world):
+    await delivers(world, "/topic", "/topic")
+    await addresses(world)
+
+
+def send_proxy(how):
+    return {**STATUS, "option forwardfor": "", "127.0.0.1:9001": f"127.0.0.1:9002 {how}"}
+
+
+async def proxied(world):
+    """HAProxy's own check has such a header, too, which names no client."""
+    await passes_its_check(world)
+    await both(world)
+
+
 # What the page says of other configurations: proxy, what is in place of what, options of the server, check.
+NGINX_PORT = {"unix:/run/pushloop/socket": "127.0.0.1:9001"}
 GUARD = "location /secret {\n            return 403;\n        }\n        location / {"
 VARIANTS = {
     # It asks OPTIONS / HTTP/1.0.
     "haproxy-check-without-path": (
         "haproxy",
-        {"option httpchk GET /readyz": "option httpchk", "frontend web": "frontend web\n    stats uri /haproxy"},
+        {**STATUS, "option httpchk GET /readyz": "option httpchk"},
         [],
         passes_its_check,
     ),
@@ -348,16 +447,26 @@ VARIANTS = {
         two_topics,
     ),
     "nginx-unbuffered": ("nginx", {"proxy_http_version": "proxy_request_buffering off; proxy_http_version"}, [], chunked),
-    "nginx-port": ("nginx", {"unix:/run/pushloop/socket": "127.0.0.1:9001"}, [], CHECKS["topic"]),
-    "haproxy-unix": ("haproxy", {"127.0.0.1:9001": "unix@/run/pushloop/socket"}, [], CHECKS["topic"]),
-    "caddy-unix": ("caddy", {"127.0.0.1:9001": "unix//run/pushloop/socket"}, [], CHECKS["topic"]),
+    "nginx-port": ("nginx", NGINX_PORT, BEHIND, both),
+    "haproxy-unix": ("haproxy", {"127.0.0.1:9001": "unix@/run/pushloop/socket"}, BEHIND, both),
+    "caddy-unix": ("caddy", {"127.0.0.1:9001": "unix//run/pushloop/socket"}, BEHIND, both),
     "nginx-guard": ("nginx", {"location / {": GUARD}, ["--one-topic"], guarded),
+    "haproxy-send-proxy": ("haproxy", send_proxy("send-proxy"), PROXIED, proxied),
+    "haproxy-send-proxy-v2": ("haproxy", send_proxy("send-proxy-v2"), PROXIED, proxied),
+    "nginx-is-not-believed": ("nginx", {}, [], nobody_but("no address")),
+    "haproxy-is-not-believed": ("haproxy", {}, [], nobody_but("127.0.0.1")),
+    "caddy-is-not-believed": ("caddy", {}, [], nobody_but("127.0.0.1")),
+    "haproxy-browser": ("haproxy", {}, BEHIND, browser),
+    # Without options: the server for clients, at its port.
+    "nginx-events": ("nginx", NGINX_PORT, None, events),
+    "haproxy-events": ("haproxy", {}, None, events),
+    "caddy-events": ("caddy", {}, None, events),
 }
 
 
-async def variant(server, proxy, edit, options, check):
+async def variant(server, peer, proxy, edit, options, check):
     assert all(shown in (HERE / PROXIES[proxy][0]).read_text() for shown in edit), "not in the configuration"
-    async with world_of(server, proxy, edit, options) as world:
+    async with world_of(peer if options is None else server, proxy, edit, options) as world:
         await check(world)
 
 
@@ -369,13 +478,13 @@ def documented():
 
 
 async def main():
-    server, *what = sys.argv[1:]
+    server, peer, *what = sys.argv[1:]
     if what == ["idle"]:
         failed = await asyncio.gather(*(through(server, proxy, {"idle": idle}, 120) for proxy in PROXIES))
     else:
         failed = [await attempt("documented", asyncio.to_thread(documented))]
         failed += [await through(server, proxy, CHECKS) for proxy in PROXIES]
-        failed += [await attempt(name, variant(server, *how)) for name, how in VARIANTS.items()]
+        failed += [await attempt(name, variant(server, peer, *how), 3 * PATIENCE) for name, how in VARIANTS.items()]
     return any(failed)
 
 
