@@ -25,6 +25,8 @@ fn input_that_was_set_aside_is_given_up_with_its_connection() {
     tests_open(&mut hub);
     hub.shed_incomplete(&mut Events::default());
     assert_eq!(hub.topics.steps, 5, "it goes along three connections and two inputs");
+    hub.shed_windows(1, &mut Events::default());
+    assert_eq!(hub.topics.steps, 8, "no window is kept, and the connections are gone along for it");
     assert_eq!(hub.replays, [(small, vec![0; 500])]);
     assert_eq!(hub.commons.incomplete_bytes, 500);
     let flags = |id: crate::event::ConnId| &hub.slots[id.index as usize].connection.flags;
