@@ -317,6 +317,8 @@ mod tests {
             let moved = buckets.iter().zip(&directory.buckets).filter(|(a, b)| a != b).count();
             assert!(moved <= 2 && directory.buckets.len() - buckets.len() <= 1);
         }
+        let used = directory.buckets.iter().filter(|first| **first != NIL).count();
+        assert!(used > 5000, "names are in {used} buckets of 10,000; by chance in 6321");
     }
 
     /// Peers choose names: who knows the hash function could choose a million that fall together, were it

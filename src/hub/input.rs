@@ -64,12 +64,8 @@ impl Hub {
         let bytes = self.commons.config.batch_bytes();
         events.begin(bytes, |assembled| self.commons.recycle_buffer(assembled));
         self.any_closed = false;
-        if !self.answered.is_empty() {
-            self.answered.clear();
-        }
-        if !self.told_next.is_empty() {
-            events.records.append(&mut self.told_next);
-        }
+        self.answered.clear();
+        events.records.append(&mut self.told_next);
         self.topics.departures = 0;
         self.requests_left = self.commons.config.requests_per_turn;
         if !self.headed.is_empty() {

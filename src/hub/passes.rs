@@ -100,11 +100,11 @@ impl Topics {
         entry.log.raise_floor(entry.reached, commons);
         let max = commons.config.topic_lag_bytes_max;
         match entry.options.on_lag {
-            OnLag::Latest if entry.reached == entry.log.head() => {
+            OnLag::Latest => {
                 entry.log.trim_lagging(0, u64::MAX, Trim::KeepLast, commons);
                 entry.log.keep_newest(commons);
             }
-            OnLag::Close | OnLag::Latest | OnLag::Skip => {
+            OnLag::Close | OnLag::Skip => {
                 let trim = entry.trim();
                 entry.log.trim_lagging(max, u64::MAX, trim, commons);
             }
@@ -147,9 +147,7 @@ impl Topics {
         let Some(room) = commons.config.send_queues_bytes_max.checked_sub(bytes) else {
             return false;
         };
-        if commons.queued_bytes > room {
-            self.trim_line(room, commons);
-        }
+        self.trim_line(room, commons);
         commons.queued_bytes <= room
     }
 

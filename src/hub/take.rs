@@ -340,14 +340,10 @@ impl Pieces {
     /// Gives back room that long writes of many pieces took.
     #[inline]
     pub(super) fn rest(&mut self) {
-        if self.scratch.capacity() > SPARE_BYTES {
-            self.scratch.clear();
-            self.scratch.shrink_to(SPARE_BYTES);
-        }
-        if self.pieces.capacity() > SPARE_PIECES {
-            self.pieces.clear();
-            self.pieces.shrink_to(SPARE_PIECES);
-        }
+        self.scratch.clear();
+        self.scratch.shrink_to(SPARE_BYTES);
+        self.pieces.clear();
+        self.pieces.shrink_to(SPARE_PIECES);
     }
 }
 

@@ -358,6 +358,14 @@ mod tests {
     }
 
     #[test]
+    fn where_no_moment_is_set_no_clock_is_read() {
+        let (mut hub, start) = hub();
+        assert_eq!(hub.time_left(|| panic!("nothing is timed that finely")), None);
+        hub.schedule.timers.insert(TimerId { at: start + MOMENT, serial: 1 }, 1);
+        assert_eq!(hub.time_left(|| start), Some(MOMENT));
+    }
+
+    #[test]
     fn a_turn_is_late_beyond_a_second_after_it_was_meant_to_be() {
         let planned = TICK * 100;
         for (late, counted) in [(LATE, 100 + 14), (LATE + MOMENT, 14)] {

@@ -108,6 +108,38 @@ fn what_is_short_is_gathered_and_what_is_long_is_written_from_where_it_is() {
 }
 
 #[test]
+fn what_is_sent_and_published_leaves_in_one_write_and_takes_steps_only_for_news() {
+    // What is done, the length of the write, and the steps: batches that are sealed, the connection's one
+    // reader, how often that is asked for what goes before a mark or at the end, pieces, and subscribers
+    // that the passes come to.
+    let cases: [(&[&str], usize, u64); 5] = [
+        (&["own"], 5, 0),
+        (&["own", "ada"], 10, 1 + 1 + 1 + 2 + 1),
+        (&["ada", "own"], 10, 1 + 1 + 1 + 2 + 1),
+        (&["ada", "own", "bob", "own"], 15, 2 + 1 + 1 + 3 + 2),
+        // It has nothing for the second mark, and is not asked again.
+        (&["ada", "own", "bob", "own", "ada", "own"], 25, 2 + 1 + 2 + 5 + 2),
+    ];
+    for (done, len, steps) in cases {
+        let mut hub = hub();
+        let [id, other] = [(); 2].map(|()| tests_open(&mut hub));
+        hub.subscribe(id, "ada").unwrap();
+        hub.subscribe(other, "bob").unwrap();
+        hub.handle_write_blocked(other);
+        hub.topics.steps = 0;
+        for what in done {
+            match *what {
+                "own" => hub.send(id, what).unwrap(),
+                topic => assert_eq!(hub.publish(topic, topic), Ok(1)),
+            }
+        }
+        let before = hub.counters().list_steps;
+        assert_eq!(flush(&mut hub), (vec![id], vec![len]), "{done:?}");
+        assert_eq!(hub.counters().list_steps - before, steps, "{done:?}");
+    }
+}
+
+#[test]
 fn a_write_has_128_kib_at_the_most() {
     let mut hub = hub();
     hub.commons.config.write_bytes_per_turn = 1 << 20;
