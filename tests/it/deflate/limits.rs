@@ -197,3 +197,15 @@ fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
     sim.rests();
     assert_eq!(idle.reads(), [pong("p")]);
 }
+
+#[test]
+fn a_window_that_is_much_larger_gives_way_before_one_that_is_a_little_older() {
+    let mut sim = Sim::new(quiet(|config| config.deflate_windows_bytes_max = 5000));
+    let [(_, older), (larger, wire)] = [(); 2].map(|()| opens(&mut sim, OFFER, ANSWER));
+    older.sends(binary_deflated(deflate(&[b'x'; 1000])));
+    sim.turn();
+    sim.turn_within(Some(Duration::from_millis(150)));
+    wire.sends(binary_deflated(deflate(&[b'x'; 4001])));
+    assert_eq!(window_bytes(&mut sim), 1000);
+    assert!(sim.takes().contains(&Told::Closed(larger, 1013)));
+}
