@@ -96,7 +96,8 @@ pub struct Config {
     pub deflate_client_window_bits: u8,
     /// Bytes that are kept so of what clients sent, in the whole process. Default 256 MiB: for 8,192
     /// clients that have sent 32 KiB and more. Beyond, the connections for which most is kept, and no
-    /// message came or went for longest, are closed with 1013, until four fifths of it are left.
+    /// message came or went for longest, are closed with 1013, until four fifths of it are left. Above
+    /// four fifths, compression is not agreed on with further clients of which windows would be kept.
     #[cfg(feature = "deflate")]
     pub deflate_windows_bytes_max: usize,
 

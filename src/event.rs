@@ -32,7 +32,7 @@ pub enum Event<'a> {
     /// batch, with [`respond`](crate::Hub::respond) or [`refuse`](crate::Hub::refuse), the body is not
     /// waited for, and the connection ends with the answer. Else the body is read from the next turn on,
     /// after `100 Continue` if the peer waits for that (RFC 9110 §10.1.1), and
-    /// [`Request`](Self::Request) follows with the same id.
+    /// [`Request`](Self::Request) follows with the same id, or [`RequestGone`](Self::RequestGone).
     ///
     /// Nothing is told of a head that came with its whole body: [`Request`](Self::Request) is there at once.
     /// [`Handler::on_head`](crate::Handler::on_head) is called for these as well.
@@ -45,6 +45,9 @@ pub enum Event<'a> {
     /// The requester has left, or the server has answered in the application's place. Comes at most once
     /// for a request, and not if the application answered it before this batch was filled.
     /// [`run`](crate::Server::run) leaves out requests that were answered since.
+    ///
+    /// A request whose head was told ([`RequestHead`](Self::RequestHead)) and not answered, and whose body
+    /// then does not come whole, is told to be gone as well.
     ///
     /// It is a notice. A peer that has sent its last byte may still read, and nothing tells it from one
     /// that is gone. Until the connection ends, the request can be answered all the same, and if an

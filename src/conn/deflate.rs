@@ -3,12 +3,9 @@
 //! to, from its first compressed message on.
 
 use super::commons::{Commons, wastes_room};
-use crate::{
-    config::Config,
-    wire::{
-        Agreement, Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, encode_message,
-        negotiate, open_frame, parse_extensions,
-    },
+use crate::wire::{
+    Agreement, Deflater, Inflater, ProtocolError, Request, WINDOW_BITS_MAX, encode_message,
+    negotiate, open_frame, parse_extensions,
 };
 
 /// How far back our messages refer with context takeover. The compressor has to read it before each
@@ -48,13 +45,17 @@ pub(crate) struct Windows {
 
 impl Deflation {
     /// Chooses among what the request offers. Gives the extension as it is to be answered, too.
-    pub(super) fn negotiate(request: &Request, config: &Config) -> (Deflation, String) {
+    /// Where windows are scarce, no further client is to need one.
+    pub(super) fn negotiate(request: &Request, commons: &Commons) -> (Deflation, String) {
+        let config = &commons.config;
+        let is_scarce = commons.window_bytes > config.deflate_windows_bytes_max / 5 * 4;
         let offers = parse_extensions(request.header_all("sec-websocket-extensions"));
         let agreement = config
             .deflate
             .then(|| offers.ok())
             .flatten()
-            .and_then(|offers| negotiate(&offers, config.deflate_client_window_bits));
+            .and_then(|offers| negotiate(&offers, config.deflate_client_window_bits))
+            .filter(|agreement| !is_scarce || agreement.client_window_bytes() == 0);
         let Some(agreement) = agreement else { return (Deflation::Off, String::new()) };
         (Deflation::On { agreement, windows: None }, agreement.to_string())
     }
@@ -211,6 +212,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::Config;
 
     /// Messages in both directions may refer back, those of the peer by 4 KiB.
     fn agreed() -> Deflation {

@@ -31,6 +31,8 @@ pub(crate) struct Http {
     client: Option<IpAddr>,
     /// A header of the PROXY protocol is to come first.
     is_proxied: bool,
+    /// It named nobody: whoever speaks is not the proxy, and a header of a request is its own.
+    is_unnamed: bool,
     /// Input that no request has taken yet.
     pub(super) buffer: Vec<u8>,
     scanner: HeadScanner,
@@ -91,6 +93,7 @@ impl Http {
             peer,
             client: peer.map(|peer| peer.ip()),
             is_proxied,
+            is_unnamed: false,
             buffer: Vec::new(),
             scanner: HeadScanner::default(),
             paused: false,
@@ -160,8 +163,10 @@ impl Http {
             Ok(None) if self.head_told => RequestProgress::Incomplete,
             Ok(None) => match self.headed.take() {
                 Some(request) => {
-                    (self.head_told, self.told) = (true, self.told + 1);
-                    self.ask(request, true, false, commons)
+                    self.told += 1;
+                    let progress = self.ask(request, true, false, commons);
+                    self.head_told = matches!(progress, RequestProgress::Asked(_));
+                    progress
                 }
                 None => RequestProgress::Incomplete,
             },
@@ -216,13 +221,13 @@ impl Http {
             };
             let mut request = head.parse(config.headers_max, config.body_bytes_max)?;
             let len = head.len();
-            self.buffer.drain(..len);
-            if self.buffer.capacity() > REST_BYTES.max(2 * self.buffer.len()) {
-                // Of many requests that came at once, each gives back its part of the room.
-                self.buffer.shrink_to(REST_BYTES);
-            }
+            take_front(&mut self.buffer, len);
             self.scanner = HeadScanner::default();
-            request.set_addresses(self.peer, client(&request, self.client, &config.proxies));
+            let client = match self.is_unnamed {
+                true => self.client,
+                false => client(&request, self.client, &config.proxies),
+            };
+            request.set_addresses(self.peer, client);
             self.headed = Some(request);
             self.headed_at = now;
         }
@@ -251,7 +256,8 @@ impl Http {
         let Some(header) = proxy_header(&self.buffer, config.head_bytes_max)? else {
             return Ok(false);
         };
-        self.buffer.drain(..header.len);
+        take_front(&mut self.buffer, header.len);
+        self.is_unnamed = header.client.is_none();
         self.client = header.client.map(|client| client.ip()).or(self.client);
         self.is_proxied = false;
         Ok(true)
@@ -261,11 +267,19 @@ impl Http {
     fn next_chunks(&mut self, config: &Config) -> Result<bool, HttpError> {
         let Self { buffer, chunks, body, .. } = self;
         let (taken, is_whole) = chunks.decode(buffer, body, config.body_bytes_max)?;
-        buffer.drain(..taken);
+        take_front(buffer, taken);
         if is_whole {
             *chunks = ChunkDecoder::default();
         }
         Ok(is_whole)
+    }
+}
+
+/// Takes so many bytes off the front. What is left gives back the room of what was taken.
+fn take_front(buffer: &mut Vec<u8>, len: usize) {
+    buffer.drain(..len);
+    if buffer.capacity() > REST_BYTES.max(2 * buffer.len()) {
+        buffer.shrink_to(REST_BYTES);
     }
 }
 

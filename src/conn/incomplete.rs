@@ -88,7 +88,7 @@ impl Connection {
             // It keeps what came until the answer is out, in the next turn.
             State::Handshake { http, .. } => {
                 let head_only = http.is_head();
-                self.refuse(Response::text(503, FULL), head_only, events, commons)
+                self.refuse(id, Response::text(503, FULL), head_only, events, commons)
             }
             State::Deciding { asked, .. } => {
                 let head_only = asked.request.method() == "HEAD";

@@ -134,7 +134,10 @@ impl Connection {
                 record_closed(id, Cause::Lost, Span::Empty, &mut events.records, commons);
                 self.end(commons)
             }
-            State::Handshake { .. } => self.end(commons),
+            State::Handshake { .. } => {
+                self.record_gone(id, &mut events.records);
+                self.end(commons)
+            }
             State::Draining { fin_sent: true, .. } => self.end(commons),
             State::Draining { fin_sent: false, .. }
             | State::Deciding { .. }
@@ -160,11 +163,8 @@ impl Connection {
                 record_closed(id, *cause, Span::Empty, records, commons);
             }
             State::Closed => return Outcome::Same,
-            State::Deciding { .. } => self.record_gone(id, records),
-            State::Handshake { .. }
-            | State::Responding { .. }
-            | State::Ending { .. }
-            | State::Draining { .. } => {}
+            State::Deciding { .. } | State::Handshake { .. } => self.record_gone(id, records),
+            State::Responding { .. } | State::Ending { .. } | State::Draining { .. } => {}
         }
         self.end(commons)
     }

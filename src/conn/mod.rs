@@ -166,19 +166,21 @@ impl Connection {
                 if is_preflight { Outcome::Preflight } else { Outcome::Changed }
             }
             RequestProgress::Refused { response, head_only } => {
-                self.refuse(response, head_only, events, commons)
+                self.refuse(id, response, head_only, events, commons)
             }
         }
     }
 
-    /// Refuses a request of which the application has not heard, and tells it so.
+    /// Refuses a request of which the application has heard no more than the head, and tells it so.
     fn refuse(
         &mut self,
+        id: ConnId,
         response: Response,
         head_only: bool,
         events: &mut Events,
         commons: &mut Commons,
     ) -> Outcome {
+        self.record_gone(id, &mut events.records);
         let State::Handshake { http, .. } = &self.state else { return Outcome::Same };
         let peer = http.peer();
         let outcome = self.answer_itself(&response, head_only, commons);
@@ -211,7 +213,7 @@ impl Connection {
         Self::note_answered(asked, commons);
         let rest = mem::take(&mut http.buffer);
         if let Some(upgrade) = &asked.upgrade {
-            let (deflation, extension) = Deflation::negotiate(&asked.request, &commons.config);
+            let (deflation, extension) = Deflation::negotiate(&asked.request, commons);
             self.deflation = deflation;
             let subprotocol = subprotocol.unwrap_or_default();
             let outbox = self.outbox.or_spare(commons);

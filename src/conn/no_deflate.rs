@@ -1,10 +1,7 @@
 //! What stands in for `deflate.rs` without the feature: no connection ever agrees on compression.
 
 use super::commons::Commons;
-use crate::{
-    config::Config,
-    wire::{ProtocolError, Request},
-};
+use crate::wire::{ProtocolError, Request};
 
 #[derive(Debug, Default)]
 pub(crate) enum Deflation {
@@ -13,7 +10,7 @@ pub(crate) enum Deflation {
 }
 
 impl Deflation {
-    pub(super) fn negotiate(_: &Request, _: &Config) -> (Deflation, String) {
+    pub(super) fn negotiate(_: &Request, _: &Commons) -> (Deflation, String) {
         (Deflation::Off, String::new())
     }
 

@@ -11,6 +11,11 @@ use std::{mem, sync::Arc};
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Http {
+    /// The request whose head was told and whose body is to come. It is given once.
+    fn take_told_head(&mut self, conn: ConnId) -> Option<RequestId> {
+        mem::take(&mut self.head_told).then(|| self.request_id(conn))
+    }
+
     /// The id of the request that the application was told of last.
     pub(super) fn request_id(&self, conn: ConnId) -> RequestId {
         RequestId { conn, number: self.told }
@@ -48,6 +53,8 @@ impl Connection {
         };
         let says_go_on = asked.request.expects_continue() && http.buffer.is_empty();
         http.headed = Some(Arc::unwrap_or_clone(asked.request));
+        // What came with the head has earned it time.
+        let deadline = http.body_deadline(&commons.config).unwrap_or(deadline);
         self.state = State::Handshake { http, deadline };
         if says_go_on {
             let outbox = self.outbox.or_spare(commons);
@@ -82,8 +89,13 @@ impl Connection {
         (!told).then(|| http.request_id(conn))
     }
 
-    /// Tells the application, once, that the request that waits is gone.
+    /// Tells the application, once, that the request is gone that waits, or of which it was told the head.
     pub(crate) fn record_gone(&mut self, conn: ConnId, records: &mut Vec<Record>) {
-        records.extend(self.take_gone(conn).map(|id| Record::RequestGone { id }));
+        let gone = if let State::Handshake { http, .. } = &mut self.state {
+            http.take_told_head(conn)
+        } else {
+            self.take_gone(conn)
+        };
+        records.extend(gone.map(|id| Record::RequestGone { id }));
     }
 }

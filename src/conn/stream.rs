@@ -1,6 +1,6 @@
 //! A response whose body is sent as it is made.
 
-use super::{Commons, Connection, State, cors};
+use super::{Commons, Connection, Flow, State, cors};
 use crate::wire::Response;
 
 /// What is added to a piece at the most: a size of 16 digits and two line ends (RFC 9112 §7.1).
@@ -11,11 +11,12 @@ impl Connection {
     /// body, by its status or because the request is for a head: then it is whole.
     pub(crate) fn begin_stream(&mut self, response: &Response, commons: &mut Commons) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
-        if asked.request.method() == "HEAD" || !response.may_have_body() {
+        if !response.may_have_body() {
             self.respond(response, false, commons);
             return false;
         }
         Self::note_answered(asked, commons);
+        let head_only = asked.request.method() == "HEAD";
         // RFC 9112 §7: HTTP/1.0 knows no chunks. Its body ends with the connection.
         let is_chunked = asked.request.version_minor() == 1;
         let more = cors::fields(&commons.config, Some(&asked.request), response);
@@ -24,9 +25,14 @@ impl Connection {
         outbox.push_http(commons, |out| response.encode_stream(out, &date, &more, is_chunked));
         commons.date = date;
         let Some(mut http) = self.take_http() else { return false };
+        if head_only {
+            self.begin_responding(http, false, commons);
+            return false;
+        }
         // No further request of the connection is answered.
         http.buffer = Vec::new();
-        self.state = State::Streaming { http, is_chunked, blocked: None };
+        let blocked = (self.flow == Flow::Blocked).then_some(commons.now);
+        self.state = State::Streaming { http, is_chunked, blocked };
         true
     }
 

@@ -53,7 +53,7 @@ impl Connection {
             State::Handshake { http, .. } if http.is_begun() => {
                 let head_only = http.is_head();
                 let text = "the request did not come whole in time";
-                self.refuse(Response::text(408, text), head_only, events, commons)
+                self.refuse(id, Response::text(408, text), head_only, events, commons)
             }
             // The application had no turn to answer it in.
             State::Deciding { asked, .. } if asked.is_head => Outcome::Same,

@@ -108,6 +108,8 @@ impl Hub {
         let request = self.slot(conn).and_then(|slot| slot.connection.waiting_request(conn));
         if let (Some(id), Some(cors)) = (request, &self.commons.config.cors) {
             let response = preflight(cors);
+            // The place is for health checks.
+            let response = if self.is_in_reserve(conn) { response.close() } else { response };
             let _ = self.answer(id, &response, true);
         }
     }

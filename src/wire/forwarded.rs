@@ -2,63 +2,79 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::http::Request;
+use super::http::{Request, is_token};
 use crate::config::{ClientHeader, Proxies};
 
 /// The client's address. `from` is whom the connection comes from: its peer, or who the PROXY protocol
 /// says; `None` over a Unix-domain socket. The header is read from its end, where the nearest proxy has
 /// written, up to the first address that is no proxy's. What is no address hides all that is before it.
 pub fn client(request: &Request, from: Option<IpAddr>, proxies: &Proxies) -> Option<IpAddr> {
-    type ReadElement = fn(&[u8]) -> Option<IpAddr>;
-    let (name, address): (_, ReadElement) = match proxies.header {
+    let addresses: Vec<Option<IpAddr>> = match proxies.header {
         ClientHeader::None => return from,
-        ClientHeader::Forwarded => ("forwarded", forwarded_for),
-        ClientHeader::XForwardedFor => ("x-forwarded-for", node),
+        ClientHeader::Forwarded => {
+            let elements = request.header_all("forwarded").flat_map(|value| split(value, b','));
+            elements.filter(|element| !element.is_empty()).map(forwarded_for).collect()
+        }
+        // It knows no quotes: one that a client sends hides no comma.
+        ClientHeader::XForwardedFor => request.list("x-forwarded-for").map(node).collect(),
     };
     let mut client = from;
-    let elements: Vec<&[u8]> = request.header_all(name).flat_map(elements).collect();
-    for element in elements.into_iter().rev() {
-        if !proxies.contains(client) {
-            break;
+    for before in addresses.into_iter().rev() {
+        match before {
+            Some(before) if proxies.contains(client) => client = Some(before),
+            _ => break,
         }
-        let Some(before) = address(element) else { break };
-        client = Some(before);
     }
     client
 }
 
-/// The members of a list; a comma in a quoted string does not end one (RFC 9110 §5.6.4).
-fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(value, b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
-}
-
+/// The parts between separators, but for those in quoted strings (RFC 9110 §5.6.4). What follows a quote
+/// that does not end is of the same part.
 fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    value.split(move |byte| {
-        if is_escaped {
-            is_escaped = false;
-            return false;
-        }
-        is_escaped = is_quoted && *byte == b'\\';
-        is_quoted ^= *byte == b'"';
-        !is_quoted && *byte == separator
-    })
+    value
+        .split(move |byte| {
+            if is_escaped {
+                is_escaped = false;
+                return false;
+            }
+            is_escaped = is_quoted && *byte == b'\\';
+            is_quoted ^= *byte == b'"';
+            !is_quoted && *byte == separator
+        })
+        .map(<[u8]>::trim_ascii)
 }
 
-/// The address in the one `for` of an element, as in `for="[2001:db8::1]:4711";proto=https`.
+/// The address in the one `for` of an element, as in `for="[2001:db8::1]:4711";proto=https`. An element
+/// that breaks the grammar has none: a client may have begun it, and left a quote open.
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
-    let mut nodes = split(element, b';').filter_map(|pair| {
-        let (name, value) = pair.trim_ascii().split_at_checked(4)?;
-        name.eq_ignore_ascii_case(b"for=").then_some(value)
-    });
-    let value = nodes.next()?;
-    if nodes.next().is_some() {
-        return None;
+    let mut address = None;
+    for pair in split(element, b';').filter(|pair| !pair.is_empty()) {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&pair[..at], &pair[at + 1..]);
+        let value = if is_token(value) { value } else { quoted(value)? };
+        if !is_token(name) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"for") && address.replace(value).is_some() {
+            return None;
+        }
     }
-    match value {
-        [b'"', text @ .., b'"'] => node(text),
-        text => node(text),
+    node(address?)
+}
+
+/// What is in a quoted string, as it stands there.
+fn quoted(value: &[u8]) -> Option<&[u8]> {
+    let text = value.strip_prefix(b"\"")?;
+    let mut bytes = text.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => return (at + 1 == text.len()).then(|| &text[..at]),
+            b'\\' => _ = bytes.next()?,
+            _ => {}
+        }
     }
+    None
 }
 
 /// An address with a port or without. A name, `unknown` and what is hidden are none.
@@ -110,6 +126,7 @@ mod tests {
             (XForwardedFor, "X-Forwarded-For: 192.0.2.1, x, 10.2.2.2\r\n", "10.2.2.2"),
             (XForwardedFor, "X-Forwarded-For: 192.0.2.1, \u{e9}\r\n", "10.0.0.1"),
             (XForwardedFor, "X-Forwarded-For: 192.0.2.1 10.2.2.2\r\n", "10.0.0.1"),
+            (XForwardedFor, "X-Forwarded-For: \", 192.0.2.1\r\n", "192.0.2.1"),
             (Forwarded, "Forwarded: for=192.0.2.1\r\n", "192.0.2.1"),
             (
                 Forwarded,
@@ -123,6 +140,12 @@ mod tests {
             (Forwarded, "Forwarded: for=192.0.2.1;for=192.0.2.2\r\n", "10.0.0.1"),
             (Forwarded, "Forwarded: for=192.0.2.1, by=10.2.2.2\r\n", "10.0.0.1"),
             (Forwarded, "Forwarded: for=192.0.2.1, for=\"192.0.2.2\r\n", "10.0.0.1"),
+            (Forwarded, "Forwarded: for=192.0.2.9;x=\", for=192.0.2.1\r\n", "10.0.0.1"),
+            (Forwarded, "Forwarded: for=192.0.2.9;x=\"a\\\", for=192.0.2.1\r\n", "10.0.0.1"),
+            (Forwarded, "Forwarded: for=192.0.2.9;x=\"\"y, for=192.0.2.1\r\n", "192.0.2.1"),
+            (Forwarded, "Forwarded: x;for=192.0.2.9\r\n", "10.0.0.1"),
+            (Forwarded, "Forwarded: (x)=y;for=192.0.2.9\r\n", "10.0.0.1"),
+            (Forwarded, "Forwarded: ;for=192.0.2.1;;\r\n", "192.0.2.1"),
         ] {
             assert_eq!(client_of(header, lines), expected, "{header:?}: {lines}");
         }

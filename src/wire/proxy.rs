@@ -15,7 +15,7 @@ const LINE_BYTES_MAX: usize = 107;
 pub struct ProxyHeader {
     /// Its length in bytes.
     pub len: usize,
-    /// Whom the connection comes from; `None` if the proxy does not know, or speaks for itself.
+    /// Whom the connection comes from; `None` if the proxy does not say, or speaks for itself.
     pub client: Option<SocketAddr>,
 }
 

@@ -143,7 +143,8 @@ fn a_body_that_comes_fast_enough_has_its_time_and_one_that_drips_has_not() {
         (length(60_000), steady(10_000), 200, 5),
         (length(60_000), steady(1_024), 200, 58),
         (post(""), whole, 200, 30),
-        // A burst earns time, which is not without end.
+        // A burst earns time, which is not without end, and comes with the head if it likes.
+        (length(60_000) + &data(10_240), vec![], 408, 15),
         (length(60_000), vec![data(10_240)], 408, 15),
         (length(60_000), steady(100), 408, 5),
         // Framing is not data.

@@ -43,6 +43,10 @@ impl Handler for Site {
         hub.respond(id, Response::text(200, body)).expect("it waits");
     }
 
+    fn on_request_gone(&mut self, _: &mut Hub, _: RequestId) {
+        self.tell("gone".to_owned());
+    }
+
     fn on_message(&mut self, _: &mut Hub, _: pushloop::ConnId, _: Message<'_>) {}
 }
 
@@ -182,6 +186,30 @@ fn a_body_that_does_not_come_is_408() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     let took = world.sim.hub().now() - begun;
     assert!((5..7).contains(&took.as_secs()), "{took:?}");
+}
+
+/// The application is told so, whatever became of the body.
+#[test]
+fn a_request_that_ends_behind_its_head_is_gone() {
+    type End = fn(&Wire);
+    let ends: [(End, &str); 4] = [
+        (|wire| wire.finishes(), ""),
+        (|wire| wire.resets(), ""),
+        (|wire| wire.sends_bytes("x"), " 400 "),
+        (|_| {}, " 408 "),
+    ];
+    for (end, status) in ends {
+        let mut world = World::new(|limits| limits.handshake_timeout = Duration::from_secs(5));
+        let wire = world.connects();
+        let chunked =
+            post("/yes", "", 2).replace("Content-Length: 2", "Transfer-Encoding: chunked");
+        assert_eq!(world.gets(&wire, &chunked), "");
+        end(&wire);
+        world.turns(Duration::from_secs(2));
+        assert_eq!(world.told(), ["head /yes []", "gone"]);
+        let reads = if wire.is_reset() { Vec::new() } else { wire.reads_bytes() };
+        assert!(String::from_utf8(reads).expect("text").contains(status), "{status}");
+    }
 }
 
 /// A loop of the application's own gets the same as events, and has the one batch to answer in.

@@ -96,7 +96,11 @@ fn a_header_behind_a_proxy_header_is_believed_if_that_names_a_proxy() {
     let mut server = server(|proxies| proxies.header = ClientHeader::XForwardedFor);
     server.require_proxy_header(0);
     let inner = b"PROXY TCP4 10.9.9.9 10.0.0.2 1 1\r\n";
-    for (header, client) in [(V1, "192.0.2.1"), (inner, "192.0.2.5")] {
+    // One that names nobody speaks for somebody, who has written the header.
+    let unknown = b"PROXY UNKNOWN\r\n";
+    for (header, client) in
+        [(V1, "192.0.2.1"), (inner, "192.0.2.5"), (unknown, "10.0.0.1"), (LOCAL, "10.0.0.1")]
+    {
         let wire = connects(&mut server, PROXY);
         let answer = gets(&mut server, &wire, &[header, said.as_bytes()].concat());
         assert!(answer.ends_with(&format!("{client} by 10.0.0.1:1000")), "{answer}");

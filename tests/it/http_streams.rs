@@ -78,14 +78,15 @@ fn a_body_ends_with_the_connection_in_http_1_0() {
     assert_eq!(sim.takes(), [Told::Closed(id, 1000)]);
 }
 
-/// RFC 9110 §9.3.2, §6.4.1.
+/// RFC 9110 §9.3.2, §8.6, §6.4.1: what a HEAD is told is what a GET would be.
 #[test]
 fn an_answer_without_a_body_is_finished_at_once() {
     let mut sim = Sim::new(quiet(|_| {}));
     for (request, status) in [(get("/").replace("GET", "HEAD"), 200), (get("/"), 204)] {
         let response = Response::new(status).body("unsent");
         let (id, wire, back) = streams(&mut sim, &request, response);
-        assert!(back.ends_with("\r\n\r\n") && !back.contains("chunked"), "{back}");
+        assert!(back.ends_with("\r\n\r\n") && !back.contains("Content-Length"), "{back}");
+        assert_eq!(back.contains("chunked"), status == 200, "{back}");
         assert_eq!(sim.hub().write(id, "x"), Err(SendError::Gone));
         assert_eq!((sim.takes(), wire.is_ended()), (vec![Told::Closed(id, 1000)], true));
     }
@@ -190,6 +191,27 @@ fn a_reader_that_takes_nothing_is_dropped_and_one_that_is_slow_is_not() {
     assert_eq!((wire.is_dropped(), wire.is_finished()), (true, false));
     let told = sim.takes().into_iter().filter(|told| !matches!(told, Told::Writable(_)));
     assert_eq!(told.collect::<Vec<_>>(), [Told::Closed(id, 1006)]);
+}
+
+/// Also if the kernel took nothing before the stream began.
+#[test]
+fn a_stream_that_begins_on_a_blocked_connection_has_its_deadline() {
+    let mut sim = Sim::new(quiet(|limits| limits.answer_timeout = 30 * SECOND));
+    sim.accepts = false;
+    let wire = sim.server.net().connects();
+    let head = get("/").replace("GET", "POST");
+    let fields = "\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    wire.holds(0);
+    wire.sends_bytes(head.replace("\r\n\r\n", fields));
+    sim.rests();
+    wire.sends_bytes("hi");
+    sim.rests();
+    let id = sim.takes_request();
+    sim.hub().stream(id, Response::new(200).body("begun")).expect("it waits");
+    for _ in 0..4 {
+        sim.turn_within(Some(20 * SECOND));
+    }
+    assert_eq!(sim.takes(), [Told::Closed(id.conn(), 1006)]);
 }
 
 /// So is it for an answer that is whole, in steps of 16 KiB.

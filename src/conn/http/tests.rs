@@ -26,3 +26,27 @@ fn a_request_gives_back_the_room_that_what_follows_does_not_need() {
         assert_eq!((http.buffer.len(), http.buffer.capacity()), (rest, kept), "of {room}");
     }
 }
+
+/// Neither what chunks were in nor a header of the PROXY protocol leaves room behind that no limit counts.
+#[test]
+fn what_is_decoded_gives_back_its_room() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let tiny = "1\r\na\r\n".repeat(10_000);
+    let extension = "x".repeat(16_000);
+    for (input, is_whole) in [
+        (format!("{head}{tiny}0\r\n\r\n"), true),
+        (format!("{head}{tiny}"), false),
+        (format!("{head}1;{extension}"), false),
+        (format!("PROXY UNKNOWN\r\n{head}{tiny}0\r\n\r\n"), true),
+    ] {
+        let mut http = Http::new(None, input.starts_with("PROXY"));
+        let mut config = Config::default();
+        config.proxies.unix = true;
+        http.buffer.extend_from_slice(input.as_bytes());
+        let request = http.next_request(&config, Ticks::FIRST).unwrap();
+        assert_eq!(request.is_some(), is_whole);
+        assert!(http.buffer.capacity() <= REST_BYTES, "{}", http.buffer.capacity());
+        let room = http.body.capacity();
+        assert!(room <= 2 * http.body.len(), "{room} for {}", http.body.len());
+    }
+}

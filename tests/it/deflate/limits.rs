@@ -169,6 +169,7 @@ fn what_refers_back_beyond_the_window_is_1007() {
 fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
     let mut sim = Sim::new(quiet(|config| config.deflate_windows_bytes_max = 5000));
     let (_, idle) = opens(&mut sim, OFFER, ANSWER);
+    let (last, wire) = opens(&mut sim, OFFER, ANSWER);
     let peers: Vec<_> = (0..5).map(|_| opens(&mut sim, OFFER, ANSWER)).collect();
     for (_, wire) in &peers {
         wire.sends(binary_deflated(deflate(&[b'x'; 1000])));
@@ -181,7 +182,6 @@ fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
     peers[0].1.sends(binary("still here"));
     sim.rests();
     sim.takes();
-    let (last, wire) = opens(&mut sim, OFFER, ANSWER);
     wire.sends(binary_deflated(deflate(b"x")));
     assert_eq!(window_bytes(&mut sim), 3001);
     let expected: [&[Frame]; 2] =
@@ -196,6 +196,26 @@ fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
     idle.sends(ping("p"));
     sim.rests();
     assert_eq!(idle.reads(), [pong("p")]);
+}
+
+/// Above four fifths of the limit, no further client is to need a window.
+#[test]
+fn where_windows_are_scarce_compression_is_agreed_on_with_those_that_need_none() {
+    let alone = format!("{ANSWER}; client_no_context_takeover");
+    for (bytes, is_scarce) in [(4000, false), (4001, true)] {
+        let mut sim = Sim::new(quiet(|config| config.deflate_windows_bytes_max = 5000));
+        let (_, wire) = opens(&mut sim, OFFER, ANSWER);
+        wire.sends(binary_deflated(deflate(&vec![b'x'; bytes])));
+        assert_eq!(window_bytes(&mut sim), bytes as u64);
+        let further = sim.server.net().connects();
+        further.sends_bytes(super::offering(OFFER));
+        sim.rests();
+        let head = String::from_utf8(further.reads_bytes()).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert_eq!(head.contains("Sec-WebSocket-Extensions"), !is_scarce, "{head}");
+        sim.takes();
+        opens(&mut sim, &alone, &alone);
+    }
 }
 
 #[test]

@@ -108,7 +108,8 @@ impl World {
         let requests = &self.requests;
         let is_over =
             |id: &&RequestId| requests.answered.contains_key(id) || requests.gone.contains(id);
-        let forgotten: Vec<_> = requests.told.iter().filter(|id| !is_over(id)).collect();
+        let told = requests.told.union(&requests.headed);
+        let forgotten: Vec<_> = told.filter(|id| !is_over(id)).collect();
         assert!(forgotten.is_empty(), "{forgotten:?} were not told to be gone");
     }
 }
