@@ -153,12 +153,12 @@ fn messages_come_back_in_order_while_others_are_sent() {
 }
 
 #[test]
-fn a_close_is_answered_with_its_code() {
+fn a_close_is_answered_with_its_code_and_reason() {
     for (code, reason) in [(CloseCode::Normal, "done"), (CloseCode::Library(4001), "κόσμε")] {
         let mut client = Client::start();
         let frame = CloseFrame { code, reason: reason.into() };
         client.socket.close(Some(frame)).expect("the close can be sent");
-        client.expects_close(code, "");
+        client.expects_close(code, reason);
         client.expects_seen(&format!("{} {reason}", u16::from(code)));
     }
 }

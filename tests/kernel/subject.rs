@@ -90,7 +90,10 @@ fn main() -> io::Result<()> {
     config.handshake_timeout = HANGING;
     config.close_timeout = HANGING;
     config.linger_timeout = HANGING;
-    config.pong_timeout = ping.map_or(config.pong_timeout, Duration::from_millis);
+    if let Some(ping) = config.ping_interval {
+        // What a peer that is silent has: for its answer, and then to read why it is closed.
+        (config.pong_timeout, config.linger_timeout) = (ping, ping);
+    }
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::new(AtomicBool::new(false)))?;
     let mut server = Server::new(config)?;
     let bound = match address.strip_prefix("unix:") {

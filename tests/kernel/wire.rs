@@ -141,7 +141,7 @@ fn peers_behind_a_wire_that_was_cut_are_given_up() {
         (0..peers).map(|_| subject.opens("/t").expect("the server answers")).collect();
     wire.filters("drop", "drop");
     let cut = Instant::now();
-    // Two seconds and the time that the machine takes; no FIN and no RST comes through.
+    // Three seconds and the time that the machine takes; no FIN and no RST comes through.
     subject.comes_to_descriptors(descriptors);
     let took = cut.elapsed();
     wire.filters("accept", "accept");
