@@ -197,7 +197,7 @@ class Client implements WebSocket.Listener, AutoCloseable {
     static void closeByClient(int code, String reason) throws InterruptedException {
         try (var client = new Client()) {
             client.socket.sendClose(code, reason).join();
-            client.expects(new Event("close", code + " "));
+            client.expects(new Event("close", code + " " + reason));
         }
         check(lastClose().equals(code + " " + reason), "the server saw another end");
     }
