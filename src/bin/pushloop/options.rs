@@ -34,7 +34,7 @@ Options:
   --keep-alive SECONDS   how long a connection waits for its next request: longer than
                          the balancer in front keeps it [75]
   --no-deflate           do not compress messages
-  --deflate-takeover     compress better, with up to 40 KiB for each connection
+  --deflate-takeover     compress better, for 8 KiB more of each connection
   --drain-delay SECONDS  after SIGTERM, how long all goes on but that /readyz answers 503 [0]
   --drain-spread SECONDS
                          then, over how long Close frames are spread at most [20]
