@@ -17,7 +17,10 @@ const SOURCES: usize = 16;
 /// The example of RFC 6455 §1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// What browsers offer.
-const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+/// A browser's, and that messages stand alone: what was inflated once is only compared from then on, or
+/// this program would be what is measured.
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+     client_max_window_bits\r\n";
 
 /// How messages are compressed, as the server agreed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
