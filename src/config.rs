@@ -30,7 +30,7 @@ pub struct Config {
     /// Which names this server answers to; a request for another gets 421. Default:
     /// [`Hosts::Automatic`].
     pub hosts: Hosts,
-    /// The proxies that are believed when they say whom a connection comes from. Default: none.
+    /// The proxies that are believed when they say where a connection comes from. Default: none.
     pub proxies: Proxies,
     /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
     /// be sent directly to a connection. Default: [`Overflow::Close`].

@@ -46,7 +46,7 @@ pub enum Event<'a> {
     /// for a request, and not if the application answered it before this batch was filled.
     /// [`run`](crate::Server::run) leaves out requests that were answered since.
     ///
-    /// A request whose head was told ([`RequestHead`](Self::RequestHead)) and not answered, and whose body
+    /// A request of which the head was told ([`RequestHead`](Self::RequestHead)) and not answered, and the body
     /// then does not come whole, is told to be gone as well.
     ///
     /// It is a notice. A peer that has sent its last byte may still read, and nothing tells it from one

@@ -6,10 +6,10 @@ use std::{
     str::FromStr,
 };
 
-/// The proxies in front of a server, which are believed when they say whom a connection comes from:
+/// The proxies in front of a server, which are believed when they say where a connection comes from:
 /// [`Request::client`](crate::Request::client). Default: none.
 ///
-/// Whoever can reach the server from such an address can pass for any client, so list no network that has
+/// A peer that reaches the server from such an address can pass for any client, so list no network that has
 /// others in it. A server that believes a proxy is reached from beyond its machine:
 /// [`Hosts::Automatic`](crate::Hosts::Automatic) then lets every name in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Proxies {
     pub header: ClientHeader,
 }
 
-/// Where a proxy says whom a request comes from. Each proxy adds an address at the end. The last one that
+/// Where a proxy says which client a request comes from. Each proxy adds an address at the end. The last one that
 /// is not a proxy's own is the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -27,18 +27,18 @@ const REST_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Http {
     peer: Option<SocketAddr>,
-    /// Whom the connection comes from: the peer, or whom the PROXY protocol names.
+    /// Where the connection comes from: the peer, or the client that the PROXY protocol names.
     client: Option<IpAddr>,
     /// A header of the PROXY protocol is to come first.
     is_proxied: bool,
-    /// It named nobody: whoever speaks is not the proxy, and a header of a request is its own.
+    /// It named no client: the peer behind the proxy is unknown, and a header of a request is that peer's own.
     is_unnamed: bool,
     /// Input that no request has taken yet.
     pub(super) buffer: Vec<u8>,
     scanner: HeadScanner,
     /// Between two requests: the next one has not begun.
     pub(super) paused: bool,
-    /// A request whose body has not all come, or that is refused.
+    /// A request of which the body has not all come, or that is refused.
     pub(super) headed: Option<Request>,
     /// When its head had come.
     headed_at: Ticks,
@@ -115,7 +115,7 @@ impl Http {
         self.buffer.len() + self.body.len() + self.headed.as_ref().map_or(0, Request::head_len)
     }
 
-    /// How long ago a request has begun whose body is to come; `None` if no head has come.
+    /// How long ago a request has begun of which the body is to come; `None` if no head has come.
     pub(super) fn ticks_since_head(&self, now: Ticks) -> Option<usize> {
         self.headed.as_ref().map(|_| now.since(self.headed_at))
     }

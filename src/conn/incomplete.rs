@@ -9,7 +9,7 @@ use crate::{
 
 /// The reason that such a connection is told.
 pub(super) const FULL: &str = "the server is at incomplete_bytes_max";
-/// The reason that a connection is told whose window is given up.
+/// The reason that a connection is told when its window is given up.
 pub(super) const WINDOWS_FULL: &str = "the server is at deflate_windows_bytes_max";
 
 impl Connection {
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Closes a connection whose window the process has no room for: without it, what the client sends
+    /// Closes a connection because the process has no room for its window: without it, what the client sends
     /// next cannot be read.
     pub(crate) fn shed_window(
         &mut self,

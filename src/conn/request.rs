@@ -11,7 +11,7 @@ use std::{mem, sync::Arc};
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Http {
-    /// The request whose head was told and whose body is to come. It is given once.
+    /// The request of which the head was told, and the body is to come. It is given once.
     fn take_told_head(&mut self, conn: ConnId) -> Option<RequestId> {
         mem::take(&mut self.head_told).then(|| self.request_id(conn))
     }

@@ -53,7 +53,7 @@ pub struct Server<N: Net = Mio> {
     /// Listeners that may have further connections, and until when to leave them alone.
     acceptable: Vec<u32>,
     accept_paused: Option<Instant>,
-    /// Listeners whose connections begin with a header of the PROXY protocol.
+    /// Listeners of which each connection begins with a header of the PROXY protocol.
     proxied: Vec<u32>,
     /// The batch of [`turn`](Self::turn), between two.
     events: Option<Box<Events>>,

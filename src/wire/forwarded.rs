@@ -1,11 +1,11 @@
-//! Whom a proxy says that a request comes from (RFC 7239, and `X-Forwarded-For`).
+//! Which client a proxy says that a request comes from (RFC 7239, and `X-Forwarded-For`).
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::http::{Request, is_token};
 use crate::config::{ClientHeader, Proxies};
 
-/// The client's address. `from` is whom the connection comes from: its peer, or who the PROXY protocol
+/// The client's address. `from` is where the connection comes from: its peer, or the client that the PROXY protocol
 /// says; `None` over a Unix-domain socket. The header is read from its end, where the nearest proxy has
 /// written, up to the first address that is no proxy's. What is no address hides all that is before it.
 pub fn client(request: &Request, from: Option<IpAddr>, proxies: &Proxies) -> Option<IpAddr> {

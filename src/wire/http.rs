@@ -144,7 +144,7 @@ impl Request {
         self.peer
     }
 
-    /// The address of whoever made the request: what a proxy says that [`Config::proxies`] lists, and else
+    /// The address of the client that made the request: what a proxy says that [`Config::proxies`] lists, and else
     /// that of the [`peer`](Self::peer).
     ///
     /// [`Config::proxies`]: crate::Config::proxies

@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: what a proxy sends before the first byte of its client
 //! (HAProxy's `proxy-protocol.txt`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::http::HttpError;
 
@@ -15,7 +15,7 @@ const LINE_BYTES_MAX: usize = 107;
 pub struct ProxyHeader {
     /// Its length in bytes.
     pub len: usize,
-    /// Whom the connection comes from; `None` if the proxy does not say, or speaks for itself.
+    /// The client that the connection comes from; `None` if the proxy does not say, or speaks for itself.
     pub client: Option<SocketAddr>,
 }
 
@@ -48,17 +48,14 @@ fn line(bytes: &[u8]) -> Result<Option<ProxyHeader>, ()> {
     let client = match words[..] {
         // §2.1: what follows UNKNOWN is to be ignored.
         ["PROXY", "UNKNOWN", ..] => None,
-        ["PROXY", "TCP4", from, to, port, to_port] => {
-            to.parse::<Ipv4Addr>().map_err(|_| ())?;
-            let from: Ipv4Addr = from.parse().map_err(|_| ())?;
+        ["PROXY", family @ ("TCP4" | "TCP6"), from, to, port, to_port] => {
+            let address = |text: &str| {
+                let address = text.parse().ok();
+                address.filter(|it: &IpAddr| it.is_ipv4() == (family == "TCP4")).ok_or(())
+            };
+            address(to)?;
             number(to_port)?;
-            Some((from, number(port)?).into())
-        }
-        ["PROXY", "TCP6", from, to, port, to_port] => {
-            to.parse::<Ipv6Addr>().map_err(|_| ())?;
-            let from: Ipv6Addr = from.parse().map_err(|_| ())?;
-            number(to_port)?;
-            Some((from, number(port)?).into())
+            Some((address(from)?, number(port)?).into())
         }
         _ => return Err(()),
     };
@@ -89,22 +86,22 @@ fn binary(bytes: &[u8], bytes_max: usize) -> Result<Option<ProxyHeader>, ()> {
     let Some(data) = rest.get(..size) else { return Ok(None) };
     let client = match command {
         // TCP over IPv4: two addresses, two ports. Over IPv6: the same.
-        Some(0x11) => {
-            let (from, rest) = data.split_first_chunk::<4>().ok_or(())?;
-            let (port, _) = rest.get(4..).ok_or(())?.split_first_chunk::<4>().ok_or(())?;
-            let port = u16::from_be_bytes([port[0], port[1]]);
-            Some((IpAddr::from(*from), port).into())
-        }
-        Some(0x21) => {
-            let (from, rest) = data.split_first_chunk::<16>().ok_or(())?;
-            let (port, _) = rest.get(16..).ok_or(())?.split_first_chunk::<4>().ok_or(())?;
-            let port = u16::from_be_bytes([port[0], port[1]]);
-            Some((IpAddr::from(*from), port).into())
-        }
+        Some(0x11) => Some(source::<4>(data)?),
+        Some(0x21) => Some(source::<16>(data)?),
         // The proxy speaks for itself, or of something else than TCP over IP.
         _ => None,
     };
     Ok(Some(ProxyHeader { len, client }))
+}
+
+/// The first of two addresses of so many bytes, with the first of two ports (§2.2).
+fn source<const BYTES: usize>(data: &[u8]) -> Result<SocketAddr, ()>
+where
+    IpAddr: From<[u8; BYTES]>,
+{
+    let (from, rest) = data.split_first_chunk::<BYTES>().ok_or(())?;
+    let ports = rest.get(BYTES..).and_then(|rest| rest.first_chunk::<4>()).ok_or(())?;
+    Ok((IpAddr::from(*from), u16::from_be_bytes([ports[0], ports[1]])).into())
 }
 
 #[cfg(test)]

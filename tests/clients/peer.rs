@@ -7,7 +7,7 @@
 //! | `last close` | how the connection before ended: `4001 done`, code and reason, as the server saw it |
 //! | `pings` | silence until three of its Pings went out here, each after the answer to the one before; then `pings` |
 //! | `traffic` | the bytes that it has read and written so far: `1234 5678` |
-//! | `event one` | an event, `data: one`, to whoever asked for `/events` last |
+//! | `event one` | an event, `data: one`, to the peer that asked for `/events` last |
 //! | `no more events` | the end of these |
 //!
 //! It speaks the subprotocol `chat.v2` with whoever offers it, and answers what asks for no

@@ -1,4 +1,4 @@
-//! Pages of other origins and plain requests (CORS, Fetch §3.2): who is let in, what a browser is told,
+//! Pages of other origins and plain requests (CORS, Fetch §3.2): which are let in, what a browser is told,
 //! and what the application sees of it.
 
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -1,4 +1,4 @@
-//! Whom a request comes from, by what a proxy says.
+//! Which client a request comes from, by what a proxy says.
 
 use pushloop::{ClientHeader, Config, Event, Events, Hosts, Hub, Proxies, Response};
 
@@ -15,7 +15,7 @@ fn server(set: impl FnOnce(&mut Proxies)) -> Server {
     Server::with_net(Network::new(), config)
 }
 
-/// Answers whom a request comes from, and what sent it.
+/// Answers which client a request comes from, and which peer sent it.
 fn answer(hub: &mut Hub, event: Event<'_>) {
     if let Event::Request { id, request } = event {
         let client = request.client().map_or("nobody".into(), |client| client.to_string());
@@ -89,14 +89,14 @@ fn a_proxy_header_may_be_cut_anywhere_and_comes_once() {
     }
 }
 
-/// The PROXY protocol says who the peer is; from there on, a header may say more.
+/// The PROXY protocol names the client; from there on, a header may say more.
 #[test]
 fn a_header_behind_a_proxy_header_is_believed_if_that_names_a_proxy() {
     let said = get("/").replace("\r\n\r\n", "\r\nX-Forwarded-For: 192.0.2.5\r\n\r\n");
     let mut server = server(|proxies| proxies.header = ClientHeader::XForwardedFor);
     server.require_proxy_header(0);
     let inner = b"PROXY TCP4 10.9.9.9 10.0.0.2 1 1\r\n";
-    // One that names nobody speaks for somebody, who has written the header.
+    // One that names no client speaks for a stranger, which has written the header.
     let unknown = b"PROXY UNKNOWN\r\n";
     for (header, client) in
         [(V1, "192.0.2.1"), (inner, "192.0.2.5"), (unknown, "10.0.0.1"), (LOCAL, "10.0.0.1")]

@@ -118,7 +118,7 @@ class World:
             return answer.status, await answer.text()
 
     async def client_of(self, address, headers, port=None):
-        """Whom the server takes for the client, when it comes from this address."""
+        """Which address the server takes for the client's, when it comes from this one."""
         connector = aiohttp.TCPConnector(local_addr=(address, 0))
         url = f"http://127.0.0.1:{port or self.port}/$client"
         async with aiohttp.ClientSession(connector=connector) as session:

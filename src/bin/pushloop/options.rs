@@ -13,7 +13,7 @@ Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
   --listen-proxied ADDR  the same, where each connection begins with a PROXY protocol header
   --trust-proxy NETWORK  believe proxies of this network, as 10.0.0.0/8, or 'unix' for those on a
-                         Unix socket, when they say who their client is; may be repeated
+                         Unix socket, when they name their client; may be repeated
   --client-header NAME   the header in which they do: forwarded or x-forwarded-for; GET /$client
                          tells what is understood
   --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]

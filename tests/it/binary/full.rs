@@ -69,7 +69,7 @@ fn a_server_that_is_full_answers_health_checks_and_says_that_it_is() {
     }
     while read_json(&mut stats)["connections_refused"] != 5 {}
     while !server.line().contains("connections were not let in, and ") {}
-    // All others go on, and who leaves makes room.
+    // All others go on, and a connection that leaves makes room.
     drop(silent);
     drop(open.pop());
     let mut late = loop {

@@ -164,7 +164,7 @@ fn what_refers_back_beyond_the_window_is_1007() {
 }
 
 /// At the limit all is kept; one byte more, and those that kept most for longest are closed, until four
-/// fifths are left. Whoever has kept nothing stays.
+/// fifths are left. A connection of which nothing is kept stays.
 #[test]
 fn what_is_kept_of_all_clients_is_bounded_in_the_process() {
     let mut sim = Sim::new(quiet(|config| config.deflate_windows_bytes_max = 5000));
