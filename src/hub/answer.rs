@@ -114,6 +114,13 @@ impl Hub {
         }
     }
 
+    /// From here on, each plain answer is the last of its connection, and says so: for a server that will
+    /// shut down soon, to which a balancer would go on sending requests over connections that it keeps.
+    /// Answers to preflights are among them.
+    pub fn end_keep_alive(&mut self) {
+        self.ends_keep_alive = true;
+    }
+
     fn answer(
         &mut self,
         id: RequestId,
@@ -127,8 +134,8 @@ impl Hub {
             self.commons.tally.handshakes_refused.add(1);
         }
         // Else a peer that pipelines without end would hold a shutdown up to its deadline.
-        let may_go_on =
-            may_go_on && self.shutdown.is_none() && !asked.is_head && !response.is_last();
+        let is_ending = self.ends_keep_alive || self.shutdown.is_some();
+        let may_go_on = may_go_on && !is_ending && !asked.is_head && !response.is_last();
         slot.connection.respond(response, may_go_on, &mut self.commons);
         Self::mark_dirty(slot, &mut self.dirty, id.conn);
         self.arm(id.conn);

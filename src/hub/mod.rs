@@ -121,6 +121,8 @@ pub struct Hub {
     /// When the tick that `Commons::now` names is over.
     tick_ends: Instant,
     shutdown: Option<time::Shutdown>,
+    /// Each plain answer is the last of its connection.
+    ends_keep_alive: bool,
     handle: Handle,
 }
 
@@ -161,6 +163,7 @@ impl Hub {
             epoch: now,
             tick_ends: now,
             shutdown: None,
+            ends_keep_alive: false,
             handle,
         }
     }

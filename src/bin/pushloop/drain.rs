@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -13,19 +12,23 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{options::Drain, status::Status};
+use crate::options::Drain;
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Ends the server when the process is told to end, which `status` says from then on.
-pub fn on_signals(handle: Handle, drain: Drain, status: Arc<Status>) -> io::Result<()> {
+/// What the service is notified of, when the process is told to end.
+pub const ENDS_SOON: u32 = 0;
+
+/// Ends the server when the process is told to end. The service is notified of it at once.
+pub fn on_signals(handle: Handle, drain: Drain) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         if signals.forever().next().is_none() {
             return;
         }
-        status.not_ready.store(true, Ordering::Relaxed);
+        // If the server is gone, there is nothing to make ready for.
+        let _ = handle.notify(ENDS_SOON);
         let seconds = (drain.delay + drain.deadline).as_secs();
         // Not by a macro that panics where there is nobody to tell: all signals are this thread's.
         let _ = writeln!(

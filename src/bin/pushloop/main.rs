@@ -59,7 +59,7 @@ fn serve(options: &Options) -> io::Result<()> {
     opened += &descriptors.told();
     let status = Arc::default();
     // What is told that it is open may end it at once.
-    drain::on_signals(server.handle(), options.drain, Arc::clone(&status))?;
+    drain::on_signals(server.handle(), options.drain)?;
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     watchdog::watch(server.handle(), Arc::clone(&status));

@@ -11,6 +11,7 @@ use pushloop::{
 };
 
 use crate::{
+    drain::ENDS_SOON,
     options::Options,
     status::Status,
     topics::{self, Refusal},
@@ -35,6 +36,8 @@ pub struct Service {
     /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
     stats_timer_set: bool,
+    /// The process was told to end.
+    ends_soon: bool,
     status: Arc<Status>,
     one_topic: bool,
     /// The subprotocols that it answers.
@@ -47,6 +50,7 @@ impl Service {
             started: now,
             topics: ConnMap::new(),
             stats_timer_set: false,
+            ends_soon: false,
             status,
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
@@ -163,7 +167,7 @@ impl Service {
             response = response.header(name, value);
         }
         // A balancer keeps no connection to a server that is about to end, nor takes the last place.
-        if self.status.not_ready.load(Ordering::Relaxed) || hub.is_in_reserve(id.conn()) {
+        if hub.is_in_reserve(id.conn()) {
             response = response.close();
         }
         // The peer may be gone by now, which needs no answer.
@@ -223,7 +227,7 @@ impl Handler for Service {
                 self.answer(hub, id, page, &fields);
             }
             ("GET" | "HEAD", "/healthz") => self.tell(hub, id, 200, "the loop turns"),
-            ("GET" | "HEAD", "/readyz") if self.status.not_ready.load(Ordering::Relaxed) => {
+            ("GET" | "HEAD", "/readyz") if self.ends_soon => {
                 self.tell(hub, id, 503, "the server is about to end");
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
@@ -252,6 +256,13 @@ impl Handler for Service {
 
     fn on_close(&mut self, _: &mut Hub, id: ConnId, _: Reason<'_>) {
         self.topics.remove(id);
+    }
+
+    fn on_notify(&mut self, hub: &mut Hub, key: u32) {
+        if key == ENDS_SOON {
+            self.ends_soon = true;
+            hub.end_keep_alive();
+        }
     }
 
     fn on_timer(&mut self, hub: &mut Hub, _: u64) {

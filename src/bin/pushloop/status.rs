@@ -1,14 +1,12 @@
 //! What the threads of the server tell each other.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pushloop::Counters;
 
 /// What the threads tell each other.
 #[derive(Debug, Default)]
 pub struct Status {
-    /// The process was told to end.
-    pub not_ready: AtomicBool,
     /// Turns of the loop that were found to take a second or more.
     pub slow_turns: AtomicU64,
     /// Requests that were refused because their connections came when there was no place.

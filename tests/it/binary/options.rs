@@ -169,6 +169,13 @@ fn a_server_that_is_about_to_end_says_that_its_connections_are() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
+    let asked = format!("Origin: http://{address}\r\nAccess-Control-Request-Method: POST");
+    let preflight = get("/t").replace("GET", "OPTIONS");
+    let preflight = preflight.replace("\r\n\r\n", &format!("\r\n{asked}\r\n\r\n"));
+    let preflight = preflight.replace("Host: localhost", &format!("Host: {address}"));
+    let answer = answer_to(dial(&address), &preflight);
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
 }
 
 #[test]
