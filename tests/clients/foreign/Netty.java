@@ -38,19 +38,25 @@ class Netty extends SimpleChannelInboundHandler<Object> {
     static Netty client;
 
     final WebSocketClientHandshaker handshaker;
-    Channel channel;
+    volatile Channel channel;
     boolean open;
 
     Netty(URI url, String subprotocols) {
         handshaker = WebSocketClientHandshakerFactory.newHandshaker(
                 url, WebSocketVersion.V13, subprotocols, true, new DefaultHttpHeaders(), MIB);
-        channel = new Bootstrap().group(LOOP).channel(NioSocketChannel.class).handler(new ChannelInitializer<Channel>() {
+        new Bootstrap().group(LOOP).channel(NioSocketChannel.class).handler(new ChannelInitializer<Channel>() {
             @Override
             protected void initChannel(Channel channel) {
                 channel.pipeline().addLast(new HttpClientCodec(), new HttpObjectAggregator(MIB),
                         WebSocketClientCompressionHandler.INSTANCE, Netty.this);
             }
-        }).connect(url.getHost(), url.getPort()).syncUninterruptibly().channel();
+        }).connect(url.getHost(), url.getPort()).syncUninterruptibly();
+    }
+
+    /** Shakes hands on the loop: from another thread, an answer may come before Netty has put its encoder in place. */
+    @Override
+    public void channelActive(ChannelHandlerContext context) {
+        channel = context.channel();
         handshaker.handshake(channel);
     }
 
