@@ -1,10 +1,12 @@
 //! Every limit of the server: its name with its unit, its default, and why that default.
 
 mod proxies;
+mod topic;
 
 use std::time::Duration;
 
 pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
+pub use topic::{History, OnLag, TopicOptions};
 
 /// The limits and policies of a [`Server`](crate::Server).
 ///
@@ -144,6 +146,16 @@ pub struct Config {
     pub topic_name_bytes_max: usize,
     /// Topics that have options of their own, whether they have subscribers or not. Default 100,000.
     pub topics_configured_max: usize,
+
+    /// Bytes of history in the whole process, with the bookkeeping ([`History`]). Default 256 MiB. Beyond,
+    /// the oldest publications are given back, whatever their topics' options, and counted.
+    pub history_bytes_max: usize,
+    /// How long a topic with a [`History`] keeps its [`Position`](crate::Position) after its last
+    /// subscriber and its last publication. Default 24 h. A topic that is forgotten begins a new life.
+    pub topic_memory: Duration,
+    /// Topics without subscribers whose positions are kept so. Default 100,000. Beyond, those that were
+    /// without subscribers and publications for longest are forgotten, and counted.
+    pub topics_remembered_max: usize,
 
     /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below the
     /// minute after which proxies and NATs commonly forget a connection. A connection whose peer takes
@@ -303,6 +315,9 @@ impl Default for Config {
             topics_per_connection_max: 128,
             topic_name_bytes_max: 255,
             topics_configured_max: 100_000,
+            history_bytes_max: 256 * MIB,
+            topic_memory: Duration::from_secs(24 * 60 * 60),
+            topics_remembered_max: 100_000,
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
             blocked_timeout: Duration::from_secs(30),
@@ -423,61 +438,4 @@ pub enum Overflow {
     Close,
     /// Drop the message that is being sent, and count it.
     DropNewest,
-}
-
-/// What becomes of a subscriber that lags: its kernel did not take all that its topic published.
-///
-/// The policy is applied when the peer reads again; one that reads nothing is closed by
-/// [`blocked_timeout`](Config::blocked_timeout). Each publication that the subscriber does not get is
-/// counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnLag {
-    /// It gets every publication. If the next one is no longer kept, because the subscriber is behind by
-    /// more than [`Config::topic_lag_bytes_max`], its connection is closed with 1013 (try again later):
-    /// its peer has seen an unbroken sequence.
-    #[default]
-    Close,
-    /// It gets the latest publication, and none of those before. Right for a state of which each
-    /// publication tells all.
-    Latest,
-    /// It gets every publication that is kept. If the next one is no longer kept, because the subscriber
-    /// is behind by more than [`Config::topic_lag_bytes_max`], it goes on in the middle of those that
-    /// are.
-    Skip,
-}
-
-/// How a topic's publications are kept and sent: see [`Hub::configure_topic`](crate::Hub::configure_topic).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TopicOptions {
-    /// What becomes of a subscriber that lags. Default: [`OnLag::Close`].
-    pub on_lag: OnLag,
-    /// Whether publications may be sent compressed. Default `true`.
-    ///
-    /// Do not compress publications that hold a secret beside text that a stranger chose: their length
-    /// would tell what the two have in common (RFC 7692 §8).
-    #[cfg(feature = "deflate")]
-    pub deflate: bool,
-}
-
-impl TopicOptions {
-    /// Whether publications may be sent compressed.
-    pub(crate) fn may_deflate(self) -> bool {
-        #[cfg(feature = "deflate")]
-        return self.deflate;
-        #[cfg(not(feature = "deflate"))]
-        false
-    }
-}
-
-#[cfg_attr(not(feature = "deflate"), expect(clippy::derivable_impls))]
-impl Default for TopicOptions {
-    fn default() -> Self {
-        Self {
-            on_lag: OnLag::default(),
-            #[cfg(feature = "deflate")]
-            deflate: true,
-        }
-    }
 }

@@ -171,6 +171,10 @@ counters! {
     /// Publications that were still due to a subscriber when its connection ended or was closed for
     /// lagging.
     messages_lost: Counter,
+    /// Publications of topics' histories that were given up because the process had no room for more.
+    history_given_up: Counter,
+    /// Topics without subscribers that were forgotten early, because too many were remembered.
+    topics_forgotten: Counter,
     /// Messages that came after the application had closed their connection, and were not delivered.
     messages_after_close: Counter,
     /// Connections that ended because their peers read too slowly. Counted when the connection has ended,
@@ -202,6 +206,8 @@ counters! {
     topics: Gauge,
     /// Bytes that wait to be sent now; a publication counts once.
     queued_bytes: Gauge,
+    /// Bytes of topics' histories that are kept now.
+    history_bytes: Gauge,
     /// Bytes that are held now of messages and requests that have not come whole, or have no answer yet;
     /// an upper bound.
     incomplete_bytes: Gauge,

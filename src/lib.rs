@@ -86,8 +86,8 @@ pub use mio;
 
 pub use crate::{
     config::{
-        ClientHeader, Config, Cors, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins, Overflow,
-        Proxies, TopicOptions,
+        ClientHeader, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins,
+        Overflow, Proxies, TopicOptions,
     },
     counters::{Counters, Metric, MetricKind},
     event::{
@@ -96,8 +96,8 @@ pub use crate::{
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        ConfigureError, ConnMap, Hub, Position, PositionError, PublishError, SendError,
-        SubscribeError, TimerId,
+        ConfigureError, ConnMap, Hub, InvalidPosition, Joined, Position, PositionError,
+        Publication, PublishError, Published, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

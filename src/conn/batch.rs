@@ -12,10 +12,13 @@ use std::{
 };
 
 use super::{
-    commons::{Commons, wastes_room},
+    commons::{Commons, Ticks, wastes_room},
     deflate::deflate_frame,
 };
-use crate::{event::ConnId, wire::OpCode, wire::encode_frame};
+use crate::{
+    event::ConnId,
+    wire::{OpCode, encode_frame, open_frame},
+};
 
 /// Room that a pooled batch may keep for each of its lists, in entries.
 const SPARE_ENTRIES: usize = 256;
@@ -72,6 +75,9 @@ pub(crate) struct Batch {
     may_deflate: bool,
     /// How many publications are long enough to be compressed.
     long: u32,
+    /// When it was begun, and when it was sealed last.
+    born: Ticks,
+    latest: Ticks,
     /// From which publication on the hub's clock showed what. It orders publications and direct sends.
     clocks: Vec<(u32, u64)>,
     /// Connections and the publications that they do not get. The first `sorted` entries are in order:
@@ -88,9 +94,9 @@ impl Batch {
     pub(crate) const PUBLICATION_BYTES: usize = size_of::<u32>() + size_of::<(u32, u64)>();
 
     /// Begins anew; the first publication will have this offset.
-    pub(crate) fn begin(&mut self, first: u64, may_deflate: bool, buffer: Vec<u8>) {
+    pub(crate) fn begin(&mut self, first: u64, may_deflate: bool, buffer: Vec<u8>, now: Ticks) {
         (self.first, self.may_deflate, self.plain.bytes) = (first, may_deflate, buffer);
-        self.long = 0;
+        (self.long, self.born, self.latest) = (0, now, now);
     }
 
     /// The offset of the first publication.
@@ -101,6 +107,11 @@ impl Batch {
     /// The offset behind the last publication.
     pub(crate) fn end(&self) -> u64 {
         self.first + self.plain.ends.len() as u64
+    }
+
+    /// When its first publications were made, and its last ones.
+    pub(crate) fn times(&self) -> (Ticks, Ticks) {
+        (self.born, self.latest)
     }
 
     /// What this counts as, in bytes: what is held, but for the slack of growing lists.
@@ -144,12 +155,41 @@ impl Batch {
 
     /// Makes the batch ready to be taken. It then takes no more memory than it counts as.
     pub(crate) fn seal(&mut self, commons: &mut Commons) {
-        self.except.sort_unstable();
-        self.sorted = self.except.len() as u32;
+        self.sort_excepted();
+        self.latest = commons.now;
         if wastes_room(&self.plain.bytes) {
             let exact = self.plain.bytes.as_slice().to_vec();
             commons.recycle_buffer(mem::replace(&mut self.plain.bytes, exact));
         }
+    }
+
+    fn sort_excepted(&mut self) {
+        self.except.sort_unstable();
+        self.sorted = self.except.len() as u32;
+    }
+
+    /// Appends the publications of the batch that follows, which is sealed as this one is. What is merged
+    /// so is not compressed any more.
+    pub(crate) fn append(&mut self, next: &Batch) {
+        let (count, bytes) = (self.plain.ends.len() as u32, self.plain.bytes.len() as u32);
+        self.plain.bytes.extend_from_slice(&next.plain.bytes);
+        self.plain.ends.extend(next.plain.ends.iter().map(|end| bytes + end));
+        let shown = self.clocks.last().map(|(_, clock)| *clock);
+        let newer = next.clocks.iter().filter(|(_, clock)| Some(*clock) != shown);
+        self.clocks.extend(newer.map(|(nth, clock)| (count + nth, *clock)));
+        if !next.except.is_empty() {
+            self.except.extend(next.except.iter().map(|(id, nth)| (*id, count + nth)));
+            self.sort_excepted();
+        }
+        (self.may_deflate, self.latest) = (false, next.latest);
+    }
+
+    /// Gives back the slack of lists that have grown: no publication is appended any more.
+    pub(crate) fn shrink(&mut self) {
+        self.plain.bytes.shrink_to_fit();
+        self.plain.ends.shrink_to_fit();
+        self.clocks.shrink_to_fit();
+        self.except.shrink_to_fit();
     }
 
     /// Copies the newest publication into a batch of its own.
@@ -158,12 +198,13 @@ impl Batch {
         let bytes = self.plain.end_of(last)..self.plain.end_of(last + 1);
         let mut buffer = commons.spare_buffer();
         buffer.extend_from_slice(&self.plain.bytes[bytes]);
-        into.begin(self.first + u64::from(last), self.may_deflate, buffer);
+        into.begin(self.first + u64::from(last), self.may_deflate, buffer, self.latest);
         into.plain.ends.push(into.plain.bytes.len() as u32);
         into.clocks.extend(self.clocks.last().map(|(_, clock)| (0, *clock)));
         let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
         into.except.extend(excepted.map(|(id, _)| (*id, 0)));
         into.seal(commons);
+        into.latest = self.latest;
     }
 
     /// What the hub's clock showed when the publication was made.
@@ -271,6 +312,19 @@ impl Batch {
         let nth = encoded.ends.partition_point(|end| *end as usize <= at);
         let end = encoded.ends.get(nth).map_or(encoded.bytes.len(), |end| *end as usize);
         (self.first + u64::from(encoded.from) + nth as u64, end)
+    }
+
+    /// The publications from `offset` on: the offset of each, what it is, and its payload.
+    pub(crate) fn publications(&self, offset: u64) -> impl Iterator<Item = (u64, OpCode, &[u8])> {
+        let from = offset.saturating_sub(self.first).min(self.plain.ends.len() as u64) as u32;
+        let mut start = self.plain.end_of(from);
+        (from..self.plain.ends.len() as u32).filter_map(move |nth| {
+            let end = self.plain.end_of(nth + 1);
+            let frame = &self.plain.bytes[start..end];
+            start = end;
+            let (opcode, payload) = open_frame(frame)?;
+            Some((self.first + u64::from(nth), opcode, payload))
+        })
     }
 
     pub(crate) fn has_caches(&self) -> bool {

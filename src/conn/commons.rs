@@ -65,6 +65,8 @@ pub(crate) struct Commons {
     pub(crate) on_loopback: bool,
     /// Bytes that wait to be sent in the whole process: outboxes, and batches, each counted once.
     pub(crate) queued_bytes: usize,
+    /// Bytes of batches that are kept as history alone.
+    pub(crate) history_bytes: usize,
     /// What is left of this turn's budget for compressing publications: see `DEFLATE_COST_MAX`.
     pub(crate) deflate_budget: usize,
     /// Upper bound on bytes held incomplete. Recounted exactly only when it passes the limit.
@@ -96,6 +98,7 @@ impl Commons {
             date: String::new(),
             on_loopback: false,
             queued_bytes: 0,
+            history_bytes: 0,
             deflate_budget: 0,
             incomplete_bytes: 0,
             window_bytes: 0,

@@ -4,8 +4,16 @@
 //! keep up, the log knows the **floor** only: all of them have taken what is before it. Subscribers that
 //! lag are **readers**. Each is counted at the batch that its cursor is in, so that a batch is given
 //! back as soon as no reader needs it.
+//!
+//! The batches are `[lagging | historic | unserved]`: those that readers alone need, those that the
+//! topic's history keeps, whether readers need them or not, and those that some subscriber that keeps up
+//! has not taken.
+
+mod historic;
 
 use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
+
+pub(super) use historic::Keep;
 
 use crate::{
     conn::{Batch, Commons},
@@ -32,10 +40,14 @@ pub(super) struct Log {
     floor: u64,
     /// What all batches count as, in bytes.
     bytes: usize,
-    /// How many of the first batches are wholly below the floor, and what they count as: they are kept
-    /// for readers alone.
+    /// How many of the first batches are kept for readers alone, and what they count as. They are wholly
+    /// below the floor.
     lagging: usize,
     lagging_bytes: usize,
+    /// How many of those that follow are kept as history, and what they count as. They are below the
+    /// floor, too.
+    historic: usize,
+    historic_bytes: usize,
     /// Readers for which no batch is left: they are at the head, or what they were at is gone.
     readers_at_head: u32,
     /// What is before it was sealed.
@@ -67,7 +79,7 @@ impl Log {
 
     /// Bytes that some subscriber that keeps up has not taken.
     pub(super) fn unserved_bytes(&self) -> usize {
-        self.bytes - self.lagging_bytes
+        self.bytes - self.lagging_bytes - self.historic_bytes
     }
 
     pub(super) fn lagging_bytes(&self) -> usize {
@@ -164,6 +176,10 @@ impl Log {
         commons: &mut Commons,
     ) -> bool {
         let is_lagging = self.lagging == self.batches.len();
+        if !is_lagging && self.unserved_batches() == 0 {
+            // What is history is only merged with what has become history.
+            return false;
+        }
         let Some(last) = self.batches.back_mut() else { return false };
         let Some(batch) = Arc::get_mut(&mut last.batch) else { return false };
         if batch.len() + len > max || !batch.takes_more(may_deflate) {
@@ -186,7 +202,7 @@ impl Log {
         let mut batch = commons.spare_batch();
         let buffer = commons.spare_buffer();
         if let Some(own) = Arc::get_mut(&mut batch) {
-            own.begin(self.head, may_deflate, buffer);
+            own.begin(self.head, may_deflate, buffer, commons.now);
         }
         self.bytes += batch.counted();
         commons.queued_bytes += batch.counted();
@@ -208,10 +224,15 @@ impl Log {
     }
 
     /// Accounts for what a connection that takes the batch at `offset` has compressed of it.
-    pub(super) fn add_cached(&mut self, offset: u64, bytes: usize) {
+    pub(super) fn add_cached(&mut self, offset: u64, bytes: usize, commons: &mut Commons) {
         self.bytes += bytes;
-        if self.place_of(offset) < self.lagging {
+        let place = self.place_of(offset);
+        if place < self.lagging {
             self.lagging_bytes += bytes;
+        } else if place < self.lagging + self.historic {
+            self.historic_bytes += bytes;
+            commons.queued_bytes -= bytes;
+            commons.history_bytes += bytes;
         }
     }
 
@@ -243,10 +264,14 @@ impl Log {
 
     // Trimming.
 
-    /// All subscribers that keep up have taken what is before `floor`.
-    pub(super) fn raise_floor(&mut self, floor: u64, commons: &mut Commons) {
+    /// All subscribers that keep up have taken what is before `floor`. From there on it is kept as
+    /// history, as far as that goes, and for readers.
+    pub(super) fn raise_floor(&mut self, floor: u64, keep: Option<Keep>, commons: &mut Commons) {
         self.floor = floor;
-        while let Some(kept) = self.batches.get_mut(self.lagging)
+        if keep.is_none() {
+            self.trim_history(keep, commons);
+        }
+        while let Some(kept) = self.batches.get_mut(self.lagging + self.historic)
             && kept.batch.end() <= floor
         {
             if let Some(batch) = Arc::get_mut(&mut kept.batch) {
@@ -254,10 +279,21 @@ impl Log {
                 self.bytes -= freed;
                 commons.queued_bytes -= freed;
             }
-            self.lagging += 1;
-            self.lagging_bytes += kept.batch.counted();
+            let counted = kept.batch.counted();
+            match keep {
+                Some(keep) => self.add_historic(counted, keep, commons),
+                None => {
+                    self.lagging += 1;
+                    self.lagging_bytes += counted;
+                }
+            }
         }
+        self.trim_history(keep, commons);
         self.trim_read(commons);
+    }
+
+    fn unserved_batches(&self) -> usize {
+        self.batches.len() - self.lagging - self.historic
     }
 
     /// Gives back the first batches, as long as they are below the floor and no reader is in them.
@@ -323,7 +359,7 @@ impl Log {
 
     /// Gives up everything, because the topic is over.
     pub(super) fn clear(&mut self, commons: &mut Commons) {
-        self.raise_floor(self.head, commons);
+        self.raise_floor(self.head, None, commons);
         self.trim_lagging(0, u64::MAX, Trim::All, commons);
     }
 }

@@ -1,8 +1,8 @@
-//! Messages to connections and topics, subscriptions, closing.
+//! Messages to connections, subscriptions, topics' options, closing.
 
 use std::fmt;
 
-use super::{Hub, log::Log};
+use super::Hub;
 use crate::{
     config::{Overflow, TopicOptions},
     conn::{Outbox, State},
@@ -39,28 +39,6 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Why [`Hub::publish`] did not take a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// `send_queues_bytes_max` would have been exceeded; the message was dropped and counted.
-    ProcessFull,
-    /// `topic_unserved_bytes_max` would have been exceeded: more is published than the topic's
-    /// subscribers can be given; the message was dropped and counted.
-    TopicFull,
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PublishError::ProcessFull => "the process is at `send_queues_bytes_max`",
-            PublishError::TopicFull => "the topic is at `topic_unserved_bytes_max`",
-        })
-    }
-}
-
-impl std::error::Error for PublishError {}
-
 /// Why [`Hub::subscribe`] did not subscribe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -74,6 +52,8 @@ pub enum SubscribeError {
     NameTooLong,
     /// It would be a new topic, and there are `topics_max` already.
     ProcessFull,
+    /// The connection subscribes already, and so does not begin anew with what is kept.
+    Subscribed,
 }
 
 impl fmt::Display for SubscribeError {
@@ -85,6 +65,7 @@ impl fmt::Display for SubscribeError {
             }
             SubscribeError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
             SubscribeError::ProcessFull => "the process is at `topics_max`",
+            SubscribeError::Subscribed => "the connection subscribes already",
         })
     }
 }
@@ -191,90 +172,30 @@ impl Hub {
         if full { SendError::Full } else { SendError::ProcessFull }
     }
 
-    /// Publishes a message to all subscribers of a topic, and says how many there are. The message is
-    /// encoded once, and this call costs the same however many subscribe.
-    ///
-    /// A subscriber gets a topic's messages in the order of their publication, and in order with
-    /// what is sent to it directly; two topics have no order between them.
-    ///
-    /// # Backpressure
-    ///
-    /// A subscriber lags if its kernel does not take what was published; [`OnLag`](crate::OnLag) says
-    /// what becomes of it. If publications come faster than the loop can give them to subscribers that
-    /// keep up, they are refused.
-    ///
-    /// # Errors
-    ///
-    /// See [`PublishError`].
-    pub fn publish(&mut self, topic: &str, message: impl AsMessage) -> Result<usize, PublishError> {
-        self.publish_to(topic, message.as_message(), None)
-    }
-
-    /// Publishes a message to all subscribers of a topic but one, as a rule its sender, and says how
-    /// many there are beside that one.
-    ///
-    /// # Errors
-    ///
-    /// See [`PublishError`].
-    pub fn publish_except(
-        &mut self,
-        topic: &str,
-        message: impl AsMessage,
-        except: ConnId,
-    ) -> Result<usize, PublishError> {
-        self.publish_to(topic, message.as_message(), Some(except))
-    }
-
-    pub(super) fn publish_to(
-        &mut self,
-        topic: &str,
-        message: Message<'_>,
-        except: Option<ConnId>,
-    ) -> Result<usize, PublishError> {
-        let Some(topic) = self.topics.find(topic) else { return Ok(0) };
-        let except = except
-            .filter(|id| self.slot(*id).is_some())
-            .and_then(|id| Some((id, self.topics.subscription_of(id.index, topic)?.1.position)));
-        let reached = self.topics.subscribers(topic) - usize::from(except.is_some());
-        if self.topics.subscribers(topic) == 0 {
-            return Ok(0);
-        }
-        let message = parts(message);
-        let cost = Log::cost(message.1.len(), except.is_some());
-        if let Some(refusal) = self.publish_refusal(topic, cost) {
-            self.commons.tally.messages_dropped_full.add(1);
-            return Err(refusal);
-        }
-        let topics = &mut self.topics;
-        let except =
-            except.filter(|(_, position)| topics.except_next(topic, *position)).map(|(id, _)| id);
-        let clock = self.topics.note_published();
-        let entry = &mut self.topics.topics[topic];
-        let may_deflate = entry.options.may_deflate();
-        entry.log.push(message, clock, except, may_deflate, &mut self.commons);
-        self.topics.handle_published(topic);
-        self.commons.tally.publications.add(1);
-        Ok(reached)
-    }
-
-    /// Why a publication of so many bytes is not taken, if it is not.
-    fn publish_refusal(&mut self, topic: u32, cost: usize) -> Option<PublishError> {
-        let config = &self.commons.config;
-        let unserved = self.topics.topic(topic).log.unserved_bytes();
-        if unserved.saturating_add(cost) > config.topic_unserved_bytes_max {
-            return Some(PublishError::TopicFull);
-        }
-        let has_room = self.topics.make_room(cost, &mut self.commons);
-        (!has_room).then_some(PublishError::ProcessFull)
-    }
-
     /// Subscribes the connection to a topic: it gets what is published there from now on. If it
-    /// subscribes already, nothing changes.
+    /// subscribes already, nothing changes. What was published before can be had first, where the topic
+    /// keeps it: [`subscribe_after`](Self::subscribe_after), [`subscribe_last`](Self::subscribe_last).
     ///
     /// # Errors
     ///
     /// See [`SubscribeError`].
     pub fn subscribe(&mut self, id: ConnId, topic: &str) -> Result<(), SubscribeError> {
+        match self.check_subscription(id, topic) {
+            Ok(()) => {
+                self.topics.subscribe(topic, id.index, self.commons.config.topic);
+                Ok(())
+            }
+            Err(SubscribeError::Subscribed) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Whether the connection may subscribe to a topic.
+    pub(super) fn check_subscription(
+        &mut self,
+        id: ConnId,
+        topic: &str,
+    ) -> Result<(), SubscribeError> {
         if !self.is_open(id) {
             return Err(SubscribeError::Gone);
         }
@@ -284,7 +205,7 @@ impl Hub {
         }
         let known = self.topics.find(topic);
         if known.is_some_and(|topic| self.topics.subscription_of(id.index, topic).is_some()) {
-            return Ok(());
+            return Err(SubscribeError::Subscribed);
         }
         let list = self.topics.list(id.index);
         let max = config.topics_per_connection_max;
@@ -294,7 +215,6 @@ impl Hub {
         if known.is_none() && self.topics.places() >= config.topics_max {
             return Err(SubscribeError::ProcessFull);
         }
-        self.topics.subscribe(topic, id.index, config.topic);
         Ok(())
     }
 
@@ -332,7 +252,8 @@ impl Hub {
             return Err(ConfigureError::NameTooLong);
         }
         let max = config.topics_configured_max;
-        if !self.topics.configure(topic, Some(options), config.topic, max) {
+        let default = config.topic;
+        if !self.topics.configure(topic, Some(options), default, max, &mut self.commons) {
             return Err(ConfigureError::TooManyTopics);
         }
         Ok(())
@@ -340,7 +261,8 @@ impl Hub {
 
     /// Gives a topic the options of [`Config::topic`](crate::Config::topic) again.
     pub fn forget_topic_options(&mut self, topic: &str) {
-        self.topics.configure(topic, None, self.commons.config.topic, 0);
+        let default = self.commons.config.topic;
+        self.topics.configure(topic, None, default, 0, &mut self.commons);
     }
 
     /// The options that a topic has, or would have with a first subscriber.
@@ -444,7 +366,7 @@ impl Hub {
 }
 
 #[inline]
-fn parts(message: Message<'_>) -> (OpCode, &[u8]) {
+pub(super) fn parts(message: Message<'_>) -> (OpCode, &[u8]) {
     match message {
         Message::Text(text) => (OpCode::Text, text.as_bytes()),
         Message::Binary(bytes) => (OpCode::Binary, bytes),

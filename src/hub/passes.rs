@@ -93,11 +93,12 @@ impl Topics {
     /// Gives back what the last pass left behind, or keeps it for readers alone within the limit; unless a
     /// connection that keeps up has left the topic, and is yet to be given what is before that.
     pub(super) fn settle(&mut self, topic: u32, commons: &mut Commons) {
+        let keep = self.keep(topic, commons);
         let entry = &mut self.topics[topic];
         if entry.fresh > 0 {
             return;
         }
-        entry.log.raise_floor(entry.reached, commons);
+        entry.log.raise_floor(entry.reached, keep, commons);
         let max = commons.config.topic_lag_bytes_max;
         match entry.options.on_lag {
             OnLag::Latest => {
@@ -113,6 +114,10 @@ impl Topics {
             entry.in_line = true;
             let epoch = entry.epoch;
             self.add_to_line(topic, epoch);
+        }
+        if keep.is_some() {
+            self.note_historic(topic);
+            self.bound_history(commons);
         }
     }
 

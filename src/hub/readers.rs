@@ -20,6 +20,12 @@ impl Topics {
         }
     }
 
+    /// For a part that was kept: what the hub's clock showed when it was asked for.
+    #[inline]
+    pub(super) fn joined(&self, connection: u32, nth: usize) -> Option<u64> {
+        self.list(connection).leaving().get(nth)?.joined
+    }
+
     /// A reader has taken what is before `cursor`, or passes over it. Gives how many of these
     /// publications were due.
     pub(super) fn set_cursor(&mut self, id: ConnId, nth: usize, cursor: u64) -> u64 {
@@ -85,7 +91,8 @@ impl Topics {
             let (start, on_lag) = (entry.log.start(), entry.options.on_lag);
             let is_gone = cursor < start.min(until);
             if nth < leaving {
-                match on_lag {
+                let is_exact = self.list(id.index).leaving()[nth].joined.is_some();
+                match if is_exact { OnLag::Close } else { on_lag } {
                     OnLag::Close if is_gone && is_open => return false,
                     OnLag::Close if is_gone => {
                         // The peer would take what is behind the gap for what was published next.

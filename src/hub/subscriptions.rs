@@ -1,5 +1,5 @@
-//! What one connection reads: its subscriptions, and topics that it has left while it was behind, up to
-//! where it left them.
+//! What one connection reads: its subscriptions, topics that it has left while it was behind, up to where
+//! it left them, and what was kept of topics that it subscribes to since.
 
 use super::room::give_back;
 
@@ -11,7 +11,8 @@ pub(super) struct Subscription {
     pub(super) position: u32,
 }
 
-/// A subscription that has ended, of which something is still due.
+/// A part of a topic that is still due: of a subscription that has ended, or from before one that begins
+/// with what was kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     pub(super) topic: u32,
@@ -22,6 +23,9 @@ pub(super) struct Leaving {
     pub(super) excepted: u64,
     /// The connection keeps up: our slowness is not its lag.
     pub(super) is_fresh: bool,
+    /// For what was kept: what the hub's clock showed when it was asked for. It goes behind what was sent
+    /// directly before, and none of it is passed over.
+    pub(super) joined: Option<u64>,
 }
 
 /// Most connections have none or one subscription, and have left nothing behind.

@@ -181,6 +181,13 @@ impl Taking<'_> {
         let (topic, _, until) = self.topics.reader(self.id.index, reader);
         let takes_deflated = self.connection.deflation.takes_shared();
         let mut cursor = pieces.cursors[reader];
+        if clock != u64::MAX
+            && cursor < until
+            && let Some(joined) = self.topics.joined(self.id.index, reader)
+            && joined >= clock
+        {
+            return joined;
+        }
         while cursor < until && !pieces.is_full(max) {
             let log = &mut self.topics.topics[topic].log;
             let from = log.floor();
@@ -208,11 +215,12 @@ impl Taking<'_> {
                 end = end.min(except.start);
             }
             let counted = batch.counted();
+            let takes_deflated = takes_deflated && !log.is_historic(cursor);
             let encoding = batch.encoding(takes_deflated, cursor, from, self.commons);
             let cached = batch.counted() - counted;
             let bytes = batch.range(encoding, cursor..end);
             if cached > 0 {
-                log.add_cached(cursor, cached);
+                log.add_cached(cursor, cached, self.commons);
             }
             let taken = Taken { reader, topic, offsets: cursor..end, encoding, bytes };
             pieces.push(Piece::Publications(taken));

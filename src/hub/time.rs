@@ -220,6 +220,7 @@ impl Hub {
         tally.waits.add(1);
         tally.topics.set(self.topics.len() as u64);
         tally.queued_bytes.set(self.commons.queued_bytes as u64);
+        tally.history_bytes.set(self.commons.history_bytes as u64);
         tally.incomplete_bytes.set(self.commons.incomplete_bytes as u64);
         tally.window_bytes.set(self.commons.window_bytes as u64);
     }
@@ -264,8 +265,9 @@ impl Hub {
     pub(crate) fn time_left(&mut self, clock: impl Fn() -> Instant) -> Option<Duration> {
         let now = self.commons.now;
         let ticks = |due: Ticks| u64::from(due.0.saturating_sub(now.0));
-        let connections =
-            self.wheel.next().map(|due| Duration::from_nanos(ticks(due) << TICK_BITS));
+        let history = self.topics.next_due(&self.commons);
+        let due = [self.wheel.next(), history].into_iter().flatten().min();
+        let connections = due.map(|due| Duration::from_nanos(ticks(due) << TICK_BITS));
         if self.schedule.is_empty() && self.shutdown.is_none() {
             return connections;
         }
@@ -282,6 +284,9 @@ impl Hub {
     pub(crate) fn handle_timeouts(&mut self, events: &mut Events) {
         while let Some(key) = self.schedule.pop_timer(self.now) {
             events.records.push(Record::Timer { key });
+        }
+        if self.topics.next_due(&self.commons).is_some_and(|due| due <= self.commons.now) {
+            self.topics.forget_due(&mut self.commons);
         }
         let mut expiries = self.commons.config.expiries_per_turn;
         while expiries > 0

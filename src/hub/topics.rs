@@ -12,13 +12,14 @@ use std::{
 
 use super::{
     directory::Directory,
+    history::Memory,
     log::{Log, Trim},
     room::give_back,
     subscriptions::{Leaving, Subscription, Subscriptions},
 };
 use crate::{
     config::{OnLag, TopicOptions},
-    conn::Commons,
+    conn::{Commons, Ticks},
     event::ConnId,
 };
 
@@ -60,6 +61,11 @@ pub(super) struct Topic {
     pub(super) fresh: u32,
     /// Where the floor is to be: the head when the last pass began that is over.
     pub(super) reached: u64,
+    /// It is in `Memory::due`.
+    pub(super) is_due: bool,
+    /// It has a history and no readers, and is in `Memory::idle`. The last reader left then, or it was
+    /// published to.
+    pub(super) idle_since: Option<Ticks>,
 }
 
 impl Topic {
@@ -78,12 +84,19 @@ impl Topic {
             leaving: 0,
             fresh: 0,
             reached: 0,
+            is_due: false,
+            idle_since: None,
         }
     }
 
     /// Whether a list names the topic by its place. The place must not change then.
     pub(super) fn is_known_by_place(&self) -> bool {
-        self.is_listed || self.is_open || self.in_line || self.leaving > 0
+        self.is_listed
+            || self.is_open
+            || self.in_line
+            || self.leaving > 0
+            || self.is_due
+            || self.idle_since.is_some()
     }
 
     /// The connections that subscribe, and where their lists hold the subscription.
@@ -91,8 +104,14 @@ impl Topic {
         self.subscribers.iter().map(|subscriber| (subscriber.connection, subscriber.position))
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether no connection reads it.
+    pub(super) fn is_unread(&self) -> bool {
         self.subscribers.is_empty() && self.leaving == 0
+    }
+
+    /// Whether it takes publications, and has positions: somebody subscribes, or it keeps a history.
+    pub(super) fn is_live(&self) -> bool {
+        !self.subscribers.is_empty() || self.options.history.is_some()
     }
 
     /// How many publications from its cursor on are not for this subscriber.
@@ -127,6 +146,8 @@ pub(super) struct Topics {
     pub(super) open: Vec<u32>,
     /// Topics that keep something for readers alone, each with its epoch: it may be over meanwhile.
     pub(super) line: VecDeque<(u32, u64)>,
+    /// What is kept of topics without subscribers, and for how long.
+    pub(super) memory: Memory,
     /// It ticks when a direct send follows a publication.
     clock: u64,
     published: bool,
@@ -149,6 +170,7 @@ impl Topics {
             passes: VecDeque::new(),
             open: Vec::new(),
             line: VecDeque::new(),
+            memory: Memory::default(),
             clock: 0,
             published: false,
             steps: 0,
@@ -226,6 +248,7 @@ impl Topics {
         options: Option<TopicOptions>,
         default: TopicOptions,
         max: usize,
+        commons: &mut Commons,
     ) -> bool {
         match options {
             Some(options) => {
@@ -242,8 +265,13 @@ impl Topics {
             }
         }
         if let Some(topic) = self.find(name) {
-            let entry = &mut self.topics[topic];
-            entry.options = options.unwrap_or(default);
+            self.topics[topic].options = options.unwrap_or(default);
+            let keep = self.keep(topic, commons);
+            let log = &mut self.topics[topic].log;
+            log.trim_history(keep, commons);
+            log.trim_read(commons);
+            self.note_historic(topic);
+            self.remove_if_over(topic, commons);
         }
         true
     }
@@ -272,8 +300,9 @@ impl Topics {
 
     /// Adds a subscription that the connection does not have yet. What was published before is not for
     /// it.
-    pub(super) fn subscribe(&mut self, name: &str, connection: u32, default: TopicOptions) {
+    pub(super) fn subscribe(&mut self, name: &str, connection: u32, default: TopicOptions) -> u32 {
         let topic = self.find(name).unwrap_or_else(|| self.create(name, default));
+        self.handle_used(topic);
         let entry = &mut self.topics[topic];
         self.subscribed += usize::from(entry.subscribers.is_empty());
         let list = &mut self.lists[connection as usize];
@@ -282,6 +311,20 @@ impl Topics {
         let cursor = entry.log.head();
         entry.subscribers.push(Subscriber { connection, position, excepted: 0, cursor });
         self.unpark(topic, last);
+        topic
+    }
+
+    /// What the topic has kept from `cursor` on comes to the connection before its subscription, which was
+    /// made just now.
+    pub(super) fn add_kept(&mut self, id: ConnId, topic: u32, cursor: u64) {
+        let joined = Some(self.note_published());
+        let entry = &mut self.topics[topic];
+        let until = entry.log.head();
+        let excepted = entry.log.count_except(id, cursor..until, &mut self.steps);
+        entry.leaving += 1;
+        entry.log.add_reader(cursor);
+        let kept = Leaving { topic, cursor, until, excepted, is_fresh: false, joined };
+        self.lists[id.index as usize].many().leaving.push(kept);
     }
 
     /// Epochs are the same in every run from here on.
@@ -290,7 +333,7 @@ impl Topics {
         self.secret = seed;
     }
 
-    fn create(&mut self, name: &str, default: TopicOptions) -> u32 {
+    pub(super) fn create(&mut self, name: &str, default: TopicOptions) -> u32 {
         self.lives += 1;
         let mut epoch = DefaultHasher::new();
         (self.secret, self.lives).hash(&mut epoch);
@@ -321,7 +364,7 @@ impl Topics {
             entry.leaving += 1;
             let is_fresh = !is_parked && !is_blocked;
             entry.fresh += u32::from(is_fresh);
-            let leaving = Leaving { topic, cursor, until: head, excepted, is_fresh };
+            let leaving = Leaving { topic, cursor, until: head, excepted, is_fresh, joined: None };
             self.lists[connection as usize].many().leaving.push(leaving);
         } else {
             commons.tally.messages_lost.add(head - cursor - excepted);
@@ -371,12 +414,22 @@ impl Topics {
         list.shrink();
     }
 
+    /// A reader has left the topic, or its options have changed.
     fn remove_if_over(&mut self, topic: u32, commons: &mut Commons) {
-        let entry = &mut self.topics[topic];
-        if !entry.is_over() {
+        let entry = &self.topics[topic];
+        if !entry.is_unread() {
             return;
         }
-        entry.log.clear(commons);
+        if entry.options.history.is_some() {
+            return self.remember(topic, commons);
+        }
+        self.handle_used(topic);
+        self.remove_topic(topic, commons);
+    }
+
+    /// Removes a topic that has no readers.
+    pub(super) fn remove_topic(&mut self, topic: u32, commons: &mut Commons) {
+        self.topics[topic].log.clear(commons);
         self.topics.remove(topic, &mut self.lists);
     }
 

@@ -221,7 +221,6 @@ pub fn frame_len(bytes: &[u8]) -> usize {
 }
 
 /// What a whole frame to a client is, and what it carries; `None` if it is none.
-#[cfg(feature = "deflate")]
 pub fn open_frame(frame: &[u8]) -> Option<(OpCode, &[u8])> {
     let header_len = match frame.get(1)? {
         127 => 10,

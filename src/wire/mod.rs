@@ -29,10 +29,9 @@ pub use deflate::{Agreement, Deflater, Inflater, WINDOW_BITS_MAX, negotiate};
 #[cfg(feature = "deflate")]
 pub use extensions::parse_extensions;
 pub use forwarded::client;
-#[cfg(feature = "deflate")]
-pub use frame::open_frame;
 pub use frame::{
     Expect, HEADER_LEN_MAX, Header, OpCode, encode_frame, encode_message, encoded_len, frame_len,
+    open_frame,
 };
 pub use host::{host_allowed, is_host};
 pub(crate) use http::check_header;

@@ -3,7 +3,7 @@
 use crate::support::{
     Peer, Seen, TestServer, accept, binary, close, close_empty, config, ping, pong, text,
 };
-use pushloop::{CloseCode, Config, ConnId, Overflow, PublishError, Reason, SendError};
+use pushloop::{CloseCode, Config, ConnId, Hub, Overflow, PublishError, Reason, SendError};
 
 /// More than the kernel takes for a peer that does not read.
 const PLENTY: usize = 16 << 20;
@@ -160,6 +160,10 @@ fn a_close_and_the_answer_to_a_ping_need_no_room() {
     server.sees(&peer, Seen::Closed(Reason::Local { code: CloseCode::NORMAL }));
 }
 
+fn published(hub: &mut Hub, topic: &str, message: &[u8]) -> Result<usize, PublishError> {
+    hub.publish(topic, message).map(|it| it.subscribers)
+}
+
 #[test]
 fn all_queues_together_hold_up_to_the_limit() {
     let server = TestServer::start(config(|limits| limits.send_queues_bytes_max = 300), accept);
@@ -169,9 +173,9 @@ fn all_queues_together_hold_up_to_the_limit() {
         hub.subscribe(a, "news").expect("it is open");
         // 102 + 102, and then 96.
         let fit = [hub.send(a, vec![b'x'; 100]), hub.send(b, vec![b'x'; 100])];
-        let beyond = (hub.send(a, vec![b'x'; 95]), hub.publish("news", vec![b'y'; 95]));
+        let beyond = (hub.send(a, vec![b'x'; 95]), published(hub, "news", &[b'y'; 95]));
         let last = hub.send(b, vec![b'y'; 94]);
-        let full = (hub.send(a, ""), hub.publish("news", ""), hub.publish("nobody's", ""));
+        let full = (hub.send(a, ""), published(hub, "news", b""), published(hub, "nobody's", b""));
         (fit, beyond, last, hub.queued_bytes_total(), full)
     });
     let (send, publish) = (Err(SendError::ProcessFull), Err(PublishError::ProcessFull));

@@ -92,8 +92,11 @@ impl Service {
             Err((status, why)) => return self.tell(hub, id, status, &why),
         };
         match hub.publish(&name, message) {
-            Ok(delivered) => {
-                let response = Response::new(200).body(format!("{{\"delivered\":{delivered}}}\n"));
+            Ok(published) => {
+                let place = published.position.map(|place| format!(",\"id\":\"{place}\""));
+                let (delivered, place) = (published.subscribers, place.unwrap_or_default());
+                let response =
+                    Response::new(200).body(format!("{{\"delivered\":{delivered}{place}}}\n"));
                 self.answer(hub, id, response, &[("Content-Type", "application/json")]);
             }
             Err(full) => self.tell(hub, id, 503, &full.to_string()),

@@ -13,7 +13,7 @@ fn commons() -> Commons {
 /// A batch of so many publications with 100 bytes each, the first of which has the number 5.
 fn batch(publications: usize, may_deflate: bool) -> Batch {
     let mut batch = Batch::default();
-    batch.begin(5, may_deflate, Vec::new());
+    batch.begin(5, may_deflate, Vec::new(), Ticks::FIRST);
     for clock in 0..publications {
         batch.push(OpCode::Binary, &[7; 100], clock as u64, None);
     }

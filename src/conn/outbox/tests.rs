@@ -1,6 +1,7 @@
 //! What an outbox counts, what room it keeps, and what it spares itself.
 
 use super::*;
+use crate::conn::Ticks;
 use crate::{config::Config, wire::OpCode, wire::encode_frame};
 
 fn commons() -> Commons {
@@ -20,7 +21,7 @@ fn waiting(bytes: usize, room: usize, commons: &mut Commons) -> Outbox {
 /// A batch of one publication, whose frame has so many bytes.
 fn batch(bytes: usize) -> Arc<Batch> {
     let mut batch = Batch::default();
-    batch.begin(0, false, Vec::new());
+    batch.begin(0, false, Vec::new(), Ticks::FIRST);
     batch.push(OpCode::Binary, &vec![0; bytes - 4], 1, None);
     assert_eq!(batch.len(), bytes);
     Arc::new(batch)

@@ -130,7 +130,7 @@ fn what_is_sent_and_published_leaves_in_one_write_and_takes_steps_only_for_news(
         for what in done {
             match *what {
                 "own" => hub.send(id, what).unwrap(),
-                topic => assert_eq!(hub.publish(topic, topic), Ok(1)),
+                topic => assert_eq!(hub.publish(topic, topic).map(|it| it.subscribers), Ok(1)),
             }
         }
         let before = hub.counters().list_steps;

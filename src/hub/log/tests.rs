@@ -86,7 +86,7 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
         batch.encoding(true, 0, 0, commons);
         let cached = batch.counted() - before;
         assert!(cached > 0);
-        log.add_cached(0, cached);
+        log.add_cached(0, cached, commons);
         cached
     };
     push(&mut log, &mut commons);
@@ -97,7 +97,7 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
 
     // One reader is left, for which it may be compressed again.
     log.add_reader(0);
-    log.raise_floor(1, &mut commons);
+    log.raise_floor(1, None, &mut commons);
     assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (alone, 0));
     assert_eq!(commons.queued_bytes, alone);
     compress(&mut log, &mut commons);
@@ -117,7 +117,7 @@ fn lagging(payloads: &[usize], commons: &mut Commons) -> Log {
         log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, commons);
     }
     log.add_reader(0);
-    log.raise_floor(log.head(), commons);
+    log.raise_floor(log.head(), None, commons);
     log
 }
 

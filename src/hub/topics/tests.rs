@@ -11,7 +11,9 @@ const ADA: ConnId = ConnId { index: 0, generation: 1 };
 fn subscribed(names: &[&str]) -> (Topics, Commons) {
     let mut topics = Topics::new();
     topics.handle_accepted(ADA.index);
-    names.iter().for_each(|name| topics.subscribe(name, ADA.index, TopicOptions::default()));
+    for name in names {
+        topics.subscribe(name, ADA.index, TopicOptions::default());
+    }
     (topics, Commons::new(Config::default(), Arc::default()))
 }
 
@@ -24,9 +26,11 @@ fn publish(topics: &mut Topics, name: &str, commons: &mut Commons) {
 #[test]
 fn options_that_are_taken_back_give_back_their_room() {
     let mut topics = Topics::new();
+    let mut commons = Commons::new(Config::default(), Arc::default());
+    let commons = &mut commons;
     let mut configure = |names: std::ops::Range<usize>, options: Option<TopicOptions>| {
         for name in names {
-            topics.configure(&name.to_string(), options, TopicOptions::default(), 1000);
+            topics.configure(&name.to_string(), options, TopicOptions::default(), 1000, commons);
         }
         topics.options.capacity()
     };
@@ -35,7 +39,7 @@ fn options_that_are_taken_back_give_back_their_room() {
     assert!(configure(0..100, None) >= room - 100, "most of it is used");
     assert!(configure(100..300, None) <= 4 * 64, "none of it is");
     topics.options.reserve(1000);
-    topics.configure("none", None, TopicOptions::default(), 1000);
+    topics.configure("none", None, TopicOptions::default(), 1000, commons);
     assert_eq!(topics.options.capacity(), 0, "also where it was never used");
 }
 
@@ -133,7 +137,7 @@ fn what_is_not_for_a_subscriber_is_the_field_or_what_the_log_says() {
         entry.subscribers[0].excepted = excepted;
         assert_eq!(entry.left_out(ADA, 0), left_out);
     }
-    entry.log.raise_floor(1, &mut commons);
+    entry.log.raise_floor(1, None, &mut commons);
     assert_eq!(entry.left_out(ADA, 0), u16::MAX.into());
 }
 

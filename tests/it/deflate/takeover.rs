@@ -163,11 +163,12 @@ impl Pressure {
         match self.dice.below(100) {
             0..18 => {
                 let message = self.message(source as u8);
-                self.due += self.sim.hub().publish(topic, &message).unwrap() as u64;
+                self.due += self.sim.hub().publish(topic, &message).unwrap().subscribers as u64;
             }
             18..24 => {
                 let message = self.message(source as u8);
-                self.due += self.sim.hub().publish_except(topic, &message, id).unwrap() as u64;
+                self.due +=
+                    self.sim.hub().publish_except(topic, &message, id).unwrap().subscribers as u64;
             }
             24..40 => self.sends(id),
             40..43 => {
@@ -398,7 +399,9 @@ fn a_message_refers_to_the_one_before_it_and_not_across_a_publication() {
             sim.turn();
             for source in sources {
                 match *source {
-                    PUBLISHED => assert_eq!(sim.hub().publish("t", WORDS), Ok(1)),
+                    PUBLISHED => {
+                        assert_eq!(sim.hub().publish("t", WORDS).map(|it| it.subscribers), Ok(1))
+                    }
                     DIRECT => sim.hub().send(id, WORDS).unwrap(),
                 }
             }

@@ -312,7 +312,7 @@ fn close_frames_are_spread_evenly_and_all_goes_on_until_then() {
         if closed_at.len() == peers.len() {
             break;
         }
-        publications += sim.hub().publish("t", "still here").unwrap();
+        publications += sim.hub().publish("t", "still here").unwrap().subscribers;
         sim.rests();
         sim.turn_within(None);
     }

@@ -94,11 +94,12 @@ impl Pressure {
         match self.dice.below(100) {
             0..30 => {
                 let message = self.message(topic);
-                self.due += self.sim.hub().publish(topic, &message).unwrap() as u64;
+                self.due += self.sim.hub().publish(topic, &message).unwrap().subscribers as u64;
             }
             30..40 => {
                 let message = self.message(topic);
-                self.due += self.sim.hub().publish_except(topic, &message, id).unwrap() as u64;
+                self.due +=
+                    self.sim.hub().publish_except(topic, &message, id).unwrap().subscribers as u64;
             }
             40..46 => self.sends(id),
             46..50 if self.fate != Fate::Stay => {

@@ -56,7 +56,7 @@ fn the_last_byte_of_the_process_may_be_a_publications() {
         for at in 1..=50 {
             assert_eq!(sim.hub().send(peers[0].0, number(at)), Ok(()));
         }
-        assert_eq!(sim.hub().publish("t", number(51)), expected);
+        assert_eq!(sim.hub().publish("t", number(51)).map(|it| it.subscribers), expected);
         assert_eq!(sim.hub().publish("t", number(52)), Err(PublishError::ProcessFull));
         assert_eq!(
             sim.hub().queued_bytes_total(),
@@ -110,7 +110,9 @@ fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
         peers.last().unwrap().1.holds(445);
     }
     for topic in ["one", "other"] {
-        (1..=45).for_each(|at| assert_eq!(sim.hub().publish(topic, number(at)), Ok(1)));
+        (1..=45).for_each(|at| {
+            assert_eq!(sim.hub().publish(topic, number(at)).map(|it| it.subscribers), Ok(1))
+        });
     }
     let logs = sim.hub().queued_bytes_total();
     assert!(logs > sim.hub().config().send_queues_bytes_max / 5 * 4, "{logs}");
@@ -128,7 +130,9 @@ fn nobody_is_closed_for_the_log_of_which_it_has_the_end() {
 fn a_log_of_which_somebody_has_the_end_counts_as_a_whole() {
     let (mut sim, id, wire) = slow_subscriber(OnLag::Close, |_| {});
     wire.holds(445);
-    (1..=45).for_each(|at| assert_eq!(sim.hub().publish("t", number(at)), Ok(1)));
+    (1..=45).for_each(|at| {
+        assert_eq!(sim.hub().publish("t", number(at)).map(|it| it.subscribers), Ok(1))
+    });
     let whole = sim.hub().queued_bytes_total();
     (0..3).for_each(|_| sim.turn());
     assert_eq!((sim.hub().queued_bytes(id), sim.hub().queued_bytes_total()), (5, whole));
@@ -192,7 +196,9 @@ fn nobody_is_closed_for_copies_of_what_was_shared() {
     }));
     let peers = subscribers(&mut sim, 50, "t");
     peers.iter().for_each(|(_, wire)| wire.holds(6000));
-    (0..4).for_each(|at| assert_eq!(sim.hub().publish("t", [at; 2000]), Ok(50)));
+    (0..4).for_each(|at| {
+        assert_eq!(sim.hub().publish("t", [at; 2000]).map(|it| it.subscribers), Ok(50))
+    });
     let whole = sim.hub().queued_bytes_total();
     sim.turn();
     assert_eq!(sim.hub().queued_bytes_total(), whole);
@@ -227,7 +233,11 @@ fn laggards() -> (Sim, Vec<Wire>) {
     let wires = policies.map(open).into();
     for at in 1..=200 {
         for (topic, _) in policies {
-            assert_eq!(sim.hub().publish(topic, [at; 1000]), Ok(1), "{topic} {at}");
+            assert_eq!(
+                sim.hub().publish(topic, [at; 1000]).map(|it| it.subscribers),
+                Ok(1),
+                "{topic} {at}"
+            );
         }
         sim.turn();
         assert!(sim.hub().queued_bytes_total() <= CAP / 5 * 4);
@@ -286,7 +296,7 @@ fn topics_give_way_in_turn() {
     }
     for at in 1..=200 {
         for topic in &topics {
-            assert_eq!(sim.hub().publish(topic, number(at)), Ok(1));
+            assert_eq!(sim.hub().publish(topic, number(at)).map(|it| it.subscribers), Ok(1));
         }
         sim.turn();
     }

@@ -143,7 +143,7 @@ impl World {
         let (said, payload) = self.message(false, Some(topic));
         let total = self.total_with(&payload);
         let done = self.server.hub().publish(&topic_name(topic), &payload);
-        self.has_published(said, done, None, total);
+        self.has_published(said, done.map(|it| it.subscribers), None, total);
         if self.plain.contains(&topic) && self.choice.chance(10) {
             // What was published before stays a secret.
             self.switches(topic, true);
@@ -157,7 +157,7 @@ impl World {
         if done.is_ok() {
             self.left_out.insert((at, topic), said.number);
         }
-        self.has_published(said, done, Some(at), total);
+        self.has_published(said, done.map(|it| it.subscribers), Some(at), total);
     }
 
     fn has_published(
