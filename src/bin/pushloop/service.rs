@@ -93,8 +93,11 @@ impl Service {
         };
         match hub.publish(&name, message) {
             Ok(published) => {
-                let place = published.position.map(|place| format!(",\"id\":\"{place}\""));
-                let (delivered, place) = (published.subscribers, place.unwrap_or_default());
+                let delivered = published.subscribers;
+                // Without a history, nobody can resume from there.
+                let place =
+                    published.position.filter(|_| hub.topic_options(&name).history.is_some());
+                let place = place.map(|place| format!(",\"id\":\"{place}\"")).unwrap_or_default();
                 let response =
                     Response::new(200).body(format!("{{\"delivered\":{delivered}{place}}}\n"));
                 self.answer(hub, id, response, &[("Content-Type", "application/json")]);
