@@ -5,12 +5,14 @@
 mod answer;
 mod ids;
 mod message;
+mod position;
 
 use std::{net::SocketAddr, slice, str, sync::Arc};
 
 pub use answer::{Accept, AcceptError, RespondError};
 pub use ids::{ConnId, RequestId};
 pub use message::{AsMessage, Message};
+pub use position::{InvalidPosition, Position};
 
 use crate::wire::{CloseCode, ProtocolError, Request, Response};
 

@@ -91,13 +91,13 @@ pub use crate::{
     },
     counters::{Counters, Metric, MetricKind},
     event::{
-        Accept, AcceptError, AsMessage, ConnId, Event, Events, Iter, Message, Reason, RequestId,
-        RespondError,
+        Accept, AcceptError, AsMessage, ConnId, Event, Events, InvalidPosition, Iter, Message,
+        Position, Reason, RequestId, RespondError,
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        ConfigureError, ConnMap, Hub, InvalidPosition, Joined, Position, PositionError,
-        Publication, PublishError, Published, SendError, SubscribeError, TimerId,
+        ConfigureError, ConnMap, Hub, Joined, PositionError, Publication, PublishError, Published,
+        SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     commons::{Commons, Ticks, wastes_room},
-    deflate::deflate_frame,
+    encoding::{CACHES, Encoding, Source},
 };
 use crate::{
     event::ConnId,
@@ -33,15 +33,6 @@ pub(crate) const DEFLATE_COST_MAX: usize = 1024 * 1024;
 /// Messages of one batch that are long enough to be compressed, at the most: they are compressed in one
 /// go.
 const DEFLATED_MAX: u32 = DEFLATE_COST_MAX as u32 / DEFLATE_MESSAGE_COST as u32;
-
-/// A way of taking publications in which all connections get the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// WebSocket frames (RFC 6455 §5.2).
-    Plain,
-    /// Frames of which each is compressed on its own, with the largest window (RFC 7692).
-    Deflated,
-}
 
 /// Publications in one encoding: their bytes, and where each ends.
 #[derive(Debug, Default)]
@@ -71,7 +62,8 @@ pub(crate) struct Batch {
     /// The offset of the first publication.
     first: u64,
     plain: Encoded,
-    deflated: OnceLock<Encoded>,
+    /// What was made of the plain frames, each in its place: see `Encoding::cache`.
+    caches: [OnceLock<Box<Encoded>>; CACHES],
     may_deflate: bool,
     /// How many publications are long enough to be compressed.
     long: u32,
@@ -118,8 +110,7 @@ impl Batch {
     pub(crate) fn counted(&self) -> usize {
         let lists = self.clocks.len() * size_of::<(u32, u64)>()
             + self.except.len() * size_of::<(ConnId, u32)>();
-        let deflated = self.deflated.get().map_or(0, Encoded::counted);
-        Self::BYTES + self.plain.counted() + lists + deflated
+        Self::BYTES + self.plain.counted() + lists + self.caches_counted()
     }
 
     /// Whether a publication of this kind may be appended. A batch has no more to be compressed than a
@@ -242,56 +233,71 @@ impl Batch {
         Some(first..first + len as u64)
     }
 
-    /// How a connection takes publications from `offset` on. The first connection that `takes_deflated`
-    /// has them compressed for all, from `from` on, if there is room in the process and in the turn's
-    /// budget. If not, it gets plain frames: rather now than compressed and late.
+    /// How a connection that `wants` an encoding takes publications from `offset` on. The first such
+    /// connection has them encoded for all. Compressed they are from `from` on, and only if there is room in
+    /// the process and in the turn's budget: if not, it gets plain frames, rather now than compressed and
+    /// late.
     pub(crate) fn encoding(
         &self,
-        takes_deflated: bool,
+        wants: Encoding,
         offset: u64,
         from: u64,
+        source: Source<'_>,
         commons: &mut Commons,
     ) -> Encoding {
-        if !takes_deflated || !self.may_deflate {
+        let Some(cache) = wants.cache().map(|nth| &self.caches[nth]) else { return wants };
+        let is_deflated = wants == Encoding::Deflated;
+        if is_deflated && !self.may_deflate {
             return Encoding::Plain;
         }
-        let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
-        let may_begin = commons.deflate_budget > 0 && self.plain.counted() <= room;
-        if !may_begin && self.deflated.get().is_none() {
-            return Encoding::Plain;
+        if is_deflated && cache.get().is_none() {
+            let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
+            if commons.deflate_budget == 0 || self.plain.counted() > room {
+                return Encoding::Plain;
+            }
         }
         let nth = (offset - self.first) as u32;
-        let deflated = self.deflated.get_or_init(|| {
-            let from = from.clamp(self.first, offset);
-            let deflated = self.deflate((from - self.first) as u32, commons);
-            commons.queued_bytes += deflated.counted();
-            let cost = DEFLATE_BYTE_COST * self.len() + DEFLATE_MESSAGE_COST * deflated.ends.len();
-            commons.deflate_budget = commons.deflate_budget.saturating_sub(cost);
-            deflated
+        let encoded = cache.get_or_init(|| {
+            let from =
+                if is_deflated { (from.clamp(self.first, offset) - self.first) as u32 } else { 0 };
+            let encoded = self.encode(wants, from, source, commons);
+            commons.queued_bytes += encoded.counted();
+            if is_deflated {
+                let cost =
+                    DEFLATE_BYTE_COST * self.len() + DEFLATE_MESSAGE_COST * encoded.ends.len();
+                commons.deflate_budget = commons.deflate_budget.saturating_sub(cost);
+            }
+            Box::new(encoded)
         });
-        let is_there = nth >= deflated.from && deflated.end() == self.plain.ends.len();
-        if is_there { Encoding::Deflated } else { Encoding::Plain }
+        let is_there = nth >= encoded.from && encoded.end() == self.plain.ends.len();
+        if is_there { wants } else { Encoding::Plain }
     }
 
-    fn deflate(&self, from: u32, commons: &mut Commons) -> Encoded {
-        let mut deflated = Encoded { from, ..Encoded::default() };
+    /// Makes an encoding of the publications from the `from`-th on.
+    fn encode(
+        &self,
+        encoding: Encoding,
+        from: u32,
+        source: Source<'_>,
+        commons: &mut Commons,
+    ) -> Encoded {
+        let mut encoded = Encoded { from, ..Encoded::default() };
         let mut start = self.plain.end_of(from);
-        for end in &self.plain.ends[from as usize..] {
+        for (nth, end) in self.plain.ends.iter().enumerate().skip(from as usize) {
             let frame = &self.plain.bytes[start..*end as usize];
-            deflate_frame(frame, &mut deflated.bytes, commons);
-            deflated.ends.push(deflated.bytes.len() as u32);
+            let offset = self.first + nth as u64;
+            encoding.encode(frame, offset, source, &mut encoded.bytes, commons);
+            encoded.ends.push(encoded.bytes.len() as u32);
             start = *end as usize;
         }
-        deflated.bytes.shrink_to_fit();
-        deflated.ends.shrink_to_fit();
-        deflated
+        encoded.bytes.shrink_to_fit();
+        encoded.ends.shrink_to_fit();
+        encoded
     }
 
     fn encoded(&self, encoding: Encoding) -> &Encoded {
-        match encoding {
-            Encoding::Plain => &self.plain,
-            Encoding::Deflated => self.deflated.get().unwrap_or(&self.plain),
-        }
+        let cached = encoding.cache().and_then(|nth| self.caches[nth].get());
+        cached.map_or(&self.plain, |encoded| encoded)
     }
 
     /// The bytes of all publications in one encoding.
@@ -328,7 +334,11 @@ impl Batch {
     }
 
     pub(crate) fn has_caches(&self) -> bool {
-        self.deflated.get().is_some()
+        self.caches.iter().any(|cache| cache.get().is_some())
+    }
+
+    fn caches_counted(&self) -> usize {
+        self.caches.iter().filter_map(OnceLock::get).map(|encoded| encoded.counted()).sum()
     }
 
     /// How many of these publications this connection does not get.
@@ -342,13 +352,17 @@ impl Batch {
 
     /// Drops what can be made again. Gives what it counted as, in bytes.
     pub(crate) fn drop_caches(&mut self) -> usize {
-        self.deflated.take().map_or(0, |deflated| deflated.counted())
+        let counted = self.caches_counted();
+        self.caches.iter_mut().for_each(|cache| {
+            cache.take();
+        });
+        counted
     }
 
     /// Empties it for the pool.
     pub(super) fn reset(&mut self, commons: &mut Commons) {
-        if let Some(deflated) = self.deflated.take() {
-            commons.recycle_buffer(deflated.bytes);
+        for encoded in self.caches.iter_mut().filter_map(OnceLock::take) {
+            commons.recycle_buffer(encoded.bytes);
         }
         commons.recycle_buffer(mem::take(&mut self.plain.bytes));
         self.plain.ends.clear();

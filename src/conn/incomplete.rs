@@ -62,9 +62,10 @@ impl Connection {
             State::Open { partial: None, .. }
             | State::Closing { partial: None, .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Ending { .. }
             | State::Draining { .. }
-            | State::Closed => (0, 0),
+            | State::Closed { .. } => (0, 0),
         }
     }
 
@@ -97,10 +98,11 @@ impl Connection {
             }
             State::Responding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => {
+            | State::Closed { .. } => {
                 self.handle_lost(id, Cause::ProcessFull, &mut events.records, commons)
             }
         }
@@ -118,10 +120,11 @@ impl Connection {
             | State::Deciding { .. }
             | State::Responding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => (0, 0),
+            | State::Closed { .. } => (0, 0),
         }
     }
 

@@ -85,8 +85,9 @@ impl Connection {
             State::Deciding { .. }
             | State::Responding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Ending { .. }
-            | State::Closed => return Outcome::Same,
+            | State::Closed { .. } => return Outcome::Same,
         };
         let before = events.records.len();
         let mut reader = Reader {
@@ -130,7 +131,7 @@ impl Connection {
                 self.drain(commons);
                 Outcome::Changed
             }
-            State::Streaming { .. } => {
+            State::Streaming { .. } | State::Events { .. } => {
                 record_closed(id, Cause::Lost, Span::Empty, &mut events.records, commons);
                 self.end(commons)
             }
@@ -143,7 +144,7 @@ impl Connection {
             | State::Deciding { .. }
             | State::Responding { .. }
             | State::Ending { .. }
-            | State::Closed => Outcome::Same,
+            | State::Closed { .. } => Outcome::Same,
         }
     }
 
@@ -156,13 +157,13 @@ impl Connection {
         commons: &mut Commons,
     ) -> Outcome {
         match &self.state {
-            State::Open { .. } | State::Streaming { .. } => {
+            State::Open { .. } | State::Streaming { .. } | State::Events { .. } => {
                 record_closed(id, cause, Span::Empty, records, commons);
             }
             State::Closing { cause, .. } => {
                 record_closed(id, *cause, Span::Empty, records, commons);
             }
-            State::Closed => return Outcome::Same,
+            State::Closed { .. } => return Outcome::Same,
             State::Deciding { .. } | State::Handshake { .. } => self.record_gone(id, records),
             State::Responding { .. } | State::Ending { .. } | State::Draining { .. } => {}
         }

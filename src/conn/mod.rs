@@ -11,6 +11,8 @@ mod commons;
 mod cors;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
 mod deflate;
+mod encoding;
+mod events;
 mod http;
 mod incomplete;
 mod input;
@@ -23,10 +25,11 @@ mod timeout;
 
 use std::{mem, net::SocketAddr, time::Duration};
 
-pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Encoding};
+pub(crate) use batch::{Batch, DEFLATE_COST_MAX};
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use cors::{allows_origin, origin_refusal, preflight};
 pub(crate) use deflate::Deflation;
+pub(crate) use encoding::{Encoding, Source};
 use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
 use state::{Flow, Liveness};
@@ -70,8 +73,8 @@ pub(crate) struct WorkFlags {
     pub(crate) replaying: bool,
     /// Its last read was a long one.
     pub(crate) reads_much: bool,
-    /// The application dropped it.
-    pub(crate) aborted: bool,
+    /// How it takes publications; compressed, if that was agreed on and this is plain.
+    pub(crate) takes: Encoding,
 }
 
 /// What the kernel may hold of a connection's input.
@@ -110,13 +113,14 @@ impl Connection {
         match self.state {
             State::Handshake { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Open { .. }
             | State::Closing { .. }
             | State::Draining { .. } => true,
             State::Deciding { .. }
             | State::Responding { .. }
             | State::Ending { .. }
-            | State::Closed => false,
+            | State::Closed { .. } => false,
         }
     }
 
@@ -127,7 +131,21 @@ impl Connection {
 
     /// Whether the application may be told that there is room.
     pub(crate) fn takes_output(&self) -> bool {
-        self.is_open() || self.is_streaming()
+        self.takes_publications() || self.is_streaming()
+    }
+
+    /// Whether it may subscribe to topics.
+    pub(crate) fn takes_publications(&self) -> bool {
+        self.is_open() || self.is_event_stream()
+    }
+
+    /// How it takes publications.
+    #[inline]
+    pub(crate) fn encoding(&self) -> Encoding {
+        match self.flags.takes {
+            Encoding::Plain if self.deflation.takes_shared() => Encoding::Deflated,
+            encoding => encoding,
+        }
     }
 
     /// Goes on with a request in what is buffered already.
@@ -251,11 +269,12 @@ impl Connection {
             State::Deciding { asked, .. } => Some(&*asked.request),
             State::Responding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => None,
+            | State::Closed { .. } => None,
         };
         let more = cors::fields(&commons.config, request, response);
         let outbox = self.outbox.or_spare(commons);
@@ -278,7 +297,7 @@ impl Connection {
     /// Whether nothing follows once all that waited is written.
     #[inline]
     pub(crate) fn needs_nothing(&self) -> bool {
-        !self.flags.behind && matches!(self.state, State::Open { .. })
+        !self.flags.behind && matches!(self.state, State::Open { .. } | State::Events { .. })
     }
 
     /// Whether the kernel takes nothing for the connection now.
@@ -296,7 +315,9 @@ impl Connection {
     /// A message goes out.
     #[inline]
     pub(crate) fn note_message(&mut self, now: Ticks) {
-        if let State::Open { last_message, .. } = &mut self.state {
+        if let State::Open { last_message, .. } | State::Events { last_message, .. } =
+            &mut self.state
+        {
             *last_message = now;
         }
     }
@@ -395,11 +416,12 @@ impl Connection {
             State::Handshake { .. }
             | State::Deciding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { fin_sent: true, .. }
-            | State::Closed => Flushed::Idle,
+            | State::Closed { .. } => Flushed::Idle,
         }
     }
 
@@ -428,7 +450,7 @@ impl Connection {
     fn end(&mut self, commons: &mut Commons) -> Outcome {
         self.leave_open(commons);
         self.outbox.clear(commons);
-        self.state = State::Closed;
+        self.state = State::Closed { aborted: false };
         Outcome::Over
     }
 
@@ -444,7 +466,7 @@ impl Connection {
     }
 
     fn take_http(&mut self) -> Option<Box<Http>> {
-        match mem::replace(&mut self.state, State::Closed) {
+        match mem::replace(&mut self.state, State::Closed { aborted: false }) {
             State::Handshake { http, .. }
             | State::Deciding { http, .. }
             | State::Responding { http, .. }

@@ -11,8 +11,9 @@
 use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
 use super::{
-    batch::{Batch, Encoding},
+    batch::Batch,
     commons::{Commons, wastes_room},
+    encoding::Encoding,
 };
 use crate::wire::frame_len;
 
@@ -312,10 +313,10 @@ impl Outbox {
             return;
         }
         self.forget_written();
-        debug_assert!(self.boundary == 0, "a rest leaves in front of a boundary");
         let copy = self.rest().to_vec();
         self.line.splice(..0, copy);
-        self.boundary = len;
+        // A rest leaves in front of a frame, or of events, which are HTTP's.
+        self.boundary += len;
         self.shift_marks(len);
         commons.queued_bytes += len;
         self.advance_rest(len, commons);

@@ -47,7 +47,8 @@ impl Connection {
     /// be written. RFC 9110 §10.1.1: 100 is left out if the body has begun to come.
     pub(crate) fn expect_body(&mut self, commons: &mut Commons) -> bool {
         let State::Deciding { deadline, .. } = self.state else { return false };
-        let State::Deciding { mut http, asked, .. } = mem::replace(&mut self.state, State::Closed)
+        let State::Deciding { mut http, asked, .. } =
+            mem::replace(&mut self.state, State::Closed { aborted: false })
         else {
             return false;
         };

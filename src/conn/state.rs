@@ -19,7 +19,7 @@ use crate::{
 ///   │   ▼                 ▼                ▼                                          ▼
 ///   └─ Responding ◀───────┤              Ending ──────(next turn: our Close)────▶ Draining ──▶ Closed
 ///  keep-alive  │ ▲ finish │ stream                                                      ▲
-///              │ └─── Streaming                                                         │
+///              │ └─── Streaming                        Events ──────(end)──────▶ Draining│
 ///              └──────────────────────────(no keep-alive)─────────────────────────────┘
 /// ```
 ///
@@ -34,6 +34,9 @@ pub(crate) enum State {
     Responding { http: Box<Http>, keep_alive: bool, written: u32, deadline: Ticks },
     /// A plain HTTP answer is being made and written. The kernel has been `blocked` since then.
     Streaming { http: Box<Http>, is_chunked: bool, blocked: Option<Ticks> },
+    /// An event stream: what its topics publish is written as events. The last one, or a heartbeat, was
+    /// queued at `last_message`. The kernel has been `blocked` since then.
+    Events { last_message: Ticks, blocked: Option<Ticks> },
     /// Upgraded; frames flow both ways (§5).
     Open { partial: Option<Box<Partial>>, silence: Liveness, last_message: Ticks },
     /// No further frame is read, but the application may be answering earlier messages of this batch:
@@ -45,8 +48,9 @@ pub(crate) enum State {
     Closing { partial: Option<Box<Partial>>, cause: Cause, written: u32, deadline: Ticks },
     /// Flush, FIN, discard input for a bounded while (§7.1.1).
     Draining { fin_sent: bool, discarded: usize, written: u32, deadline: Ticks },
-    /// Terminal. The slot is freed at the start of the next turn.
-    Closed,
+    /// Terminal. The slot is freed at the start of the next turn. If the application `aborted` the
+    /// connection, it gets no further message of it.
+    Closed { aborted: bool },
 }
 
 /// How long an open connection is silent.

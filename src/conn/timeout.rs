@@ -33,7 +33,11 @@ impl Connection {
             State::Streaming { blocked, .. } => {
                 blocked.map(|at| at.after(commons.config.answer_timeout))
             }
-            State::Ending { .. } | State::Closed => None,
+            State::Events { last_message, blocked } => match blocked {
+                Some(at) => Some(at.after(commons.config.blocked_timeout)),
+                None => commons.config.ping_interval.map(|interval| last_message.after(interval)),
+            },
+            State::Ending { .. } | State::Closed { .. } => None,
         }
     }
 
@@ -64,13 +68,16 @@ impl Connection {
                 self.answer_itself(&Response::text(503, text), head_only, commons)
             }
             State::Open { .. } => self.time_out_open(id, events, commons),
+            State::Events { .. } => self.time_out_events(id, events, commons),
             State::Handshake { .. }
             | State::Responding { .. }
             | State::Streaming { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { .. }
-            | State::Closed => self.handle_lost(id, Cause::TimedOut, &mut events.records, commons),
+            | State::Closed { .. } => {
+                self.handle_lost(id, Cause::TimedOut, &mut events.records, commons)
+            }
         }
     }
 
@@ -79,7 +86,9 @@ impl Connection {
         if self.flow != Flow::Blocked {
             if let State::Open { silence, .. } = &mut self.state {
                 *silence = Liveness::Blocked(now);
-            } else if let State::Streaming { blocked, .. } = &mut self.state {
+            } else if let State::Streaming { blocked, .. } | State::Events { blocked, .. } =
+                &mut self.state
+            {
                 *blocked = Some(now);
             }
         }
@@ -95,7 +104,9 @@ impl Connection {
         self.flow = Flow::Recovering;
         if let State::Open { silence, .. } = &mut self.state {
             *silence = Liveness::Heard(now);
-        } else if let State::Streaming { blocked, .. } = &mut self.state {
+        } else if let State::Streaming { blocked, .. } | State::Events { blocked, .. } =
+            &mut self.state
+        {
             *blocked = None;
         }
     }
@@ -130,10 +141,11 @@ impl Connection {
             State::Handshake { .. }
             | State::Deciding { .. }
             | State::Streaming { .. }
+            | State::Events { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Draining { fin_sent: true, .. }
-            | State::Closed => return has_recovered,
+            | State::Closed { .. } => return has_recovered,
         };
         *written = written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if is_over || *written >= STEP_BYTES {

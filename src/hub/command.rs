@@ -100,7 +100,7 @@ impl Hub {
 
     /// Whether the connection is there, in whatever state.
     pub(super) fn is_live(&self, id: ConnId) -> bool {
-        self.slot(id).is_some_and(|slot| !matches!(slot.connection.state, State::Closed))
+        self.slot(id).is_some_and(|slot| !matches!(slot.connection.state, State::Closed { .. }))
     }
 
     /// An adopted connection is registered, and so much of it was read before.

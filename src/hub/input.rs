@@ -378,7 +378,7 @@ impl Hub {
                 self.arm(id);
             }
             Outcome::Preflight => self.answer_preflight(id),
-            Outcome::Over if matches!(slot.connection.state, State::Closed) => {
+            Outcome::Over if matches!(slot.connection.state, State::Closed { .. }) => {
                 self.leave_topics(id, false);
                 self.wheel.clear(id.index);
                 self.schedule.forget(id);

@@ -43,7 +43,7 @@ impl std::error::Error for SendError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// The connection is gone, or not open.
+    /// The connection is gone, or neither an open WebSocket nor an event stream.
     Gone,
     /// The connection has `topics_per_connection_max` topics; or it has left more than so many while it
     /// was behind, and still reads what is due of them.
@@ -59,7 +59,7 @@ pub enum SubscribeError {
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SubscribeError::Gone => "the connection is gone, or not open",
+            SubscribeError::Gone => "the connection is gone, or takes no publications",
             SubscribeError::TooManyTopics => {
                 "the connection has `topics_per_connection_max` topics"
             }
@@ -196,7 +196,7 @@ impl Hub {
         id: ConnId,
         topic: &str,
     ) -> Result<(), SubscribeError> {
-        if !self.is_open(id) {
+        if !self.slot(id).is_some_and(|slot| slot.connection.takes_publications()) {
             return Err(SubscribeError::Gone);
         }
         let config = &self.commons.config;
@@ -296,10 +296,10 @@ impl Hub {
     /// [`Reason::Aborted`]: crate::Reason::Aborted
     pub fn abort(&mut self, id: ConnId) {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.connection.flags.aborted = true;
         self.any_closed = true;
         let told = &mut self.told_next;
         let outcome = slot.connection.handle_lost(id, Cause::Aborted, told, &mut self.commons);
+        slot.connection.state = State::Closed { aborted: true };
         self.act_on(id, outcome);
     }
 
@@ -312,8 +312,18 @@ impl Hub {
 
     fn is_closing(&mut self, id: ConnId) -> bool {
         let closing = self.slot(id).is_some_and(|slot| match slot.connection.state {
-            State::Closing { .. } | State::Ending { closed: true, .. } => true,
-            _ => slot.connection.flags.aborted,
+            State::Closing { .. }
+            | State::Ending { closed: true, .. }
+            | State::Closed { aborted: true } => true,
+            State::Handshake { .. }
+            | State::Deciding { .. }
+            | State::Responding { .. }
+            | State::Streaming { .. }
+            | State::Events { .. }
+            | State::Open { .. }
+            | State::Ending { closed: false, .. }
+            | State::Draining { .. }
+            | State::Closed { aborted: false } => false,
         });
         self.commons.tally.messages_after_close.add(closing.into());
         closing
@@ -343,7 +353,8 @@ impl Hub {
     }
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
-        if matches!(cause, Cause::Local { .. }) && self.end_stream(id, cause) {
+        let is_stream = matches!(cause, Cause::Local { .. }) || self.is_event_stream(id);
+        if is_stream && self.end_stream(id, cause) {
             return;
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };

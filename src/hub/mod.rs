@@ -13,6 +13,7 @@ mod answer;
 mod command;
 mod conn_map;
 mod directory;
+mod events;
 mod flush;
 mod history;
 mod input;
@@ -44,7 +45,7 @@ use std::{
 pub use conn_map::ConnMap;
 pub(crate) use flush::{Outlet, WriteResult};
 pub use messages::{ConfigureError, SendError, SubscribeError};
-pub use position::{InvalidPosition, Position, PositionError};
+pub use position::PositionError;
 pub use publish::{PublishError, Published};
 use read_queue::ReadQueue;
 pub use resume::{Joined, Publication};
@@ -198,7 +199,7 @@ impl Hub {
         self.slots.len() - self.closed.len()
     }
 
-    /// Whether the connection is open: whether messages to it are taken.
+    /// Whether the connection is a WebSocket that is open: whether messages to it are taken.
     pub fn is_open(&self, id: ConnId) -> bool {
         self.slot(id).is_some_and(|slot| slot.connection.is_open())
     }

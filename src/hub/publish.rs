@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Hub, Position, log::Log, messages::parts};
-use crate::event::{AsMessage, ConnId, Message};
+use super::{Hub, log::Log, messages::parts};
+use crate::event::{AsMessage, ConnId, Message, Position};
 
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

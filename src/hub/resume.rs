@@ -1,8 +1,8 @@
 //! What a topic has kept, for subscribers that come back, and for the application.
 
-use super::{Hub, Position, PositionError, SubscribeError};
+use super::{Hub, PositionError, SubscribeError};
 use crate::{
-    event::{ConnId, Message},
+    event::{ConnId, Message, Position},
     wire::OpCode,
 };
 

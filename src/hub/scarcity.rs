@@ -42,7 +42,7 @@ impl Hub {
             let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
             if matches!(
                 slot.connection.state,
-                State::Ending { .. } | State::Draining { .. } | State::Closed
+                State::Ending { .. } | State::Draining { .. } | State::Closed { .. }
             ) {
                 // Closed for a larger part of what it holds, or before.
                 continue;
@@ -184,11 +184,12 @@ impl Hub {
             | State::Responding { .. }
             | State::Draining { fin_sent: true, .. } => true,
             State::Streaming { .. }
+            | State::Events { .. }
             | State::Open { .. }
             | State::Ending { .. }
             | State::Closing { .. }
             | State::Draining { fin_sent: false, .. }
-            | State::Closed => false,
+            | State::Closed { .. } => false,
         })
     }
 

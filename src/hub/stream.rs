@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::{
-    conn::CHUNK_BYTES,
+    conn::{CHUNK_BYTES, Outbox},
     event::{Cause, ConnId, Record, RequestId, RespondError},
     hub::SendError,
     wire::{CloseCode, Response},
@@ -47,7 +47,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Queues a piece of the body of a [`stream`](Self::stream); none if `piece` is empty.
+    /// Queues a piece of the body of a [`stream`](Self::stream), or of an
+    /// [`event_stream`](Self::event_stream); none if `piece` is empty.
     ///
     /// # Backpressure
     ///
@@ -64,13 +65,17 @@ impl Hub {
     pub fn write(&mut self, id: ConnId, piece: impl AsRef<[u8]>) -> Result<(), SendError> {
         let piece = piece.as_ref();
         let slot = Self::slot_mut(&mut self.slots, id).ok_or(SendError::Gone)?;
-        if !slot.connection.is_streaming() {
+        let is_events = slot.connection.is_event_stream();
+        if !is_events && !slot.connection.is_streaming() {
             return Err(SendError::Gone);
         }
         if piece.is_empty() {
             return Ok(());
         }
-        let len = piece.len().saturating_add(CHUNK_BYTES);
+        let is_ordered =
+            is_events && (slot.connection.flags.behind || self.topics.may_have_news(id.index));
+        let more = if is_ordered { Outbox::MARK_BYTES } else { 0 };
+        let len = piece.len().saturating_add(CHUNK_BYTES).saturating_add(more);
         let waits = slot.connection.outbox.direct_bytes();
         if waits.saturating_add(len) > self.commons.config.send_queue_bytes_max {
             return Err(SendError::Full);
@@ -78,12 +83,19 @@ impl Hub {
         if !self.topics.make_room(len, &mut self.commons) {
             return Err(SendError::ProcessFull);
         }
-        slot.connection.write_stream(piece, &mut self.commons);
+        if is_ordered {
+            slot.connection.order_behind(self.topics.moment(), &mut self.commons);
+        }
+        match is_events {
+            true => slot.connection.write_events(piece, &mut self.commons),
+            false => slot.connection.write_stream(piece, &mut self.commons),
+        }
         Self::mark_dirty(slot, &mut self.dirty, id);
         Ok(())
     }
 
-    /// Ends the body of a [`stream`](Self::stream) behind all that was written. False if the connection
+    /// Ends the body of a [`stream`](Self::stream) behind all that was written, or an
+    /// [`event_stream`](Self::event_stream) behind all that was published as well. False if the connection
     /// is no stream, or no more.
     pub fn finish(&mut self, id: ConnId) -> bool {
         self.end_stream(id, Cause::Local { code: CloseCode::NORMAL })
@@ -91,6 +103,10 @@ impl Hub {
 
     /// Ends a stream; it is whole if the application ends it.
     pub(super) fn end_stream(&mut self, id: ConnId, cause: Cause) -> bool {
+        if self.is_event_stream(id) {
+            self.end_events(id, cause);
+            return true;
+        }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         if !slot.connection.is_streaming() {
             return false;

@@ -5,7 +5,7 @@ use std::{mem, ops::Range};
 
 use super::topics::Topics;
 use crate::{
-    conn::{Commons, Connection, Encoding, Outbox},
+    conn::{Commons, Connection, Encoding, Outbox, Source},
     event::ConnId,
 };
 
@@ -179,7 +179,7 @@ impl Taking<'_> {
         max: usize,
     ) -> u64 {
         let (topic, _, until) = self.topics.reader(self.id.index, reader);
-        let takes_deflated = self.connection.deflation.takes_shared();
+        let wants = self.connection.encoding();
         let mut cursor = pieces.cursors[reader];
         if clock != u64::MAX
             && cursor < until
@@ -189,7 +189,8 @@ impl Taking<'_> {
             return joined;
         }
         while cursor < until && !pieces.is_full(max) {
-            let log = &mut self.topics.topics[topic].log;
+            let entry = &self.topics.topics[topic];
+            let log = &entry.log;
             let from = log.floor();
             let Some(batch) = log.batch_at(cursor) else { break };
             let mut end = until.min(batch.end());
@@ -215,12 +216,17 @@ impl Taking<'_> {
                 end = end.min(except.start);
             }
             let counted = batch.counted();
-            let takes_deflated = takes_deflated && !log.is_historic(cursor);
-            let encoding = batch.encoding(takes_deflated, cursor, from, self.commons);
+            let source = Source { topic: self.topics.name(topic), epoch: entry.epoch };
+            let wants = match wants {
+                // It would be compressed once for each that comes back.
+                Encoding::Deflated if log.is_historic(cursor) => Encoding::Plain,
+                wants => wants,
+            };
+            let encoding = batch.encoding(wants, cursor, from, source, self.commons);
             let cached = batch.counted() - counted;
             let bytes = batch.range(encoding, cursor..end);
             if cached > 0 {
-                log.add_cached(cursor, cached, self.commons);
+                self.topics.topics[topic].log.add_cached(cursor, cached, self.commons);
             }
             let taken = Taken { reader, topic, offsets: cursor..end, encoding, bytes };
             pieces.push(Piece::Publications(taken));

@@ -170,7 +170,8 @@ impl Hub {
         }
         let all = self.all();
         all.iter().for_each(|id| self.expire_idle_request(*id));
-        let open: Vec<_> = all.into_iter().filter(|id| self.is_open(*id)).collect();
+        let open: Vec<_> =
+            all.into_iter().filter(|id| self.is_open(*id) || self.is_event_stream(*id)).collect();
         let spread = self.config().shutdown_spread.min(FAREWELL_GAP_MAX * open.len() as u32);
         let (begun, of) = (self.now, open.len());
         self.shutdown = Some(Shutdown { deadline, begun, spread, open, of });

@@ -18,8 +18,10 @@ pub mod forwarded;
 pub mod frame;
 pub mod host;
 pub mod http;
+mod json;
 pub mod mask;
 pub mod proxy;
+mod sse;
 pub mod upgrade;
 pub mod utf8;
 
@@ -41,6 +43,7 @@ pub use http::{
 };
 pub use mask::unmask;
 pub use proxy::proxy_header;
+pub use sse::{HEARTBEAT, encode_envelope, encode_event};
 pub use upgrade::{
     Refusal, Upgrade, encode_accept, is_origin, origin_allowed, origin_listed, subprotocols,
     upgrade,

@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::Config;
 
+const NOWHERE: Source<'_> = Source { topic: "", epoch: 0 };
+
 const ADA: ConnId = ConnId { index: 1, generation: 1 };
 const BOB: ConnId = ConnId { index: 2, generation: 1 };
 
@@ -83,14 +85,21 @@ fn compressing_for_all_is_done_once_and_costs_of_the_budget() {
     let mut commons = commons();
     commons.deflate_budget = 1 << 20;
     let mut batch = batch(3, true);
-    assert_eq!(batch.encoding(false, 5, 5, &mut commons), Encoding::Plain, "it takes nothing else");
+    assert_eq!(
+        batch.encoding(Encoding::Plain, 5, 5, NOWHERE, &mut commons),
+        Encoding::Plain,
+        "it takes nothing else"
+    );
     assert!(!batch.has_caches());
     for _ in 0..2 {
-        assert_eq!(batch.encoding(true, 5, 5, &mut commons), Encoding::Deflated);
+        assert_eq!(
+            batch.encoding(Encoding::Deflated, 5, 5, NOWHERE, &mut commons),
+            Encoding::Deflated
+        );
         assert_eq!(commons.deflate_budget, (1 << 20) - 8 * 3 * 102 - 3 * 4096);
         assert!(batch.has_caches());
     }
-    let (plain, deflated) = (batch.plain.counted(), batch.deflated.get().unwrap().counted());
+    let (plain, deflated) = (batch.plain.counted(), batch.caches[0].get().unwrap().counted());
     assert!(deflated < plain / 2, "{deflated} of {plain}");
     assert_eq!(commons.queued_bytes, deflated);
     assert_eq!(batch.drop_caches(), deflated);
@@ -115,10 +124,18 @@ fn compressing_for_all_begins_while_there_is_budget_and_room() {
         let mut commons = commons();
         (commons.deflate_budget, commons.queued_bytes) = (budget, queued);
         let batch = batch(3, true);
-        assert_eq!(batch.encoding(true, 5, 5, &mut commons), encoding, "{budget}, {queued}");
+        assert_eq!(
+            batch.encoding(Encoding::Deflated, 5, 5, NOWHERE, &mut commons),
+            encoding,
+            "{budget}, {queued}"
+        );
         // What has been compressed is there for others, whatever is left.
         (commons.deflate_budget, commons.queued_bytes) = (0, max);
-        assert_eq!(batch.encoding(true, 5, 5, &mut commons), encoding, "{budget}, {queued}");
+        assert_eq!(
+            batch.encoding(Encoding::Deflated, 5, 5, NOWHERE, &mut commons),
+            encoding,
+            "{budget}, {queued}"
+        );
     }
 }
 
@@ -129,7 +146,9 @@ fn what_few_need_is_not_compressed() {
     let mut commons = commons();
     commons.deflate_budget = 1 << 20;
     let batch = batch(4, true);
-    let taken = |offset, from, commons: &mut Commons| batch.encoding(true, offset, from, commons);
+    let taken = |offset, from, commons: &mut Commons| {
+        batch.encoding(Encoding::Deflated, offset, from, NOWHERE, commons)
+    };
     assert_eq!(taken(7, 6, &mut commons), Encoding::Deflated);
     assert_eq!(taken(6, 6, &mut commons), Encoding::Deflated);
     assert_eq!(taken(5, 5, &mut commons), Encoding::Plain, "it is not there");

@@ -1,7 +1,10 @@
 //! What room a log keeps.
 
 use super::*;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    conn::{Encoding, Source},
+};
 
 #[test]
 fn a_log_that_was_long_gives_back_its_room() {
@@ -83,7 +86,8 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
     let compress = |log: &mut Log, commons: &mut Commons| {
         let batch = log.batch_at(0).unwrap();
         let before = batch.counted();
-        batch.encoding(true, 0, 0, commons);
+        let source = Source { topic: "t", epoch: 0 };
+        batch.encoding(Encoding::Deflated, 0, 0, source, commons);
         let cached = batch.counted() - before;
         assert!(cached > 0);
         log.add_cached(0, cached, commons);

@@ -1,0 +1,65 @@
+//! An event stream: what topics publish as server-sent events.
+
+use std::mem;
+
+use super::{Commons, Connection, Encoding, Flow, Outcome, State, cors};
+use crate::{
+    event::{Cause, ConnId, Events},
+    wire::{HEARTBEAT, Response},
+};
+
+impl Connection {
+    /// Answers with the head of an event stream, which ends with the connection: so its bytes are the same
+    /// in each version of HTTP. False if the request is for a head, or its status has no body.
+    pub(crate) fn begin_events(&mut self, response: &Response, commons: &mut Commons) -> bool {
+        let State::Deciding { asked, .. } = &self.state else { return false };
+        if !response.may_have_body() || asked.request.method() == "HEAD" {
+            self.respond(response, false, commons);
+            return false;
+        }
+        Self::note_answered(asked, commons);
+        let more = cors::fields(&commons.config, Some(&asked.request), response);
+        let outbox = self.outbox.or_spare(commons);
+        let date = mem::take(&mut commons.date);
+        outbox.push_http(commons, |out| response.encode_stream(out, &date, &more, false));
+        commons.date = date;
+        self.flags.takes = Encoding::Events;
+        let blocked = (self.flow == Flow::Blocked).then_some(commons.now);
+        self.state = State::Events { last_message: commons.now, blocked };
+        true
+    }
+
+    #[inline]
+    pub(crate) fn is_event_stream(&self) -> bool {
+        matches!(self.state, State::Events { .. })
+    }
+
+    /// Queues events of the application; the caller has checked that there is room.
+    pub(crate) fn write_events(&mut self, bytes: &[u8], commons: &mut Commons) {
+        self.note_message(commons.now);
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push_http(commons, |out| out.extend_from_slice(bytes));
+    }
+
+    /// Ends the stream, and the connection with it, behind what is queued or due.
+    pub(crate) fn end_events(&mut self, commons: &Commons) {
+        let deadline = commons.now.after(commons.config.close_timeout);
+        self.state = State::Draining { fin_sent: false, discarded: 0, written: 0, deadline };
+    }
+
+    /// Nothing was written for a while: a byte keeps the way open, and finds out whether the peer is there.
+    /// Or the kernel has taken nothing for too long.
+    pub(super) fn time_out_events(
+        &mut self,
+        id: ConnId,
+        events: &mut Events,
+        commons: &mut Commons,
+    ) -> Outcome {
+        if matches!(self.state, State::Events { blocked: Some(_), .. }) {
+            return self.handle_lost(id, Cause::Overflow, &mut events.records, commons);
+        }
+        self.write_events(HEARTBEAT, commons);
+        commons.tally.pings_sent.add(1);
+        Outcome::Changed
+    }
+}

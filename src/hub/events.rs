@@ -1,0 +1,107 @@
+//! Event streams: what topics publish, as server-sent events.
+
+use super::Hub;
+use crate::{
+    event::{Cause, ConnId, Record, RequestId, RespondError},
+    wire::{CloseCode, Response},
+};
+
+/// What every event stream says, unless its response says otherwise.
+const FIELDS: [(&str, &str); 3] = [
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-store"),
+    // nginx would keep back what comes.
+    ("X-Accel-Buffering", "no"),
+];
+
+impl Hub {
+    /// Answers a request with an event stream (HTML §9.2), as a page's `EventSource` reads it: from here
+    /// on [`id.conn()`](RequestId::conn) may subscribe to topics as a WebSocket may, and each publication
+    /// comes as an event:
+    ///
+    /// ```text
+    /// id: 3f2a00c4d1e9b007-42
+    /// data: Goal!
+    ///
+    /// ```
+    ///
+    /// The id is the [`Position`](crate::Position) behind it, which comes back as `Last-Event-ID` when the
+    /// browser connects again: see [`subscribe_after`](Self::subscribe_after). With several topics it is the
+    /// id of one of them. Each line of a text is a line of the event. Bytes come in base64 in an event that
+    /// is named `base64`, and text that has a carriage return in one named `base64-text`. Events are the
+    /// same bytes for all connections, and encoded once; they are not compressed.
+    ///
+    /// The response has the content type of event streams and asks proxies not to keep it back; a body that
+    /// it has goes first, as `retry: 2000\n\n` might. [`write`](Self::write) adds events of your own, in
+    /// order with what is published; [`finish`](Self::finish) ends the stream. What the peer sends is
+    /// discarded. A comment is sent when nothing else was for
+    /// [`ping_interval`](crate::Config::ping_interval). A peer that lags is treated as a WebSocket is; for
+    /// lack of a Close frame, its connection ends. [`Event::Closed`](crate::Event::Closed) comes once for
+    /// each stream.
+    ///
+    /// A request for a head gets the head alone, and the stream is finished at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`RespondError`].
+    pub fn event_stream(&mut self, id: RequestId, response: Response) -> Result<(), RespondError> {
+        let add = |response: Response, (name, value): (&str, &str)| match response.has(name) {
+            true => response,
+            false => response.header(name, value),
+        };
+        let response = FIELDS.into_iter().fold(response, add);
+        response.check().map_err(RespondError::InvalidHeader)?;
+        let conn = id.conn;
+        let slot = Self::slot_mut(&mut self.slots, conn).ok_or(RespondError::Gone)?;
+        if slot.connection.asked(id).ok_or(RespondError::Gone)?.gone {
+            self.answered.insert(id);
+        }
+        if slot.connection.begin_events(&response, &mut self.commons) {
+            slot.connection.write_events(response.body_bytes(), &mut self.commons);
+            Self::mark_readable(slot, &mut self.readable, conn);
+        } else {
+            let cause = Cause::Local { code: CloseCode::NORMAL };
+            self.told_next.push(Record::closed(conn, cause));
+        }
+        Self::mark_dirty(slot, &mut self.dirty, conn);
+        self.arm(conn);
+        if self.is_shutting_down() {
+            self.close_for(conn, Cause::Shutdown);
+        }
+        Ok(())
+    }
+
+    /// From here on, publications come to this WebSocket in envelopes, so that a page knows their places
+    /// and can resume: each is a text message of a JSON object.
+    ///
+    /// ```text
+    /// {"topic":"scores","id":"3f2a00c4d1e9b007-42","data":"Goal!"}
+    /// ```
+    ///
+    /// Bytes are in base64, under `base64` in place of `data`. What is sent directly comes as it is.
+    /// Envelopes are the same bytes for all connections, and encoded once; they are not compressed. False
+    /// if the connection is no WebSocket, or no more.
+    pub fn use_envelopes(&mut self, id: ConnId) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        if !slot.connection.is_open() {
+            return false;
+        }
+        slot.connection.flags.takes = crate::conn::Encoding::Envelopes;
+        true
+    }
+
+    pub(super) fn is_event_stream(&self, id: ConnId) -> bool {
+        self.slot(id).is_some_and(|slot| slot.connection.is_event_stream())
+    }
+
+    /// Ends an event stream, behind all that is due to it.
+    pub(super) fn end_events(&mut self, id: ConnId, cause: Cause) {
+        self.leave_topics(id, true);
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
+        slot.connection.end_events(&self.commons);
+        self.commons.tally.closed_overflow.add(matches!(cause, Cause::Overflow).into());
+        self.told_next.push(Record::closed(id, cause));
+        Self::mark_dirty(slot, &mut self.dirty, id);
+        self.arm(id);
+    }
+}
