@@ -13,16 +13,22 @@ impl Connection {
     /// in each version of HTTP. False if the request is for a head, or its status has no body.
     pub(crate) fn begin_events(&mut self, response: &Response, commons: &mut Commons) -> bool {
         let State::Deciding { asked, .. } = &self.state else { return false };
-        if !response.may_have_body() || asked.request.method() == "HEAD" {
+        if !response.may_have_body() {
             self.respond(response, false, commons);
             return false;
         }
         Self::note_answered(asked, commons);
+        let head_only = asked.request.method() == "HEAD";
         let more = cors::fields(&commons.config, Some(&asked.request), response);
         let outbox = self.outbox.or_spare(commons);
         let date = mem::take(&mut commons.date);
         outbox.push_http(commons, |out| response.encode_stream(out, &date, &more, false));
         commons.date = date;
+        let Some(http) = self.take_http() else { return false };
+        if head_only {
+            self.begin_responding(http, false, commons);
+            return false;
+        }
         self.flags.takes = Encoding::Events;
         let blocked = (self.flow == Flow::Blocked).then_some(commons.now);
         self.state = State::Events { last_message: commons.now, blocked };

@@ -70,8 +70,8 @@ impl Hub {
         count: u64,
     ) -> Result<Joined, SubscribeError> {
         self.check_subscription(id, topic)?;
-        let kept = self.live_topic(topic).map_or(0, |topic| self.count_kept(topic));
-        Ok(self.join(id, topic, Ok(kept.min(count))))
+        let kept = self.history_len(topic).min(count);
+        Ok(self.join(id, topic, Ok(kept)))
     }
 
     /// The subscription is one that may be made. So many publications come first.
@@ -91,7 +91,11 @@ impl Hub {
         Joined { position, kept }
     }
 
-    /// How many publications of a topic can be had.
+    /// How many publications of a topic can be had. It is a look-up.
+    pub fn history_len(&self, topic: &str) -> u64 {
+        self.live_topic(topic).map_or(0, |topic| self.count_kept(topic))
+    }
+
     fn count_kept(&self, topic: u32) -> u64 {
         let topic = self.topics.topic(topic);
         topic.log.head() - topic.log.first_kept(topic.options.history)

@@ -6,6 +6,7 @@ mod listen;
 mod options;
 mod service;
 mod status;
+mod subscribe;
 mod topics;
 mod watchdog;
 
@@ -73,6 +74,8 @@ fn config(options: &Options, descriptors: usize) -> Config {
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
     config.cors = Some(Cors::default());
+    config.topic.history = options.history();
+    config.history_bytes_max = options.history_bytes_max.unwrap_or(config.history_bytes_max);
     config.proxies = options.proxies.clone();
     config.keep_alive_timeout = options.keep_alive;
     config.head_bytes_max = options.head_bytes_max;

@@ -1,11 +1,14 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
-use pushloop::{ClientHeader, IpNetwork, Proxies};
+use pushloop::{ClientHeader, History, IpNetwork, Proxies};
 
 pub const USAGE: &str = "\
-Live notifications over WebSocket: a URL is a topic.
+Live notifications over WebSocket and event streams: a URL is a topic.
 
 Usage: pushloop [OPTIONS]
 
@@ -17,33 +20,32 @@ Options:
   --client-header NAME   the header in which they do: forwarded or x-forwarded-for; GET /$client
                          tells what is understood
   --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]
-  --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own: as in
-                         https://example.org, 'https://*.example.org' for its subdomains,
-                         file:// or null for pages without one, '*' for every page; may be
-                         repeated
-  --allow-host NAME      answer requests for this name, besides localhost and IP addresses: the
-                         name that a proxy passes on, or '*.example.org'; '*' for every
-                         name; may be repeated [every name once listening beyond this
-                         machine]
-  --anyone-may-publish   allow listening beyond this machine, where whoever can reach
-                         the port can publish
+  --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own, as in
+                         https://example.org, 'https://*.example.org' for its subdomains, file://
+                         or null for pages without one, '*' for every page; may be repeated
+  --allow-host NAME      answer requests for this name that a proxy passes on, besides localhost and
+                         addresses: also '*.example.org', '*'; may be repeated [every name once
+                         listening beyond this machine]
+  --anyone-may-publish   allow listening beyond this machine, where all who reach it can publish
   --one-topic            a URL is one topic: no /a,b and no /?topic=a, for a proxy that guards paths
+  --history N            keep the latest N publications of each topic, for those who come back
+  --history-age SECONDS  and none that is older [300]
+  --history-bytes BYTES  and no more of a topic [1048576]
+  --history-bytes-max BYTES   and no more of all topics [268435456]
+  --retry MILLISECONDS   after which browsers return to a lost event stream, or twice that [2000]
   --subprotocol NAME     answer clients that offer this subprotocol with it; may be repeated
-  --head-bytes-max BYTES
-                         of a request's line and headers; a header for each 128 of them [16384]
-  --keep-alive SECONDS   how long a connection waits for its next request: longer than
-                         the balancer in front keeps it [75]
+  --head-bytes-max BYTES of a request's line and headers; a header for each 128 of them [16384]
+  --keep-alive SECONDS   how long a connection waits for its next request: longer than the
+                         balancer in front keeps it [75]
   --no-deflate           do not compress messages
   --deflate-takeover     compress better, for 8 KiB more of each connection
   --drain-delay SECONDS  after SIGTERM, how long all goes on but that /readyz answers 503 [0]
-  --drain-spread SECONDS
-                         then, over how long Close frames are spread at most [20]
-  --drain-deadline SECONDS
-                         and when whoever is still there is dropped [30]
+  --drain-spread SECONDS then, over how long connections are closed at most [20]
+  --drain-deadline SECONDS    and when those that are still there are dropped [30]
   --help, --version
 
-Ctrl-C is as good as SIGTERM, and a second one ends it at once. GET /healthz and /readyz tell how
-it is; /$stats has numbers.
+Ctrl-C is as good as SIGTERM; a second one ends it at once. /healthz and /readyz tell how it is;
+/$stats has numbers.
 ";
 
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
@@ -81,6 +83,12 @@ pub struct Options {
     pub keep_alive: Duration,
     pub no_deflate: bool,
     pub deflate_takeover: bool,
+    /// Publications that each topic keeps, for how long, and in how many bytes.
+    pub history: Option<u64>,
+    pub history_age: Option<Duration>,
+    pub history_bytes: Option<usize>,
+    pub history_bytes_max: Option<usize>,
+    pub retry: Duration,
     pub drain: Drain,
 }
 
@@ -100,8 +108,23 @@ impl Default for Options {
             keep_alive: Duration::from_secs(75),
             no_deflate: false,
             deflate_takeover: false,
+            history: None,
+            history_age: None,
+            history_bytes: None,
+            history_bytes_max: None,
+            retry: Duration::from_secs(2),
             drain: Drain::default(),
         }
+    }
+}
+
+impl Options {
+    /// What each topic keeps.
+    pub fn history(&self) -> Option<History> {
+        let mut history = History::of(self.history?);
+        history.age = self.history_age.unwrap_or(history.age);
+        history.bytes = self.history_bytes.unwrap_or(history.bytes);
+        Some(history)
     }
 }
 
@@ -158,6 +181,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             Long("subprotocol") => options.subprotocols.push(value(&mut parser, subprotocol)?),
             Long("head-bytes-max") => options.head_bytes_max = value(&mut parser, head_bytes)?,
             Long("keep-alive") => options.keep_alive = value(&mut parser, seconds)?,
+            Long("history") => options.history = Some(value(&mut parser, number)?),
+            Long("history-age") => options.history_age = Some(value(&mut parser, seconds)?),
+            Long("history-bytes") => options.history_bytes = Some(value(&mut parser, number)?),
+            Long("history-bytes-max") => {
+                options.history_bytes_max = Some(value(&mut parser, number)?);
+            }
+            Long("retry") => options.retry = value(&mut parser, milliseconds)?,
             Long("no-deflate") => options.no_deflate = true,
             Long("deflate-takeover") => options.deflate_takeover = true,
             Long("drain-delay") => options.drain.delay = value(&mut parser, seconds)?,
@@ -176,6 +206,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
         options.listen.push(Listen { place, is_proxied: false });
     }
     check_proxies(&options)?;
+    if options.history.is_none()
+        && (options.history_age.is_some() || options.history_bytes.is_some())
+    {
+        return Err("--history-age and --history-bytes bound a history: add --history".to_owned());
+    }
     let beyond = options.listen.iter().find_map(|listen| match listen.place {
         Place::Tcp(address) if !address.ip().is_loopback() => Some(address.to_string()),
         Place::Tcp(_) | Place::Unix(_) => None,
@@ -233,6 +268,14 @@ fn value<T>(
 fn seconds(value: &str) -> Result<Duration, String> {
     let seconds = value.parse::<u32>().map_err(|_| format!("'{value}' is no number of seconds"))?;
     Ok(Duration::from_secs(seconds.into()))
+}
+
+fn milliseconds(value: &str) -> Result<Duration, String> {
+    Ok(Duration::from_millis(number::<u32>(value)?.into()))
+}
+
+fn number<N: FromStr>(value: &str) -> Result<N, String> {
+    value.parse().map_err(|_| format!("'{value}' is no number, or one out of range"))
 }
 
 fn mode(value: &str) -> Result<u32, String> {

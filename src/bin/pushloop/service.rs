@@ -6,14 +6,15 @@ use std::{
 };
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, ContentError, Handler, Hub, Message, Reason, Request,
-    RequestId, Response,
+    CloseCode, ConnId, ConnMap, ContentError, Handler, Hub, Message, Reason, Request, RequestId,
+    Response,
 };
 
 use crate::{
     drain::ENDS_SOON,
     options::Options,
     status::Status,
+    subscribe,
     topics::{self, Refusal},
 };
 
@@ -42,6 +43,8 @@ pub struct Service {
     one_topic: bool,
     /// The subprotocols that it answers.
     subprotocols: Vec<String>,
+    /// How long browsers wait before they come back to an event stream.
+    retry: Duration,
 }
 
 impl Service {
@@ -54,33 +57,39 @@ impl Service {
             status,
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
+            retry: options.retry,
         }
     }
 
-    fn connect(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let names = match topics::of(request, hub.config(), self.one_topic) {
-            Ok(names) => names,
+    /// Subscribes, as a WebSocket or as an event stream.
+    fn subscribe(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let names = topics::of(request, hub.config(), self.one_topic);
+        let asked = names.and_then(|names| Ok((subscribe::start(request, names.len())?, names)));
+        let (start, names) = match asked {
+            Ok(asked) => asked,
             Err((status, why)) => return self.tell(hub, id, status, &why),
         };
-        let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
-        let subprotocol = request.subprotocols().find(known);
-        if hub.accept(id, Accept { subprotocol, headers: &[] }).is_err() {
-            // Answered with 426 already, or gone.
+        let is_open = if request.is_websocket() {
+            let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
+            let subprotocol = request.subprotocols().find(known);
+            let envelopes = match request.query_value("envelope").as_deref() {
+                None => false,
+                Some("json") => true,
+                Some(_) => return self.tell(hub, id, 400, "the envelope that there is is json"),
+            };
+            subscribe::connect(hub, id, subprotocol, &names, &start, envelopes)
+        } else {
+            subscribe::stream(hub, id, request, &names, &start, self.retry)
+        };
+        if !is_open {
             return;
-        }
-        let id = id.conn();
-        for name in &names {
-            // The names are within the limits of a connection, but all together may be at theirs.
-            if let Err(full) = hub.subscribe(id, name) {
-                return hub.close(id, CloseCode::TRY_AGAIN_LATER, &full.to_string());
-            }
         }
         if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
             self.stats_timer_set = true;
             hub.set_timer(hub.now(), STATS_TIMER);
         }
-        if let Some(first) = names.into_iter().next() {
-            self.topics.insert(id, first.into());
+        if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
+            self.topics.insert(id.conn(), first.into());
         }
     }
 
@@ -223,7 +232,7 @@ impl Handler for Service {
             return;
         }
         if request.is_websocket() {
-            return self.connect(hub, id, request);
+            return self.subscribe(hub, id, request);
         }
         match (request.method(), request.path()) {
             ("GET" | "HEAD", "/") => {
@@ -246,6 +255,7 @@ impl Handler for Service {
             ("OPTIONS", "/" | "*") => {
                 self.answer(hub, id, Response::new(200), &[("Allow", ALLOW)]);
             }
+            ("GET" | "HEAD", _) if wants_events(request) => self.subscribe(hub, id, request),
             (_, "/") => self.not_allowed(hub, id),
             _ => self.describe(hub, id, request),
         }
@@ -282,6 +292,16 @@ impl Handler for Service {
 
 fn refusal(wrong: ContentError) -> Refusal {
     (wrong.status(), wrong.message().into())
+}
+
+/// Whether it asks for an event stream. A browser's `EventSource` does, and for nothing else.
+fn wants_events(request: &Request) -> bool {
+    let accepted = request.header_all("accept").filter_map(|value| str::from_utf8(value).ok());
+    let mut types = accepted.flat_map(|value| value.split(','));
+    types.any(|it| {
+        let essence = it.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("text/event-stream")
+    })
 }
 
 /// Whether it asks how the server is.
