@@ -33,7 +33,7 @@ pub(crate) use encoding::{Encoding, Source};
 use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
 use state::{Flow, Liveness};
-pub(crate) use state::{Flushed, LastWords, Outcome, State};
+pub(crate) use state::{Flushed, LastWords, Outcome, State, Unread, WorkFlags};
 pub(crate) use stream::CHUNK_BYTES;
 
 use crate::{
@@ -56,44 +56,6 @@ pub(crate) struct Connection {
     pub(crate) deflation: Deflation,
     flow: Flow,
     pub(crate) flags: WorkFlags,
-}
-
-/// What is to be done for a connection, as the hub notes it. The flags are here, where they fill what
-/// would be padding.
-#[derive(Debug, Default)]
-pub(crate) struct WorkFlags {
-    /// It is in `Hub::dirty` or `Hub::pulls`.
-    pub(crate) dirty: bool,
-    /// It lags in a topic, or still reads what is due of one that it has left.
-    pub(crate) behind: bool,
-    /// It is in `Hub::readable`.
-    pub(crate) listed: bool,
-    pub(crate) unread: Unread,
-    /// Input of it was set aside, and is to be read before any other.
-    pub(crate) replaying: bool,
-    /// Its last read was a long one.
-    pub(crate) reads_much: bool,
-    /// How it takes publications; compressed, if that was agreed on and this is plain.
-    pub(crate) takes: Encoding,
-}
-
-/// What the kernel may hold of a connection's input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Unread {
-    #[default]
-    Nothing,
-    /// Bytes, or news of the connection's end.
-    Something,
-    /// The kernel told of an end, which is to be read after the last byte.
-    End,
-}
-
-impl WorkFlags {
-    /// Whether there may be something to read.
-    #[inline]
-    pub(crate) fn readable(&self) -> bool {
-        self.unread != Unread::Nothing
-    }
 }
 
 impl Connection {

@@ -5,8 +5,11 @@ use std::{
     collections::{BTreeSet, BinaryHeap},
 };
 
-use super::{log::Keep, topics::Topics};
-use crate::conn::{Commons, Ticks};
+use super::{log::Keep, subscriptions::Leaving, topics::Topics};
+use crate::{
+    conn::{Commons, Ticks},
+    event::ConnId,
+};
 
 /// Topics looked at in one turn because something of them is due.
 const LOOKS: usize = 64;
@@ -144,6 +147,19 @@ impl Topics {
         self.steps += 1;
         self.handle_used(topic);
         self.remove_topic(topic, commons);
+    }
+
+    /// What the topic has kept from `cursor` on comes to the connection before its subscription, which was
+    /// made just now.
+    pub(super) fn add_kept(&mut self, id: ConnId, topic: u32, cursor: u64) {
+        let joined = Some(self.note_published());
+        let entry = &mut self.topics[topic];
+        let until = entry.log.head();
+        let excepted = entry.log.count_except(id, cursor..until, &mut self.steps);
+        entry.leaving += 1;
+        entry.log.add_reader(cursor);
+        let kept = Leaving { topic, cursor, until, excepted, is_fresh: false, joined };
+        self.lists[id.index as usize].many().leaving.push(kept);
     }
 
     /// Gives up all that a topic has kept. True if that was something.

@@ -56,7 +56,7 @@ pub(super) struct Topic {
     /// It is in `Topics::open`.
     pub(super) is_open: bool,
     /// How many subscriptions have ended and still read what is due.
-    leaving: u32,
+    pub(super) leaving: u32,
     /// How many of them belong to connections that keep up: the floor waits for them.
     pub(super) fresh: u32,
     /// Where the floor is to be: the head when the last pass began that is over.
@@ -312,19 +312,6 @@ impl Topics {
         entry.subscribers.push(Subscriber { connection, position, excepted: 0, cursor });
         self.unpark(topic, last);
         topic
-    }
-
-    /// What the topic has kept from `cursor` on comes to the connection before its subscription, which was
-    /// made just now.
-    pub(super) fn add_kept(&mut self, id: ConnId, topic: u32, cursor: u64) {
-        let joined = Some(self.note_published());
-        let entry = &mut self.topics[topic];
-        let until = entry.log.head();
-        let excepted = entry.log.count_except(id, cursor..until, &mut self.steps);
-        entry.leaving += 1;
-        entry.log.add_reader(cursor);
-        let kept = Leaving { topic, cursor, until, excepted, is_fresh: false, joined };
-        self.lists[id.index as usize].many().leaving.push(kept);
     }
 
     /// Epochs are the same in every run from here on.

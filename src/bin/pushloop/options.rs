@@ -211,6 +211,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     {
         return Err("--history-age and --history-bytes bound a history: add --history".to_owned());
     }
+    check_reach(&options)?;
+    Ok(Asked::Serve(Box::new(options)))
+}
+
+/// Whether strangers who reach the server are meant to.
+fn check_reach(options: &Options) -> Result<(), String> {
     let beyond = options.listen.iter().find_map(|listen| match listen.place {
         Place::Tcp(address) if !address.ip().is_loopback() => Some(address.to_string()),
         Place::Tcp(_) | Place::Unix(_) => None,
@@ -222,7 +228,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             "{what} can be reached from other machines, and anyone there could publish: \
              add --anyone-may-publish if that is meant"
         )),
-        _ => Ok(Asked::Serve(Box::new(options))),
+        _ => Ok(()),
     }
 }
 
