@@ -156,6 +156,13 @@ pub struct Config {
     /// Topics without subscribers whose positions are kept so. Default 100,000. Beyond, those that were
     /// without subscribers and publications for longest are forgotten, and counted.
     pub topics_remembered_max: usize,
+    /// How long the key of a publication is remembered ([`Hub::publish_once`](crate::Hub::publish_once)).
+    /// Default 5 min.
+    pub idempotency_memory: Duration,
+    /// Keys that are remembered. Default 100,000. Beyond, the oldest are forgotten, and counted.
+    pub idempotency_keys_max: usize,
+    /// Bytes of a key. Default 255.
+    pub idempotency_key_bytes_max: usize,
 
     /// A connection that was silent for so long gets a Ping; `None` for never. Default 25 s, below the
     /// minute after which proxies and NATs commonly forget a connection. A connection whose peer takes
@@ -318,6 +325,9 @@ impl Default for Config {
             history_bytes_max: 256 * MIB,
             topic_memory: Duration::from_secs(24 * 60 * 60),
             topics_remembered_max: 100_000,
+            idempotency_memory: Duration::from_secs(5 * 60),
+            idempotency_keys_max: 100_000,
+            idempotency_key_bytes_max: 255,
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
             blocked_timeout: Duration::from_secs(30),

@@ -171,6 +171,10 @@ counters! {
     /// Publications that were still due to a subscriber when its connection ended or was closed for
     /// lagging.
     messages_lost: Counter,
+    /// Publications that were made before under the same key, and are not made again.
+    publications_repeated: Counter,
+    /// Keys of publications that were forgotten early, because too many were remembered.
+    keys_forgotten: Counter,
     /// Publications of topics' histories that were given up because the process had no room for more.
     history_given_up: Counter,
     /// Topics without subscribers that were forgotten early, because too many were remembered.

@@ -17,6 +17,7 @@ mod events;
 mod flush;
 mod history;
 mod input;
+mod keys;
 mod log;
 mod messages;
 mod passes;
@@ -80,6 +81,7 @@ pub struct Hub {
     slots: Slab<Slot>,
     next_generation: u32,
     topics: Topics,
+    keys: keys::Keys,
     commons: Commons,
     wheel: Wheel,
     schedule: time::Schedule,
@@ -143,6 +145,7 @@ impl Hub {
             slots: Slab::new(),
             next_generation: 1,
             topics: Topics::new(),
+            keys: keys::Keys::default(),
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
             schedule: time::Schedule::default(),

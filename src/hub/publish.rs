@@ -34,6 +34,8 @@ pub enum PublishError {
     TooManyTopics,
     /// The topic would be a new one with a history, and its name is longer than `topic_name_bytes_max`.
     NameTooLong,
+    /// The key is longer than `idempotency_key_bytes_max` ([`Hub::publish_once`]).
+    KeyTooLong,
 }
 
 impl fmt::Display for PublishError {
@@ -43,6 +45,7 @@ impl fmt::Display for PublishError {
             PublishError::TopicFull => "the topic is at `topic_unserved_bytes_max`",
             PublishError::TooManyTopics => "the process is at `topics_max`",
             PublishError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
+            PublishError::KeyTooLong => "the key exceeds `idempotency_key_bytes_max`",
         })
     }
 }

@@ -289,6 +289,7 @@ impl Hub {
         if self.topics.next_due(&self.commons).is_some_and(|due| due <= self.commons.now) {
             self.topics.forget_due(&mut self.commons);
         }
+        self.keys.forget_due(self.commons.config.idempotency_memory, self.commons.now);
         let mut expiries = self.commons.config.expiries_per_turn;
         while expiries > 0
             && let Some(Closing { id, code, reason }) = self.schedule.pop_closing(self.now)

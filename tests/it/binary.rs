@@ -4,6 +4,7 @@
 mod content;
 mod full;
 mod options;
+mod publishing;
 mod urls;
 
 use std::{os::unix::net::UnixStream, process::Command};
@@ -77,11 +78,11 @@ fn each_wrong_request_gets_the_status_that_says_so() {
         ("GET /scores", "", 426),
         ("POST /", "", 404),
         ("POST /?x=1", "", 404),
-        ("POST /?topic=a&topic=b", "", 400),
+        ("POST /?topic=a&topic=b", "", 200),
         ("POST /?topic=$stats", "", 403),
         ("PUT /", "", 405),
         ("DELETE /scores", "", 405),
-        ("POST /a,b", "", 400),
+        ("POST /a,b", "", 200),
         ("POST /%ff", "", 400),
         ("POST /%0a", "", 400),
         (&format!("POST /{long}"), "", 414),
@@ -141,7 +142,7 @@ fn pages_of_an_allowed_origin_may_publish() {
     ] {
         let (_server, address) = serve(&["--allow-origin", option]);
         for (line, more, status) in
-            [("POST /scores", "", 200), ("OPTIONS /scores", asks, 204), ("POST /a,b", "", 400)]
+            [("POST /scores", "", 200), ("OPTIONS /scores", asks, 204), ("POST /%ff", "", 400)]
         {
             let fields = format!("Origin: {friend}\r\n{more}");
             let allowed = ask_tcp(&address, line, &fields, "");

@@ -11,6 +11,7 @@ mod lag;
 mod leaving;
 mod limits;
 mod model;
+mod once;
 mod overflow;
 mod positions;
 mod pressure;

@@ -6,17 +6,10 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConnId, ConnMap, ContentError, Handler, Hub, Message, Reason, Request, RequestId,
-    Response,
+    CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response,
 };
 
-use crate::{
-    drain::ENDS_SOON,
-    options::Options,
-    status::Status,
-    subscribe,
-    topics::{self, Refusal},
-};
+use crate::{drain::ENDS_SOON, options::Options, publish, status::Status, subscribe, topics};
 
 /// The live page: one file, with no outside resource.
 const PAGE: &str = include_str!("page.html");
@@ -94,39 +87,14 @@ impl Service {
     }
 
     fn publish(&self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let name = self.topic_to_publish_to(hub, request);
-        let message = request.body_message().map_err(refusal);
-        let (name, message) = match name.and_then(|name| Ok((name, message?))) {
-            Ok(publication) => publication,
-            Err((status, why)) => return self.tell(hub, id, status, &why),
-        };
-        match hub.publish(&name, message) {
-            Ok(published) => {
-                let delivered = published.subscribers;
-                // Without a history, nobody can resume from there.
-                let place =
-                    published.position.filter(|_| hub.topic_options(&name).history.is_some());
-                let place = place.map(|place| format!(",\"id\":\"{place}\"")).unwrap_or_default();
-                let response =
-                    Response::new(200).body(format!("{{\"delivered\":{delivered}{place}}}\n"));
-                self.answer(hub, id, response, &[("Content-Type", "application/json")]);
+        let asked = publish::asked(hub, request, self.one_topic);
+        match asked.and_then(|asked| publish::publish(hub, request, &asked)) {
+            Ok((status, content_type, body)) => {
+                let response = Response::new(status).body(body);
+                self.answer(hub, id, response, &[("Content-Type", content_type)]);
             }
-            Err(full) => self.tell(hub, id, 503, &full.to_string()),
+            Err((status, why)) => self.tell(hub, id, status, &why),
         }
-    }
-
-    /// The topic that a request publishes to, or why it may not: as far as its head tells.
-    fn topic_to_publish_to(&self, hub: &Hub, request: &Request) -> Result<String, Refusal> {
-        if let Some(why) = hub.origin_refusal(request) {
-            return Err((403, why.into()));
-        }
-        let one = topics::of(request, hub.config(), self.one_topic)?.try_into();
-        let [name]: [String; 1] =
-            one.map_err(|_| (400, "one topic at a time: no comma in the path".into()))?;
-        if name.starts_with('$') {
-            return Err((403, "topics that begin with $ are the server's own".into()));
-        }
-        request.body_kind().map(|_| name).map_err(refusal)
     }
 
     /// Whether the request came when there was no place left but for health checks, and is none: it is
@@ -221,7 +189,7 @@ impl Handler for Service {
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !self.turns_away(hub, id, request)
             && request.method() == "POST"
-            && let Err((status, why)) = self.topic_to_publish_to(hub, request)
+            && let Err((status, why)) = publish::asked(hub, request, self.one_topic)
         {
             self.tell(hub, id, status, &why);
         }
@@ -288,10 +256,6 @@ impl Handler for Service {
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
         }
     }
-}
-
-fn refusal(wrong: ContentError) -> Refusal {
-    (wrong.status(), wrong.message().into())
 }
 
 /// Whether it asks for an event stream. A browser's `EventSource` does, and for nothing else.

@@ -48,7 +48,8 @@ fn in_query(query: &str) -> Vec<Option<String>> {
     named.map(|(_, value)| decoded(value)).collect()
 }
 
-fn check(name: &str, config: &Config) -> Result<(), Refusal> {
+/// Whether this may be the name of a topic.
+pub fn check(name: &str, config: &Config) -> Result<(), Refusal> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err((400, "a topic's name is not empty and has no control characters".into()));
     }
