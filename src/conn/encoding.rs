@@ -20,6 +20,9 @@ pub(crate) enum Encoding {
     Events,
     /// Frames of JSON objects, each with its topic and place.
     Envelopes,
+    /// Events whose ids have the places of all topics of their connection: they are its own, and no batch
+    /// has them.
+    JointEvents,
 }
 
 /// How many encodings a batch may have beside plain frames.
@@ -36,7 +39,7 @@ impl Encoding {
     /// Its place among the encodings that are made; `None` for what is there.
     pub(super) fn cache(self) -> Option<usize> {
         match self {
-            Encoding::Plain => None,
+            Encoding::Plain | Encoding::JointEvents => None,
             Encoding::Deflated => Some(0),
             Encoding::Events => Some(1),
             Encoding::Envelopes => Some(2),
@@ -55,7 +58,7 @@ impl Encoding {
         let id = Position { epoch: source.epoch, offset: offset + 1 };
         let Some((opcode, payload)) = open_frame(frame) else { return };
         match self {
-            Encoding::Plain => out.extend_from_slice(frame),
+            Encoding::Plain | Encoding::JointEvents => out.extend_from_slice(frame),
             Encoding::Deflated => deflate_frame(frame, out, commons),
             Encoding::Events => encode_event(out, id, opcode, payload),
             Encoding::Envelopes => {

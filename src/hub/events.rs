@@ -2,6 +2,7 @@
 
 use super::Hub;
 use crate::{
+    conn::Encoding,
     event::{Cause, ConnId, Record, RequestId, RespondError},
     wire::{CloseCode, Response},
 };
@@ -27,7 +28,7 @@ impl Hub {
     ///
     /// The id is the [`Position`](crate::Position) behind it, which comes back as `Last-Event-ID` when the
     /// browser connects again: see [`subscribe_after`](Self::subscribe_after). With several topics it is the
-    /// id of one of them. Each line of a text is a line of the event. Bytes come in base64 in an event that
+    /// id of one of them, unless [`use_joint_ids`](Self::use_joint_ids) is called. Each line of a text is a line of the event. Bytes come in base64 in an event that
     /// is named `base64`, and text that has a carriage return in one named `base64-text`. Events are the
     /// same bytes for all connections, and encoded once; they are not compressed.
     ///
@@ -86,7 +87,7 @@ impl Hub {
         if !slot.connection.is_open() {
             return false;
         }
-        slot.connection.flags.takes = crate::conn::Encoding::Envelopes;
+        slot.connection.flags.takes = Encoding::Envelopes;
         true
     }
 
@@ -96,7 +97,11 @@ impl Hub {
 
     /// Ends an event stream, behind all that is due to it.
     pub(super) fn end_events(&mut self, id: ConnId, cause: Cause) {
-        self.leave_topics(id, true);
+        self.encode_joint(id);
+        let is_joint =
+            self.slot(id).is_some_and(|slot| slot.connection.encoding() == Encoding::JointEvents);
+        // Behind the end, its events would have no places.
+        self.leave_topics(id, !is_joint);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         slot.connection.end_events(&self.commons);
         self.commons.tally.closed_overflow.add(matches!(cause, Cause::Overflow).into());

@@ -17,6 +17,7 @@ mod events;
 mod flush;
 mod history;
 mod input;
+mod joint;
 mod keys;
 mod log;
 mod messages;

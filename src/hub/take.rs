@@ -100,7 +100,11 @@ impl Taking<'_> {
     pub(super) fn collect(&mut self, pieces: &mut Pieces, max: usize) -> bool {
         pieces.pieces.clear();
         (pieces.bytes, pieces.steps, pieces.passed_over) = (0, 0, false);
-        let has_news = self.connection.flags.behind || self.topics.may_have_news(self.id.index);
+        let mut has_news = self.connection.flags.behind || self.topics.may_have_news(self.id.index);
+        if has_news && self.connection.encoding() == Encoding::JointEvents {
+            self.encode_joint(max);
+            has_news = false;
+        }
         if has_news {
             let readers = self.topics.list(self.id.index).readers();
             let cursor = |nth| self.topics.reader(self.id.index, nth).1;

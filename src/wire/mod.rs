@@ -43,7 +43,7 @@ pub use http::{
 };
 pub use mask::unmask;
 pub use proxy::proxy_header;
-pub use sse::{HEARTBEAT, encode_envelope, encode_event};
+pub use sse::{HEARTBEAT, encode_envelope, encode_event, encode_event_data};
 pub use upgrade::{
     Refusal, Upgrade, encode_accept, is_origin, origin_allowed, origin_listed, subprotocols,
     upgrade,

@@ -14,6 +14,12 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 /// which would become a line feed, is `base64-text`.
 pub fn encode_event(out: &mut Vec<u8>, id: impl Display, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(format!("id: {id}\n").as_bytes());
+    encode_event_data(out, opcode, payload);
+    out.push(b'\n');
+}
+
+/// Appends the fields of an event that say what the message is.
+pub fn encode_event_data(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let is_text = opcode == OpCode::Text;
     if is_text && !payload.contains(&b'\r') {
         for line in payload.split(|byte| *byte == b'\n') {
@@ -26,7 +32,6 @@ pub fn encode_event(out: &mut Vec<u8>, id: impl Display, opcode: OpCode, payload
         let data = STANDARD.encode(payload);
         out.extend_from_slice(format!("event: {name}\ndata: {data}\n").as_bytes());
     }
-    out.push(b'\n');
 }
 
 /// Appends a message's envelope: a JSON object with its topic, its id, and what was published; text as a

@@ -295,3 +295,98 @@ fn events_are_encoded_once_and_counted_while_they_are_held() {
     let counters = sim.hub().counters();
     assert_eq!((counters.history_bytes, sim.hub().queued_bytes_total()), (0, 0));
 }
+
+/// The id, the topic and the number of each event that has data.
+fn joint_events(stream: &str) -> Vec<(String, String)> {
+    let of = |block: &str, name: &str| {
+        block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+    };
+    let blocks = stream.split("\n\n").filter(|block| !block.is_empty());
+    blocks.map(|block| (of(block, "id: ").unwrap(), of(block, "data: ").unwrap())).collect()
+}
+
+/// Wherever it was cut, it comes back to where it was in each topic.
+#[test]
+fn a_stream_of_several_topics_resumes_at_each_of_its_ids() {
+    const TOPICS: [&str; 3] = ["a", "b", "c"];
+    let mut sim = sim(|config| config.write_bytes_per_turn = 300);
+    let joins = |sim: &mut Sim, places: Option<&[Position]>| {
+        let (id, wire) = stream(sim);
+        assert!(sim.hub().use_joint_ids(id));
+        for (nth, topic) in TOPICS.iter().enumerate().rev() {
+            match places {
+                None => sim.hub().subscribe(id, topic).unwrap(),
+                Some(places) => {
+                    let joined = sim.hub().subscribe_after(id, topic, places[nth]).unwrap();
+                    assert!(joined.kept.is_ok(), "{joined:?}");
+                }
+            }
+        }
+        (id, wire)
+    };
+    let (_, wire) = joins(&mut sim, None);
+    let start: Vec<_> = TOPICS.iter().map(|topic| sim.hub().position(topic).unwrap()).collect();
+    for at in 0..40 {
+        let topic = TOPICS[at * at % 3];
+        sim.hub().publish(topic, format!("{topic}{at}")).unwrap();
+        if at % 3 == 0 {
+            sim.turn();
+        }
+    }
+    sim.rests();
+    let all = joint_events(&text(&wire));
+    assert_eq!(all.len(), 40);
+    let of_topic = |events: &[(String, String)], topic: &str| -> Vec<String> {
+        let theirs = events.iter().filter(|(_, data)| data.starts_with(topic));
+        theirs.map(|(_, data)| data.clone()).collect()
+    };
+    let begin = start.iter().map(Position::to_string).collect::<Vec<_>>().join(",");
+    let ids = std::iter::once(&begin).chain(all.iter().map(|(id, _)| id));
+    for (seen, id) in ids.enumerate() {
+        let places: Vec<Position> = id.split(',').map(|id| id.parse().unwrap()).collect();
+        // It is cut once more, behind the first that it gets then.
+        let (first, wire) = joins(&mut sim, Some(&places));
+        sim.rests();
+        let rest = joint_events(&text(&wire));
+        for topic in TOPICS {
+            let due = of_topic(&all, topic);
+            let got = [of_topic(&all[..seen], topic), of_topic(&rest, topic)].concat();
+            assert_eq!(got, due, "behind {seen} events");
+        }
+        assert!(rest.is_empty() || rest.last().unwrap().0 == all.last().unwrap().0);
+        sim.hub().abort(first);
+        sim.turn();
+        sim.takes();
+    }
+}
+
+#[test]
+fn a_stream_of_several_topics_that_ends_or_is_full_loses_no_place() {
+    let mut sim = sim(|_| {});
+    let (id, wire) = stream(&mut sim);
+    assert!(sim.hub().use_joint_ids(id) && !sim.hub().use_envelopes(id));
+    for topic in ["a", "b"] {
+        sim.hub().subscribe(id, topic).unwrap();
+    }
+    wire.holds(100);
+    (0..50).for_each(|at| {
+        sim.hub().publish(["a", "b"][at % 2], "x".repeat(100)).unwrap();
+        sim.turn();
+    });
+    // Its kernel is full: nothing more is encoded than one write.
+    assert!(sim.hub().queued_bytes(id) < 400, "{}", sim.hub().queued_bytes(id));
+    assert!(sim.hub().lag(id, "a").unwrap() > 20);
+    wire.holds(usize::MAX);
+    let mut got = text(&wire);
+    sim.rests();
+    got += &text(&wire);
+    assert_eq!(joint_events(&got).len(), 50);
+    sim.hub().publish("a", "last").unwrap();
+    sim.hub().finish(id);
+    sim.rests();
+    let last = joint_events(&text(&wire));
+    let places = ["a", "b"].map(|topic| sim.hub().position(topic).unwrap().to_string());
+    assert_eq!(last, [(places.join(","), "last".to_owned())]);
+    assert!(wire.is_ended() && !sim.hub().use_joint_ids(id));
+    assert_eq!(sim.hub().counters().messages_lost, 0);
+}

@@ -56,7 +56,13 @@ impl Service {
 
     /// Subscribes, as a WebSocket or as an event stream.
     fn subscribe(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let names = topics::of(request, hub.config(), self.one_topic);
+        let names = topics::of(request, hub.config(), self.one_topic).map(|mut names| {
+            if !request.is_websocket() {
+                // The ids of an event stream have their places in this order.
+                names.sort_unstable();
+            }
+            names
+        });
         let asked = names.and_then(|names| Ok((subscribe::start(request, names.len())?, names)));
         let (start, names) = match asked {
             Ok(asked) => asked,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pushloop::{
-    Accept, CloseCode, ConnId, Hub, Joined, Position, Request, RequestId, Response, SubscribeError,
+    Accept, CloseCode, ConnId, Hub, Position, Request, RequestId, Response, SubscribeError,
 };
 
 use crate::topics::Refusal;
@@ -21,9 +21,15 @@ pub enum Start {
     Unknown,
 }
 
+/// Topics of an event stream, whose ids have a place for each.
+const STREAM_TOPICS_MAX: usize = 16;
+
 /// What a request asks for: `?after=`, `?last=`, or `Last-Event-ID`, which is newer than either because a
 /// browser adds it when it comes back.
 pub fn start(request: &Request, topics: usize) -> Result<Start, Refusal> {
+    if !request.is_websocket() && topics > STREAM_TOPICS_MAX {
+        return Err((400, "an event stream has at most 16 topics, a WebSocket 128".into()));
+    }
     if let Some(id) = request.header("last-event-id") {
         let id = str::from_utf8(id).ok();
         return Ok(id.and_then(|id| places(id, topics)).map_or(Start::Unknown, Start::After));
@@ -122,86 +128,96 @@ fn subscribe_all(
     start: &Start,
     told: Told,
 ) -> Result<(), SubscribeError> {
-    // The names are within the limits of a connection, but all together may be at theirs.
-    names.iter().enumerate().try_for_each(|(nth, name)| match start {
-        Start::Live => begin(hub, id, name, told, Begin::Live),
-        Start::Last(count) => begin(hub, id, name, told, Begin::Last(*count)),
-        Start::After(places) => {
-            begin(hub, id, name, told, places[nth].map_or(Begin::Live, Begin::After))
-        }
-        Start::Unknown => begin(hub, id, name, told, Begin::Unknown),
-    })
-}
-
-/// What one subscription begins with.
-#[derive(Clone, Copy, Debug)]
-enum Begin {
-    Live,
-    Last(u64),
-    After(Position),
-    Unknown,
-}
-
-/// Subscribes to one topic. What a subscriber is told comes in front of what was kept, and has the place from
-/// which the stream goes on without a gap: whoever has read no further comes back to there.
-fn begin(
-    hub: &mut Hub,
-    id: ConnId,
-    name: &str,
-    told: Told,
-    begin: Begin,
-) -> Result<(), SubscribeError> {
-    let known = hub.position(name);
-    let (kept, resumed) = match begin {
-        Begin::Live => (0, None),
-        Begin::Last(count) => (hub.history_len(name).min(count), None),
-        Begin::After(place) => match hub.published_since(name, place) {
-            Ok(missed) => (missed, Some(Ok(()))),
-            Err(why) => (0, Some(Err(why.to_string()))),
-        },
-        Begin::Unknown => (0, Some(Err("the id is none that was given here".to_owned()))),
-    };
-    if let Some(here) = known {
-        let from = Position { offset: here.offset - kept, ..here };
-        tell(hub, id, told, name, from, resumed.as_ref());
+    if told == Told::Event && names.len() > 1 {
+        hub.use_joint_ids(id);
     }
-    let joined = match begin {
-        Begin::Live | Begin::Unknown => hub.subscribe(id, name).map(|()| None),
-        Begin::Last(count) => hub.subscribe_last(id, name, count).map(Some),
-        Begin::After(place) => hub.subscribe_after(id, name, place).map(Some),
-    }?;
-    debug_assert!(joined.is_none_or(|joined: Joined| joined.kept.unwrap_or(0) == kept));
-    if known.is_none()
-        && let Some(here) = hub.position(name)
-    {
-        tell(hub, id, told, name, here, resumed.as_ref());
+    let begins: Vec<_> =
+        names.iter().enumerate().map(|(nth, name)| Begin::of(hub, name, start, nth)).collect();
+    // What is told comes in front of what was kept, and a topic that is new has its place only now.
+    for (name, _) in names.iter().zip(&begins).filter(|(_, begin)| begin.is_live()) {
+        hub.subscribe(id, name)?;
+    }
+    tell(hub, id, told, names, &begins);
+    for (name, begin) in names.iter().zip(&begins) {
+        let joined = match begin.what {
+            What::Live => continue,
+            What::Last(count) => hub.subscribe_last(id, name, count),
+            What::After(place) => hub.subscribe_after(id, name, place),
+        }?;
+        debug_assert_eq!(joined.kept, Ok(begin.kept), "nothing has changed since");
     }
     Ok(())
 }
 
-fn tell(
-    hub: &mut Hub,
-    id: ConnId,
-    told: Told,
-    topic: &str,
-    from: Position,
-    resumed: Option<&Result<(), String>>,
-) {
-    if told == Told::Nothing {
-        return;
+/// What one subscription begins with.
+struct Begin {
+    what: What,
+    /// So many publications that were kept.
+    kept: u64,
+    /// Whether it could be resumed, if that was asked for.
+    resumed: Option<Result<(), String>>,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Live,
+    Last(u64),
+    After(Position),
+}
+
+impl Begin {
+    /// What the `nth` topic of a request begins with.
+    fn of(hub: &Hub, name: &str, start: &Start, nth: usize) -> Self {
+        let live = |resumed| Self { what: What::Live, kept: 0, resumed };
+        match start {
+            Start::Live => live(None),
+            Start::Unknown => live(Some(Err("the id is none that was given here".to_owned()))),
+            Start::Last(count) => match hub.history_len(name).min(*count) {
+                0 => live(None),
+                kept => Self { what: What::Last(*count), kept, resumed: None },
+            },
+            Start::After(places) => match places[nth] {
+                None => live(None),
+                Some(place) => match hub.published_since(name, place) {
+                    Ok(kept) => Self { what: What::After(place), kept, resumed: Some(Ok(())) },
+                    Err(why) => live(Some(Err(why.to_string()))),
+                },
+            },
+        }
     }
-    let mut object = serde_json::json!({
-        "topic": topic,
-        "id": from.to_string(),
-        "recovered": resumed.map(Result::is_ok),
-    });
-    if let Some(Err(why)) = resumed {
-        object["why"] = why.as_str().into();
+
+    fn is_live(&self) -> bool {
+        matches!(self.what, What::Live)
     }
-    // A connection that is gone, or at its limit with its first message, is told nothing.
-    let _ = match told {
-        Told::Nothing => Ok(()),
-        Told::Envelope => hub.send(id, object.to_string()),
-        Told::Event => hub.write(id, format!("event: subscribed\nid: {from}\ndata: {object}\n\n")),
+}
+
+/// Tells a subscriber from where on each of its topics comes without a gap: one that has read no further comes
+/// back to there.
+fn tell(hub: &mut Hub, id: ConnId, told: Told, names: &[String], begins: &[Begin]) {
+    let place = |(name, begin): (&String, &Begin)| {
+        let here = hub.position(name)?;
+        Some(Position { offset: here.offset - begin.kept, ..here }.to_string())
     };
+    let places: Option<Vec<_>> = names.iter().zip(begins).map(place).collect();
+    // They are subscribed to, or have kept something.
+    let Some(places) = places.filter(|_| told != Told::Nothing) else { return };
+    for ((name, begin), place) in names.iter().zip(begins).zip(&places) {
+        let mut object = serde_json::json!({
+            "topic": name,
+            "id": place,
+            "recovered": begin.resumed.as_ref().map(Result::is_ok),
+        });
+        if let Some(Err(why)) = &begin.resumed {
+            object["why"] = why.as_str().into();
+        }
+        // A connection that is gone, or at its limit with its first message, is told nothing.
+        let _ = match told {
+            Told::Nothing => Ok(()),
+            Told::Envelope => hub.send(id, object.to_string()),
+            Told::Event => {
+                let ids = places.join(",");
+                hub.write(id, format!("event: subscribed\nid: {ids}\ndata: {object}\n\n"))
+            }
+        };
+    }
 }
