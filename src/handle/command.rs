@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    event::{ConnId, Message, RequestId},
+    event::{ConnId, Message, Position, RequestId},
     wire::{CloseCode, Response},
 };
 
@@ -17,11 +17,15 @@ use crate::{
 pub(crate) enum Command {
     Publish { topic: Box<str>, message: Owned, except: Option<ConnId> },
     Send { id: ConnId, message: Owned },
+    PublishOnce { topic: Box<str>, key: Box<str>, message: Owned },
     Subscribe { id: ConnId, topic: Box<str> },
+    SubscribeAfter { id: ConnId, topic: Box<str>, position: Position },
+    SubscribeLast { id: ConnId, topic: Box<str>, count: u64 },
     Unsubscribe { id: ConnId, topic: Box<str> },
     Accept { id: RequestId, subprotocol: Option<Box<str>>, headers: Vec<(Box<str>, Box<str>)> },
     Respond { id: RequestId, response: Box<Response> },
     Stream { id: RequestId, response: Box<Response> },
+    EventStream { id: RequestId, response: Box<Response> },
     Write { id: ConnId, piece: Box<[u8]> },
     Finish { id: ConnId },
     Close { id: ConnId, code: CloseCode, reason: Box<str> },

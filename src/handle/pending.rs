@@ -114,6 +114,17 @@ impl Pending {
         self.answer_with(response, |response| Command::Stream { id, response })
     }
 
+    /// Answers with an event stream: see [`Hub::event_stream`](crate::Hub::event_stream).
+    /// [`id().conn()`](Self::id) may subscribe to topics from here on.
+    ///
+    /// # Errors
+    ///
+    /// See [`AnswerError`]; the response comes back with it.
+    pub fn event_stream(&mut self, response: Response) -> Result<(), (AnswerError, Response)> {
+        let id = self.id;
+        self.answer_with(response, |response| Command::EventStream { id, response })
+    }
+
     fn answer_with(
         &mut self,
         response: Response,
@@ -124,9 +135,9 @@ impl Pending {
         }
         let bytes = response.bytes();
         self.answer(command(Box::new(response)), bytes).map_err(|(error, command)| match command {
-            Command::Respond { response, .. } | Command::Stream { response, .. } => {
-                (error, *response)
-            }
+            Command::Respond { response, .. }
+            | Command::Stream { response, .. }
+            | Command::EventStream { response, .. } => (error, *response),
             other => unreachable!("a mailbox gives back what it was given, not {other:?}"),
         })
     }

@@ -18,6 +18,15 @@ enum Done {
     Refused,
 }
 
+/// What became of a command that was to subscribe.
+fn subscribed(result: Result<(), SubscribeError>) -> Done {
+    match result {
+        Ok(()) => Done::Yes,
+        Err(SubscribeError::Gone) => Done::Stale,
+        Err(_) => Done::Refused,
+    }
+}
+
 impl Hub {
     /// A command came from another thread.
     pub(crate) fn handle_command(&mut self, command: Command, events: &mut Events) {
@@ -39,11 +48,17 @@ impl Hub {
             Command::Send { id, message } => {
                 done(self.send(id, message.message()) != Err(SendError::Gone))
             }
-            Command::Subscribe { id, topic } => match self.subscribe(id, &topic) {
-                Ok(()) => Done::Yes,
-                Err(SubscribeError::Gone) => Done::Stale,
-                Err(_) => Done::Refused,
-            },
+            Command::PublishOnce { topic, key, message } => {
+                let _ = self.publish_once(&topic, &key, message.message());
+                Done::Yes
+            }
+            Command::Subscribe { id, topic } => subscribed(self.subscribe(id, &topic)),
+            Command::SubscribeAfter { id, topic, position } => {
+                subscribed(self.subscribe_after(id, &topic, position).map(|_| ()))
+            }
+            Command::SubscribeLast { id, topic, count } => {
+                subscribed(self.subscribe_last(id, &topic, count).map(|_| ()))
+            }
             Command::Unsubscribe { id, topic } => {
                 self.unsubscribe(id, &topic);
                 done(self.is_open(id))
@@ -56,15 +71,8 @@ impl Hub {
             }
             Command::Respond { id, response } => done(self.respond(id, *response).is_ok()),
             Command::Stream { id, response } => done(self.stream(id, *response).is_ok()),
-            Command::Write { id, piece } => match self.write(id, piece) {
-                Ok(()) => Done::Yes,
-                Err(SendError::Gone) => Done::Stale,
-                Err(_) => {
-                    // Behind a gap, the rest would be taken for what it is not.
-                    self.end_stream(id, Cause::Overflow);
-                    Done::Refused
-                }
-            },
+            Command::EventStream { id, response } => done(self.event_stream(id, *response).is_ok()),
+            Command::Write { id, piece } => self.write_or_end(id, &piece),
             Command::Finish { id } => done(self.finish(id)),
             Command::Close { id, code, reason } => {
                 let is_live = self.is_live(id);
@@ -90,6 +98,18 @@ impl Hub {
             }
             // The server's: it has the network.
             Command::Adopt { .. } => Done::Yes,
+        }
+    }
+
+    fn write_or_end(&mut self, id: ConnId, piece: &[u8]) -> Done {
+        match self.write(id, piece) {
+            Ok(()) => Done::Yes,
+            Err(SendError::Gone) => Done::Stale,
+            Err(_) => {
+                // Behind a gap, the rest would be taken for what it is not.
+                self.end_stream(id, Cause::Overflow);
+                Done::Refused
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "deflate")]
 mod deflated;
+mod history;
 
 use std::env;
 use std::io::{Read, Write};

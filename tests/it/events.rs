@@ -390,3 +390,39 @@ fn a_stream_of_several_topics_that_ends_or_is_full_loses_no_place() {
     assert!(wire.is_ended() && !sim.hub().use_joint_ids(id));
     assert_eq!(sim.hub().counters().messages_lost, 0);
 }
+
+#[test]
+fn another_thread_answers_with_a_stream_and_has_it_resume() {
+    let mut sim = sim(|_| {});
+    let one = publish(&mut sim, "one");
+    let two = publish(&mut sim, "two");
+    sim.rests();
+    let (id, wire) = sim.asks(&get("/"));
+    let mut pending = sim.hub().defer(id).expect("it waits");
+    let handle = sim.server.handle();
+    let conn = id.conn();
+    std::thread::spawn(move || {
+        let bad = pending.event_stream(Response::new(200).header("a b", "c"));
+        assert!(bad.is_err());
+        pending.event_stream(Response::new(200)).expect("there is room");
+        handle.subscribe_after(conn, "t", one).expect("there is room");
+        handle.subscribe_after(conn, "t", one).expect("it is refused later");
+        handle.subscribe_last(conn, "u", 1).expect("there is room");
+        handle.publish_once("u", "key", "three").expect("there is room");
+        handle.publish_once("u", "key", "three").expect("there is room");
+    })
+    .join()
+    .unwrap();
+    sim.rests();
+    let back = text(&wire);
+    let (_, body) = back.split_once("\r\n\r\n").unwrap();
+    let three = sim.hub().position("u").unwrap();
+    assert_eq!(body, event(two, "two") + &event(three, "three"));
+    assert_eq!((three.offset, sim.hub().counters().commands_refused), (1, 1));
+    let handle = sim.server.handle();
+    wire.finishes();
+    sim.rests();
+    handle.subscribe_last(conn, "t", 1).unwrap();
+    sim.rests();
+    assert_eq!(sim.hub().counters().stale_commands, 1);
+}
