@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod floods;
+mod history;
 mod memory;
 mod net;
 mod queues;
@@ -40,7 +41,7 @@ impl Scale {
 type Scenario = fn(Scale);
 
 /// Each with the rows that it prints.
-const SCENARIOS: [(&str, Scenario); 16] = [
+const SCENARIOS: [(&str, Scenario); 19] = [
     ("D1 D2", queues::answers_and_publications),
     ("D3", memory::spare_queues),
     ("D4", queues::full_queues),
@@ -57,6 +58,9 @@ const SCENARIOS: [(&str, Scenario); 16] = [
     ("A10c", floods::pings_at_once),
     ("A10e", floods::pipelines),
     ("L", queues::crowd_that_never_reads),
+    ("H1", history::publications),
+    ("H2", history::event_streams),
+    ("H3", history::resume_storm),
 ];
 
 /// Names the one scenario of a process.
