@@ -19,7 +19,7 @@ use std::{
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Cors, Hosts, Origins, Server};
+use pushloop::{Config, Hosts, Origins, Server};
 use service::Service;
 
 fn main() -> ExitCode {
@@ -74,7 +74,7 @@ fn config(options: &Options, descriptors: usize) -> Config {
     config.send_queue_bytes_max = 1 << 20;
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
-    config.cors = Some(Cors::default());
+    config.cors = Some(publish::cors());
     config.topic.history = options.history();
     config.history_bytes_max = options.history_bytes_max.unwrap_or(config.history_bytes_max);
     config.proxies = options.proxies.clone();

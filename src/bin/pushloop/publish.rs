@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pushloop::{ContentError, Hub, Message, Position, PublishError, Published, Request};
+use pushloop::{ContentError, Cors, Hub, Message, Position, PublishError, Published, Request};
 use serde::Deserialize;
 
 use crate::topics::{self, Refusal};
@@ -38,12 +38,20 @@ struct Line {
     key: Option<String>,
 }
 
+/// What pages of other origins may do: publish and subscribe, with these header fields.
+pub fn cors() -> Cors {
+    let mut cors = Cors::default();
+    cors.headers.extend(["Idempotency-Key", "If-Match", "Last-Event-ID"].map(String::from));
+    cors
+}
+
 /// What a request asks for, or why it may not.
 pub fn asked(hub: &Hub, request: &Request, one_topic: bool) -> Result<Asked, Refusal> {
     if let Some(why) = hub.origin_refusal(request) {
         return Err((403, why.into()));
     }
-    if is_batch(request) {
+    // A proxy that guards paths would not see its topics.
+    if !one_topic && is_batch(request) {
         return Ok(Asked::Batch);
     }
     let names = topics::of(request, hub.config(), one_topic)?;

@@ -107,6 +107,10 @@ fn a_batch_is_published_line_by_line_up_to_one_that_is_broken() {
     // Lines that are sent to a topic are its message.
     post(&address, "/a", "Content-Type: application/x-ndjson\r\n", lines);
     assert_eq!(a.read().unwrap().into_data(), lines.as_bytes());
+    // Where a path is one topic, a proxy may guard it.
+    let (_server, guarded) = serve(&["--one-topic"]);
+    let refused = post(&guarded, "/", "Content-Type: application/x-ndjson\r\n", lines);
+    assert_eq!(refused.0, 404);
     let cross = "Content-Type: application/x-ndjson\r\nOrigin: http://elsewhere\r\n";
     assert_eq!(post(&address, "/", cross, lines).0, 403);
 }
