@@ -5,8 +5,8 @@
 use std::{collections::VecDeque, time::Instant};
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, OnLag, Overflow, Reason,
-    Request, RequestId,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, History, Hub, Message, OnLag, Overflow,
+    Reason, Request, RequestId,
 };
 use serde_json::json;
 
@@ -19,7 +19,8 @@ const ORDERS_PER_SECOND: u32 = 10;
 const ORDERS_MAX: usize = 500;
 /// By how much an order moves a price, in hundredths of a percent.
 const ORDER_MOVES: i64 = 100;
-const TAPE_LEN: usize = 12;
+/// The latest orders, which a page that joins gets first.
+const TAPE_LEN: u64 = 12;
 /// So many pages get the board in one beat. Each takes 242 subscriptions and some 100 KB: a crowd that
 /// comes at once is not to cost all others a beat.
 pub const WELCOMES_PER_BEAT: usize = 8;
@@ -33,8 +34,6 @@ pub struct Feed {
     started: Instant,
     pub clock: Clock,
     updates: u64,
-    /// The latest orders, as they were published.
-    tape: VecDeque<String>,
     budgets: ConnMap<Budget>,
     /// Orders that the next beat carries out: the name of the side, by how much it moves which price.
     waiting: Vec<(&'static str, i64, usize)>,
@@ -42,7 +41,7 @@ pub struct Feed {
     /// Pages that have no board yet, and how many get it before the next beat.
     joining: VecDeque<ConnId>,
     welcomes: usize,
-    /// The board and the tape, as all pages get it that join before something changes.
+    /// The board, as all pages get it that join before something changes.
     all: Option<String>,
 }
 
@@ -58,12 +57,15 @@ pub fn config() -> Config {
 
 impl Feed {
     pub fn new(hub: &mut Hub) -> Self {
+        let mut orders = hub.topic_options(ORDERS);
+        orders.history = Some(History::of(TAPE_LEN));
+        // The first topic that has options is within every limit.
+        let _ = hub.configure_topic(ORDERS, orders);
         Self {
             market: Market::new(),
             started: hub.now(),
             clock: Clock::start(hub, BEATS_PER_SECOND),
             updates: 0,
-            tape: VecDeque::new(),
             budgets: ConnMap::new(),
             waiting: Vec::new(),
             orders: 0,
@@ -89,10 +91,7 @@ impl Feed {
         self.orders += 1;
         let price = self.market.stocks[at].price;
         let order = json!({ "order": self.orders, "side": side, "at": at, "price": price });
-        let order = order.to_string();
-        let _ = hub.publish(ORDERS, &order);
-        self.tape.truncate(TAPE_LEN - 1);
-        self.tape.push_front(order);
+        let _ = hub.publish(ORDERS, order.to_string());
     }
 
     /// Once a second, in a turn in which no price moves: the topics have no order between them, and
@@ -118,18 +117,16 @@ impl Feed {
                 continue;
             }
             self.welcomes -= 1;
-            let (market, tape) = (&self.market, &self.tape);
-            let all = self.all.get_or_insert_with(|| {
-                let tape = Vec::from_iter(tape.iter().cloned());
-                format!("{{\"board\":{},\"tape\":[{}]}}", market.board(), tape.join(","))
-            });
+            let market = &self.market;
+            let all = self.all.get_or_insert_with(|| format!("{{\"board\":{}}}", market.board()));
             // First, so that whatever is published from now on comes behind it. A page that is full needs
             // none of it.
             let _ = hub.send(id, all.as_str());
             let symbols = market.stocks.iter().map(|stock| stock.symbol.as_str());
-            for topic in symbols.chain([ORDERS, SECONDS]) {
+            for topic in symbols.chain([SECONDS]) {
                 let _ = hub.subscribe(id, topic);
             }
+            let _ = hub.subscribe_last(id, ORDERS, TAPE_LEN);
         }
     }
 
