@@ -5,7 +5,7 @@ use std::{panic::catch_unwind, time::Duration};
 
 use crate::support::net::{Sim, Told};
 use crate::support::{close, continuation, frame, get, handshake, ping, text};
-use pushloop::{Accept, Config, Hub, OnLag, Overflow, Response, TopicOptions};
+use pushloop::{Accept, Config, History, Hub, OnLag, Overflow, Response, TopicOptions};
 
 /// Peers of every kind, and an application that does everything, for some seconds.
 fn lives(config: Config) {
@@ -44,6 +44,11 @@ fn lives(config: Config) {
                 let _ = hub.subscribe(id.conn(), "t");
                 let _ = hub.subscribe(id.conn(), "");
             }
+            Told::Request(id) if round % 3 == 1 && id.conn().to_bits() % 2 == 0 => {
+                let _ = hub.event_stream(*id, Response::new(200));
+                let _ = hub.subscribe_last(id.conn(), "t", 3);
+                let _ = hub.write(id.conn(), ": hello\n\n");
+            }
             Told::Request(id) => {
                 let _ = hub.respond(*id, Response::text(200, "x".repeat(1000)));
             }
@@ -53,10 +58,14 @@ fn lives(config: Config) {
                 let _ = hub.publish_except("t", message, *id);
                 if let Some(position) = hub.position("t") {
                     let _ = hub.published_since("t", position);
+                    let _ = hub.publish_once("kept", &position.to_string(), message);
                 }
                 if round % 10 == 0 {
                     hub.unsubscribe(*id, "t");
-                    let _ = hub.subscribe(*id, "t");
+                    let _ = match (round % 20, hub.position("t")) {
+                        (0, Some(position)) => hub.subscribe_after(*id, "t", position).map(|_| ()),
+                        _ => hub.subscribe_last(*id, "t", u64::MAX).map(|_| ()),
+                    };
                 }
             }
             Told::Opened(id) => {
@@ -77,6 +86,8 @@ fn lives(config: Config) {
     let mut turns = 0;
     while !sim.hub().is_finished() {
         sim.turn_within(Some(Duration::from_millis(100)));
+        // A turn takes time, also one that does not sleep.
+        sim.server.net().passes(Duration::from_millis(1));
         turns += 1;
         assert!(turns < 10_000, "it does not end");
     }
@@ -103,6 +114,24 @@ const LIMITS: &[(&str, Set)] = &[
     ("topics_per_connection_max", |c, n| c.topics_per_connection_max = n as usize),
     ("topic_name_bytes_max", |c, n| c.topic_name_bytes_max = n as usize),
     ("topics_configured_max", |c, n| c.topics_configured_max = n as usize),
+    ("history", |c, n| c.topic.history = Some(history(n, u64::MAX, u64::MAX))),
+    ("history.bytes", |c, n| c.topic.history = Some(history(u64::MAX, n, u64::MAX))),
+    ("history.age", |c, n| c.topic.history = Some(history(u64::MAX, u64::MAX, n))),
+    ("history_bytes_max", |c, n| {
+        c.topic.history = Some(History::default());
+        c.history_bytes_max = n as usize;
+    }),
+    ("topic_memory", |c, n| {
+        c.topic.history = Some(History::default());
+        c.topic_memory = time(n);
+    }),
+    ("topics_remembered_max", |c, n| {
+        c.topic.history = Some(History::default());
+        c.topics_remembered_max = n as usize;
+    }),
+    ("idempotency_memory", |c, n| c.idempotency_memory = time(n)),
+    ("idempotency_keys_max", |c, n| c.idempotency_keys_max = n as usize),
+    ("idempotency_key_bytes_max", |c, n| c.idempotency_key_bytes_max = n as usize),
     ("linger_bytes_max", |c, n| c.linger_bytes_max = n as usize),
     ("accepts_per_turn", |c, n| c.accepts_per_turn = n as usize),
     ("read_bytes_per_turn", |c, n| c.read_bytes_per_turn = n as usize),
@@ -133,6 +162,12 @@ const LIMITS: &[(&str, Set)] = &[
     #[cfg(feature = "deflate")]
     ("takeover", |c, n| (c.deflate_context_takeover, c.deflate_bytes_min) = (true, n as usize)),
 ];
+
+fn history(publications: u64, bytes: u64, age: u64) -> History {
+    let mut history = History::of(publications);
+    (history.bytes, history.age) = (bytes as usize, time(age));
+    history
+}
 
 fn time(n: u64) -> Duration {
     if n == u64::MAX { Duration::MAX } else { Duration::from_nanos(n) }
