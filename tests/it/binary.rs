@@ -5,6 +5,7 @@ mod content;
 mod full;
 mod options;
 mod publishing;
+mod resume;
 mod urls;
 
 use std::{os::unix::net::UnixStream, process::Command};

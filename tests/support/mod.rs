@@ -37,6 +37,9 @@ pub mod sink;
 pub mod echo;
 #[allow(dead_code)]
 #[cfg(not(fuzzing))]
+pub mod events;
+#[allow(dead_code)]
+#[cfg(not(fuzzing))]
 pub mod process;
 
 use std::collections::{HashMap, VecDeque};

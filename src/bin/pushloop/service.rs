@@ -209,7 +209,7 @@ impl Handler for Service {
             return self.subscribe(hub, id, request);
         }
         match (request.method(), request.path()) {
-            ("GET" | "HEAD", "/") => {
+            ("GET" | "HEAD", "/") if !wants_events(request) => {
                 let page = Response::new(200).body(PAGE);
                 let html = ("Content-Type", "text/html; charset=utf-8");
                 let fields = [html, ("Content-Security-Policy", PAGE_POLICY)];
@@ -269,9 +269,16 @@ fn wants_events(request: &Request) -> bool {
     let accepted = request.header_all("accept").filter_map(|value| str::from_utf8(value).ok());
     let mut types = accepted.flat_map(|value| value.split(','));
     types.any(|it| {
-        let essence = it.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("text/event-stream")
+        let (essence, parameters) = it.split_once(';').unwrap_or((it, ""));
+        let is_refused = parameters.split(';').any(|it| is_zero_weight(it.trim()));
+        essence.trim().eq_ignore_ascii_case("text/event-stream") && !is_refused
     })
+}
+
+/// RFC 9110 §12.4.2: with the weight 0, it is what is not acceptable.
+fn is_zero_weight(parameter: &str) -> bool {
+    let weight = parameter.strip_prefix(['q', 'Q']).and_then(|it| it.strip_prefix('='));
+    weight.is_some_and(|weight| weight.parse() == Ok(0.0))
 }
 
 /// Whether it asks how the server is.
