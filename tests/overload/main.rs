@@ -12,6 +12,8 @@ mod support;
 mod connections;
 mod crowd;
 #[cfg(feature = "server")]
+mod cuts;
+#[cfg(feature = "server")]
 mod drain;
 mod floods;
 mod halves;
