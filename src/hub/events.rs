@@ -28,9 +28,10 @@ impl Hub {
     ///
     /// The id is the [`Position`](crate::Position) behind it, which comes back as `Last-Event-ID` when the
     /// browser connects again: see [`subscribe_after`](Self::subscribe_after). With several topics it is the
-    /// id of one of them, unless [`use_joint_ids`](Self::use_joint_ids) is called. Each line of a text is a line of the event. Bytes come in base64 in an event that
-    /// is named `base64`, and text that has a carriage return in one named `base64-text`. Events are the
-    /// same bytes for all connections, and encoded once; they are not compressed.
+    /// id of one of them, unless [`use_joint_ids`](Self::use_joint_ids) is called. Each line of a text is a
+    /// line of the event. Bytes come in base64 in an event that is named `base64`, and text that has a carriage
+    /// return or a NUL in one named `base64-text`. Events are the same bytes for all connections, and encoded
+    /// once; they are not compressed.
     ///
     /// The response has the content type of event streams and asks proxies not to keep it back; a body that
     /// it has goes first, as `retry: 2000\n\n` might. [`write`](Self::write) adds events of your own, in

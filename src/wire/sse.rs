@@ -11,7 +11,7 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Appends an event for a message: its lines as they are, if it is text. What the lines of an event cannot
 /// say is in base64, and the event's name says so: bytes are `base64`, and text with a carriage return,
-/// which would become a line feed, is `base64-text`.
+/// which would become a line feed, or a NUL, which Firefox leaves out, is `base64-text`.
 pub fn encode_event(out: &mut Vec<u8>, id: impl Display, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(format!("id: {id}\n").as_bytes());
     encode_event_data(out, opcode, payload);
@@ -21,7 +21,7 @@ pub fn encode_event(out: &mut Vec<u8>, id: impl Display, opcode: OpCode, payload
 /// Appends the fields of an event that say what the message is.
 pub fn encode_event_data(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let is_text = opcode == OpCode::Text;
-    if is_text && !payload.contains(&b'\r') {
+    if is_text && ![b'\r', 0].iter().any(|byte| payload.contains(byte)) {
         for line in payload.split(|byte| *byte == b'\n') {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(line);
@@ -77,7 +77,7 @@ mod tests {
             ("a\nb", "data: a\ndata: b\n"),
             ("\n", "data: \ndata: \n"),
             (" a: b\n\n", "data:  a: b\ndata: \ndata: \n"),
-            ("κόσμε 🦀\0", "data: κόσμε 🦀\0\n"),
+            ("κόσμε 🦀", "data: κόσμε 🦀\n"),
         ] {
             assert_eq!(event(OpCode::Text, text.as_bytes()), format!("id: 7-1\n{lines}\n"));
         }
@@ -87,6 +87,7 @@ mod tests {
     fn what_lines_cannot_say_is_in_base64() {
         let cases = [
             (OpCode::Text, &b"a\r\nb"[..], "event: base64-text\ndata: YQ0KYg==\n"),
+            (OpCode::Text, b"a\0", "event: base64-text\ndata: YQA=\n"),
             (OpCode::Text, b"\r", "event: base64-text\ndata: DQ==\n"),
             (OpCode::Binary, b"Goal!", "event: base64\ndata: R29hbCE=\n"),
             (OpCode::Binary, b"", "event: base64\ndata: \n"),
