@@ -56,6 +56,17 @@ struct Subscription {
     has_ended: bool,
 }
 
+/// When a connection is cut.
+#[derive(Clone, Copy)]
+enum Until {
+    /// After so many bytes.
+    Bytes(u64),
+    /// After so many bytes of what comes once it has caught up.
+    Live(u64),
+    /// Not before each topic has ended.
+    End,
+}
+
 pub struct Client<'a> {
     world: &'a World,
     is_socket: bool,
@@ -104,8 +115,8 @@ impl<'a> Client<'a> {
                 thread::sleep(Duration::from_millis(1));
                 continue;
             };
-            let bytes = if is_calm { u64::MAX } else { self.reads_at_most() };
-            if let Err(end) = self.subscribes(&stream, bytes) {
+            let until = if is_calm { Until::End } else { self.until() };
+            if let Err(end) = self.subscribes(&stream, until) {
                 let hangs = matches!(end.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
                 assert!(!hangs, "nothing comes: {:?}", self.subscriptions);
             }
@@ -121,14 +132,13 @@ impl<'a> Client<'a> {
         self.subscriptions.iter().all(|it| it.has_ended)
     }
 
-    /// After how many bytes it is cut off: one in four within the first of them.
-    fn reads_at_most(&mut self) -> u64 {
-        let most = match (self.dice.one_in(4), self.is_socket) {
-            (true, _) => 500,
-            (false, true) => 60_000,
-            (false, false) => 15_000,
-        };
-        self.dice.below(most) as u64
+    /// One in four is cut while it is told what was missed, or before.
+    fn until(&mut self) -> Until {
+        let most = if self.is_socket { 40_000 } else { 10_000 };
+        match self.dice.one_in(4) {
+            true => Until::Bytes(self.dice.below(1000) as u64),
+            false => Until::Live(self.dice.below(most) as u64),
+        }
     }
 
     fn cuts(&mut self, stream: TcpStream) {
@@ -151,8 +161,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Subscribes from where it was, and reads so many bytes at most.
-    fn subscribes(&mut self, mut stream: &TcpStream, bytes: u64) -> io::Result<()> {
+    /// Subscribes from where it was, and reads.
+    fn subscribes(&mut self, mut stream: &TcpStream, until: Until) -> io::Result<()> {
         for it in &mut self.subscriptions {
             it.head = self.world.heads[it.topic].load(SeqCst);
             it.has_begun = false;
@@ -160,6 +170,10 @@ impl<'a> Client<'a> {
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = self.request();
         stream.write_all(request.as_bytes())?;
+        let bytes = match until {
+            Until::Bytes(bytes) => bytes,
+            Until::Live(_) | Until::End => u64::MAX,
+        };
         let mut stream = BufReader::new(stream.take(bytes));
         let head = String::from_utf8(read_head(&mut stream)?).expect("the head is ASCII");
         let status = if self.is_socket { "101" } else { "200" };
@@ -176,10 +190,20 @@ impl<'a> Client<'a> {
                 false => event(Event::read(&mut stream)?, self.subscriptions[0].topic),
             };
             self.hears(&told, data);
-            // On its last connection it settles once it is told what each topic begins with.
-            let has_begun = self.subscriptions.iter().all(|it| it.has_begun);
-            if bytes == u64::MAX && has_begun && !mem::replace(&mut self.has_settled, true) {
-                self.world.settled.fetch_add(1, SeqCst);
+            let is_live = |it: &Subscription| {
+                it.has_begun && it.place.is_some_and(|place| place.offset >= it.head)
+            };
+            if !self.subscriptions.iter().all(is_live) {
+                continue;
+            }
+            match until {
+                Until::Live(bytes) if stream.get_ref().limit() > bytes => {
+                    stream.get_mut().set_limit(bytes);
+                }
+                Until::End if !mem::replace(&mut self.has_settled, true) => {
+                    self.world.settled.fetch_add(1, SeqCst);
+                }
+                Until::Bytes(_) | Until::Live(_) | Until::End => {}
             }
         }
         Ok(())
@@ -219,7 +243,7 @@ impl<'a> Client<'a> {
         let (it, tally) = (&mut self.subscriptions[nth], &mut self.tally);
         assert!(!it.has_begun, "it is told twice: {it:?}");
         match (it.place, recovered) {
-            (None, None) => {}
+            (None, None) => it.head = 0,
             (Some(place), Some(true)) => {
                 assert_eq!(id, place, "it does not go on from where it was");
                 tally.recovered += 1;
@@ -233,6 +257,8 @@ impl<'a> Client<'a> {
                 };
                 assert!(is_lost, "what is kept is called lost: {place} to {id}");
                 tally.lost += 1;
+                // There is nothing to catch up with.
+                it.head = 0;
             }
             other => panic!("it asked for this, and was told that: {other:?}"),
         }
