@@ -219,6 +219,7 @@ tools() {
     step "tool: nginx" 300 need nginx nginx-light
     step "tool: haproxy" 300 need haproxy haproxy
     step "tool: caddy" 300 need caddy caddy
+    step "tool: openssl" 300 need openssl openssl
     step "packages: clients" 600 client_libraries
     [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
     [[ ! $full ]] || step "clients, compiled" 900 compiled_clients
@@ -318,7 +319,7 @@ foreign() {
 proxies() {
     local run=("$python" tests/proxies/run.py "$target/release/pushloop" "$target/release/examples/client_peer")
     suite "proxies" 600 "${run[@]}"
-    campaign "proxies: a silent WebSocket" 300 "${run[@]}" idle
+    campaign "proxies: a silent WebSocket and a silent stream" 300 "${run[@]}" idle
 }
 
 lane proxies proxies

@@ -21,4 +21,5 @@ const launchers = {
 export const browsers = Object.keys(launchers);
 // With the events of the network (of which request interception is a part), Chromium sends each message
 // of a page's WebSockets on to the checks: thousands a second, which hold the page up.
-export const launch = (name, networkEnabled = false) => puppeteer.launch({ ...launchers[name], networkEnabled });
+export const launch = (name, networkEnabled = false, more = {}) =>
+  puppeteer.launch({ ...launchers[name], networkEnabled, ...more });

@@ -1,8 +1,8 @@
 """pushloop behind proxies that are really there, with the configurations of docs/PROXIES.md.
 
 Usage: python run.py SERVER PEER [idle]
-    SERVER is the pushloop binary, and PEER the example `client_peer`; with `idle`, only that a silent WebSocket outlives
-    the proxies' timeouts, in 90 s.
+    SERVER is the pushloop binary, and PEER the example `client_peer`; with `idle`, only that a silent WebSocket and a
+    silent event stream outlive the proxies' timeouts, in 90 s.
 
 Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 """
@@ -22,6 +22,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pages
+import streams
 import websockets.asyncio.client as websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -32,6 +34,7 @@ HOST = "example.org"
 CLIENTS = ("127.0.0.5", "127.0.0.6")
 BELIEVES = ["--anyone-may-publish", "--trust-proxy", "127.0.0.1"]
 BEHIND = [*BELIEVES, "--trust-proxy", "unix", "--client-header", "x-forwarded-for"]
+KEEPS = [*BEHIND, "--history", "100"]
 PROXIED = [*BELIEVES, "--listen-proxied", "127.0.0.1:9002"]
 # nginx reaches the server by its Unix socket, the others by its port.
 NGINX = "daemon off; error_log stderr; pid nginx.pid;"
@@ -55,7 +58,7 @@ class World:
         # nginx' workers go from there to the socket.
         self.folder = Path(tempfile.mkdtemp(prefix="pushloop-"))
         self.folder.chmod(0o755)
-        self.server_port, self.port = free_port(), free_port()
+        self.server_port, self.port, self.tls_port = free_port(), free_port(), free_port()
         self.address = f"{'127.0.0.1' if options is None else HOST}:{self.port}"
         file, command = PROXIES[proxy]
         config = (HERE / file).read_text()
@@ -66,12 +69,15 @@ class World:
             ":80 {": f"{{\n\tadmin off\n\tauto_https off\n}}\n:{self.port} {{\n\tbind 127.0.0.1",
             "127.0.0.1:9001": f"127.0.0.1:{self.server_port}",
             "127.0.0.1:9002": proxied,
+            "127.0.0.1:9443": f"127.0.0.1:{self.tls_port}",
             "/run/pushloop/socket": str(self.folder / "socket"),
         }
         # Edits first: what they put in has places, too.
         for old, new in (*edit.items(), *here.items()):
             config = config.replace(old, new)
         (self.folder / "config").write_text(config)
+        if "tls.pem" in config:
+            pages.certify(self.folder)
         self.log = (self.folder / "log").open("w")
         environment = {**os.environ, "HOME": str(self.folder)}
         self.proxy = subprocess.Popen(
@@ -232,32 +238,6 @@ def nobody_but(proxy):
     return check
 
 
-async def events(world):
-    """Each is there before the next is asked for: nothing in between waits for more."""
-    url = f"http://{world.address}/events"
-    async with world.session.get(url) as answer, world.connect("/") as client:
-        assert answer.content_type == "text/event-stream", answer
-        for number in range(100):
-            await client.send(f"event {number}")
-            event = await answer.content.readuntil(b"\n\n")
-            assert event == f"data: {number}\n\n".encode(), event
-        await client.send("no more events")
-        # It fails if the body is cut off.
-        assert await answer.content.read() == b""
-
-
-async def browser(world):
-    """The README's snippet and the server's page. Prints a line for each check."""
-    script = HERE / "../browser/snippet.mjs"
-    node = await asyncio.create_subprocess_exec("node", script, f"http://127.0.0.1:{world.port}/")
-    try:
-        assert await node.wait() == 0, "see above"
-    finally:
-        if node.returncode is None:
-            node.terminate()
-            await node.wait()
-
-
 async def subscribes(world, received):
     """Keeps what comes, until the server says that it goes."""
     async with world.connect("/traffic", compression=None) as client:
@@ -313,11 +293,15 @@ async def sigterm(world):
     await delivers(world, "/again", "/again")
 
 
-async def idle(world):
+async def idle_websocket(world):
     async with world.connect("/idle", ping_interval=None) as client:
         await asyncio.sleep(75)
         await client.send("still there")
         assert await client.recv() == "still there"
+
+
+async def idle(world):
+    await asyncio.gather(idle_websocket(world), streams.idle(world))
 
 
 CHECKS = {
@@ -456,11 +440,18 @@ VARIANTS = {
     "nginx-is-not-believed": ("nginx", {}, [], nobody_but("no address")),
     "haproxy-is-not-believed": ("haproxy", {}, [], nobody_but("127.0.0.1")),
     "caddy-is-not-believed": ("caddy", {}, [], nobody_but("127.0.0.1")),
-    "haproxy-browser": ("haproxy", {}, BEHIND, browser),
+    "nginx-http2": ("nginx", {"listen 80;": pages.NGINX_TLS}, KEEPS, pages.many_streams),
+    "haproxy-http2": ("haproxy", {"bind :80": pages.HAPROXY_TLS}, KEEPS, pages.many_streams),
+    "haproxy-browser": ("haproxy", {}, BEHIND, pages.own),
+    "nginx-streams": ("nginx", {}, KEEPS, streams.served),
+    # The server asks for it itself.
+    "nginx-streams-buffered": ("nginx", {"proxy_buffering off;": ""}, KEEPS, streams.served),
+    "haproxy-streams": ("haproxy", {}, KEEPS, streams.served),
+    "caddy-streams": ("caddy", {}, KEEPS, streams.served),
     # Without options: the server for clients, at its port.
-    "nginx-events": ("nginx", NGINX_PORT, None, events),
-    "haproxy-events": ("haproxy", {}, None, events),
-    "caddy-events": ("caddy", {}, None, events),
+    "nginx-events": ("nginx", NGINX_PORT, None, streams.written),
+    "haproxy-events": ("haproxy", {}, None, streams.written),
+    "caddy-events": ("caddy", {}, None, streams.written),
 }
 
 
