@@ -152,7 +152,9 @@ impl Topics {
         let Some(room) = commons.config.send_queues_bytes_max.checked_sub(bytes) else {
             return false;
         };
-        self.trim_line(room, commons);
+        if commons.queued_bytes > room {
+            self.trim_line(room, commons);
+        }
         commons.queued_bytes <= room
     }
 
