@@ -430,7 +430,23 @@ pub struct Iter<'a> {
     records: slice::Iter<'a, Record>,
 }
 
-impl Iter<'_> {
+impl<'a> Iter<'a> {
+    /// The next event if it is a message, as most are: they are found before the table of all kinds.
+    #[inline]
+    pub(crate) fn next_message(&mut self) -> Option<(ConnId, Message<'a>)> {
+        let mut records = self.records.clone();
+        let record = *records.next()?;
+        let (id, is_text, span) = if let Record::Received { id, is_text, start, end } = record {
+            (id, is_text, Span::Received { start, end })
+        } else if let Record::Assembled { id, is_text, at } = record {
+            (id, is_text, Span::Assembled(at))
+        } else {
+            return None;
+        };
+        self.records = records;
+        Some((id, message(is_text, self.events.bytes(span))))
+    }
+
     /// The connection of the event that was given last, unless it was the connection's last.
     pub(crate) fn last_id(&self) -> Option<ConnId> {
         let given = self.events.records.len() - self.records.len();
@@ -455,13 +471,10 @@ impl<'a> Iterator for Iter<'a> {
     type Item = Event<'a>;
 
     fn next(&mut self) -> Option<Event<'a>> {
-        let record = self.records.next()?;
-        // Most are messages that came whole: one comparison, before the table of all kinds.
-        if let Record::Received { id, is_text, start, end } = *record {
-            let payload = &self.events.buffer[start as usize..end as usize];
-            return Some(Event::Message { id, message: message(is_text, payload) });
+        if let Some((id, message)) = self.next_message() {
+            return Some(Event::Message { id, message });
         }
-        Some(self.events.event(record))
+        self.records.next().map(|record| self.events.event(record))
     }
 }
 

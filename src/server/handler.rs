@@ -105,7 +105,7 @@ impl<N: Net> Server<N> {
     ///
     /// An error of the poll itself, never one of a connection. What a panic does is said at
     /// [`Handler`].
-    pub fn run(&mut self, handler: &mut dyn Handler) -> io::Result<()> {
+    pub fn run(&mut self, handler: &mut (impl Handler + ?Sized)) -> io::Result<()> {
         while !self.hub.is_finished() {
             self.turn(handler, None)?;
         }
@@ -118,7 +118,11 @@ impl<N: Net> Server<N> {
     /// # Errors
     ///
     /// An error of the poll itself, never one of a connection.
-    pub fn turn(&mut self, handler: &mut dyn Handler, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn turn(
+        &mut self,
+        handler: &mut (impl Handler + ?Sized),
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         let mut events = self.events.take().unwrap_or_default();
         let polled = self.poll(&mut events, timeout);
         let hub = &mut self.hub;
@@ -133,8 +137,16 @@ impl<N: Net> Server<N> {
     }
 }
 
-fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
-    for event in events {
+#[inline(never)]
+fn tell(handler: &mut (impl Handler + ?Sized), hub: &mut Hub, events: &mut Iter<'_>) {
+    loop {
+        // Most are messages. The handler may have closed the connection since this batch was filled.
+        while let Some((id, message)) = events.next_message() {
+            if !hub.is_discarded(id) {
+                handler.on_message(hub, id, message);
+            }
+        }
+        let Some(event) = events.next() else { return };
         match event {
             Event::RequestHead { id, request } => handler.on_head(hub, id, request),
             Event::Request { id, request } => tell_request(handler, hub, id, request),
@@ -142,9 +154,7 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
             Event::RequestGone { id } if hub.was_answered(id) => {}
             Event::RequestGone { id } => handler.on_request_gone(hub, id),
             Event::Opened { id } => handler.on_open(hub, id),
-            // The handler may have closed it since this batch was filled.
-            Event::Message { id, .. } if hub.is_discarded(id) => {}
-            Event::Message { id, message } => handler.on_message(hub, id, message),
+            Event::Message { .. } => {}
             Event::Writable { id } => handler.on_writable(hub, id),
             Event::Closed { id, reason } => handler.on_close(hub, id, reason),
             Event::Timer { key } => handler.on_timer(hub, key),
@@ -157,7 +167,12 @@ fn tell(handler: &mut dyn Handler, hub: &mut Hub, events: &mut Iter<'_>) {
     }
 }
 
-fn tell_request(handler: &mut dyn Handler, hub: &mut Hub, id: RequestId, request: &Request) {
+fn tell_request(
+    handler: &mut (impl Handler + ?Sized),
+    hub: &mut Hub,
+    id: RequestId,
+    request: &Request,
+) {
     if hub.is_head_told(id) == Some(false) {
         handler.on_head(hub, id, request);
         if hub.is_head_told(id).is_none() {
