@@ -132,8 +132,17 @@ impl Commons {
     }
 
     #[inline]
-    pub(super) fn recycle_outbox(&mut self, mut outbox: Box<Outbox>) {
+    pub(super) fn recycle_outbox(&mut self, outbox: Box<Outbox>) {
         debug_assert!(outbox.is_empty());
+        if outbox.is_at_rest() && self.outboxes.len() < SPARES_MAX {
+            self.outboxes.push(outbox);
+        } else {
+            self.bring_to_rest(outbox);
+        }
+    }
+
+    #[cold]
+    fn bring_to_rest(&mut self, mut outbox: Box<Outbox>) {
         if let Some(large) = outbox.reset_for_pool(self) {
             self.recycle_buffer(large);
         }

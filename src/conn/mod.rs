@@ -256,10 +256,13 @@ impl Connection {
         self.state = State::Responding { http, keep_alive, written: 0, deadline };
     }
 
-    /// Whether nothing follows once all that waited is written.
+    /// All that waited is written. Whether nothing is to be noted then, as most often.
     #[inline]
-    pub(crate) fn needs_nothing(&self) -> bool {
-        !self.flags.behind && matches!(self.state, State::Open { .. } | State::Events { .. })
+    pub(crate) fn is_calm(&mut self, commons: &mut Commons) -> bool {
+        self.outbox.rest_if_empty(commons)
+            && self.flow == Flow::Clear
+            && !self.flags.behind
+            && matches!(self.state, State::Open { .. } | State::Events { .. })
     }
 
     /// Whether the kernel takes nothing for the connection now.
@@ -295,17 +298,21 @@ impl Connection {
         commons: &mut Commons,
     ) {
         self.note_message(commons.now);
-        if may_deflate
-            && self.deflation.is_on()
-            && let Some(deflated) = self.deflation.compress(payload, commons)
-        {
-            let outbox = self.outbox.or_spare(commons);
-            outbox.push(commons, |out| encode_message(out, opcode, true, &deflated));
-            commons.recycle_buffer(deflated);
+        if may_deflate && self.deflation.is_on() && self.send_deflated(opcode, payload, commons) {
             return;
         }
         let outbox = self.outbox.or_spare(commons);
         outbox.push(commons, |out| encode_message(out, opcode, false, payload));
+    }
+
+    /// Queues a message compressed, if that makes it shorter; true if so.
+    #[inline(never)]
+    fn send_deflated(&mut self, opcode: OpCode, payload: &[u8], commons: &mut Commons) -> bool {
+        let Some(deflated) = self.deflation.compress(payload, commons) else { return false };
+        let outbox = self.outbox.or_spare(commons);
+        outbox.push(commons, |out| encode_message(out, opcode, true, &deflated));
+        commons.recycle_buffer(deflated);
+        true
     }
 
     /// Sends Close behind what is queued, if the connection is open (§7.1.2).

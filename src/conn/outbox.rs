@@ -87,7 +87,8 @@ impl Outbox {
     /// bounds.
     #[inline]
     pub(crate) fn direct_bytes(&self) -> usize {
-        self.line.len() - self.start + self.marks.len() * Self::MARK_BYTES
+        let line = self.line.len() - self.start;
+        if self.marks.is_empty() { line } else { line + self.marks.len() * Self::MARK_BYTES }
     }
 
     /// Those, and the rest of a publication that has begun to leave.
@@ -179,6 +180,7 @@ impl Outbox {
         &self.late_pong
     }
 
+    #[inline]
     pub(crate) fn line(&self) -> &[u8] {
         &self.line[self.start..]
     }
@@ -216,21 +218,37 @@ impl Outbox {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance_line(&mut self, n: usize, commons: &mut Commons) {
         self.start += n;
-        let mut counted = n;
-        while self.marks.front().is_some_and(|mark| (mark.at as usize) < self.start) {
-            self.marks.pop_front();
-            counted += Self::MARK_BYTES;
+        commons.queued_bytes -= n;
+        if !self.marks.is_empty() {
+            self.pass_marks(commons);
         }
-        commons.queued_bytes -= counted;
         if self.start == self.line.len() {
             (self.start, self.boundary) = (0, 0);
             self.line.clear();
+        } else {
+            self.give_back_written();
+        }
+    }
+
+    /// Forgets the marks in what was written.
+    #[inline(never)]
+    fn pass_marks(&mut self, commons: &mut Commons) {
+        while self.marks.front().is_some_and(|mark| (mark.at as usize) < self.start) {
+            self.marks.pop_front();
+            commons.queued_bytes -= Self::MARK_BYTES;
+        }
+        if self.start == self.line.len() {
             // A mark may be there for a message that is to be pushed.
             self.marks.iter_mut().for_each(|mark| mark.at = 0);
-        } else if self.start > WRITTEN_BYTES && self.start > self.line.len() / 2 {
+        }
+    }
+
+    #[inline(never)]
+    fn give_back_written(&mut self) {
+        if self.start > WRITTEN_BYTES && self.start > self.line.len() / 2 {
             self.forget_written();
             if self.line.capacity() > 2 * self.line.len() + WRITTEN_BYTES {
                 self.line.shrink_to_fit();
@@ -263,6 +281,15 @@ impl Outbox {
         if self.marks.capacity() > 2 * self.marks.len() + 4 {
             self.marks.shrink_to_fit();
         }
+    }
+
+    /// Whether an empty one holds nothing but a little room.
+    #[inline]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.line.capacity() <= REST_BYTES
+            && self.marks.is_empty()
+            && self.marks.capacity() <= REST_MARKS
+            && !self.is_lean
     }
 
     /// Nothing waits any more. Gives the buffer, if it is a large one.
@@ -338,6 +365,7 @@ impl Outbox {
 pub(crate) struct OutboxSlot(Option<Box<Outbox>>);
 
 impl OutboxSlot {
+    #[inline]
     pub(crate) fn get(&self) -> Option<&Outbox> {
         self.0.as_deref()
     }

@@ -4,15 +4,14 @@
 //! read on, and then the passes along the topics' subscribers, each within a budget. In whichever phase
 //! the flush comes to a connection, the connection gets everything that there is for it in one write.
 
-use std::collections::VecDeque;
-
 use super::{
-    Hub, Slot,
+    Hub,
     passes::Next,
     take::{Pieces, Taking},
+    topics::Topics,
 };
 use crate::{
-    conn::{DEFLATE_COST_MAX, Flushed, State},
+    conn::{Commons, Connection, DEFLATE_COST_MAX, Flushed, Outbox, State},
     event::{Cause, ConnId, Events, Record},
 };
 
@@ -73,9 +72,8 @@ impl Budget {
 #[derive(Debug, Default)]
 pub(super) struct FlushCursor {
     phase: Phase,
-    /// Connections of this phase that were listed when the flush began and are left, and those of the
-    /// pulls.
-    left: usize,
+    /// Connections that were listed when the flush began and are left: dirty ones, and pulls.
+    dirty: usize,
     pulls: usize,
     budget: Budget,
     /// Writes to the first topic's subscribers until the next topic has its turn; and steps that are
@@ -91,60 +89,110 @@ impl FlushCursor {
     #[inline]
     fn write_out(
         &mut self,
-        taking: &mut Taking<'_>,
+        id: ConnId,
+        connection: &mut Connection,
+        topics: &mut Topics,
+        commons: &mut Commons,
         outlet: &mut impl Outlet,
     ) -> Option<(usize, bool)> {
-        let own_budget = taking.commons.config.write_bytes_per_turn;
-        let mut budget = match self.phase {
+        let own_budget = commons.config.write_bytes_per_turn;
+        let budget = match self.phase {
             Phase::Own => own_budget,
-            Phase::Pulls if !taking.connection.flags.behind => own_budget.min(self.budget.bytes),
+            Phase::Pulls if !connection.flags.behind => own_budget.min(self.budget.bytes),
             // It gets all that there is, or would stay behind what is published meanwhile.
             Phase::Pulls | Phase::Passes => self.budget.bytes,
         };
-        let pieces = &mut self.pieces;
-        let is_line = taking.is_line();
-        let (mut is_over, mut is_blocked, mut sent) = (false, false, 0);
-        while budget > 0 && !is_over {
-            let max = budget.min(WRITE_BYTES_MAX);
-            if !is_line && !taking.collect(pieces, max) {
-                is_over = true;
-                break;
-            }
-            let output = if is_line { taking.line(max) } else { taking.next_write(pieces, max) };
-            match outlet.write(output) {
-                WriteResult::Wrote(n) => {
-                    budget -= n;
-                    sent += n;
-                    taking.commons.tally.bytes_sent.add(n as u64);
-                    is_over = if is_line {
-                        taking.advance_line(n)
-                    } else {
-                        taking.advance(pieces, n);
-                        pieces.are_over_at(n)
-                    };
-                }
-                WriteResult::Blocked => {
-                    taking.connection.handle_blocked(taking.commons.now);
-                    is_blocked = true;
-                    break;
-                }
+        let (mut sent, mut end) = (0, End::Budget);
+        // Most often there is a line and nothing else, and one write takes it.
+        if !connection.flags.behind
+            && !topics.may_have_news(id.index)
+            && let Some(outbox) = connection.outbox.get_mut()
+            && outbox.is_line()
+        {
+            (sent, end) = write_line(outbox, budget, commons, outlet);
+        }
+        if end == End::Budget {
+            let taking = Taking { id, connection, topics, commons };
+            let (more, ended) = self.write_pieces(taking, budget - sent, outlet);
+            (sent, end) = (sent + more, ended);
+        }
+        commons.tally.bytes_sent.add(sent as u64);
+        if self.phase != Phase::Own {
+            self.budget.writes = self.budget.writes.saturating_sub(1);
+            self.budget.bytes = self.budget.bytes.saturating_sub(sent);
+        }
+        let is_blocked = match end {
+            End::Lost => return None,
+            End::Blocked => true,
+            End::Over | End::Budget => match outlet.flush() {
+                WriteResult::Wrote(_) => false,
+                WriteResult::Blocked => true,
                 WriteResult::Lost => return None,
-            }
-        }
-        let spent = &mut self.budget;
-        spent.writes = spent.writes.saturating_sub(1);
-        spent.bytes = spent.bytes.saturating_sub(sent);
+            },
+        };
         if is_blocked {
-            return Some((sent, false));
+            connection.handle_blocked(commons.now);
         }
-        match outlet.flush() {
-            WriteResult::Wrote(_) => Some((sent, is_over)),
-            WriteResult::Blocked => {
-                taking.connection.handle_blocked(taking.commons.now);
-                Some((sent, is_over))
+        Some((sent, end == End::Over))
+    }
+
+    /// Writes what there is in pieces, up to `budget` bytes. Gives how many bytes that were.
+    #[inline(never)]
+    fn write_pieces(
+        &mut self,
+        mut taking: Taking<'_>,
+        budget: usize,
+        outlet: &mut impl Outlet,
+    ) -> (usize, End) {
+        let pieces = &mut self.pieces;
+        let mut sent = 0;
+        while sent < budget {
+            let max = (budget - sent).min(WRITE_BYTES_MAX);
+            if !taking.collect(pieces, max) {
+                return (sent, End::Over);
             }
-            WriteResult::Lost => None,
+            match outlet.write(taking.next_write(pieces, max)) {
+                WriteResult::Wrote(n) => {
+                    sent += n;
+                    taking.advance(pieces, n);
+                    if pieces.are_over_at(n) {
+                        return (sent, End::Over);
+                    }
+                }
+                WriteResult::Blocked => return (sent, End::Blocked),
+                WriteResult::Lost => return (sent, End::Lost),
+            }
         }
+        (sent, End::Budget)
+    }
+}
+
+/// Why a connection is written to no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing is left here.
+    Over,
+    Budget,
+    Blocked,
+    Lost,
+}
+
+/// Writes what it can of the line at once. Gives how many bytes that were.
+#[inline(always)]
+fn write_line(
+    outbox: &mut Outbox,
+    budget: usize,
+    commons: &mut Commons,
+    outlet: &mut impl Outlet,
+) -> (usize, End) {
+    let len = outbox.line().len();
+    match outlet.write(&outbox.line()[..len.min(budget).min(WRITE_BYTES_MAX)]) {
+        WriteResult::Wrote(n) => {
+            outbox.advance_line(n, commons);
+            (n, if n == len { End::Over } else { End::Budget })
+        }
+        WriteResult::Blocked => (0, End::Blocked),
+        WriteResult::Lost => (0, End::Lost),
     }
 }
 
@@ -153,43 +201,47 @@ impl Hub {
         self.topics.seal(&mut self.commons);
         self.commons.deflate_budget = DEFLATE_COST_MAX;
         self.flush.phase = Phase::Own;
-        self.flush.left = self.dirty.len();
-        self.flush.pulls = self.pulls.len();
+        self.dirty.forget_taken();
+        self.pulls.forget_taken();
+        (self.flush.dirty, self.flush.pulls) = (self.dirty.len(), self.pulls.len());
     }
 
     /// The next connection to write to; the same one may come twice.
+    #[inline]
     pub(crate) fn next_to_flush(&mut self) -> Option<ConnId> {
-        loop {
-            match self.flush.phase {
-                Phase::Own => match self.next_listed(|hub| &mut hub.dirty) {
-                    Some(id) => return Some(id),
-                    // Most turns end here.
-                    None if self.pulls.is_empty() && self.topics.passes.is_empty() => return None,
-                    None => self.begin_phase(Phase::Pulls, self.flush.pulls),
-                },
-                Phase::Pulls if self.flush.budget.is_spent() => {
-                    self.begin_phase(Phase::Passes, 0);
-                }
-                Phase::Pulls => match self.next_listed(|hub| &mut hub.pulls) {
-                    Some(id) => return Some(id),
-                    None => self.begin_phase(Phase::Passes, 0),
-                },
-                Phase::Passes => return self.next_of_passes(),
+        if self.flush.phase == Phase::Own {
+            if self.flush.dirty > 0 {
+                self.flush.dirty -= 1;
+                return self.dirty.pop();
             }
+            // Most turns end here.
+            if self.pulls.is_empty() && self.topics.passes.is_empty() {
+                return None;
+            }
+            self.begin_phase(Phase::Pulls);
         }
+        self.next_reader()
     }
 
-    fn begin_phase(&mut self, phase: Phase, left: usize) {
+    /// The next connection to write to in the phases after the first.
+    #[inline(never)]
+    fn next_reader(&mut self) -> Option<ConnId> {
+        if self.flush.phase == Phase::Pulls {
+            if !self.flush.budget.is_spent() && self.flush.pulls > 0 {
+                self.flush.pulls -= 1;
+                return self.pulls.pop();
+            }
+            self.begin_phase(Phase::Passes);
+        }
+        self.next_of_passes()
+    }
+
+    fn begin_phase(&mut self, phase: Phase) {
         let config = &self.commons.config;
         self.flush.budget =
             Budget { writes: config.fan_out_writes_per_turn, bytes: config.fan_out_bytes_per_turn };
         self.flush.steps = config.fan_out_writes_per_turn.saturating_mul(STEPS_PER_WRITE);
-        (self.flush.phase, self.flush.left, self.flush.quantum) = (phase, left, QUANTUM);
-    }
-
-    fn next_listed(&mut self, list: impl Fn(&mut Hub) -> &mut VecDeque<ConnId>) -> Option<ConnId> {
-        self.flush.left = self.flush.left.checked_sub(1)?;
-        list(self).pop_front()
+        (self.flush.phase, self.flush.quantum) = (phase, QUANTUM);
     }
 
     /// The next unserved subscriber, as long as there is a budget. Topics take turns.
@@ -255,17 +307,17 @@ impl Hub {
             slot = it;
         }
         let (topics, commons) = (&mut self.topics, &mut self.commons);
-        let mut taking = Taking { id, connection: &mut slot.connection, topics, commons };
-        let Some((sent, is_over)) = self.flush.write_out(&mut taking, outlet) else {
+        let connection = &mut slot.connection;
+        let written = self.flush.write_out(id, connection, topics, commons, outlet);
+        let Some((sent, is_over)) = written else {
             self.handle_lost(id, events);
             return false;
         };
         let connection = &mut slot.connection;
-        let has_recovered = connection.handle_written(sent, is_over, &mut self.commons);
-        let goes_on = has_recovered || connection.is_blocked() || self.watches.any();
-        if is_over && !goes_on && connection.needs_nothing() {
+        if is_over && connection.is_calm(&mut self.commons) && !self.watches.any() {
             return false;
         }
+        let has_recovered = connection.handle_written(sent, is_over, &mut self.commons);
         self.end_writing(id, has_recovered, is_over, events)
     }
 
@@ -302,7 +354,7 @@ impl Hub {
             events.records.push(Record::Writable { id });
         }
         if !is_over {
-            Self::mark_unfinished(slot, &mut self.pulls, id);
+            Self::mark_dirty(slot, &mut self.pulls, id);
             // A topic that it has left, and read to the end of, waits for it no longer.
             self.topics.forget_leaving(id, false, &mut self.commons);
             return false;
@@ -328,11 +380,6 @@ impl Hub {
                 true
             }
         }
-    }
-
-    /// Lists a connection that has not got all that there is for it.
-    fn mark_unfinished(slot: &mut Slot, pulls: &mut VecDeque<ConnId>, id: ConnId) {
-        Self::mark_dirty(slot, pulls, id);
     }
 
     /// The connection's FIN is out.

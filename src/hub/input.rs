@@ -213,22 +213,24 @@ impl Hub {
         self.topics.departures = 0;
     }
 
-    /// The next connection to read from, and how much of it.
-    pub(crate) fn next_readable(&mut self, events: &Events) -> Option<(ConnId, usize)> {
-        let room = events.room();
+    /// The next connection that waits to be read from, and how much may be read: the batch has `room`.
+    pub(crate) fn next_readable(&mut self, room: usize) -> Option<(ConnId, usize)> {
         if self.topics.departures >= self.commons.config.departures_per_turn {
             return None;
         }
-        while let Some((id, portion)) = self.readable.next(room, self.requests_left > 0) {
-            let Some(slot) = Self::slot_mut(&mut self.slots, id) else { continue };
-            slot.connection.flags.listed = false;
-            if !slot.connection.wants_input() || slot.connection.flags.replaying {
-                continue;
-            }
-            self.requests_left -= usize::from(slot.connection.is_asking()).min(self.requests_left);
-            return Some((id, portion.min(room)));
+        let (id, portion) = self.readable.next(room, self.requests_left > 0)?;
+        Some((id, portion.min(room)))
+    }
+
+    /// The connection waits no longer. Whether it is to be read from.
+    pub(crate) fn begin_read(&mut self, id: ConnId) -> bool {
+        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
+        slot.connection.flags.listed = false;
+        let is_read = slot.connection.wants_input() && !slot.connection.flags.replaying;
+        if is_read && slot.connection.is_asking() {
+            self.requests_left = self.requests_left.saturating_sub(1);
         }
-        None
+        is_read
     }
 
     /// All that this turn has room for was read.

@@ -12,6 +12,7 @@
 mod answer;
 mod command;
 mod conn_map;
+mod conn_queue;
 mod directory;
 mod events;
 mod flush;
@@ -45,6 +46,7 @@ use std::{
 };
 
 pub use conn_map::ConnMap;
+use conn_queue::ConnQueue;
 pub(crate) use flush::{Outlet, WriteResult};
 pub use messages::{ConfigureError, SendError, SubscribeError};
 pub use position::PositionError;
@@ -88,10 +90,10 @@ pub struct Hub {
     schedule: time::Schedule,
     watches: watches::Watches,
     /// Connections with something of their own to write or to finish.
-    dirty: VecDeque<ConnId>,
+    dirty: ConnQueue,
     /// Connections for which something is left, and which are not blocked. A connection is in one of
     /// these two lists at most, and there once.
-    pulls: VecDeque<ConnId>,
+    pulls: ConnQueue,
     /// Connections that want input, and for which the kernel may hold some; each is here once.
     readable: ReadQueue,
     /// Connections whose last words are due at the start of the next turn.
@@ -151,8 +153,8 @@ impl Hub {
             wheel: Wheel::new(),
             schedule: time::Schedule::default(),
             watches: watches::Watches::default(),
-            dirty: VecDeque::new(),
-            pulls: VecDeque::new(),
+            dirty: ConnQueue::default(),
+            pulls: ConnQueue::default(),
             readable: ReadQueue::default(),
             ending: VecDeque::new(),
             told_next: Vec::new(),
@@ -259,14 +261,16 @@ impl Hub {
     }
 
     /// Lists the connection for the flush.
-    fn mark_dirty(slot: &mut Slot, dirty: &mut VecDeque<ConnId>, id: ConnId) {
+    #[inline]
+    fn mark_dirty(slot: &mut Slot, dirty: &mut ConnQueue, id: ConnId) {
         if !slot.connection.flags.dirty {
             slot.connection.flags.dirty = true;
-            dirty.push_back(id);
+            dirty.push(id);
         }
     }
 
     /// Lists the connection for reading, if it wants input and there may be some.
+    #[inline(always)]
     fn mark_readable(slot: &mut Slot, readable: &mut ReadQueue, id: ConnId) {
         if slot.connection.flags.readable()
             && !slot.connection.flags.listed

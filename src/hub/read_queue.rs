@@ -8,8 +8,7 @@
 //!
 //! It must not know connections, only their ids.
 
-use std::collections::VecDeque;
-
+use super::conn_queue::ConnQueue;
 use crate::event::ConnId;
 
 /// A read of fewer bytes is a short one, and no portion is smaller.
@@ -25,9 +24,9 @@ struct Left {
 
 #[derive(Debug, Default)]
 pub(super) struct ReadQueue {
-    asking: VecDeque<ConnId>,
-    short: VecDeque<ConnId>,
-    long: VecDeque<ConnId>,
+    asking: ConnQueue,
+    short: ConnQueue,
+    long: ConnQueue,
     /// Those that waited when the turn began: each is read once in a turn.
     turn: Left,
     /// Those that waited when the round began: no connection of the second line is read again before all
@@ -51,23 +50,26 @@ impl ReadQueue {
 
     /// Puts a connection from which a request is to come at the end of its line.
     pub(super) fn push_asking(&mut self, id: ConnId) {
-        self.asking.push_back(id);
+        self.asking.push(id);
     }
 
     /// Puts another connection at the end of its line.
     #[inline]
     pub(super) fn push(&mut self, id: ConnId, reads_much: bool) {
-        if reads_much { self.long.push_back(id) } else { self.short.push_back(id) }
+        if reads_much { self.long.push(id) } else { self.short.push(id) }
     }
 
     /// Whether a read of `bytes`, of `most` that a turn allows, is a long one.
     #[inline]
     pub(super) fn is_long(bytes: usize, most: usize) -> bool {
-        bytes >= SHORT_BYTES.min(most)
+        bytes >= SHORT_BYTES || bytes >= most
     }
 
     /// A turn begins, in which `batch` bytes may be read, and `most` of one connection.
     pub(super) fn begin_turn(&mut self, batch: usize, most: usize) {
+        for line in [&mut self.asking, &mut self.short, &mut self.long] {
+            line.forget_taken();
+        }
         let (asking, short, long) = (self.asking.len(), self.short.len(), self.long.len());
         self.turn = Left { asking, short, long };
         let waiting = (self.turn.short + self.turn.long).max(1);
@@ -83,24 +85,29 @@ impl ReadQueue {
     /// Those from which a request is to come go first, if one `may_ask`. The second line has what the
     /// first leaves. While the first waits, the second has one read in a
     /// turn, after the first has had half of the batch.
+    #[inline]
     pub(super) fn next(&mut self, room: usize, may_ask: bool) -> Option<(ConnId, usize)> {
-        if may_ask && self.turn.asking > 0 {
+        if self.turn.asking > 0 && may_ask {
             self.turn.asking -= 1;
-            return Some((self.asking.pop_front()?, self.portion.0));
+            return Some((self.asking.pop()?, self.portion.0));
         }
-        if self.round == Left::default() {
+        if self.round.short == 0 && self.round.long == 0 {
             self.round = Left { asking: 0, short: self.short.len(), long: self.long.len() };
         }
-        let has_its_share = room <= self.batch / 2 || self.long_is_due;
-        let goes = has_its_share && !self.long_had_its_turn;
-        if (goes || self.turn.short == 0) && self.turn.long.min(self.round.long) > 0 {
+        if self.turn.long > 0 && self.round.long > 0 && self.long_goes(room) {
             (self.turn.long, self.round.long) = (self.turn.long - 1, self.round.long - 1);
             self.long_had_its_turn = true;
-            return Some((self.long.pop_front()?, self.portion.1));
+            return Some((self.long.pop()?, self.portion.1));
         }
         self.turn.short = self.turn.short.checked_sub(1)?;
         self.round.short = self.round.short.saturating_sub(1);
-        Some((self.short.pop_front()?, self.portion.0))
+        Some((self.short.pop()?, self.portion.0))
+    }
+
+    /// Whether the second line goes before the first.
+    fn long_goes(&self, room: usize) -> bool {
+        let has_its_share = room <= self.batch / 2 || self.long_is_due;
+        (has_its_share && !self.long_had_its_turn) || self.turn.short == 0
     }
 }
 

@@ -73,29 +73,6 @@ pub(super) struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// Whether there is nothing but the line, in front of which nothing goes.
-    #[inline]
-    pub(super) fn is_line(&self) -> bool {
-        !self.connection.flags.behind
-            && self.connection.outbox.get().is_some_and(Outbox::is_line)
-            && !self.topics.may_have_news(self.id.index)
-    }
-
-    /// The first `max` bytes of the line.
-    #[inline]
-    pub(super) fn line(&self, max: usize) -> &[u8] {
-        let line = self.connection.outbox.get().map_or(&[][..], Outbox::line);
-        &line[..line.len().min(max)]
-    }
-
-    /// So many bytes of the line were written. True if nothing is left.
-    #[inline]
-    pub(super) fn advance_line(&mut self, n: usize) -> bool {
-        let Some(outbox) = self.connection.outbox.get_mut() else { return true };
-        outbox.advance_line(n, self.commons);
-        outbox.is_empty()
-    }
-
     /// Lists what comes next, up to `max` bytes or a little more. False if there is nothing.
     pub(super) fn collect(&mut self, pieces: &mut Pieces, max: usize) -> bool {
         pieces.pieces.clear();

@@ -148,6 +148,8 @@ impl<N: Net> Server<N> {
         }
     }
 
+    // This, `read` and `tell` have the processor's registers to themselves.
+    #[inline(never)]
     fn flush(&mut self, events: &mut Events) {
         self.hub.begin_flush();
         while let Some(id) = self.hub.next_to_flush() {
@@ -306,14 +308,18 @@ impl<N: Net> Server<N> {
         }
     }
 
+    #[inline(never)]
     fn read(&mut self, events: &mut Events) {
         self.hub.handle_departed(events);
         self.hub.handle_set_aside(events);
         self.hub.begin_reading(events);
-        while events.room() >= READ_BYTES_MIN.min(events.buffer.len())
-            && let Some((id, room)) = self.hub.next_readable(events)
+        let room_min = READ_BYTES_MIN.min(events.buffer.len());
+        while let Some(room) = Some(events.room()).filter(|room| *room >= room_min)
+            && let Some((id, portion)) = self.hub.next_readable(room)
         {
-            self.read_from(id, room, events);
+            if self.hub.begin_read(id) {
+                self.read_from(id, portion, events);
+            }
         }
         self.hub.end_reading(events);
     }
@@ -355,7 +361,7 @@ struct StreamOutlet<'a, N: Net> {
 }
 
 impl<N: Net> Outlet for StreamOutlet<'_, N> {
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, output: &[u8]) -> WriteResult {
         match retried(|| self.net.write(self.stream, output)) {
             Ok(n @ 1..) => WriteResult::Wrote(n),
@@ -375,7 +381,7 @@ impl<N: Net> Outlet for StreamOutlet<'_, N> {
 }
 
 /// Calls again for as long as a signal interrupts it.
-#[inline]
+#[inline(always)]
 fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
