@@ -1,10 +1,12 @@
 //! Every limit of the server: its name with its unit, its default, and why that default.
 
+mod presence;
 mod proxies;
 mod topic;
 
 use std::time::Duration;
 
+pub use presence::PresenceConfig;
 pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
 pub use topic::{History, OnLag, TopicOptions};
 

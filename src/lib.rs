@@ -87,7 +87,7 @@ pub use mio;
 pub use crate::{
     config::{
         ClientHeader, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins,
-        Overflow, Proxies, TopicOptions,
+        Overflow, PresenceConfig, Proxies, TopicOptions,
     },
     counters::{Counters, Metric, MetricKind},
     event::{
@@ -96,8 +96,8 @@ pub use crate::{
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        ConfigureError, ConnMap, Hub, Joined, PositionError, Publication, PublishError, Published,
-        SendError, SubscribeError, TimerId,
+        ConfigureError, ConnMap, Hub, Joined, Member, PositionError, Presence, PresenceError,
+        Publication, PublishError, Published, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

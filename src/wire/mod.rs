@@ -41,6 +41,7 @@ pub use http::{
     BodyKind, ChunkDecoder, ContentError, HeadScanner, HttpError, InvalidHeader, Request, Response,
     percent_decode, write_date,
 };
+pub use json::encode_string;
 pub use mask::unmask;
 pub use proxy::proxy_header;
 pub use sse::{HEARTBEAT, encode_envelope, encode_event, encode_event_data};
