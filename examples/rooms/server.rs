@@ -1,26 +1,30 @@
 //! The application, which knows of no network.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Handler, Hub, Message, Position, Reason, Request, RequestId,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, History, Hub, Message, Position, Presence,
+    PresenceConfig, Reason, Request, RequestId,
 };
 
-/// So much of what was published is kept for those that come back.
-pub const LINES_MAX: usize = 100;
+/// So much of what was said is kept for those that come back.
+pub const LINES_MAX: u64 = 100;
 /// A client may say so much at once, and one more thing for each pause.
 pub const SAYS_MAX: u32 = 5;
 pub const PAUSE: Duration = Duration::from_secs(1);
 /// A client that is told so often to slow down is closed.
 pub const WARNINGS_MAX: u32 = 10;
+const PRESENCE_TIMER: u64 = 0;
 
-#[derive(Default)]
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.topic.history = Some(History::of(LINES_MAX));
+    config
+}
+
 pub struct Rooms {
     people: ConnMap<Person>,
-    rooms: HashMap<String, Room>,
+    presence: Presence,
 }
 
 struct Person {
@@ -32,59 +36,38 @@ struct Person {
     warnings: u32,
 }
 
-#[derive(Default)]
-struct Room {
-    /// How many connections each of them has: a person with two windows is there once.
-    here: BTreeMap<String, u32>,
-    /// The latest publications.
-    lines: VecDeque<String>,
+impl Default for Rooms {
+    fn default() -> Self {
+        let presence = Presence::new(PRESENCE_TIMER, door, PresenceConfig::default());
+        Self { people: ConnMap::new(), presence }
+    }
+}
+
+/// The topic of who comes and goes: no room has such a name.
+fn door(room: &str) -> String {
+    format!("{room}/door")
 }
 
 impl Rooms {
-    /// Publishes a line, and keeps it. What is refused, because the room is too busy, has no position, and
-    /// so is not kept either.
-    fn publish(&mut self, hub: &mut Hub, room: &str, line: String) -> bool {
-        let is_taken = hub.publish(room, &line).is_ok();
-        if let Some(room) = self.rooms.get_mut(room).filter(|_| is_taken) {
-            room.lines.push_back(line);
-            if room.lines.len() > LINES_MAX {
-                room.lines.pop_front();
-            }
-        }
-        is_taken
-    }
-
     fn enter(&mut self, hub: &mut Hub, id: ConnId) -> Option<()> {
         let Person { name, room, after, .. } = self.people.get(id)?;
-        let (name, room, after) = (name.clone(), room.clone(), *after);
-        hub.subscribe(id, &room).ok()?;
-        let its = self.rooms.entry(room.clone()).or_default();
-        let now = hub.position(&room)?;
-        let missed = after.map(|after| missed(after, now, its));
-        if missed == Some(None) {
+        let joined = match after {
+            Some(after) => hub.subscribe_after(id, room, *after).ok()?,
+            None => hub.subscribe_last(id, room, 0).ok()?,
+        };
+        if joined.kept.is_err() {
             hub.send(id, "!gap").ok()?;
         }
-        let missed = missed.flatten().unwrap_or(0);
-        hub.send(id, format!("!at {}.{}", now.epoch, now.offset - missed as u64)).ok()?;
-        for line in its.lines.range(its.lines.len() - missed..) {
-            hub.send(id, line).ok()?;
+        if after.is_none() || joined.kept.is_err() {
+            hub.send(id, format!("!at {}", joined.position)).ok()?;
         }
-        let windows = its.here.entry(name.clone()).or_default();
-        *windows += 1;
-        let is_new = *windows == 1;
-        let here = its.here.keys().fold("!here".to_owned(), |here, name| here + " " + name);
+        // In one turn, so that the client hears of each change after this list, once.
+        hub.subscribe(id, &door(room)).ok()?;
+        let names = self.presence.members(room).map(|member| member.id);
+        let here = names.fold("!here".to_owned(), |here, name| here + " " + name);
         hub.send(id, here).ok()?;
-        if is_new {
-            self.publish(hub, &room, format!("+{name}"));
-        }
-        Some(())
+        self.presence.join(hub, id, room, name, "").ok()
     }
-}
-
-/// How many of the lines that are kept came after a position; `None` if some are lost.
-fn missed(after: Position, now: Position, room: &Room) -> Option<usize> {
-    let missed = now.offset.checked_sub(after.offset).filter(|_| now.epoch == after.epoch)?;
-    usize::try_from(missed).ok().filter(|missed| *missed <= room.lines.len())
 }
 
 impl Handler for Rooms {
@@ -95,7 +78,7 @@ impl Handler for Rooms {
         {
             match key {
                 "as" => name = value,
-                "after" => after = read_position(value),
+                "after" => after = value.parse().ok(),
                 _ => {}
             }
         }
@@ -127,27 +110,20 @@ impl Handler for Rooms {
             }
             // It fails only for a connection that is about to end.
             let _ = hub.send(id, "!slow down");
-        } else if let Some(text) = message.as_text() {
-            let (room, line) = (person.room.clone(), format!("{}: {text}", person.name));
-            if !self.publish(hub, &room, line) {
-                let _ = hub.send(id, "!busy");
-            }
+        } else if let Some(text) = message.as_text()
+            && hub.publish(&person.room, format!("{}: {text}", person.name)).is_err()
+        {
+            let _ = hub.send(id, "!busy");
         }
     }
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
-        let Some(Person { name, room, .. }) = self.people.remove(id) else { return };
-        let Some(its) = self.rooms.get_mut(&room) else { return };
-        let Some(windows) = its.here.get_mut(&name) else { return };
-        *windows -= 1;
-        if *windows == 0 {
-            its.here.remove(&name);
-            if its.here.is_empty() {
-                self.rooms.remove(&room);
-            } else {
-                self.publish(hub, &room, format!("-{name}"));
-            }
-        }
+        self.people.remove(id);
+        self.presence.handle_close(hub, id);
+    }
+
+    fn on_timer(&mut self, hub: &mut Hub, key: u64) {
+        self.presence.handle_timer(hub, key);
     }
 }
 
@@ -161,9 +137,4 @@ impl Person {
         self.left.0 -= u32::from(may);
         may
     }
-}
-
-fn read_position(text: &str) -> Option<Position> {
-    let (epoch, offset) = text.split_once('.')?;
-    Some(Position { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
 }

@@ -4,6 +4,7 @@
 mod content;
 mod full;
 mod options;
+mod presence;
 mod publishing;
 mod resume;
 mod urls;

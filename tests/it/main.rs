@@ -32,6 +32,7 @@ mod http_streams;
 mod http_strict;
 mod limits;
 mod panics;
+mod presence;
 mod protocol;
 mod regressions;
 #[cfg(feature = "log")]

@@ -4,6 +4,7 @@ mod descriptors;
 mod drain;
 mod listen;
 mod options;
+mod presence;
 mod publish;
 mod service;
 mod status;

@@ -32,6 +32,7 @@ Options:
   --history-age SECONDS  and none that is older [300]
   --history-bytes BYTES  and no more of a topic [1048576]
   --history-bytes-max BYTES   and no more of all topics [268435456]
+  --presence, --presence-delay SECONDS   tell who subscribes; one gone for so long has left [10]
   --retry MILLISECONDS   after which browsers return to a lost event stream, or twice that [2000]
   --subprotocol NAME     answer clients that offer this subprotocol with it; may be repeated
   --head-bytes-max BYTES of a request's line and headers; a header for each 128 of them [16384]
@@ -88,6 +89,9 @@ pub struct Options {
     pub history_age: Option<Duration>,
     pub history_bytes: Option<usize>,
     pub history_bytes_max: Option<usize>,
+    /// Whether it is known who subscribes, and after what delay one that is gone has left.
+    pub presence: bool,
+    pub presence_delay: Option<Duration>,
     pub retry: Duration,
     pub drain: Drain,
 }
@@ -112,6 +116,8 @@ impl Default for Options {
             history_age: None,
             history_bytes: None,
             history_bytes_max: None,
+            presence: false,
+            presence_delay: None,
             retry: Duration::from_secs(2),
             drain: Drain::default(),
         }
@@ -187,6 +193,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             Long("history-bytes-max") => {
                 options.history_bytes_max = Some(value(&mut parser, number)?);
             }
+            Long("presence") => options.presence = true,
+            Long("presence-delay") => {
+                options.presence_delay = Some(value(&mut parser, seconds)?);
+            }
             Long("retry") => options.retry = value(&mut parser, milliseconds)?,
             Long("no-deflate") => options.no_deflate = true,
             Long("deflate-takeover") => options.deflate_takeover = true,
@@ -210,6 +220,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
         && (options.history_age.is_some() || options.history_bytes.is_some())
     {
         return Err("--history-age and --history-bytes bound a history: add --history".to_owned());
+    }
+    if options.presence_delay.is_some() && !options.presence {
+        return Err("--presence-delay is when a member leaves: add --presence".to_owned());
     }
     check_reach(&options)?;
     Ok(Asked::Serve(Box::new(options)))
@@ -444,6 +457,8 @@ mod tests {
             }
         }
         assert!(parsed("--no-deflate --deflate-takeover").is_err());
+        assert!(parsed("--presence-delay 0").unwrap_err().contains("add --presence"));
+        assert!(parsed("--presence-delay 0 --presence").is_ok());
     }
 
     /// Which is a screen of forty lines.

@@ -6,10 +6,13 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Response,
+    CloseCode, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request, RequestId,
+    Response,
 };
 
-use crate::{drain::ENDS_SOON, options::Options, publish, status::Status, subscribe, topics};
+use crate::{
+    drain::ENDS_SOON, options::Options, presence, publish, status::Status, subscribe, topics,
+};
 
 /// The live page: one file, with no outside resource.
 const PAGE: &str = include_str!("page.html");
@@ -21,6 +24,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 const STATS: &str = "$stats";
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_TIMER: u64 = 0;
+const PRESENCE_TIMER: u64 = 1;
 
 /// What a topic's address takes, and the page's.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
@@ -29,6 +33,8 @@ pub struct Service {
     started: Instant,
     /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
+    /// Who subscribes, if that is to be known.
+    presence: Option<Presence>,
     stats_timer_set: bool,
     /// The process was told to end.
     ends_soon: bool,
@@ -45,6 +51,9 @@ impl Service {
         Self {
             started: now,
             topics: ConnMap::new(),
+            presence: options
+                .presence
+                .then(|| presence::new(PRESENCE_TIMER, options.presence_delay)),
             stats_timer_set: false,
             ends_soon: false,
             status,
@@ -68,6 +77,12 @@ impl Service {
             Ok(asked) => asked,
             Err((status, why)) => return self.tell(hub, id, status, &why),
         };
+        let presence = self.presence.as_ref();
+        let claim = presence.map(|it| presence::claim(it, hub, request, &names)).transpose();
+        let claim = match claim {
+            Ok(claim) => claim.flatten(),
+            Err((status, why)) => return self.tell(hub, id, status, &why),
+        };
         let is_open = if request.is_websocket() {
             let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
             let subprotocol = request.subprotocols().find(known);
@@ -82,6 +97,11 @@ impl Service {
         };
         if !is_open {
             return;
+        }
+        if let (Some(presence), Some(claim)) = (&mut self.presence, claim)
+            && let Err(full) = presence::join(presence, hub, id.conn(), &names, &claim)
+        {
+            hub.close(id.conn(), CloseCode::TRY_AGAIN_LATER, &full.to_string());
         }
         if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
             self.stats_timer_set = true;
@@ -112,6 +132,21 @@ impl Service {
         self.status.turned_away.fetch_add(1, Ordering::Relaxed);
         self.tell(hub, id, 503, "the server is full: it has no descriptor for another connection");
         true
+    }
+
+    fn tell_presence(&self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let list = match &self.presence {
+            Some(presence) => presence::list(presence, hub, request, self.one_topic),
+            None => Err((404, "who subscribes is not known here (--presence)".into())),
+        };
+        match list {
+            Ok(list) => {
+                let json = ("Content-Type", "application/json");
+                let fields = [json, ("Cache-Control", "no-store")];
+                self.answer(hub, id, Response::new(200).body(list), &fields);
+            }
+            Err((status, why)) => self.tell(hub, id, status, &why),
+        }
     }
 
     /// Answers a GET of a topic, or another request that does nothing to it.
@@ -208,6 +243,9 @@ impl Handler for Service {
         if request.is_websocket() {
             return self.subscribe(hub, id, request);
         }
+        if presence::is_asked_for(request) && !wants_events(request) {
+            return self.tell_presence(hub, id, request);
+        }
         match (request.method(), request.path()) {
             ("GET" | "HEAD", "/") if !wants_events(request) => {
                 let page = Response::new(200).body(PAGE);
@@ -244,8 +282,11 @@ impl Handler for Service {
         let _ = hub.publish(topic, message);
     }
 
-    fn on_close(&mut self, _: &mut Hub, id: ConnId, _: Reason<'_>) {
+    fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
         self.topics.remove(id);
+        if let Some(presence) = &mut self.presence {
+            presence.handle_close(hub, id);
+        }
     }
 
     fn on_notify(&mut self, hub: &mut Hub, key: u32) {
@@ -255,7 +296,10 @@ impl Handler for Service {
         }
     }
 
-    fn on_timer(&mut self, hub: &mut Hub, _: u64) {
+    fn on_timer(&mut self, hub: &mut Hub, key: u64) {
+        if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key)) {
+            return;
+        }
         self.stats_timer_set = hub.subscriber_count(STATS) > 0;
         if self.stats_timer_set {
             self.publish_stats(hub);

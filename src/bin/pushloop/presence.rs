@@ -1,0 +1,172 @@
+//! Who subscribes to a topic: what a URL says of a member, and the list of them.
+
+use std::{
+    fmt::{Display, Write},
+    time::Duration,
+};
+
+use pushloop::{ConnId, Hub, Presence, PresenceConfig, PresenceError, Request};
+
+use crate::topics::{self, Refusal};
+
+/// Bytes of a list of members.
+const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// A member, as the URL of a subscription has it. Anybody may claim to be one.
+pub struct Claim {
+    id: String,
+    info: String,
+}
+
+/// Whom a server knows that was started with `--presence`.
+pub fn new(timer: u64, delay: Option<Duration>) -> Presence {
+    let mut config = PresenceConfig::default();
+    config.leave_delay = delay.unwrap_or(config.leave_delay);
+    Presence::new(timer, companion, config)
+}
+
+/// Where the joins and leaves of a topic are published.
+fn companion(topic: &str) -> String {
+    format!("$presence/{topic}")
+}
+
+/// The server's own topics have no members.
+fn has_members(name: &str) -> bool {
+    !name.starts_with('$')
+}
+
+/// The member that a subscription names, if it names one: it may join each of these topics, as far as can be
+/// said before.
+pub fn claim(
+    presence: &Presence,
+    hub: &Hub,
+    request: &Request,
+    names: &[String],
+) -> Result<Option<Claim>, Refusal> {
+    let Some(id) = request.query_value("member") else { return Ok(None) };
+    let info = request.query_value("info").unwrap_or_default();
+    if id.is_empty() {
+        return Err((400, "a member's id is not empty".into()));
+    }
+    for name in names.iter().filter(|name| has_members(name)) {
+        presence.check(hub, name, &id, &info).map_err(|why| refusal(presence, why))?;
+    }
+    if !info.is_empty() && !is_json(&info) {
+        return Err((400, "info is JSON, and not nested deeper than 124 times".into()));
+    }
+    Ok(Some(Claim { id: id.into(), info: info.into() }))
+}
+
+/// Whether it is JSON. Parsers bound how deep they go, this one at 127, and a list of members has it inside
+/// of three others.
+fn is_json(info: &str) -> bool {
+    let parses = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+    parses(info) && parses(&format!("[[[{info}]]]"))
+}
+
+fn refusal(presence: &Presence, why: PresenceError) -> Refusal {
+    let limits = presence.config();
+    match why {
+        PresenceError::IdTooLong => (400, format!("{why} = {}", limits.id_bytes_max).into()),
+        PresenceError::InfoTooLong => (400, format!("{why} = {}", limits.info_bytes_max).into()),
+        PresenceError::NameTooLong => (414, why.to_string().into()),
+        // There is no room for it now.
+        why => (503, why.to_string().into()),
+    }
+}
+
+/// A connection that subscribes to these topics joins them.
+pub fn join(
+    presence: &mut Presence,
+    hub: &mut Hub,
+    conn: ConnId,
+    names: &[String],
+    claim: &Claim,
+) -> Result<(), PresenceError> {
+    let mut names = names.iter().filter(|name| has_members(name));
+    names.try_for_each(|name| presence.join(hub, conn, name, &claim.id, &claim.info))
+}
+
+/// Whether a request asks who subscribes.
+pub fn is_asked_for(request: &Request) -> bool {
+    matches!(request.method(), "GET" | "HEAD") && request.query_value("presence").is_some()
+}
+
+/// The answer to it: how many subscribe, who they are, and the place in the companion topic after which this
+/// changes.
+pub fn list(
+    presence: &Presence,
+    hub: &Hub,
+    request: &Request,
+    one_topic: bool,
+) -> Result<String, Refusal> {
+    let names = topics::of(request, hub.config(), one_topic)?;
+    let [name] = &names[..] else { return Err((400, "presence is of one topic".into())) };
+    if !has_members(name) {
+        return Err((400, "topics that begin with $ have no members".into()));
+    }
+    let strangers = hub.subscriber_count(name).saturating_sub(presence.connection_count(name));
+    let mut list = format!("{{\"count\":{}", presence.count(name) + strangers);
+    match request.query_value("presence").as_deref() {
+        Some("count") => {}
+        Some("") => add_members(&mut list, presence.members(name))?,
+        _ => return Err((400, "it is ?presence, or ?presence=count".into())),
+    }
+    match hub.position(&companion(name)) {
+        Some(place) => _ = writeln!(list, ",\"id\":\"{place}\"}}"),
+        None => list += ",\"id\":null}\n",
+    }
+    Ok(list)
+}
+
+fn add_members(
+    list: &mut String,
+    members: impl Iterator<Item = impl Display>,
+) -> Result<(), Refusal> {
+    *list += ",\"members\":[";
+    for (nth, member) in members.enumerate() {
+        let _ = write!(list, "{}{member}", if nth == 0 { "" } else { "," });
+        if list.len() > LIST_BYTES_MAX {
+            let why = format!(
+                "the list exceeds presence_list_bytes_max = {LIST_BYTES_MAX}: ask for ?presence=count"
+            );
+            return Err((400, why.into()));
+        }
+    }
+    list.push(']');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_info_is_json_that_others_can_read_where_it_is_put() {
+        for good in ["null", "1", "\"a\"", "{\"a\":[1,2]}", " [] ", &nested(124)] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in
+            ["", "x", "1,2", "],[", "1],[2", "{\"a\"", "\"\\ud800\"", "NaN", "1e999", &nested(125)]
+        {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_may_be_as_long_as_its_limit() {
+        let listed = |len: usize| {
+            let mut list = String::new();
+            let before = ",\"members\":[a,".len();
+            let members = ["a".to_owned(), "b".repeat(len - before)];
+            add_members(&mut list, members.iter()).map(|()| list.len())
+        };
+        assert_eq!(listed(LIST_BYTES_MAX), Ok(LIST_BYTES_MAX + 1));
+        let (status, why) = listed(LIST_BYTES_MAX + 1).unwrap_err();
+        assert!(status == 400 && why.contains("presence_list_bytes_max = 1048576"), "{why}");
+    }
+
+    fn nested(depth: usize) -> String {
+        "[".repeat(depth) + &"]".repeat(depth)
+    }
+}
