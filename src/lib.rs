@@ -97,7 +97,7 @@ pub use crate::{
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
         ConfigureError, ConnMap, Hub, Joined, Member, PositionError, Presence, PresenceError,
-        Publication, PublishError, Published, SendError, SubscribeError, TimerId,
+        Publication, PublishError, Published, RestoreError, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

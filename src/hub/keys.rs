@@ -20,7 +20,17 @@ pub(super) struct Keys {
     ages: VecDeque<(Ticks, Arc<str>)>,
 }
 
+/// The text that stands for a topic and a key. No two pairs are the same text.
+fn known(topic: &str, key: &str) -> String {
+    format!("{} {topic}{key}", topic.len())
+}
+
 impl Keys {
+    /// The answer that is remembered.
+    pub(super) fn answer(&self, topic: &str, key: &str) -> Option<Published> {
+        self.answers.get(known(topic, key).as_str()).copied()
+    }
+
     fn remember(&mut self, key: &str, answer: Published, commons: &Commons) {
         let key: Arc<str> = key.into();
         self.answers.insert(Arc::clone(&key), answer);
@@ -67,14 +77,12 @@ impl Hub {
             return Err(PublishError::KeyTooLong);
         }
         self.keys.forget_due(config.idempotency_memory, self.commons.now);
-        // No two pairs are the same text.
-        let known = format!("{} {topic}{key}", topic.len());
-        if let Some(answer) = self.keys.answers.get(known.as_str()) {
+        if let Some(answer) = self.keys.answer(topic, key) {
             self.commons.tally.publications_repeated.add(1);
-            return Ok(*answer);
+            return Ok(answer);
         }
         let answer = self.publish_to(topic, message.as_message(), None)?;
-        self.keys.remember(&known, answer, &self.commons);
+        self.keys.remember(&known(topic, key), answer, &self.commons);
         Ok(answer)
     }
 }

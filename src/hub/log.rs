@@ -141,6 +141,12 @@ impl Log {
         encoded_len(payload) + Batch::PUBLICATION_BYTES + Batch::BYTES + except
     }
 
+    /// The first publication will have this offset.
+    pub(super) fn begin_at(&mut self, offset: u64) {
+        debug_assert!(self.batches.is_empty() && self.head == 0, "nothing was published");
+        (self.head, self.floor, self.sealed) = (offset, offset, offset);
+    }
+
     /// Appends a publication.
     pub(super) fn push(
         &mut self,

@@ -127,7 +127,7 @@ impl Hub {
     }
 
     /// The topic of this name, if somebody is to have what is published there, now or later.
-    fn topic_to_publish_to(&mut self, name: &str) -> Result<Option<u32>, PublishError> {
+    pub(super) fn topic_to_publish_to(&mut self, name: &str) -> Result<Option<u32>, PublishError> {
         let found = self.topics.find(name);
         if let Some(topic) = found {
             return Ok(found.filter(|_| self.topics.topic(topic).is_live()));

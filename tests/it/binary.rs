@@ -2,6 +2,7 @@
 #![cfg(feature = "server")]
 
 mod content;
+mod file;
 mod full;
 mod options;
 mod presence;

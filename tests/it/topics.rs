@@ -16,6 +16,7 @@ mod overflow;
 mod positions;
 mod pressure;
 mod process;
+mod restored;
 mod resumes;
 mod slices;
 

@@ -1,16 +1,21 @@
 //! The pushloop server: live notifications over WebSocket, where a URL is a topic.
 
+mod ahead;
+mod config;
 mod descriptors;
 mod drain;
 mod listen;
 mod options;
 mod presence;
 mod publish;
+mod restore;
 mod service;
 mod status;
+mod store;
 mod subscribe;
 mod topics;
 mod watchdog;
+mod writer;
 
 use std::{
     env,
@@ -20,7 +25,7 @@ use std::{
 };
 
 use options::{Asked, Options};
-use pushloop::{Config, Hosts, Origins, Server};
+use pushloop::Server;
 use service::Service;
 
 fn main() -> ExitCode {
@@ -50,7 +55,8 @@ fn main() -> ExitCode {
 
 fn serve(options: &Options) -> io::Result<()> {
     let descriptors = descriptors::raise_limit();
-    let mut server = Server::new(config(options, descriptors.limit))?;
+    let mut server = Server::new(config::of(options, descriptors.limit))?;
+    let ahead = restore::open(&mut server, options)?;
     // Nothing is said to be open before all is.
     let mut opened = String::new();
     for (number, listen) in (0..).zip(&options.listen) {
@@ -66,36 +72,7 @@ fn serve(options: &Options) -> io::Result<()> {
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     watchdog::watch(server.handle(), Arc::clone(&status));
-    let mut service = Service::new(server.hub().now(), status, options);
+    let mut service = Service::new(server.hub().now(), status, options, ahead);
+    service.sweep(server.hub());
     server.run(&mut service)
-}
-
-fn config(options: &Options, descriptors: usize) -> Config {
-    let mut config = Config::default();
-    config.send_queue_bytes_max = 1 << 20;
-    config.topic_lag_bytes_max = 1 << 20;
-    config.shutdown_spread = options.drain.spread;
-    config.cors = Some(publish::cors());
-    config.topic.history = options.history();
-    config.history_bytes_max = options.history_bytes_max.unwrap_or(config.history_bytes_max);
-    config.proxies = options.proxies.clone();
-    config.keep_alive_timeout = options.keep_alive;
-    config.head_bytes_max = options.head_bytes_max;
-    // In the library's proportion.
-    config.headers_max = options.head_bytes_max / 128;
-    config.deflate = !options.no_deflate;
-    config.deflate_context_takeover = options.deflate_takeover;
-    config.connections_reserved = descriptors::reserved(descriptors);
-    config.connections_max = descriptors::connections(descriptors);
-    if options.allow_origins.iter().any(|origin| origin == "*") {
-        config.origins = Origins::Any;
-    } else if !options.allow_origins.is_empty() {
-        config.origins = Origins::List(options.allow_origins.clone());
-    }
-    if options.allow_hosts.iter().any(|host| host == "*") {
-        config.hosts = Hosts::Any;
-    } else if !options.allow_hosts.is_empty() {
-        config.hosts = Hosts::List(options.allow_hosts.clone());
-    }
-    config
 }

@@ -33,6 +33,8 @@ Options:
   --history-bytes BYTES  and no more of a topic [1048576]
   --history-bytes-max BYTES   and no more of all topics [268435456]
   --presence, --presence-delay SECONDS   tell who subscribes; one gone for so long has left [10]
+  --history-file PATH    keep it in this file too, for those who come back after a restart
+  --history-file-optional     serve without the file if it cannot be used
   --retry MILLISECONDS   after which browsers return to a lost event stream, or twice that [2000]
   --subprotocol NAME     answer clients that offer this subprotocol with it; may be repeated
   --head-bytes-max BYTES of a request's line and headers; a header for each 128 of them [16384]
@@ -44,7 +46,6 @@ Options:
   --drain-spread SECONDS then, over how long connections are closed at most [20]
   --drain-deadline SECONDS    and when those that are still there are dropped [30]
   --help, --version
-
 Ctrl-C is as good as SIGTERM; a second one ends it at once. /healthz and /readyz tell how it is;
 /$stats has numbers.
 ";
@@ -92,6 +93,9 @@ pub struct Options {
     /// Whether it is known who subscribes, and after what delay one that is gone has left.
     pub presence: bool,
     pub presence_delay: Option<Duration>,
+    /// Where the histories are kept besides, and whether the server does without if that fails.
+    pub history_file: Option<PathBuf>,
+    pub history_file_optional: bool,
     pub retry: Duration,
     pub drain: Drain,
 }
@@ -118,6 +122,8 @@ impl Default for Options {
             history_bytes_max: None,
             presence: false,
             presence_delay: None,
+            history_file: None,
+            history_file_optional: false,
             retry: Duration::from_secs(2),
             drain: Drain::default(),
         }
@@ -197,6 +203,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             Long("presence-delay") => {
                 options.presence_delay = Some(value(&mut parser, seconds)?);
             }
+            Long("history-file") => {
+                let path = parser.value().map_err(|error| error.to_string())?;
+                options.history_file = Some(path.into());
+            }
+            Long("history-file-optional") => options.history_file_optional = true,
             Long("retry") => options.retry = value(&mut parser, milliseconds)?,
             Long("no-deflate") => options.no_deflate = true,
             Long("deflate-takeover") => options.deflate_takeover = true,
@@ -223,6 +234,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     }
     if options.presence_delay.is_some() && !options.presence {
         return Err("--presence-delay is when a member leaves: add --presence".to_owned());
+    }
+    if options.history_file.is_some() && options.history.is_none() {
+        return Err("--history-file keeps a history: add --history".to_owned());
+    }
+    if options.history_file_optional && options.history_file.is_none() {
+        return Err("--history-file-optional is about --history-file".to_owned());
     }
     check_reach(&options)?;
     Ok(Asked::Serve(Box::new(options)))
@@ -459,6 +476,11 @@ mod tests {
         assert!(parsed("--no-deflate --deflate-takeover").is_err());
         assert!(parsed("--presence-delay 0").unwrap_err().contains("add --presence"));
         assert!(parsed("--presence-delay 0 --presence").is_ok());
+        assert!(parsed("--history 1 --history-file x").is_ok());
+        for line in ["--history-file x", "--history 1 --history-file"] {
+            assert!(parsed(line).unwrap_err().contains("--history"), "{line}");
+        }
+        assert!(parsed("--history 1 --history-file-optional").is_err());
     }
 
     /// Which is a screen of forty lines.

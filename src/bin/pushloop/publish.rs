@@ -41,7 +41,8 @@ struct Line {
 /// What pages of other origins may do: publish and subscribe, with these header fields.
 pub fn cors() -> Cors {
     let mut cors = Cors::default();
-    cors.headers.extend(["Idempotency-Key", "If-Match", "Last-Event-ID"].map(String::from));
+    cors.headers
+        .extend(["Idempotency-Key", "If-Match", "Last-Event-ID", "Prefer"].map(String::from));
     cors
 }
 
@@ -79,6 +80,16 @@ fn header(request: &Request, name: &str) -> Result<Option<String>, Refusal> {
     value.transpose().map_err(|_| (400, format!("{name} is not UTF-8").into()))
 }
 
+/// Whether the publisher does not wait until it is published (RFC 7240 §4.1).
+pub fn is_async(request: &Request) -> bool {
+    let values = request.header_all("prefer").filter_map(|value| str::from_utf8(value).ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.any(|it| {
+        let name = it.split(';').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("respond-async")
+    })
+}
+
 /// Lines of several topics are sent to none.
 fn is_batch(request: &Request) -> bool {
     let of_lines = |value: &str| value.split(';').next().is_some_and(|it| it.trim() == LINES);
@@ -98,54 +109,174 @@ pub fn refusal(wrong: ContentError) -> Refusal {
     (wrong.status(), wrong.message().into())
 }
 
-/// Publishes what a request asks for.
-pub fn publish(hub: &mut Hub, request: &Request, asked: &Asked) -> Result<Answer, Refusal> {
+/// What is to be published, in its order, and how it is answered.
+pub struct Plan<'a> {
+    pub items: Vec<Item<'a>>,
+    pub form: Form,
+}
+
+/// A publication to be.
+pub struct Item<'a> {
+    pub name: String,
+    pub key: Option<String>,
+    pub content: Content<'a>,
+    /// Of the batch, counted from 1.
+    line: usize,
+}
+
+pub enum Content<'a> {
+    /// The request's.
+    Body(Message<'a>),
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+impl Content<'_> {
+    pub fn message(&self) -> Message<'_> {
+        match self {
+            Self::Body(message) => *message,
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+/// The form of an answer.
+#[derive(Debug)]
+pub enum Form {
+    /// What became of one publication.
+    One,
+    /// What became of each, by topics.
+    Several,
+    /// The same line by line, up to the first that is refused, or is broken.
+    Lines { broken: Option<(usize, Refusal)> },
+}
+
+/// What became of a publication.
+pub type Outcome = Result<Published, Refusal>;
+
+/// What an answer tells of: the topic, and the line of the batch.
+#[derive(Debug)]
+pub struct Told {
+    name: String,
+    line: usize,
+}
+
+/// What is told of these.
+pub fn told(items: &[Item<'_>]) -> Vec<Told> {
+    items.iter().map(|it| Told { name: it.name.clone(), line: it.line }).collect()
+}
+
+/// The answer to a request of so many publications that will be published. Their places are not told: a
+/// cut may take them, and another publication may have them.
+pub fn taken(count: usize) -> Answer {
+    (202, JSON, format!("{{\"taken\":{count}}}\n"))
+}
+
+/// Reads a request. The place of a topic is where its next publication will be.
+pub fn plan<'a>(
+    hub: &Hub,
+    request: &'a Request,
+    asked: Asked,
+    place: impl FnOnce(&str) -> Option<Position>,
+) -> Result<Plan<'a>, Refusal> {
     let Asked::Topics { names, key, only_at } = asked else {
-        return Ok(publish_lines(hub, request.body()));
+        return Ok(plan_lines(hub, request.body()));
     };
     let message = request.body_message().map_err(refusal)?;
-    let key = key.as_deref();
     if let ([name], Some(only_at)) = (&names[..], only_at)
-        && hub.position(name) != Some(*only_at)
+        && place(name) != Some(only_at)
     {
         return Err((412, "something was published since, or the topic begins anew".into()));
     }
-    if let [name] = &names[..] {
-        let published = publish_to(hub, name, key, message)?;
-        return Ok((200, JSON, format!("{{{}}}\n", told(hub, name, published))));
+    let form = if names.len() == 1 { Form::One } else { Form::Several };
+    let content = || Content::Body(message);
+    let item = |name| Item { name, key: key.clone(), content: content(), line: 0 };
+    Ok(Plan { items: names.into_iter().map(item).collect(), form })
+}
+
+/// Publishes what was planned.
+pub fn publish(hub: &mut Hub, plan: &Plan<'_>) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(plan.items.len());
+    for Item { name, key, content, .. } in &plan.items {
+        let published = match key {
+            Some(key) => hub.publish_once(name, key, content.message()),
+            None => hub.publish(name, content.message()),
+        };
+        outcomes.push(published.map_err(not_taken));
+        if plan.form.ends_with(&outcomes) {
+            break;
+        }
     }
-    let (mut status, mut answers) = (200, Vec::new());
-    for name in names {
+    outcomes
+}
+
+/// What a publisher is told that was refused.
+pub fn not_taken(refused: PublishError) -> Refusal {
+    match refused {
+        PublishError::KeyTooLong | PublishError::NameTooLong => (400, refused.to_string().into()),
+        refused => (503, refused.to_string().into()),
+    }
+}
+
+impl Form {
+    /// Whether nothing is published after these.
+    pub fn ends_with(&self, outcomes: &[Outcome]) -> bool {
+        matches!(self, Self::Lines { .. }) && outcomes.last().is_some_and(Result::is_err)
+    }
+
+    /// The answer that tells what became of each publication.
+    pub fn answer(
+        self,
+        hub: &Hub,
+        told: &[Told],
+        outcomes: Vec<Outcome>,
+    ) -> Result<Answer, Refusal> {
+        let mut each = told.iter().zip(outcomes);
+        match self {
+            Self::One => {
+                let Some((Told { name, .. }, outcome)) = each.next() else {
+                    return Err((500, "nothing was published".into()));
+                };
+                Ok((200, JSON, format!("{{{}}}\n", tell(hub, name, outcome?))))
+            }
+            Self::Several => Ok(tell_several(hub, each)),
+            Self::Lines { broken } => {
+                let (mut answers, mut ends) = (String::new(), broken);
+                for (Told { name, line }, outcome) in each {
+                    match outcome {
+                        Ok(published) => {
+                            let _ = writeln!(answers, "{{{}}}", tell(hub, name, published));
+                        }
+                        Err(refused) => ends = Some((*line, refused)),
+                    }
+                }
+                let Some((line, (status, why))) = ends else { return Ok((200, LINES, answers)) };
+                let error = serde_json::json!({ "line": line, "error": why });
+                Ok((status, LINES, format!("{answers}{error}\n")))
+            }
+        }
+    }
+}
+
+fn tell_several<'a>(hub: &Hub, each: impl Iterator<Item = (&'a Told, Outcome)>) -> Answer {
+    let mut status = 200;
+    let answers = each.map(|(Told { name, .. }, outcome)| {
         let topic = serde_json::json!(name);
-        answers.push(match publish_to(hub, name, key, message) {
-            Ok(published) => format!("{{\"topic\":{topic},{}}}", told(hub, name, published)),
+        match outcome {
+            Ok(published) => format!("{{\"topic\":{topic},{}}}", tell(hub, name, published)),
             Err((refused, why)) => {
                 status = refused;
                 format!("{{\"topic\":{topic},\"error\":{}}}", serde_json::json!(why))
             }
-        });
-    }
-    Ok((status, JSON, format!("{{\"published\":[{}]}}\n", answers.join(","))))
-}
-
-fn publish_to(
-    hub: &mut Hub,
-    name: &str,
-    key: Option<&str>,
-    message: Message<'_>,
-) -> Result<Published, Refusal> {
-    let published = match key {
-        Some(key) => hub.publish_once(name, key, message),
-        None => hub.publish(name, message),
-    };
-    published.map_err(|refused| match refused {
-        PublishError::KeyTooLong | PublishError::NameTooLong => (400, refused.to_string().into()),
-        refused => (503, refused.to_string().into()),
-    })
+        }
+    });
+    let answers: Vec<_> = answers.collect();
+    (status, JSON, format!("{{\"published\":[{}]}}\n", answers.join(",")))
 }
 
 /// What became of a publication. Without a history, nobody can resume from its place.
-fn told(hub: &Hub, name: &str, published: Published) -> String {
+fn tell(hub: &Hub, name: &str, published: Published) -> String {
     let mut told = format!("\"delivered\":{}", published.subscribers);
     let keeps = hub.topic_options(name).history.is_some();
     if let Some(place) = published.position.filter(|_| keeps) {
@@ -154,34 +285,31 @@ fn told(hub: &Hub, name: &str, published: Published) -> String {
     told
 }
 
-/// Publishes line by line, up to the first that is broken or refused: what was published is said of each.
-fn publish_lines(hub: &mut Hub, body: &[u8]) -> Answer {
-    let mut answers = String::new();
+/// Reads a batch, up to the first line that is broken.
+pub fn plan_lines(hub: &Hub, body: &[u8]) -> Plan<'static> {
+    let mut items = Vec::new();
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     for (nth, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-        match publish_line(hub, line) {
-            Ok(answer) => answers += &answer,
-            Err((status, why)) => {
-                let error = serde_json::json!({ "line": nth + 1, "error": why });
-                return (status, LINES, format!("{answers}{error}\n"));
-            }
+        match plan_line(hub, line, nth + 1) {
+            Ok(item) => items.push(item),
+            Err(why) => return Plan { items, form: Form::Lines { broken: Some((nth + 1, why)) } },
         }
     }
-    (200, LINES, answers)
+    Plan { items, form: Form::Lines { broken: None } }
 }
 
-fn publish_line(hub: &mut Hub, line: &[u8]) -> Result<String, Refusal> {
-    let line: Line =
-        serde_json::from_slice(line).map_err(|error| (400, error.to_string().into()))?;
-    topics::check(&line.topic, hub.config())?;
-    check(&line.topic)?;
-    let bytes = line.base64.map(|base64| STANDARD.decode(base64)).transpose();
-    let bytes = bytes.map_err(|error| (400, format!("base64: {error}").into()))?;
-    let message = match (&line.data, &bytes) {
-        (Some(data), None) => Message::Text(data),
-        (None, Some(bytes)) => Message::Binary(bytes),
+fn plan_line(hub: &Hub, text: &[u8], line: usize) -> Result<Item<'static>, Refusal> {
+    let Line { topic: name, data, base64, key } =
+        serde_json::from_slice(text).map_err(|error| (400, error.to_string().into()))?;
+    topics::check(&name, hub.config())?;
+    check(&name)?;
+    let content = match (data, base64) {
+        (Some(data), None) => Content::Text(data),
+        (None, Some(base64)) => {
+            let bytes = STANDARD.decode(base64);
+            Content::Binary(bytes.map_err(|error| (400, format!("base64: {error}").into()))?)
+        }
         _ => return Err((400, "a line has either data or base64".into())),
     };
-    let published = publish_to(hub, &line.topic, line.key.as_deref(), message)?;
-    Ok(format!("{{{}}}\n", told(hub, &line.topic, published)))
+    Ok(Item { name, key, content, line })
 }

@@ -11,7 +11,14 @@ use pushloop::{
 };
 
 use crate::{
-    drain::ENDS_SOON, options::Options, presence, publish, status::Status, subscribe, topics,
+    ahead::{Ahead, Next},
+    drain::ENDS_SOON,
+    options::Options,
+    presence, publish,
+    status::Status,
+    subscribe,
+    topics::{self, Refusal},
+    writer::WRITTEN,
 };
 
 /// The live page: one file, with no outside resource.
@@ -25,6 +32,13 @@ const STATS: &str = "$stats";
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_TIMER: u64 = 0;
 const PRESENCE_TIMER: u64 = 1;
+
+/// When what is written finds no room in the hub.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+const RETRY_TIMER: u64 = 3;
+/// How often it is looked for what is too old for the file.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+const SWEEP_TIMER: u64 = 2;
 
 /// What a topic's address takes, and the page's.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
@@ -44,10 +58,14 @@ pub struct Service {
     subprotocols: Vec<String>,
     /// How long browsers wait before they come back to an event stream.
     retry: Duration,
+    /// What is written before it is published, if there is a file.
+    ahead: Option<Ahead>,
+    /// There was a file, which can no longer be written.
+    has_lost_file: bool,
 }
 
 impl Service {
-    pub fn new(now: Instant, status: Arc<Status>, options: &Options) -> Self {
+    pub fn new(now: Instant, status: Arc<Status>, options: &Options, ahead: Option<Ahead>) -> Self {
         Self {
             started: now,
             topics: ConnMap::new(),
@@ -60,6 +78,8 @@ impl Service {
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
+            ahead,
+            has_lost_file: false,
         }
     }
 
@@ -112,14 +132,62 @@ impl Service {
         }
     }
 
-    fn publish(&self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let asked = publish::asked(hub, request, self.one_topic);
-        match asked.and_then(|asked| publish::publish(hub, request, &asked)) {
-            Ok((status, content_type, body)) => {
+    fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let answer = match &mut self.ahead {
+            None => publish_now(hub, request, self.one_topic).map(Some),
+            Some(ahead) => publish_ahead(hub, ahead, id, request, self.one_topic),
+        };
+        self.tell_published(hub, id, answer);
+    }
+
+    /// Tells a publisher what became of its request, if that is known.
+    fn tell_published(
+        &self,
+        hub: &mut Hub,
+        id: RequestId,
+        answer: Result<Option<publish::Answer>, Refusal>,
+    ) {
+        match answer {
+            Ok(None) => {}
+            Ok(Some((202, content_type, body))) => {
+                let response = Response::new(202).body(body);
+                let applied = ("Preference-Applied", "respond-async");
+                self.answer(hub, id, response, &[("Content-Type", content_type), applied]);
+            }
+            Ok(Some((status, content_type, body))) => {
                 let response = Response::new(status).body(body);
                 self.answer(hub, id, response, &[("Content-Type", content_type)]);
             }
             Err((status, why)) => self.tell(hub, id, status, &why),
+        }
+    }
+
+    /// Has the file forget what is too old, now and from time to time.
+    pub fn sweep(&self, hub: &mut Hub) {
+        if let Some(ahead) = &self.ahead {
+            ahead.sweep(hub);
+            hub.set_timer(hub.now() + SWEEP_INTERVAL, SWEEP_TIMER);
+        }
+    }
+
+    /// Publishes what is in the file by now.
+    fn publish_written(&mut self, hub: &mut Hub) {
+        while let Some(ahead) = &mut self.ahead {
+            match ahead.next(hub) {
+                Next::Published(Some(asker), outcomes) => {
+                    let answer = asker.form.answer(hub, &asker.told, outcomes);
+                    self.tell_published(hub, asker.id, answer.map(Some));
+                }
+                Next::Published(None, _) => {}
+                Next::Full => {
+                    hub.set_timer(hub.now() + RETRY_INTERVAL, RETRY_TIMER);
+                    return;
+                }
+                Next::Waits => break,
+            }
+        }
+        if self.ahead.as_ref().is_some_and(Ahead::is_over) {
+            (self.ahead, self.has_lost_file) = (None, true);
         }
     }
 
@@ -198,12 +266,25 @@ impl Service {
         let _ = hub.respond(id, response);
     }
 
+    /// How the file is, if there is one.
+    fn file_stats(&self) -> String {
+        let (waiting, refused) = match &self.ahead {
+            Some(ahead) => (ahead.waiting(), ahead.refused),
+            None if self.has_lost_file => (0, 0),
+            None => return String::new(),
+        };
+        format!(
+            ",\"history_file_failed\":{},\"history_waiting\":{waiting},\"history_refused\":{refused}",
+            u8::from(self.has_lost_file),
+        )
+    }
+
     fn publish_stats(&self, hub: &mut Hub) {
         let counters = hub.counters();
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
              \"topics\":{},\"queued_bytes\":{},\"connections_refused\":{},\"accepts_failed\":{},\
-             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}}}",
+             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}{}}}",
             self.topics.len(),
             counters.deliveries,
             counters.publications,
@@ -219,6 +300,7 @@ impl Service {
             counters.handler_panics,
             self.status.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
+            self.file_stats(),
         );
         // A refusal is counted, and the next second tries again.
         let _ = hub.publish(STATS, &stats);
@@ -279,7 +361,10 @@ impl Handler for Service {
             return hub.close(id, CloseCode::POLICY, "topics that begin with $ are read-only");
         }
         // A refusal is counted; the sender sees that its own message does not come back.
-        let _ = hub.publish(topic, message);
+        match &mut self.ahead {
+            Some(ahead) => drop(ahead.take_message(hub, topic, message)),
+            None => drop(hub.publish(topic, message)),
+        }
     }
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
@@ -293,6 +378,8 @@ impl Handler for Service {
         if key == ENDS_SOON {
             self.ends_soon = true;
             hub.end_keep_alive();
+        } else if key == WRITTEN {
+            self.publish_written(hub);
         }
     }
 
@@ -300,12 +387,48 @@ impl Handler for Service {
         if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key)) {
             return;
         }
+        if key == RETRY_TIMER {
+            return self.publish_written(hub);
+        }
+        if key == SWEEP_TIMER {
+            return self.sweep(hub);
+        }
         self.stats_timer_set = hub.subscriber_count(STATS) > 0;
         if self.stats_timer_set {
             self.publish_stats(hub);
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
         }
     }
+}
+
+/// Publishes what a request asks for.
+fn publish_now(
+    hub: &mut Hub,
+    request: &Request,
+    one_topic: bool,
+) -> Result<publish::Answer, Refusal> {
+    let asked = publish::asked(hub, request, one_topic)?;
+    let plan = publish::plan(hub, request, asked, |name| hub.position(name))?;
+    let outcomes = publish::publish(hub, &plan);
+    plan.form.answer(hub, &publish::told(&plan.items), outcomes)
+}
+
+/// Has what a request asks for written and then published. `None` if the publisher waits for that.
+fn publish_ahead(
+    hub: &mut Hub,
+    ahead: &mut Ahead,
+    id: RequestId,
+    request: &Request,
+    one_topic: bool,
+) -> Result<Option<publish::Answer>, Refusal> {
+    let asked = publish::asked(hub, request, one_topic)?;
+    let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name))?;
+    let is_async = publish::is_async(request);
+    let count = plan.items.len();
+    if !ahead.take(hub, plan, (!is_async).then_some(id)) {
+        return Err((503, "too many publications wait to be written to the file".into()));
+    }
+    Ok(is_async.then(|| publish::taken(count)))
 }
 
 /// Whether it asks for an event stream. A browser's `EventSource` does, and for nothing else.

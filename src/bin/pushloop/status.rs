@@ -1,6 +1,9 @@
 //! What the threads of the server tell each other.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use pushloop::Counters;
 
@@ -18,4 +21,9 @@ impl Status {
     pub fn refused(&self, counters: &Counters) -> u64 {
         counters.connections_refused + self.turned_away.load(Ordering::Relaxed)
     }
+}
+
+/// Says something on standard error, where somebody may be who can be told.
+pub fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "pushloop: {what}");
 }

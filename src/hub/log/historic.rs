@@ -6,7 +6,7 @@ use super::{BATCH_BYTES, Log};
 use crate::{
     config::History,
     conn::{Commons, Ticks},
-    wire::OpCode,
+    wire::{OpCode, encoded_len},
 };
 
 /// How far back a history reaches, now.
@@ -49,6 +49,11 @@ impl Log {
     pub(in crate::hub) fn history_due(&self, history: History) -> Option<Ticks> {
         let front = self.batches.get(self.lagging).filter(|_| self.historic > 0)?;
         Some(due(history.age, front.batch.times().1))
+    }
+
+    /// What a publication counts as in a history, in bytes, beside the batch that it is in.
+    pub(in crate::hub) fn kept_cost(payload: usize) -> usize {
+        encoded_len(payload) + size_of::<u32>()
     }
 
     /// Whether the publication is one that history keeps, and no subscriber that keeps up still needs.

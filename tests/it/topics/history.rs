@@ -12,34 +12,34 @@ use crate::support::{Frame, quiet, text};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A server whose topics have this history.
-fn keeping(history: History, set: impl FnOnce(&mut pushloop::Config)) -> Sim {
+pub fn keeping(history: History, set: impl FnOnce(&mut pushloop::Config)) -> Sim {
     Sim::new(quiet(|config| {
         config.topic.history = Some(history);
         set(config);
     }))
 }
 
-fn with(set: impl FnOnce(&mut History)) -> History {
+pub fn with(set: impl FnOnce(&mut History)) -> History {
     let mut history = History::default();
     set(&mut history);
     history
 }
 
-fn of(publications: u64) -> Sim {
+pub fn of(publications: u64) -> Sim {
     keeping(History::of(publications), |_| {})
 }
 
-fn place(sim: &mut Sim) -> Position {
+pub fn place(sim: &mut Sim) -> Position {
     sim.hub().position("t").unwrap()
 }
 
 /// So many publications earlier.
-fn before(position: Position, count: u64) -> Position {
+pub fn before(position: Position, count: u64) -> Position {
     Position { offset: position.offset - count, ..position }
 }
 
 /// So much time passes, in turns that sleep.
-fn waits(sim: &mut Sim, time: Duration) {
+pub fn waits(sim: &mut Sim, time: Duration) {
     let until = sim.server.net().slept() + time;
     while let left = until.saturating_sub(sim.server.net().slept())
         && left > Duration::ZERO
@@ -50,7 +50,7 @@ fn waits(sim: &mut Sim, time: Duration) {
 }
 
 /// A new connection resumes, and reads.
-fn resumes(sim: &mut Sim, after: Position) -> (Result<u64, PositionError>, Vec<Frame>) {
+pub fn resumes(sim: &mut Sim, after: Position) -> (Result<u64, PositionError>, Vec<Frame>) {
     let (id, wire) = sim.opens();
     let joined = sim.hub().subscribe_after(id, "t", after).unwrap();
     sim.rests();

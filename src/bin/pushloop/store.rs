@@ -1,0 +1,490 @@
+//! The histories of topics in a file: what is kept of each, and from where it goes on.
+//!
+//! The file is a redb database. All that is kept is also known here by time and length, so that what is to
+//! be given up is found without reading.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use pushloop::{History, Message, Position};
+use redb::{
+    CommitError, Database, DatabaseError, ReadableTable, ReadableTableMetadata, StorageError,
+    Table, TableDefinition, TableError, TableHandle, TransactionError, WriteTransaction,
+};
+
+/// The version of the format, which is its only entry.
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("pushloop-history");
+const VERSION_KEY: &str = "version";
+const VERSION: u64 = 1;
+
+/// By name: the epoch, the offset of the next publication, and when the latest was made, in milliseconds
+/// since 1970.
+const TOPICS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new("topics");
+/// By topic and offset: the epoch, when it was made, whether it is text, and the payload.
+const PUBLICATIONS: TableDefinition<'_, Key, Value> = TableDefinition::new("publications");
+
+/// What a publication counts as beside its payload, in bytes.
+const PUBLICATION_BYTES: u64 = 32;
+/// Of the database's own cache, in bytes.
+const CACHE_BYTES: usize = 8 << 20;
+
+type Key = (&'static str, u64);
+type Value = (u64, u64, bool, &'static [u8]);
+type Publications<'a> = Table<'a, Key, Value>;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of each topic.
+    pub history: History,
+    /// Bytes of all topics.
+    pub bytes: usize,
+    pub topics: usize,
+}
+
+/// A publication that is to be kept.
+#[derive(Debug)]
+pub struct Record {
+    pub topic: Box<str>,
+    /// The place of the publication: how many were before it.
+    pub place: Position,
+    /// In milliseconds since 1970.
+    pub made_at: u64,
+    pub is_text: bool,
+    pub payload: Box<[u8]>,
+}
+
+impl Record {
+    /// What was published.
+    pub fn message(&self) -> Message<'_> {
+        message(self.is_text, &self.payload)
+    }
+}
+
+fn message(is_text: bool, payload: &[u8]) -> Message<'_> {
+    match str::from_utf8(payload) {
+        Ok(text) if is_text => Message::Text(text),
+        Ok(_) | Err(_) => Message::Binary(payload),
+    }
+}
+
+/// A topic as it was kept.
+#[derive(Debug)]
+pub struct Kept {
+    pub name: String,
+    /// The place of the first publication.
+    pub first: Position,
+    publications: Vec<(bool, Duration, Vec<u8>)>,
+}
+
+impl Kept {
+    /// The place behind the last one.
+    pub fn end(&self) -> Position {
+        let Position { epoch, offset } = self.first;
+        Position { epoch, offset: offset + self.publications.len() as u64 }
+    }
+
+    /// The publications, each with its age.
+    pub fn publications(&self) -> Vec<(Message<'_>, Duration)> {
+        let publications = self.publications.iter();
+        publications.map(|(is_text, age, payload)| (message(*is_text, payload), *age)).collect()
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another process has it open.
+    InUse,
+    /// It is another program's, or of another version.
+    Foreign(String),
+    /// It is not whole.
+    Damaged(String),
+    Io(io::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("another process has it open"),
+            Self::Foreign(why) => f.write_str(why),
+            Self::Damaged(why) => write!(f, "it is damaged: {why}"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // It ends too early, or has what cannot be.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse,
+            redb::Error::Io(error) => error.into(),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Each step of a transaction has an error of its own.
+macro_rules! from_errors {
+    ($($step:ty),*) => {
+        $(impl From<$step> for StoreError {
+            fn from(error: $step) -> Self {
+                redb::Error::from(error).into()
+            }
+        })*
+    };
+}
+
+from_errors!(DatabaseError, StorageError, TransactionError, TableError, CommitError);
+
+/// What is known of a topic's publications in the file.
+#[derive(Debug)]
+struct Topic {
+    epoch: u64,
+    /// The offset of the next publication.
+    head: u64,
+    latest: u64,
+    /// When each publication that is kept was made, and the length of its payload.
+    kept: VecDeque<(u64, u32)>,
+    bytes: u64,
+}
+
+impl Topic {
+    fn new(epoch: u64, head: u64, latest: u64) -> Self {
+        Self { epoch, head, latest, kept: VecDeque::new(), bytes: 0 }
+    }
+
+    fn first(&self) -> u64 {
+        self.head - self.kept.len() as u64
+    }
+}
+
+#[derive(Debug)]
+struct Index {
+    topics: HashMap<Arc<str>, Topic>,
+    /// Topics that keep something, by when the first of that was made.
+    oldest: BTreeSet<(u64, Arc<str>)>,
+    /// All topics, by when their latest publication was made.
+    latest: BTreeSet<(u64, Arc<str>)>,
+    bytes: u64,
+    limits: Limits,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    index: Index,
+}
+
+impl Store {
+    /// Opens the file, or makes it, and gives what it has within the limits.
+    pub fn open(path: &Path, limits: Limits, now: u64) -> Result<(Self, Vec<Kept>), StoreError> {
+        // Only its owner reads what was published.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path)?;
+        let is_new = file.metadata()?.len() == 0;
+        if !is_new {
+            check_magic(&mut file)?;
+        }
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).create_with_file_format_v3(true);
+        let mut database = builder.create_file(file)?;
+        if !is_new {
+            check_format(&database)?;
+            // Every page has a checksum. A file that was closed well is not looked through by itself.
+            let is_whole = database.check_integrity()?;
+            if !is_whole {
+                return Err(StoreError::Damaged("a checksum is wrong".to_owned()));
+            }
+        }
+        let mut store = Self { database, index: Index::new(limits) };
+        store.begin()?;
+        store.load()?;
+        store.apply_limits()?;
+        store.write(&[], now)?;
+        let kept = store.kept(now)?;
+        Ok((store, kept))
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let transaction = begin_write(&self.database)?;
+        transaction.open_table(ABOUT)?.insert(VERSION_KEY, VERSION)?;
+        transaction.open_table(TOPICS)?;
+        transaction.open_table(PUBLICATIONS)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Limits may have been lowered since the file was written.
+    fn apply_limits(&mut self) -> Result<(), StoreError> {
+        let transaction = begin_write(&self.database)?;
+        {
+            let mut publications = transaction.open_table(PUBLICATIONS)?;
+            let names: Vec<_> = self.index.topics.keys().cloned().collect();
+            for name in names {
+                self.index.trim_topic(&name, &mut publications)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Goes through all that is in the file.
+    fn load(&mut self) -> Result<(), StoreError> {
+        let read = self.database.begin_read()?;
+        let topics = read.open_table(TOPICS)?;
+        let publications = read.open_table(PUBLICATIONS)?;
+        let mut count = 0;
+        for entry in topics.iter()? {
+            let (name, value) = entry?;
+            let (epoch, head, latest) = value.value();
+            let name: Arc<str> = name.value().into();
+            let mut topic = Topic::new(epoch, head, latest);
+            let mut expected = None;
+            for entry in publications.range((&*name, 0)..=(&*name, u64::MAX))? {
+                let (key, value) = entry?;
+                let (offset, (of_epoch, made_at, _, payload)) = (key.value().1, value.value());
+                if of_epoch != epoch || expected.is_some_and(|expected| expected != offset) {
+                    return Err(StoreError::Damaged(format!("a gap in {name:?}")));
+                }
+                expected = offset.checked_add(1);
+                count += 1;
+                topic.bytes += cost(payload.len());
+                topic.kept.push_back((made_at, payload.len() as u32));
+            }
+            if expected.is_some_and(|expected| expected != head) {
+                return Err(StoreError::Damaged(format!("the end of {name:?} is missing")));
+            }
+            self.index.add(name, topic);
+        }
+        if publications.len()? != count {
+            return Err(StoreError::Damaged("a topic is missing".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// All that is kept, the topic that was published to last in the end.
+    fn kept(&self, now: u64) -> Result<Vec<Kept>, StoreError> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(PUBLICATIONS)?;
+        let mut all = Vec::new();
+        for (_, name) in &self.index.latest {
+            let topic = &self.index.topics[name];
+            let mut publications = Vec::with_capacity(topic.kept.len());
+            for entry in table.range((&**name, 0)..=(&**name, u64::MAX))? {
+                let value = entry?.1;
+                let (_, _, is_text, payload) = value.value();
+                let made_at = topic.kept[publications.len()].0;
+                let age = Duration::from_millis(now.saturating_sub(made_at));
+                publications.push((is_text, age, payload.to_vec()));
+            }
+            let first = Position { epoch: topic.epoch, offset: topic.first() };
+            all.push(Kept { name: name.to_string(), first, publications });
+        }
+        Ok(all)
+    }
+
+    /// Keeps these publications, and gives up what the limits do not let be kept, in one transaction. What
+    /// is not `Ok` may be in the file or not: nothing more can be written then.
+    pub fn write(&mut self, records: &[Arc<Record>], now: u64) -> Result<(), StoreError> {
+        let transaction = begin_write(&self.database)?;
+        {
+            let mut topics = transaction.open_table(TOPICS)?;
+            let mut publications = transaction.open_table(PUBLICATIONS)?;
+            let mut changed = BTreeSet::new();
+            for record in records {
+                self.index.put(record, &mut publications)?;
+                changed.insert(&*record.topic);
+            }
+            for name in changed {
+                let topic = &self.index.topics[name];
+                topics.insert(name, (topic.epoch, topic.head, topic.latest))?;
+            }
+            self.index.trim(now, &mut publications)?;
+            while self.index.topics.len() > self.index.limits.topics
+                && let Some((_, name)) = self.index.latest.first().cloned()
+            {
+                self.index.forget(&name, &mut publications)?;
+                topics.remove(&*name)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Whether something is too old to be kept.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.index.is_due(now)
+    }
+}
+
+/// A transaction after which, once it is committed, the one before is not gone back to, whatever breaks.
+fn begin_write(database: &Database) -> Result<WriteTransaction, StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+/// What every redb database begins with.
+fn check_magic(file: &mut File) -> Result<(), StoreError> {
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Ok(()) if magic == *b"redb" => Ok(()),
+        Ok(()) => Err(StoreError::Foreign("it is no history of pushloop".to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the tables are ours.
+fn check_format(database: &Database) -> Result<(), StoreError> {
+    let read = database.begin_read()?;
+    let mut tables = read.list_tables()?;
+    if !tables.any(|table| table.name() == ABOUT.name()) {
+        return Err(StoreError::Foreign("it is another program's database".to_owned()));
+    }
+    let about = read.open_table(ABOUT)?;
+    match about.get(VERSION_KEY)?.map(|version| version.value()) {
+        Some(VERSION) => Ok(()),
+        version => {
+            let version = version.unwrap_or_default();
+            Err(StoreError::Foreign(format!(
+                "its format is {version}, and this program's {VERSION}"
+            )))
+        }
+    }
+}
+
+fn cost(payload: usize) -> u64 {
+    payload as u64 + PUBLICATION_BYTES
+}
+
+impl Index {
+    fn new(limits: Limits) -> Self {
+        let (topics, oldest, latest) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { topics, oldest, latest, bytes: 0, limits }
+    }
+
+    fn add(&mut self, name: Arc<str>, topic: Topic) {
+        if let Some((made_at, _)) = topic.kept.front() {
+            self.oldest.insert((*made_at, Arc::clone(&name)));
+        }
+        self.latest.insert((topic.latest, Arc::clone(&name)));
+        self.bytes += topic.bytes;
+        self.topics.insert(name, topic);
+    }
+
+    /// Adds a publication. What is not the next one of the topic's life begins it anew.
+    fn put(
+        &mut self,
+        record: &Record,
+        publications: &mut Publications<'_>,
+    ) -> Result<(), StorageError> {
+        let Position { epoch, offset } = record.place;
+        let known = self.topics.get_key_value(&*record.topic);
+        let is_next = known.is_some_and(|(_, it)| it.epoch == epoch && it.head == offset);
+        let name = known.map_or_else(|| Arc::from(&*record.topic), |(name, _)| Arc::clone(name));
+        if !is_next {
+            self.forget(&name, publications)?;
+            self.add(Arc::clone(&name), Topic::new(epoch, offset, record.made_at));
+        }
+        let Some(topic) = self.topics.get_mut(&*name) else { return Ok(()) };
+        let Record { made_at, is_text, ref payload, .. } = *record;
+        publications.insert((&*name, offset), (epoch, made_at, is_text, &**payload))?;
+        self.latest.remove(&(topic.latest, Arc::clone(&name)));
+        self.latest.insert((made_at, Arc::clone(&name)));
+        if topic.kept.is_empty() {
+            self.oldest.insert((made_at, Arc::clone(&name)));
+        }
+        topic.head += 1;
+        topic.latest = made_at;
+        topic.kept.push_back((made_at, payload.len() as u32));
+        topic.bytes += cost(payload.len());
+        self.bytes += cost(payload.len());
+        self.trim_topic(&name, publications)
+    }
+
+    /// Gives up what is too much for one topic.
+    fn trim_topic(
+        &mut self,
+        name: &Arc<str>,
+        publications: &mut Publications<'_>,
+    ) -> Result<(), StorageError> {
+        let History { publications: count, bytes, .. } = self.limits.history;
+        while let Some(topic) = self.topics.get(name)
+            && (topic.kept.len() as u64 > count || topic.bytes > bytes as u64)
+            && self.drop_first(name, publications)?
+        {}
+        Ok(())
+    }
+
+    /// Gives up the oldest publication of a topic. False if there is none.
+    fn drop_first(
+        &mut self,
+        name: &Arc<str>,
+        publications: &mut Publications<'_>,
+    ) -> Result<bool, StorageError> {
+        let Some(topic) = self.topics.get_mut(name) else { return Ok(false) };
+        let first = topic.first();
+        let Some((made_at, len)) = topic.kept.pop_front() else { return Ok(false) };
+        publications.remove((&**name, first))?;
+        topic.bytes -= cost(len as usize);
+        self.bytes -= cost(len as usize);
+        self.oldest.remove(&(made_at, Arc::clone(name)));
+        if let Some((made_at, _)) = topic.kept.front() {
+            self.oldest.insert((*made_at, Arc::clone(name)));
+        }
+        if topic.kept.capacity() > 4 * topic.kept.len() + 16 {
+            topic.kept.shrink_to(2 * topic.kept.len());
+        }
+        Ok(true)
+    }
+
+    fn forget(
+        &mut self,
+        name: &Arc<str>,
+        publications: &mut Publications<'_>,
+    ) -> Result<(), StorageError> {
+        while self.drop_first(name, publications)? {}
+        if let Some(topic) = self.topics.remove(name) {
+            self.latest.remove(&(topic.latest, Arc::clone(name)));
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        let age = self.limits.history.age.as_millis() as u64;
+        self.oldest.first().is_some_and(|(made_at, _)| made_at.saturating_add(age) < now)
+    }
+
+    /// Gives up what is too old, and what is too much for all topics together.
+    fn trim(&mut self, now: u64, publications: &mut Publications<'_>) -> Result<(), StorageError> {
+        while (self.is_due(now) || self.bytes > self.limits.bytes as u64)
+            && let Some((_, name)) = self.oldest.first().cloned()
+        {
+            self.drop_first(&name, publications)?;
+        }
+        Ok(())
+    }
+}
