@@ -73,6 +73,13 @@ impl Process {
         line
     }
 
+    /// The next bytes that it prints.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.output.read_exact(&mut bytes).expect("it prints so much");
+        bytes
+    }
+
     /// The address, `IP:PORT`, in the next line that has one behind `scheme`.
     pub fn address(&mut self, scheme: &str) -> String {
         loop {

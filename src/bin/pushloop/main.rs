@@ -1,6 +1,9 @@
-//! The pushloop server: live notifications over WebSocket, where a URL is a topic.
+//! The pushloop server: live notifications over WebSocket, where a URL is a topic. And two commands that
+//! publish to it and subscribe to it from a shell.
 
 mod ahead;
+mod client;
+mod commands;
 mod config;
 mod descriptors;
 mod drain;
@@ -24,33 +27,12 @@ use std::{
     sync::Arc,
 };
 
-use options::{Asked, Options};
+use options::Options;
 use pushloop::Server;
 use service::Service;
 
 fn main() -> ExitCode {
-    let options = match options::parse(env::args_os().skip(1)) {
-        Ok(Asked::Serve(options)) => options,
-        Ok(Asked::Help) => {
-            print!("{}", options::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Asked::Version) => {
-            println!("pushloop {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("pushloop: {error} (see --help)");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pushloop: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    commands::run(env::args_os().skip(1).collect())
 }
 
 fn serve(options: &Options) -> io::Result<()> {

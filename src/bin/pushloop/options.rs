@@ -10,7 +10,7 @@ use pushloop::{ClientHeader, History, IpNetwork, Proxies};
 pub const USAGE: &str = "\
 Live notifications over WebSocket and event streams: a URL is a topic.
 
-Usage: pushloop [OPTIONS]
+Usage: pushloop [serve] [OPTIONS], or pushloop publish | subscribe, which have a --help of their own
 
 Options:
   --listen ADDR          listen on IP:PORT or unix:PATH; may be repeated [127.0.0.1:9001]
@@ -293,7 +293,7 @@ fn client_header(value: &str) -> Result<ClientHeader, String> {
 }
 
 /// The value of an option, read by `read`.
-fn value<T>(
+pub fn value<T>(
     parser: &mut lexopt::Parser,
     read: impl Fn(&str) -> Result<T, String>,
 ) -> Result<T, String> {

@@ -1,0 +1,109 @@
+//! What the first argument chooses: the server, or a command of its client.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use crate::{
+    client,
+    options::{self, Asked},
+};
+
+/// Carries out a command line.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    let (command, arguments) = by_name(arguments);
+    let outcome = match command {
+        Command::Serve => serve(arguments),
+        Command::Publish => client::options::publish(arguments)
+            .map(|asked| as_a_client(asked, client::publish::run)),
+        Command::Subscribe => client::options::subscribe(arguments)
+            .map(|asked| as_a_client(asked, client::subscribe::run)),
+    };
+    outcome.unwrap_or_else(|error| {
+        client::say(&format!("{error} (see --help)"));
+        ExitCode::from(2)
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Command {
+    Serve,
+    Publish,
+    Subscribe,
+}
+
+/// The command, and its arguments. `help` is as good as `--help` behind what follows.
+fn by_name(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
+    if arguments.first().is_some_and(|first| first == "help") {
+        arguments.remove(0);
+        arguments.push("--help".into());
+    }
+    let command = match arguments.first().and_then(|first| first.to_str()) {
+        Some("serve") => Command::Serve,
+        Some("publish") => Command::Publish,
+        Some("subscribe") => Command::Subscribe,
+        _ => return (Command::Serve, arguments),
+    };
+    arguments.remove(0);
+    (command, arguments)
+}
+
+fn serve(arguments: Vec<OsString>) -> Result<ExitCode, String> {
+    Ok(match options::parse(arguments)? {
+        Asked::Serve(options) => match crate::serve(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fails(&error.to_string()),
+        },
+        Asked::Help => {
+            print!("{}", options::USAGE);
+            ExitCode::SUCCESS
+        }
+        Asked::Version => {
+            println!("pushloop {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    })
+}
+
+fn as_a_client<T>(
+    asked: client::Asked<T>,
+    run: impl FnOnce(&T) -> Result<ExitCode, String>,
+) -> ExitCode {
+    match asked {
+        client::Asked::Run(options) => run(&options).unwrap_or_else(|error| fails(&error)),
+        client::Asked::Help(usage) => {
+            print!("{usage}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn fails(error: &str) -> ExitCode {
+    client::say(error);
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(line: &str) -> (Command, Vec<OsString>) {
+        by_name(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn without_a_command_it_is_the_server() {
+        for (line, command, rest) in [
+            ("", Command::Serve, &[][..]),
+            ("--listen x", Command::Serve, &["--listen", "x"]),
+            ("--listen publish", Command::Serve, &["--listen", "publish"]),
+            ("publsih x", Command::Serve, &["publsih", "x"]),
+            ("serve --listen x", Command::Serve, &["--listen", "x"]),
+            ("publish a b", Command::Publish, &["a", "b"]),
+            ("publish subscribe", Command::Publish, &["subscribe"]),
+            ("subscribe --json", Command::Subscribe, &["--json"]),
+            ("help", Command::Serve, &["--help"]),
+            ("help publish", Command::Publish, &["--help"]),
+        ] {
+            assert_eq!(named(line), (command, rest.iter().map(OsString::from).collect()), "{line}");
+        }
+    }
+}
