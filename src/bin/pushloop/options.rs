@@ -17,8 +17,7 @@ Options:
   --listen-proxied ADDR  the same, where each connection begins with a PROXY protocol header
   --trust-proxy NETWORK  believe proxies of this network, as 10.0.0.0/8, or 'unix' for those on a
                          Unix socket, when they name their client; may be repeated
-  --client-header NAME   the header in which they do: forwarded or x-forwarded-for; GET /$client
-                         tells what is understood
+  --client-header NAME   the header in which they do: forwarded or x-forwarded-for (see /$client)
   --unix-mode OCTAL      who may connect to the Unix sockets, as chmod has it [0660]
   --allow-origin ORIGIN  let pages of this origin connect and publish, besides our own, as in
                          https://example.org, 'https://*.example.org' for its subdomains, file://
@@ -33,8 +32,8 @@ Options:
   --history-bytes BYTES  and no more of a topic [1048576]
   --history-bytes-max BYTES   and no more of all topics [268435456]
   --presence, --presence-delay SECONDS   tell who subscribes; one gone for so long has left [10]
-  --history-file PATH    keep it in this file too, for those who come back after a restart
-  --history-file-optional     serve without the file if it cannot be used
+  --history-file PATH    keep it in this file too, for those who come back after a restart;
+                         --history-file-optional: serve also where that fails
   --retry MILLISECONDS   after which browsers return to a lost event stream, or twice that [2000]
   --subprotocol NAME     answer clients that offer this subprotocol with it; may be repeated
   --head-bytes-max BYTES of a request's line and headers; a header for each 128 of them [16384]
