@@ -7,6 +7,7 @@ use std::{
 
 use super::{log::Keep, subscriptions::Leaving, topics::Topics};
 use crate::{
+    config::TopicOptions,
     conn::{Commons, Ticks},
     event::ConnId,
 };
@@ -20,7 +21,8 @@ type Known = (u32, u64);
 /// What is to be given up when.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Topics with a history, by when its first piece is too old, or later. Each is here once.
+    /// Topics with a history, by when its first piece is too old, or later. Where one is here more than
+    /// once, its [`listed`](super::topics::Topic::listed) is the one that counts.
     due: BinaryHeap<Reverse<(Ticks, Known)>>,
     /// Topics that are remembered and have no readers, by when they had the last one, or were published
     /// to.
@@ -51,15 +53,19 @@ impl Topics {
     /// Lists a topic of which a piece became history.
     pub(super) fn note_historic(&mut self, topic: u32) {
         let entry = &mut self.topics[topic];
-        let Some(history) = entry.options.history.filter(|_| !entry.is_due) else { return };
+        let Some(history) = entry.options.history else { return };
         let Some(due) = entry.log.history_due(history) else { return };
-        entry.is_due = true;
+        if entry.listed.is_some_and(|listed| listed <= due) {
+            return;
+        }
+        entry.listed = Some(due);
         let known = (topic, entry.epoch);
         if self.memory.due.len() > 2 * self.topics.len() + 64 {
             let topics = &self.topics;
-            let is_alive =
-                |known: &Known| topics.get(known.0).is_some_and(|it| it.epoch == known.1);
-            self.memory.due.retain(|Reverse((_, known))| is_alive(known));
+            let counts = |due: Ticks, (topic, epoch): Known| {
+                topics.get(topic).is_some_and(|it| it.epoch == epoch && it.listed == Some(due))
+            };
+            self.memory.due.retain(|Reverse((due, known))| counts(*due, *known));
         }
         self.memory.due.push(Reverse((due, known)));
     }
@@ -73,10 +79,11 @@ impl Topics {
             self.steps += 1;
             self.memory.due.pop();
             let (topic, epoch) = known;
-            let Some(entry) = self.topics.get_mut(topic).filter(|it| it.epoch == epoch) else {
+            let entry = self.topics.get_mut(topic);
+            let Some(entry) = entry.filter(|it| it.epoch == epoch && it.listed == Some(due)) else {
                 continue;
             };
-            entry.is_due = false;
+            entry.listed = None;
             let history = entry.options.history;
             match history.and_then(|history| entry.log.history_due(history)) {
                 Some(now_due) if now_due > due => self.note_historic(topic),
@@ -94,6 +101,7 @@ impl Topics {
         {
             let given_up = self.topics[topic].log.give_up_history(commons);
             commons.tally.history_given_up.add(given_up);
+            self.bound_lagging(topic, commons);
             self.note_historic(topic);
         }
     }
@@ -104,6 +112,7 @@ impl Topics {
             let Some(topic) = self.pop_due(commons.now) else { break };
             let keep = self.keep(topic, commons);
             self.topics[topic].log.trim_history(keep, commons);
+            self.bound_lagging(topic, commons);
             self.note_historic(topic);
         }
         for _ in 0..LOOKS {
@@ -142,6 +151,14 @@ impl Topics {
         }
     }
 
+    /// Removes a topic that would have begun with a publication that was refused: no other has neither
+    /// readers nor a time from which on it is remembered.
+    pub(super) fn remove_unbegun(&mut self, topic: u32, commons: &mut Commons) {
+        if self.topics[topic].is_unread() && self.topics[topic].idle_since.is_none() {
+            self.remove_topic(topic, commons);
+        }
+    }
+
     /// Forgets a topic that has no readers.
     fn forget(&mut self, (topic, _): Known, commons: &mut Commons) {
         self.steps += 1;
@@ -155,19 +172,38 @@ impl Topics {
         let joined = Some(self.note_published());
         let entry = &mut self.topics[topic];
         let until = entry.log.head();
-        let excepted = entry.log.count_except(id, cursor..until, &mut self.steps);
         entry.leaving += 1;
         entry.log.add_reader(cursor);
-        let kept = Leaving { topic, cursor, until, excepted, is_fresh: false, joined };
+        // It is for everyone, also where its sender left out one that subscribed.
+        let kept = Leaving { topic, cursor, until, excepted: 0, is_fresh: false, joined };
         self.lists[id.index as usize].many().leaving.push(kept);
+    }
+
+    /// The topic has other options than `before`.
+    pub(super) fn handle_options(
+        &mut self,
+        topic: u32,
+        before: TopicOptions,
+        commons: &mut Commons,
+    ) {
+        let keep = self.keep(topic, commons);
+        let log = &mut self.topics[topic].log;
+        if before.history.is_none() && keep.is_some() {
+            log.begin_history();
+        }
+        log.trim_history(keep, commons);
+        log.trim_read(commons);
+        self.bound_lagging(topic, commons);
+        self.note_historic(topic);
     }
 
     /// Gives up all that a topic has kept. True if that was something.
     pub(super) fn clear_history(&mut self, topic: u32, commons: &mut Commons) -> bool {
-        let log = &mut self.topics[topic].log;
-        let had_some = log.has_history();
-        log.trim_history(None, commons);
-        log.trim_read(commons);
+        let entry = &mut self.topics[topic];
+        let Some(history) = entry.options.history else { return false };
+        let had_some = entry.log.first_kept(Some(history)) < entry.log.head();
+        entry.log.clear_history(commons);
+        self.bound_lagging(topic, commons);
         had_some
     }
 }

@@ -13,7 +13,7 @@ mod historic;
 
 use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
-pub(super) use historic::Keep;
+pub(super) use historic::{Keep, piece_bytes};
 
 use crate::{
     conn::{Batch, Commons},
@@ -48,6 +48,9 @@ pub(super) struct Log {
     /// floor, too.
     historic: usize,
     historic_bytes: usize,
+    /// What is before was given up as history: it is none any more, even if it is still there for readers,
+    /// in a batch that takes further publications.
+    given_up: u64,
     /// Readers for which no batch is left: they are at the head, or what they were at is gone.
     readers_at_head: u32,
     /// What is before it was sealed.
@@ -147,17 +150,18 @@ impl Log {
         (self.head, self.floor, self.sealed) = (offset, offset, offset);
     }
 
-    /// Appends a publication.
+    /// Appends a publication; to the last batch, if that has at most `batch_bytes` then.
     pub(super) fn push(
         &mut self,
         message: (OpCode, &[u8]),
         clock: u64,
         except: Option<ConnId>,
         may_deflate: bool,
+        batch_bytes: usize,
         commons: &mut Commons,
     ) {
         let (opcode, payload) = message;
-        let max = BATCH_BYTES.min(commons.config.topic_lag_bytes_max / 4);
+        let max = batch_bytes.min(BATCH_BYTES).min(commons.config.topic_lag_bytes_max / 4);
         let len = encoded_len(payload.len());
         if !self.opens_last(len, max, may_deflate, commons) {
             self.begin_batch(may_deflate, commons);

@@ -99,6 +99,17 @@ impl Topics {
             return;
         }
         entry.log.raise_floor(entry.reached, keep, commons);
+        self.bound_lagging(topic, commons);
+        if keep.is_some() {
+            self.note_historic(topic);
+            self.bound_history(commons);
+        }
+    }
+
+    /// Something is kept for readers alone from here on: no more than the topic's and the process's limits
+    /// allow.
+    pub(super) fn bound_lagging(&mut self, topic: u32, commons: &mut Commons) {
+        let entry = &mut self.topics[topic];
         let max = commons.config.topic_lag_bytes_max;
         match entry.options.on_lag {
             OnLag::Latest => {
@@ -115,10 +126,7 @@ impl Topics {
             let epoch = entry.epoch;
             self.add_to_line(topic, epoch);
         }
-        if keep.is_some() {
-            self.note_historic(topic);
-            self.bound_history(commons);
-        }
+        self.trim_line(commons.config.send_queues_bytes_max, commons);
     }
 
     /// A connection takes nothing now: what it has left and not read is kept for a reader that lags.

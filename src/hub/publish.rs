@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use super::{Hub, log::Log, messages::parts};
+use super::{
+    Hub,
+    log::{Log, piece_bytes},
+    messages::parts,
+};
 use crate::event::{AsMessage, ConnId, Message, Position};
 
 /// What became of a publication.
@@ -108,6 +112,7 @@ impl Hub {
         let cost = Log::cost(message.1.len(), except.is_some());
         if let Some(refusal) = self.publish_refusal(topic, cost) {
             self.commons.tally.messages_dropped_full.add(1);
+            self.topics.remove_unbegun(topic, &mut self.commons);
             return Err(refusal);
         }
         let topics = &mut self.topics;
@@ -116,7 +121,8 @@ impl Hub {
         let clock = self.topics.note_published();
         let entry = &mut self.topics.topics[topic];
         let may_deflate = entry.options.may_deflate();
-        entry.log.push(message, clock, except, may_deflate, &mut self.commons);
+        let batch_bytes = entry.options.history.map_or(usize::MAX, piece_bytes);
+        entry.log.push(message, clock, except, may_deflate, batch_bytes, &mut self.commons);
         let position = Position { epoch: entry.epoch, offset: entry.log.head() };
         self.topics.handle_published(topic);
         self.commons.tally.publications.add(1);

@@ -94,11 +94,7 @@ impl Topics {
                 let is_exact = self.list(id.index).leaving()[nth].joined.is_some();
                 match if is_exact { OnLag::Close } else { on_lag } {
                     OnLag::Close if is_gone && is_open => return false,
-                    OnLag::Close if is_gone => {
-                        // The peer would take what is behind the gap for what was published next.
-                        let lost = self.set_cursor(id, nth, until);
-                        commons.tally.messages_lost.add(lost);
-                    }
+                    OnLag::Close if is_gone => self.lose_topic(id, topic, commons),
                     OnLag::Latest | OnLag::Skip if is_gone => {
                         let skipped = self.set_cursor(id, nth, start.min(until));
                         commons.tally.messages_skipped.add(skipped);
@@ -128,6 +124,19 @@ impl Topics {
             }
         }
         true
+    }
+
+    /// A connection that is no longer open gets nothing more of a topic that it has left: the peer would
+    /// take what is behind the gap for what was published next.
+    fn lose_topic(&mut self, id: ConnId, topic: u32, commons: &mut Commons) {
+        for nth in 0..self.list(id.index).leaving().len() {
+            self.steps += 1;
+            let (of, _, until) = self.reader(id.index, nth);
+            if of == topic {
+                let lost = self.set_cursor(id, nth, until);
+                commons.tally.messages_lost.add(lost);
+            }
+        }
     }
 
     /// The connection has taken all that there is for it: it lags no more.

@@ -69,7 +69,7 @@ impl Hub {
             let log = &mut self.topics.topics[topic].log;
             // It is as old as it was.
             self.commons.now = now.before(*age);
-            log.push(parts(*message), clock, None, may_deflate, &mut self.commons);
+            log.push(parts(*message), clock, None, may_deflate, usize::MAX, &mut self.commons);
             log.seal(&mut self.commons);
             self.commons.now = now;
             log.raise_floor(log.head(), keep, &mut self.commons);

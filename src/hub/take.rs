@@ -162,9 +162,10 @@ impl Taking<'_> {
         let (topic, _, until) = self.topics.reader(self.id.index, reader);
         let wants = self.connection.encoding();
         let mut cursor = pieces.cursors[reader];
+        let joined = self.topics.joined(self.id.index, reader);
         if clock != u64::MAX
             && cursor < until
-            && let Some(joined) = self.topics.joined(self.id.index, reader)
+            && let Some(joined) = joined
             && joined >= clock
         {
             return joined;
@@ -182,7 +183,10 @@ impl Taking<'_> {
                     return batch.clock_of(cursor);
                 }
             }
-            if let Some(except) = batch.next_except(self.id, cursor) {
+            // What a topic has kept is for everyone.
+            if joined.is_none()
+                && let Some(except) = batch.next_except(self.id, cursor)
+            {
                 pieces.passed_over = true;
                 pieces.steps += 1;
                 if except.start == cursor {

@@ -8,6 +8,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
+    mem,
 };
 
 use super::{
@@ -61,8 +62,8 @@ pub(super) struct Topic {
     pub(super) fresh: u32,
     /// Where the floor is to be: the head when the last pass began that is over.
     pub(super) reached: u64,
-    /// It is in `Memory::due`.
-    pub(super) is_due: bool,
+    /// It is in `Memory::due`, and is looked at then.
+    pub(super) listed: Option<Ticks>,
     /// It has a history and no readers, and is in `Memory::idle`. The last reader left then, or it was
     /// published to.
     pub(super) idle_since: Option<Ticks>,
@@ -84,7 +85,7 @@ impl Topic {
             leaving: 0,
             fresh: 0,
             reached: 0,
-            is_due: false,
+            listed: None,
             idle_since: None,
         }
     }
@@ -95,7 +96,7 @@ impl Topic {
             || self.is_open
             || self.in_line
             || self.leaving > 0
-            || self.is_due
+            || self.listed.is_some()
             || self.idle_since.is_some()
     }
 
@@ -265,12 +266,9 @@ impl Topics {
             }
         }
         if let Some(topic) = self.find(name) {
-            self.topics[topic].options = options.unwrap_or(default);
-            let keep = self.keep(topic, commons);
-            let log = &mut self.topics[topic].log;
-            log.trim_history(keep, commons);
-            log.trim_read(commons);
-            self.note_historic(topic);
+            let entry = &mut self.topics[topic];
+            let before = mem::replace(&mut entry.options, options.unwrap_or(default));
+            self.handle_options(topic, before, commons);
             self.remove_if_over(topic, commons);
         }
         true
@@ -286,7 +284,7 @@ impl Topics {
 
     /// What the clock shows after everything that was published so far.
     pub(super) fn moment(&mut self) -> u64 {
-        self.clock += u64::from(std::mem::take(&mut self.published));
+        self.clock += u64::from(mem::take(&mut self.published));
         self.clock
     }
 
@@ -380,7 +378,7 @@ impl Topics {
         if self.list(connection).leaving().is_empty() {
             return;
         }
-        let mut leaving = std::mem::take(&mut self.lists[connection as usize].many().leaving);
+        let mut leaving = mem::take(&mut self.lists[connection as usize].many().leaving);
         self.steps += leaving.len() as u64;
         leaving.retain(|it| {
             if !all && it.cursor < it.until {

@@ -7,6 +7,7 @@
 
 mod except;
 mod history;
+mod kept;
 mod lag;
 mod leaving;
 mod limits;

@@ -32,6 +32,11 @@ impl Keep {
     }
 }
 
+/// Bytes of frames that are given up at once, at the most, unless one is longer.
+pub(in crate::hub) fn piece_bytes(history: History) -> usize {
+    history.bytes / 4
+}
+
 /// When what was published at a moment is too old.
 fn due(age: Duration, latest: Ticks) -> Ticks {
     latest.after(age)
@@ -40,9 +45,18 @@ fn due(age: Duration, latest: Ticks) -> Ticks {
 impl Log {
     /// The offset of the first publication that can be had, or the head.
     pub(in crate::hub) fn first_kept(&self, history: Option<History>) -> u64 {
-        let Some(history) = history else { return self.start() };
-        let first = self.batches.get(self.lagging).map_or(self.head, |kept| kept.batch.first());
+        let Some(history) = history else { return self.start().max(self.given_up) };
+        let first = self.first_of_history().max(self.given_up);
         first.max(self.head.saturating_sub(history.publications))
+    }
+
+    fn first_of_history(&self) -> u64 {
+        self.batches.get(self.lagging).map_or(self.head, |kept| kept.batch.first())
+    }
+
+    /// From here on there is a history, and there was none: what is kept for readers is not in it.
+    pub(in crate::hub) fn begin_history(&mut self) {
+        self.given_up = self.given_up.max(self.first_of_history());
     }
 
     /// When the first piece of history is too old; `None` if there is none.
@@ -60,10 +74,6 @@ impl Log {
     pub(in crate::hub) fn is_historic(&self, offset: u64) -> bool {
         self.historic > 0
             && (self.lagging..self.lagging + self.historic).contains(&self.place_of(offset))
-    }
-
-    pub(in crate::hub) fn has_history(&self) -> bool {
-        self.historic > 0
     }
 
     /// The publications from `offset` on: the offset of each, what it is, and its payload.
@@ -92,7 +102,7 @@ impl Log {
         let place = self.lagging + self.historic - 1;
         let (before, last) = (&self.batches[place - 1].batch, &self.batches[place].batch);
         let publications = last.end() - before.first();
-        let max = BATCH_BYTES.min(keep.history.bytes / 4);
+        let max = BATCH_BYTES.min(piece_bytes(keep.history));
         let is_short = before.len() + last.len() <= max
             && publications <= keep.history.publications
             && keep.is_one_age(before.times().0, last.times().1);
@@ -134,6 +144,13 @@ impl Log {
         }
     }
 
+    /// Gives up all of it, what subscribers have not taken included: that is still due to them.
+    pub(in crate::hub) fn clear_history(&mut self, commons: &mut Commons) {
+        self.trim_history(None, commons);
+        self.given_up = self.head;
+        self.trim_read(commons);
+    }
+
     /// Gives up the oldest batch of history. Gives how many publications it has.
     pub(in crate::hub) fn give_up_history(&mut self, commons: &mut Commons) -> u64 {
         let Some(front) = self.batches.get_mut(self.lagging).filter(|_| self.historic > 0) else {
@@ -145,6 +162,7 @@ impl Log {
         }
         let counted = front.batch.counted();
         let publications = front.batch.end() - front.batch.first();
+        self.given_up = self.given_up.max(front.batch.end());
         (self.historic, self.lagging) = (self.historic - 1, self.lagging + 1);
         self.historic_bytes -= before;
         self.lagging_bytes += counted;

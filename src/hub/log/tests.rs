@@ -25,7 +25,7 @@ fn a_batch_has_64_kib_at_the_most() {
     let mut log = Log::default();
     // Each has a header of 4 bytes.
     for payload in [65_536 - 4 - 204, 200, 200, 70_000, 1] {
-        log.push((OpCode::Binary, &vec![0; payload]), 1, None, false, &mut commons);
+        log.push((OpCode::Binary, &vec![0; payload]), 1, None, false, usize::MAX, &mut commons);
     }
     let lens = log.batches.iter().map(|kept| kept.batch.len());
     assert_eq!(lens.collect::<Vec<_>>(), [65_536, 204, 70_010, 3]);
@@ -36,7 +36,7 @@ fn what_is_not_for_a_connection_is_counted_batch_by_batch() {
     let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
     let ada = ConnId { index: 1, generation: 1 };
     for except in [Some(ada), None, Some(ada), Some(ada)] {
-        log.push((OpCode::Binary, &[0; 70_000]), 1, except, false, &mut commons);
+        log.push((OpCode::Binary, &[0; 70_000]), 1, except, false, usize::MAX, &mut commons);
     }
     log.seal(&mut commons);
     // The publications, how many of them are not for the connection, and the steps that it takes to see.
@@ -52,7 +52,7 @@ fn what_is_not_for_a_connection_is_counted_batch_by_batch() {
 fn what_may_be_compressed_and_what_may_not_are_batches_of_their_own() {
     let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
     for may_deflate in [true, true, false, true] {
-        log.push((OpCode::Text, b"text"), 1, None, may_deflate, &mut commons);
+        log.push((OpCode::Text, b"text"), 1, None, may_deflate, usize::MAX, &mut commons);
     }
     let ends = log.batches.iter().map(|kept| kept.batch.end());
     assert_eq!(ends.collect::<Vec<_>>(), [2, 3, 4]);
@@ -63,13 +63,13 @@ fn a_flush_seals_what_was_published_since_the_last_one() {
     let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
     for (publications, sealed) in [(1, 1), (3, 3), (0, 0), (2, 2)] {
         for _ in 0..publications {
-            log.push((OpCode::Binary, &[0; 70_000]), 1, None, false, &mut commons);
+            log.push((OpCode::Binary, &[0; 70_000]), 1, None, false, usize::MAX, &mut commons);
         }
         assert_eq!(log.seal(&mut commons), sealed);
     }
-    log.push((OpCode::Binary, b"short"), 1, None, false, &mut commons);
+    log.push((OpCode::Binary, b"short"), 1, None, false, usize::MAX, &mut commons);
     assert_eq!(log.seal(&mut commons), 1);
-    log.push((OpCode::Binary, b"short"), 1, None, false, &mut commons);
+    log.push((OpCode::Binary, b"short"), 1, None, false, usize::MAX, &mut commons);
     assert_eq!(log.seal(&mut commons), 1, "the last one was appended to");
 }
 
@@ -81,7 +81,7 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
     let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
     commons.deflate_budget = 1 << 20;
     let push = |log: &mut Log, commons: &mut Commons| {
-        log.push((OpCode::Text, &[b'x'; 200]), 1, None, true, commons);
+        log.push((OpCode::Text, &[b'x'; 200]), 1, None, true, usize::MAX, commons);
     };
     let compress = |log: &mut Log, commons: &mut Commons| {
         let batch = log.batch_at(0).unwrap();
@@ -118,7 +118,7 @@ fn what_is_compressed_of_a_batch_counts_while_it_is_kept() {
 fn lagging(payloads: &[usize], commons: &mut Commons) -> Log {
     let mut log = Log::default();
     for payload in payloads {
-        log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, commons);
+        log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, usize::MAX, commons);
     }
     log.add_reader(0);
     log.raise_floor(log.head(), None, commons);

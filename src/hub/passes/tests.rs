@@ -24,7 +24,7 @@ fn lagging(
     let topic = topics.topics.insert(name, Topic::new(7, options));
     let entry = &mut topics.topics[topic];
     for payload in payloads {
-        entry.log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, commons);
+        entry.log.push((OpCode::Binary, &vec![0; *payload]), 1, None, false, usize::MAX, commons);
     }
     entry.log.add_reader(0);
     entry.reached = entry.log.head();
@@ -115,7 +115,14 @@ fn a_pass_does_not_come_to_one_that_subscribes_meanwhile() {
     (0..2).for_each(|connection| topics.handle_accepted(connection));
     topics.subscribe("ada", 0, TopicOptions::default());
     let topic = topics.find("ada").unwrap();
-    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+    topics.topics[topic].log.push(
+        (OpCode::Text, b"text"),
+        1,
+        None,
+        false,
+        usize::MAX,
+        &mut commons,
+    );
     topics.handle_published(topic);
     assert_eq!(topics.next_unserved(topic, &mut 1), Next::Connection(0));
     topics.subscribe("ada", 1, TopicOptions::default());
@@ -131,7 +138,14 @@ fn a_pass_takes_no_more_steps_than_it_may_and_counts_them() {
         topics.subscribe("ada", connection, TopicOptions::default());
     }
     let topic = topics.find("ada").unwrap();
-    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+    topics.topics[topic].log.push(
+        (OpCode::Text, b"text"),
+        1,
+        None,
+        false,
+        usize::MAX,
+        &mut commons,
+    );
     topics.handle_published(topic);
     // The second has taken all in an earlier phase.
     let second = topics.topics[topic].subscribers[1].connection;
@@ -151,7 +165,14 @@ fn a_topic_of_which_nothing_is_kept_for_readers_is_not_in_the_line() {
     let mut commons = Commons::new(Config::default(), Arc::default());
     let mut topics = Topics::new();
     let topic = topics.topics.insert("ada", Topic::new(7, TopicOptions::default()));
-    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, &mut commons);
+    topics.topics[topic].log.push(
+        (OpCode::Text, b"text"),
+        1,
+        None,
+        false,
+        usize::MAX,
+        &mut commons,
+    );
     topics.topics[topic].reached = 1;
     topics.settle(topic, &mut commons);
     assert!(topics.line.is_empty() && commons.queued_bytes == 0);

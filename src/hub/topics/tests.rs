@@ -19,7 +19,7 @@ fn subscribed(names: &[&str]) -> (Topics, Commons) {
 
 fn publish(topics: &mut Topics, name: &str, commons: &mut Commons) {
     let topic = topics.find(name).unwrap();
-    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, commons);
+    topics.topics[topic].log.push((OpCode::Text, b"text"), 1, None, false, usize::MAX, commons);
     topics.handle_published(topic);
 }
 
