@@ -5,13 +5,14 @@
 //!
 //! - the steps along lists that peers can make long are at most linear in what the turn was given: see
 //!   [`Given`]. What waits, and which peers are blocked, is nowhere in it;
-//! - the heap that the server holds is at most twice what it counts as queued, beside its pools and a
-//!   constant for each connection, topic and subscription: see [`heap_bytes_max`];
+//! - the heap that the server holds is at most twice what it counts as queued and as history, beside its
+//!   pools and a constant for each connection, topic and subscription: see [`heap_bytes_max`];
 //! - what a blocked connection has begun and not written is less than one publication, and all
 //!   connections are written to within one sequence.
 
 mod crowd;
 mod given;
+mod kept;
 mod peer;
 mod world;
 

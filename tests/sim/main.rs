@@ -32,7 +32,7 @@ use std::sync::Mutex;
 
 use crate::support::dice::{Dice, in_parallel};
 use worlds::choice::Bytes;
-use worlds::marks::{ALL, FAULTS, WITHOUT_DEFLATE};
+use worlds::marks::{ALL, FAULTS, RESUMES, WITHOUT_DEFLATE};
 use worlds::world::World;
 
 /// The worlds of an ordinary run.
@@ -55,8 +55,8 @@ fn replays_if_it_fails(seed: u64) -> (Vec<u64>, u64) {
     })
 }
 
-/// Runs so many worlds. Every fault must have come once in 10 worlds on average, and every path that
-/// is hard to come by once in 50.
+/// Runs so many worlds. Every fault must have come once in 10 worlds on average, every path that is hard
+/// to come by once in 50, and every answer to one that comes back three times in a world.
 fn campaign(seeds: u64) {
     let totals = Mutex::new((vec![0; ALL.len()], 0));
     in_parallel(seeds, |part| {
@@ -76,7 +76,11 @@ fn campaign(seeds: u64) {
     // Without the feature, no compression is agreed on.
     let there = if cfg!(feature = "deflate") { ALL.len() } else { WITHOUT_DEFLATE };
     for (at, (mark, count)) in ALL.iter().zip(&totals).enumerate().take(there) {
-        let least = seeds / if at < FAULTS { 10 } else { 50 };
+        let least = match at {
+            _ if RESUMES.contains(mark) => 3 * seeds,
+            _ if at < FAULTS => seeds / 10,
+            _ => seeds / 50,
+        };
         assert!(*count >= least, "{mark:?} came {count} times in {seeds} worlds");
     }
     println!("figure simulated worlds: {seeds}, 0 violations; at rest within {turns} turns");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushloop::{Config, Overflow};
+use pushloop::{Config, History, Overflow};
 
 use crate::support::dice::Dice;
 
@@ -27,10 +27,11 @@ pub struct Given {
     pub shed: usize,
 }
 
-/// A turn that is given nothing ends what others began.
-const TURN: usize = 64;
-/// A message costs one batch to be sealed, at the most, and one step where it is left out.
-const MESSAGE: usize = 2;
+/// A turn that is given nothing ends what others began, and gives up what is too old of some topics.
+const TURN: usize = 64 + 2 * 64;
+/// A message costs one batch to be sealed, at the most, one step where it is left out, and a piece of
+/// history that is given up for it, which is looked for at most twice.
+const MESSAGE: usize = 4;
 /// A pass that is under way ends and another follows, both along those that are not parked.
 const PASSES: usize = 2;
 /// A connection's readers are gone over to see where each is, to see what each has, to apply their
@@ -70,6 +71,7 @@ const POOLS_BYTES: usize = 6 * 1024 * 1024;
 /// What exists.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
+    /// What waits, and what is kept as history.
     pub queued: usize,
     /// What was queued and is no more.
     pub released: usize,
@@ -94,11 +96,23 @@ const UNSERVED: usize = 64;
 /// A batch is no longer than a fourth of what subscribers may lag by.
 pub const BATCHES_MAX: usize = 4 * (UNSERVED + 2);
 
+fn of<T: Copy>(dice: &mut Dice, options: &[T]) -> T {
+    options[dice.below(options.len())]
+}
+
+/// What a topic keeps.
+pub fn drawn_history(dice: &mut Dice) -> Option<History> {
+    if dice.one_in(2) {
+        return None;
+    }
+    let mut history = History::of(of(dice, &[0, 1, 30, 100_000]));
+    history.bytes = of(dice, &[2000, 64 << 10, 1 << 20]);
+    history.age = Duration::from_secs(of(dice, &[2, 3600]));
+    Some(history)
+}
+
 /// The limits of a world.
 pub fn drawn_config(dice: &mut Dice) -> Config {
-    fn of<T: Copy>(dice: &mut Dice, options: &[T]) -> T {
-        options[dice.below(options.len())]
-    }
     let mut config = Config::default();
     config.ping_interval = None;
     config.receive_buffer_bytes = 4096;
@@ -113,5 +127,7 @@ pub fn drawn_config(dice: &mut Dice) -> Config {
     config.fan_out_bytes_per_turn = of(dice, &[1 << 20, 4 << 10, 500]);
     config.fan_out_writes_per_turn = of(dice, &[256, 3]);
     config.blocked_timeout = Duration::from_secs(of(dice, &[3600, 10]));
+    config.history_bytes_max = of(dice, &[1 << 30, 100_000]);
+    config.topics_remembered_max = of(dice, &[1000, 3]);
     config
 }

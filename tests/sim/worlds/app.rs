@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pushloop::{
     CloseCode, ConnId, Event, HandleError, Message, OnLag, Overflow, ProtocolError, PublishError,
-    Reason, SendError, SubscribeError,
+    Published, Reason, SendError, SubscribeError,
 };
 
 use super::deflate::{send_uncompressed, set_topic_deflate};
@@ -20,6 +20,10 @@ const BOOKKEEPING_BYTES: usize = 500;
 const MARK_BYTES: usize = 8;
 /// The rest of a publication that has begun to leave is not counted with what is sent directly.
 pub const BEGUN_BYTES: usize = 1000;
+
+fn frame_bytes(payload: &str) -> usize {
+    payload.len() + if payload.len() < 126 { 2 } else { 4 }
+}
 
 impl World {
     /// A message that says who said it, where, and which one it is.
@@ -107,19 +111,19 @@ impl World {
     }
 
     fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+        self.looks_at(topic);
         let done = self.server.hub().subscribe(id, &topic_name(topic));
         if !self.members[at].is_open {
             return assert_eq!(done, Err(SubscribeError::Gone));
         }
         assert_eq!(done, Ok(()));
-        if self.members[at].topics.insert(topic) {
-            let flying = self.flying.iter().filter(|said| said.topic == Some(topic));
-            let due = flying.map(|said| Due { said: *said, must: false });
-            self.members[at].due.extend(due);
+        if !self.members[at].topics.contains(&topic) {
+            self.subscribed(at, topic, 0);
         }
     }
 
-    fn unsubscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+    pub fn unsubscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+        self.looks_at(topic);
         let had = self.members[at].topics.contains(&topic);
         assert_eq!(self.server.hub().unsubscribe(id, &topic_name(topic)), had);
         if had {
@@ -130,20 +134,23 @@ impl World {
 
     /// From here on it need not get what a handle has published and the loop may not have seen.
     fn leaves(&mut self, at: usize, topic: usize) {
+        self.unsubscribed(at, topic);
         let member = &mut self.members[at];
         member.topics.remove(&topic);
         // What is published later may take the place of the latest that was due.
         self.left_out.insert((at, topic), self.said);
-        for due in member.due.iter_mut().filter(|due| due.said.topic == Some(topic)) {
+        let live = member.due.iter_mut().filter(|due| !due.kept);
+        for due in live.filter(|due| due.said.topic == Some(topic)) {
             due.must &= !self.flying.contains(&due.said);
         }
     }
 
-    fn publishes(&mut self, topic: usize) {
+    pub fn publishes(&mut self, topic: usize) {
+        self.looks_at(topic);
         let (said, payload) = self.message(false, Some(topic));
         let total = self.total_with(&payload);
         let done = self.server.hub().publish(&topic_name(topic), &payload);
-        self.has_published(said, done.map(|it| it.subscribers), None, total);
+        self.has_published(said, done, None, total, frame_bytes(&payload));
         if self.plain.contains(&topic) && self.choice.chance(10) {
             // What was published before stays a secret.
             self.switches(topic, true);
@@ -151,26 +158,33 @@ impl World {
     }
 
     fn publishes_except(&mut self, at: usize, id: ConnId, topic: usize) {
+        self.looks_at(topic);
         let (said, payload) = self.message(false, Some(topic));
         let total = self.total_with(&payload);
         let done = self.server.hub().publish_except(&topic_name(topic), &payload, id);
         if done.is_ok() {
             self.left_out.insert((at, topic), said.number);
         }
-        self.has_published(said, done.map(|it| it.subscribers), Some(at), total);
+        self.has_published(said, done, Some(at), total, frame_bytes(&payload));
     }
 
     fn has_published(
         &mut self,
         said: Said,
-        done: Result<usize, PublishError>,
+        done: Result<Published, PublishError>,
         except: Option<usize>,
         total: usize,
+        bytes: usize,
     ) {
         let config = self.server.hub().config();
         let max = config.send_queues_bytes_max;
         match done {
-            Ok(reached) => {
+            Ok(done) => {
+                let reached = done.subscribers;
+                self.has_place(said, done, except, bytes);
+                if reached == 0 && done.position.is_some() {
+                    self.marks.hit(Mark::PublishedToNobody);
+                }
                 assert!(reached == 0 || self.server.hub().queued_bytes_total() <= max);
                 assert_eq!(reached, self.is_due(said, except), "{said:?}");
             }
@@ -186,8 +200,7 @@ impl World {
 
     /// What waits in the process, and this.
     fn total_with(&mut self, payload: &str) -> usize {
-        let header = if payload.len() < 126 { 2 } else { 4 };
-        self.server.hub().queued_bytes_total() + header + payload.len()
+        self.server.hub().queued_bytes_total() + frame_bytes(payload)
     }
 
     fn is_refused(&mut self, full: bool) {
@@ -204,7 +217,7 @@ impl World {
         let mut deflated = 0;
         for (at, member) in self.members.iter_mut().enumerate() {
             if Some(at) != except && said.topic.is_some_and(|it| member.topics.contains(&it)) {
-                member.due.push(Due { said, must: true });
+                member.due.push(Due { said, must: true, kept: false });
                 reached += 1;
                 deflated += usize::from(self.peers[at].codec.is_some());
             }
@@ -235,7 +248,7 @@ impl World {
                 let waits = hub.queued_bytes(id);
                 assert!(self.members[at].is_open && waits <= max + BEGUN_BYTES, "{waits} bytes");
                 assert!(hub.queued_bytes_total() <= max_total);
-                self.members[at].due.push(Due { said, must: true });
+                self.members[at].due.push(Due { said, must: true, kept: false });
             }
             Err(SendError::Gone) => {
                 assert!(!self.members[at].is_open);
@@ -270,6 +283,7 @@ impl World {
                 let dues = self.members.iter_mut().flat_map(|member| &mut member.due);
                 dues.filter(|due| due.said == said).for_each(|due| due.must = is_certain);
                 self.flying.push(said);
+                self.histories.is_asked(said, frame_bytes(&payload));
                 self.asks(Mark::HandlePublish, Some(said), move || {
                     handle.publish(&topic_name(topic), &payload)
                 });
@@ -278,7 +292,7 @@ impl World {
                 let (said, payload) = self.message(true, None);
                 self.flying.push(said);
                 let must = self.members[at].is_open;
-                self.members[at].due.push(Due { said, must });
+                self.members[at].due.push(Due { said, must, kept: false });
                 self.asks(Mark::HandleSend, Some(said), move || handle.send(id, &payload));
             }
             (19.., Some(id)) => {
@@ -317,6 +331,7 @@ impl World {
                 Err(HandleError::Full) => {
                     self.marks.hit(Mark::HandleFull);
                     self.flying.retain(|it| Some(*it) != said);
+                    said.into_iter().for_each(|said| self.histories.is_refused(said));
                     for member in &mut self.members {
                         member.due.retain(|due| Some(due.said) != said);
                     }
@@ -335,6 +350,7 @@ impl World {
         }
         member.is_open = false;
         let topics = mem::take(&mut member.topics);
+        topics.iter().for_each(|topic| self.looks_at(*topic));
         topics.into_iter().for_each(|topic| self.leaves(at, topic));
         for due in self.members[at].due.iter_mut().filter(|due| due.said.topic.is_none()) {
             due.must &= !self.flying.contains(&due.said);
@@ -468,6 +484,7 @@ impl World {
             Reason::Overflow => {
                 let config = self.server.hub().config();
                 let is_policy = config.overflow == Overflow::Close
+                    || member.due.iter().any(|due| due.kept)
                     || self.policies.contains(&OnLag::Close)
                     || self.leaps
                     || config.blocked_timeout < Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! What must hold of a simulated world: after each turn, at rest, and at its end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::mem;
 use std::time::Duration;
@@ -20,6 +20,8 @@ const TURNS_MAX: u64 = 20_000;
 const CONTROL_BYTES: usize = 2 + 127 + 16;
 const PONG_BYTES: usize = 6;
 const ANSWER_BYTES: usize = 300;
+/// The longest publication, with its bookkeeping.
+const NEWEST_BYTES: usize = 1300;
 const OVERFLOW: u16 = 1013;
 const LOST: u16 = 1006;
 /// The longest sleep in a standing world: short of `pong_timeout`, so that everyone gets to answer.
@@ -54,13 +56,17 @@ impl World {
         let net = self.server.net();
         assert_eq!(counters.bytes_sent, net.bytes_written);
         assert_eq!(counters.bytes_received, net.bytes_read);
+        self.checks_histories();
     }
 
     /// What the whole process may have beyond its limit: no limit refuses answers and control frames,
-    /// and what has begun to leave is not dropped.
+    /// and what has begun to leave is not dropped. What is no history any more waits for readers, the
+    /// newest of each topic for a turn longer than there is room.
     fn beyond_all(&self) -> usize {
         let living = self.peers.iter().filter(|peer| !peer.wire.is_dropped());
-        living.map(|peer| CONTROL_BYTES + ANSWER_BYTES + peer.pings * PONG_BYTES).sum()
+        let newest = if self.histories.any { TOPICS * NEWEST_BYTES } else { 0 };
+        let own = living.map(|peer| CONTROL_BYTES + ANSWER_BYTES + peer.pings * PONG_BYTES);
+        own.sum::<usize>() + newest
     }
 
     /// The faults stop, everyone says and reads what there is, and the loop comes to rest within a
@@ -102,6 +108,7 @@ impl World {
             }
         }
         self.flying.clear();
+        self.histories.rests();
         self.turns_to_rest = self.turns_to_rest.max(turns);
         self.checks_the_rest();
     }
@@ -144,6 +151,7 @@ impl World {
             let most = slept.as_secs() / interval.as_secs() + 2;
             assert!((least..=most).contains(&pings), "{pings} Pings for peer {at} in {slept:?}");
         }
+        self.checks_forgotten();
         self.marks.add(Mark::LivedOn, self.server.hub().counters().pings_sent - pings);
     }
 
@@ -151,7 +159,9 @@ impl World {
         assert_eq!(self.server.hub().queued_bytes_total(), 0);
         let (mut missing, mut arrived) = (0, 0);
         let mut all_counted = true;
+        self.checks_forgotten();
         for at in 0..self.members.len() {
+            self.checks_readings(at, self.members[at].is_open && self.peers[at].listens());
             self.checks_heard(at);
             self.checks_end(at);
             let lost = self.checks_got(at);
@@ -173,7 +183,8 @@ impl World {
             let all = self.members.iter().flat_map(|member| &member.due);
             let must = all.clone().filter(|due| due.must).count() as u64;
             let sum = arrived + given_up - self.refused;
-            assert!((must..=all.count() as u64).contains(&sum), "{sum} of {must}: {counters:?}");
+            let most = all.count() as u64 + self.histories.vanished();
+            assert!((must..=most).contains(&sum), "{sum} of {must}: {counters:?}");
             self.checks_the_sum(sum);
         }
     }
@@ -260,21 +271,21 @@ impl World {
     /// or nothing if that cannot be said, because it was cut off.
     fn checks_got(&mut self, at: usize) -> Option<u64> {
         let (member, peer) = (&self.members[at], &self.peers[at]);
-        let due: HashSet<_> = member.due.iter().map(|due| due.said).collect();
+        let mut left = HashMap::<_, u64>::new();
+        member.due.iter().for_each(|due| *left.entry(due.said).or_default() += 1);
         let mut got = HashSet::new();
         for said in &peer.got {
-            assert!(due.contains(said), "peer {at}: {said:?} is not for it");
-            assert!(got.insert(said), "peer {at}: {said:?} came twice");
+            let left = left.get_mut(said);
+            let left = left.unwrap_or_else(|| panic!("peer {at}: {said:?} is not for it"));
+            let rest = left.checked_sub(1);
+            *left = rest.unwrap_or_else(|| panic!("peer {at}: {said:?} came once too often"));
+            got.insert(said);
         }
         let secrets = peer.got_deflated.intersection(&self.secrets).count();
         assert_eq!(secrets, 0, "peer {at} got what must not be compressed");
         for lane in 0..TOPICS {
             for by_handle in [false, true] {
-                let is_of = |said: &&Said| {
-                    said.by_handle == by_handle && said.topic.is_none_or(|topic| topic == lane)
-                };
-                let numbers = peer.got.iter().filter(is_of).map(|said| said.number);
-                assert!(numbers.is_sorted(), "peer {at}, topic {lane}: out of order");
+                checks_order(member, &peer.got, lane, by_handle);
             }
         }
         let is_dropped = member.aborted || (self.leaps && !member.is_open);
@@ -284,7 +295,11 @@ impl World {
         if [member.told, peer.close_came].contains(&Some(OVERFLOW)) {
             let is_for_topics = self.server.hub().config().overflow != Overflow::Close;
             let has_lagged = peer.wire.was_full();
-            assert!(has_lagged || !is_for_topics, "peer {at} never lagged, and is closed");
+            // What was kept is not kept for one that has begun to read it.
+            let is_for_kept = member.due.iter().any(|due| due.kept);
+            self.marks.add(Mark::ResumeCut, is_for_kept.into());
+            let is_slow = has_lagged || is_for_kept;
+            assert!(is_slow || !is_for_topics, "peer {at} never lagged, and is closed");
             self.checks_unbroken(member, &peer.got, at);
             return None;
         }
@@ -292,12 +307,23 @@ impl World {
         let closes = config.overflow == Overflow::Close;
         // What waits in front of a Close is given up like what others have not read.
         let is_given_up = !member.is_open && config.topic_lag_bytes_max < 256 * 1024;
+        let mut lacks = HashMap::<_, i64>::new();
+        let must = || member.due.iter().filter(|due| due.must);
+        must().for_each(|due| *lacks.entry(due.said).or_default() += 1);
+        peer.got.iter().for_each(|said| *lacks.entry(*said).or_default() -= 1);
         let mut missing = 0;
-        for due in member.due.iter().filter(|due| due.must && !got.contains(&due.said)) {
-            let is_kept = due
-                .said
-                .topic
-                .map_or(closes, |topic| self.policies[topic] == OnLag::Close && !is_given_up);
+        // Of what is due several times, what is due last comes for certain.
+        for due in must() {
+            let lacks = lacks.entry(due.said).or_default();
+            if *lacks <= 0 {
+                continue;
+            }
+            *lacks -= 1;
+            let is_kept = match due.said.topic {
+                None => closes,
+                Some(_) if due.kept => member.is_open,
+                Some(topic) => self.policies[topic] == OnLag::Close && !is_given_up,
+            };
             assert!(!is_kept, "peer {at}: {:?} is lost", due.said);
             missing += 1;
         }
@@ -358,7 +384,8 @@ impl World {
             for by_handle in [false, true] {
                 let is_of = |said: Said| said.by_handle == by_handle && said.topic == Some(topic);
                 let Some(last) = got.iter().rfind(|said| is_of(**said)) else { continue };
-                for due in member.due.iter().filter(|due| due.must && is_of(due.said)) {
+                let live = member.due.iter().filter(|due| due.must && !due.kept);
+                for due in live.filter(|due| is_of(due.said)) {
                     let came = due.said.number > last.number || got.contains(&due.said);
                     assert!(came, "peer {at}: {:?} is a gap before {last:?}", due.said);
                 }
@@ -422,6 +449,7 @@ impl World {
             (hub.connection_count(), hub.topic_count(), hub.queued_bytes_total()),
             (0, 0, 0)
         );
+        assert!(shuts_down || (0..TOPICS).all(|it| hub.position(&topic_name(it)).is_none()));
         assert_eq!(hub.is_finished(), shuts_down);
         assert_eq!(hub.counters().connections_open, 0);
         let is_gone = |peer: &Peer| peer.wire.is_dropped() || peer.reset;
@@ -429,5 +457,28 @@ impl World {
         let is_told = |member: &Member| !member.opened || member.told.is_some();
         assert!(self.members.iter().all(is_told), "an end was not told");
         self.checks_requests();
+    }
+}
+
+/// What comes of a topic, and what is sent directly, comes in the order in which it was due: what the
+/// application does, and what it has topics give that they have kept; or what handles do.
+fn checks_order(member: &Member, got: &[Said], topic: usize, by_handle: bool) {
+    let is_of = |said: Said| said.topic.is_none_or(|it| it == topic);
+    let mut places = HashMap::<_, Vec<_>>::new();
+    for (at, due) in member.due.iter().enumerate().filter(|(_, due)| is_of(due.said)) {
+        places.entry(due.said).or_default().push((at, due.said.by_handle && !due.kept));
+    }
+    let mut last = None;
+    for said in got.iter().filter(|said| is_of(**said)) {
+        let its = &places[said];
+        if its.iter().any(|it| it.1 != by_handle) {
+            // It is of the other ones, or may be.
+            continue;
+        }
+        // Handles' commands are in the order of their numbers, whenever a peer subscribed.
+        let place = |at| if by_handle { said.number } else { at };
+        let next = its.iter().map(|it| place(it.0)).find(|at| last.is_none_or(|last| *at > last));
+        assert!(next.is_some(), "topic {topic}: {said:?} is out of order");
+        last = next;
     }
 }

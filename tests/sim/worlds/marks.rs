@@ -33,6 +33,10 @@ marks! {
     Delivered, SlotReused, StaleOfReused, BesideBroken, LivedOn, DroppedFull, Conflated, Skipped, Lost, TopicFull, Overflowed, Shed,
     PongCoalesced, ProtocolClosed, TimedOut, StaleCommand, RefusedConnection, Writable,
     MessageAfterClose, ShutDown, LayerAsked, LayerBlocked, LayerStep, LayerKept, RequestGone, HeadFirst,
+    // Those that come back, and histories.
+    Resumed, ResumedUpToDate, ResumedNoTopic, ResumedOtherEpoch, ResumedFuture, ResumedNotKept,
+    BeganWithLatest, ResumedForAnother, HistoryRead, HistoryCleared, HistorySwitched, PublishedToNobody, HistoryGivenUp, TopicForgotten,
+    ResumeCut,
     // What compression is met with, and what comes of it.
     Bomb, DeflateGarbage, DeflateCut, DeflateStreams, DeflateNoText, DeflateBeyond, StrayBit,
     Deflated, ReferredBack, Inflated, TookOver, DeflateFailed, BombRefused, MixedTopic,
@@ -55,6 +59,16 @@ of_network! {
 
 /// How many of them, the first, are faults of the network.
 pub const FAULTS: usize = Mark::DroppedUnread as usize + 1;
+
+/// What those that come back are answered.
+pub const RESUMES: [Mark; 6] = [
+    Mark::Resumed,
+    Mark::ResumedUpToDate,
+    Mark::ResumedNoTopic,
+    Mark::ResumedOtherEpoch,
+    Mark::ResumedFuture,
+    Mark::ResumedNotKept,
+];
 
 /// How many there are without compression.
 pub const WITHOUT_DEFLATE: usize = Mark::Bomb as usize;

@@ -45,7 +45,7 @@ impl Said {
         [&ends, &*letter.repeat(len - 80), &ends].concat()
     }
 
-    fn read(payload: &[u8]) -> Self {
+    pub fn read(payload: &[u8]) -> Self {
         let payload = str::from_utf8(payload).expect("it is text");
         let [by, number, topic, padding] = payload.split(' ').collect::<Vec<_>>()[..] else {
             panic!("nobody said {payload:?}");

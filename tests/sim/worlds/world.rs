@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use pushloop::testing::{Calls, Choice, Faults, Network, Source};
 use pushloop::{
-    Config, ConnId, Counters, Events, Handle, HandleError, OnLag, Overflow, Server, TopicOptions,
+    Config, ConnId, Counters, Events, Handle, HandleError, Net, OnLag, Overflow, Server,
 };
 
 use super::codec::Client;
 use super::deflate::Policy;
+use super::history::{Histories, drawn_history};
 use super::layered::Layered;
 use super::marks::{Mark, Marks, OF_NETWORK};
 use super::peer::{Peer, Said};
 use super::requests::Requests;
+use super::resumes::Reading;
 use crate::oracle::stream::Heard;
 
 pub const TOPICS: usize = 4;
@@ -41,6 +43,8 @@ pub struct Due {
     /// A handle's command is carried out at a time of the loop's choosing: whoever comes or goes
     /// meanwhile may get it or not.
     pub must: bool,
+    /// It was published before: a topic has kept it.
+    pub kept: bool,
 }
 
 /// The server's side of a peer, as the application knows it.
@@ -55,6 +59,8 @@ pub struct Member {
     pub timed_out: bool,
     pub topics: BTreeSet<usize>,
     pub due: Vec<Due>,
+    /// What it reads of topics, in the order of its subscriptions.
+    pub readings: Vec<Reading>,
     pub heard: Vec<Heard>,
     /// The application or a handle has closed it, or tried to.
     pub closed_by_us: bool,
@@ -80,6 +86,7 @@ pub struct World {
     pub turns_to_rest: u64,
     /// Publications of handles that may not have been carried out yet.
     pub flying: Vec<Said>,
+    pub histories: Histories,
     /// When each of the timers is due, until it has come.
     pub timers: Vec<Option<Instant>>,
     /// What became of commands.
@@ -88,7 +95,7 @@ pub struct World {
     /// Messages that were refused to the application.
     pub refused: u64,
     /// Whether compression is agreed on, and how.
-    deflate: Option<Policy>,
+    pub deflate: Option<Policy>,
     pub policies: [OnLag; TOPICS],
     /// The last publication of each topic that a member was left out of.
     pub left_out: HashMap<(usize, usize), usize>,
@@ -103,7 +110,7 @@ pub struct World {
     pub leaps: bool,
     pub is_hasty: bool,
     /// How often which step is taken, beside the turns of the loop: drawn for each world.
-    weights: [usize; 11],
+    weights: [usize; 12],
     pub steps: VecDeque<String>,
     pub traces: bool,
 }
@@ -127,6 +134,7 @@ impl World {
         let policy = config.topic.on_lag;
         let held_max = choice.of(&[None, None, Some(64 * 1024), Some(300), Some(1)]);
         let net = Network::with_choice(choice.clone());
+        let mut histories = Histories::drawn(&choice, &mut config, net.now());
         let net = Layered::new(net, held_max, choice.clone(), marks.clone());
         let mut server = Server::with_net(net, config);
         server.net().nap_max = NAP_MAX;
@@ -135,14 +143,20 @@ impl World {
         let percent = if is_tight { 10 } else { 40 };
         for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(percent)) {
             *policy = choice.of(&[OnLag::Close, OnLag::Skip, OnLag::Latest]);
-            let mut options = TopicOptions::default();
+            let mut options = server.hub().topic_options(&topic_name(topic));
             options.on_lag = *policy;
+            if histories.any {
+                options.history = drawn_history(&choice);
+                histories.tracks[topic].history = options.history;
+            }
             server.hub().configure_topic(&topic_name(topic), options).expect("there is room");
         }
         let faults = Faults::drawn(&choice);
         server.net().faults = faults;
         let knob = |most: usize| if choice.below(4) == 0 { 0 } else { 1 + choice.below(most) };
-        let weights = [6, 20, 14, 14, knob(6), knob(2), knob(1), knob(1), knob(14), 14, knob(10)];
+        let resumes = if histories.any { 60 } else { 0 };
+        let weights =
+            [6, 20, 14, 14, knob(6), knob(2), knob(1), knob(1), knob(14), 14, knob(10), resumes];
         Self {
             handle: server.handle(),
             server,
@@ -156,6 +170,7 @@ impl World {
             said: 0,
             turns_to_rest: 0,
             flying: Vec::new(),
+            histories,
             timers: Vec::new(),
             done: Rc::default(),
             in_callback: false,
@@ -216,6 +231,8 @@ impl World {
             (Mark::StaleCommand, counters.stale_commands),
             (Mark::RefusedConnection, counters.connections_refused),
             (Mark::Inflated, counters.messages_inflated),
+            (Mark::HistoryGivenUp, counters.history_given_up),
+            (Mark::TopicForgotten, counters.topics_forgotten),
         ] {
             self.marks.add(mark, n);
         }
@@ -273,7 +290,8 @@ impl World {
             8 if takes_all => {}
             8 => peer.wire.holds(choice.of(&[0, 1, 20, 200, 3000, usize::MAX])),
             9 => self.again(Self::acts),
-            _ => self.again(Self::commands),
+            10 => self.again(Self::commands),
+            _ => self.again(Self::resumes),
         }
     }
 
