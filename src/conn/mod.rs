@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     pub(crate) deflation: Deflation,
     flow: Flow,
     pub(crate) flags: WorkFlags,
+    /// Which connection of its place it is. The hub notes it here, where it fills what would be padding.
+    pub(crate) generation: u32,
 }
 
 impl Connection {
@@ -67,6 +69,7 @@ impl Connection {
             deflation: Deflation::default(),
             flow: Flow::Clear,
             flags: WorkFlags::default(),
+            generation: 0,
         }
     }
 
@@ -261,7 +264,7 @@ impl Connection {
     pub(crate) fn is_calm(&mut self, commons: &mut Commons) -> bool {
         self.outbox.rest_if_empty(commons)
             && self.flow == Flow::Clear
-            && !self.flags.behind
+            && !self.flags.has(WorkFlags::BEHIND)
             && matches!(self.state, State::Open { .. } | State::Events { .. })
     }
 

@@ -70,17 +70,9 @@ pub(crate) enum Liveness {
 /// would be padding.
 #[derive(Debug, Default)]
 pub(crate) struct WorkFlags {
-    /// It is in `Hub::dirty` or `Hub::pulls`.
-    pub(crate) dirty: bool,
-    /// It lags in a topic, or still reads what is due of one that it has left.
-    pub(crate) behind: bool,
-    /// It is in `Hub::readable`.
-    pub(crate) listed: bool,
+    /// A bit for each of the constants below: a connection is small, and several are asked for at once.
+    bits: u8,
     pub(crate) unread: Unread,
-    /// Input of it was set aside, and is to be read before any other.
-    pub(crate) replaying: bool,
-    /// Its last read was a long one.
-    pub(crate) reads_much: bool,
     /// How it takes publications; compressed, if that was agreed on and this is plain.
     pub(crate) takes: Encoding,
 }
@@ -97,6 +89,33 @@ pub(crate) enum Unread {
 }
 
 impl WorkFlags {
+    /// It is in `Hub::dirty` or `Hub::pulls`.
+    pub(crate) const DIRTY: u8 = 1;
+    /// It lags in a topic, or still reads what is due of one that it has left.
+    pub(crate) const BEHIND: u8 = 2;
+    /// It is in `Hub::readable`.
+    pub(crate) const LISTED: u8 = 4;
+    /// Input of it was set aside, and is to be read before any other.
+    pub(crate) const REPLAYING: u8 = 8;
+    /// Its last read was a long one.
+    pub(crate) const READS_MUCH: u8 = 16;
+
+    /// Whether it has one of these flags.
+    #[inline]
+    pub(crate) fn has(&self, flags: u8) -> bool {
+        self.bits & flags != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flag: u8) {
+        self.bits |= flag;
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self, flag: u8) {
+        self.bits &= !flag;
+    }
+
     /// Whether there may be something to read.
     #[inline]
     pub(crate) fn readable(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What time does to a connection.
 
-use super::{Commons, Connection, Flow, LastWords, Liveness, Outcome, State, Ticks, record_closed};
+use super::{
+    Commons, Connection, Flow, LastWords, Liveness, Outcome, State, Ticks, WorkFlags, record_closed,
+};
 use crate::{
     event::{Cause, ConnId, Events, Span},
     wire::{OpCode, Response, encode_frame},
@@ -157,7 +159,9 @@ impl Connection {
 
     /// The server ends: what is queued has time until the server's deadline.
     pub(crate) fn put_off_timeout(&mut self, commons: &Commons) {
-        if (self.outbox.bytes() > 0 || self.flags.behind || self.flow != Flow::Clear)
+        if (self.outbox.bytes() > 0
+            || self.flags.has(WorkFlags::BEHIND)
+            || self.flow != Flow::Clear)
             && let State::Closing { deadline, .. }
             | State::Draining { fin_sent: false, deadline, .. } = &mut self.state
         {

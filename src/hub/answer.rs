@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::{
-    conn::{allows_origin, origin_refusal, preflight},
+    conn::{WorkFlags, allows_origin, origin_refusal, preflight},
     event::{Accept, AcceptError, Cause, ConnId, Record, RequestId, RespondError},
     handle::Pending,
     wire::{Refusal, Request, Response},
@@ -39,7 +39,7 @@ impl Hub {
         if rest.is_empty() {
             self.commons.recycle_buffer(rest);
         } else {
-            slot.connection.flags.replaying = true;
+            slot.connection.flags.set(WorkFlags::REPLAYING);
             self.replays.push_back((conn, rest));
         }
         Self::mark_dirty(slot, &mut self.dirty, conn);

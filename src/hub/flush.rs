@@ -11,7 +11,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    conn::{Commons, Connection, DEFLATE_COST_MAX, Flushed, Outbox, State},
+    conn::{Commons, Connection, DEFLATE_COST_MAX, Flushed, Outbox, State, WorkFlags},
     event::{Cause, ConnId, Events, Record},
 };
 
@@ -98,13 +98,15 @@ impl FlushCursor {
         let own_budget = commons.config.write_bytes_per_turn;
         let budget = match self.phase {
             Phase::Own => own_budget,
-            Phase::Pulls if !connection.flags.behind => own_budget.min(self.budget.bytes),
+            Phase::Pulls if !connection.flags.has(WorkFlags::BEHIND) => {
+                own_budget.min(self.budget.bytes)
+            }
             // It gets all that there is, or would stay behind what is published meanwhile.
             Phase::Pulls | Phase::Passes => self.budget.bytes,
         };
         let (mut sent, mut end) = (0, End::Budget);
         // Most often there is a line and nothing else, and one write takes it.
-        if !connection.flags.behind
+        if !connection.flags.has(WorkFlags::BEHIND)
             && !topics.may_have_news(id.index)
             && let Some(outbox) = connection.outbox.get_mut()
             && outbox.is_line()
@@ -282,7 +284,9 @@ impl Hub {
     fn is_blocked(&mut self, index: u32) -> bool {
         let Some(slot) = self.slots.get_mut(index as usize) else { return false };
         let is_blocked = slot.connection.is_blocked();
-        slot.connection.flags.behind |= is_blocked;
+        if is_blocked {
+            slot.connection.flags.set(WorkFlags::BEHIND);
+        }
         is_blocked
     }
 
@@ -296,12 +300,12 @@ impl Hub {
     ) -> bool {
         let Some(mut slot) = Self::slot_mut(&mut self.slots, id) else { return false };
         if self.flush.phase != Phase::Passes {
-            slot.connection.flags.dirty = false;
+            slot.connection.flags.clear(WorkFlags::DIRTY);
         }
         if slot.connection.is_blocked() {
             return false;
         }
-        if slot.connection.flags.behind {
+        if slot.connection.flags.has(WorkFlags::BEHIND) {
             self.apply_policies(id);
             let Some(it) = Self::slot_mut(&mut self.slots, id) else { return false };
             slot = it;
@@ -359,7 +363,8 @@ impl Hub {
             self.topics.forget_leaving(id, false, &mut self.commons);
             return false;
         }
-        if std::mem::take(&mut connection.flags.behind) {
+        if connection.flags.has(WorkFlags::BEHIND) {
+            connection.flags.clear(WorkFlags::BEHIND);
             self.topics.catch_up(id, &mut self.commons);
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };

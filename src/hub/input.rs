@@ -4,7 +4,7 @@ use std::{mem, net::SocketAddr, ops::Range};
 
 use super::{Hub, Slot, read_queue::ReadQueue};
 use crate::{
-    conn::{Connection, Deflation, LastWords, Outcome, PANICKED, State, Unread},
+    conn::{Connection, Deflation, LastWords, Outcome, PANICKED, State, Unread, WorkFlags},
     event::{Cause, ConnId, Events},
     wire::{CloseCode, Response},
 };
@@ -24,10 +24,9 @@ impl Hub {
         let generation = self.next_generation;
         // 0 and u32::MAX are not connections'.
         self.next_generation = if generation >= u32::MAX - 1 { 1 } else { generation + 1 };
-        let index = self.slots.insert(Slot {
-            generation,
-            connection: Connection::new(peer, is_proxied, &self.commons),
-        }) as u32;
+        let mut connection = Connection::new(peer, is_proxied, &self.commons);
+        connection.generation = generation;
+        let index = self.slots.insert(Slot { connection }) as u32;
         self.topics.handle_accepted(index);
         let id = ConnId { index, generation };
         if count >= self.commons.config.connections_max {
@@ -199,7 +198,7 @@ impl Hub {
             events.filled = end;
             self.commons.recycle_buffer(input);
             if let Some(slot) = Self::slot_mut(&mut self.slots, id) {
-                slot.connection.flags.replaying = false;
+                slot.connection.flags.clear(WorkFlags::REPLAYING);
             }
             self.take_input_set_aside(id, events, start..end);
         }
@@ -225,8 +224,9 @@ impl Hub {
     /// The connection waits no longer. Whether it is to be read from.
     pub(crate) fn begin_read(&mut self, id: ConnId) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        slot.connection.flags.listed = false;
-        let is_read = slot.connection.wants_input() && !slot.connection.flags.replaying;
+        slot.connection.flags.clear(WorkFlags::LISTED);
+        let is_read =
+            slot.connection.wants_input() && !slot.connection.flags.has(WorkFlags::REPLAYING);
         if is_read && slot.connection.is_asking() {
             self.requests_left = self.requests_left.saturating_sub(1);
         }
@@ -311,7 +311,11 @@ impl Hub {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         if let Some(is_long) = is_long {
             // A request that is coming has not been heard at all: it stays in the first line.
-            slot.connection.flags.reads_much = is_long && !slot.connection.is_asking();
+            if is_long && !slot.connection.is_asking() {
+                slot.connection.flags.set(WorkFlags::READS_MUCH);
+            } else {
+                slot.connection.flags.clear(WorkFlags::READS_MUCH);
+            }
         }
         if !more && slot.connection.flags.unread == Unread::Something {
             slot.connection.flags.unread = Unread::Nothing;
@@ -340,7 +344,7 @@ impl Hub {
         {
             // No spare buffer, which may be large: it may wait for many turns.
             let unread = events.buffer[at..end].to_vec();
-            slot.connection.flags.replaying = true;
+            slot.connection.flags.set(WorkFlags::REPLAYING);
             self.commons.incomplete_bytes += unread.len();
             self.replays.push_back((id, unread));
         }

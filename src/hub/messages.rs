@@ -5,7 +5,7 @@ use std::fmt;
 use super::Hub;
 use crate::{
     config::{Overflow, TopicOptions},
-    conn::{Outbox, State},
+    conn::{Outbox, State, WorkFlags},
     event::{AsMessage, Cause, ConnId, Message},
     wire::{CloseCode, OpCode, Response, encoded_len},
 };
@@ -138,7 +138,8 @@ impl Hub {
         if !connection.is_open() {
             return Err(SendError::Gone);
         }
-        let is_ordered = connection.flags.behind || self.topics.may_have_news(id.index);
+        let is_ordered =
+            connection.flags.has(WorkFlags::BEHIND) || self.topics.may_have_news(id.index);
         let mark = if is_ordered { Outbox::MARK_BYTES } else { 0 };
         let len = encoded_len(payload.len()) + mark;
         let config = &self.commons.config;
@@ -226,7 +227,7 @@ impl Hub {
         let Some((at, _)) = self.topics.subscription_of(id.index, topic) else { return false };
         let is_blocked = slot.connection.is_blocked();
         if self.topics.unsubscribe(id, at, true, is_blocked, &mut self.commons) {
-            slot.connection.flags.behind = true;
+            slot.connection.flags.set(WorkFlags::BEHIND);
             if !is_blocked {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }

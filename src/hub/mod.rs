@@ -66,7 +66,7 @@ use wheel::Wheel;
 
 use crate::{
     config::Config,
-    conn::{Commons, Connection},
+    conn::{Commons, Connection, WorkFlags},
     counters::{Counters, LiveCounters},
     event::{ConnId, Record, RequestId},
     handle::Handle,
@@ -75,7 +75,6 @@ use crate::{
 /// One connection's place.
 #[derive(Debug)]
 struct Slot {
-    generation: u32,
     connection: Connection,
 }
 
@@ -251,24 +250,25 @@ impl Hub {
     }
 
     fn slot(&self, id: ConnId) -> Option<&Slot> {
-        self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)
+        self.slots.get(id.index as usize).filter(|slot| slot.connection.generation == id.generation)
     }
 
     /// The slot of a live connection. It is borrowed apart from the rest of the hub.
     fn slot_mut(slots: &mut Slab<Slot>, id: ConnId) -> Option<&mut Slot> {
-        slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
+        slots.get_mut(id.index as usize).filter(|slot| slot.connection.generation == id.generation)
     }
 
     fn id_at(&self, index: u32) -> ConnId {
-        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        let generation =
+            self.slots.get(index as usize).map_or(0, |slot| slot.connection.generation);
         ConnId { index, generation }
     }
 
     /// Lists the connection for the flush.
     #[inline]
     fn mark_dirty(slot: &mut Slot, dirty: &mut ConnQueue, id: ConnId) {
-        if !slot.connection.flags.dirty {
-            slot.connection.flags.dirty = true;
+        if !slot.connection.flags.has(WorkFlags::DIRTY) {
+            slot.connection.flags.set(WorkFlags::DIRTY);
             dirty.push(id);
         }
     }
@@ -277,15 +277,14 @@ impl Hub {
     #[inline(always)]
     fn mark_readable(slot: &mut Slot, readable: &mut ReadQueue, id: ConnId) {
         if slot.connection.flags.readable()
-            && !slot.connection.flags.listed
-            && !slot.connection.flags.replaying
+            && !slot.connection.flags.has(WorkFlags::LISTED | WorkFlags::REPLAYING)
             && slot.connection.wants_input()
         {
-            slot.connection.flags.listed = true;
+            slot.connection.flags.set(WorkFlags::LISTED);
             if slot.connection.is_asking() {
                 readable.push_asking(id);
             } else {
-                readable.push(id, slot.connection.flags.reads_much);
+                readable.push(id, slot.connection.flags.has(WorkFlags::READS_MUCH));
             }
         }
     }
@@ -307,11 +306,13 @@ impl Hub {
         let is_blocked = slot.connection.is_blocked();
         while let Some(last) = topics.list(id.index).as_slice().len().checked_sub(1) {
             let leaves_behind = topics.unsubscribe(id, last, reads_on, is_blocked, commons);
-            slot.connection.flags.behind |= leaves_behind;
+            if leaves_behind {
+                slot.connection.flags.set(WorkFlags::BEHIND);
+            }
         }
         if !reads_on {
             topics.forget_leaving(id, true, commons);
-        } else if slot.connection.flags.behind {
+        } else if slot.connection.flags.has(WorkFlags::BEHIND) {
             slot.connection.order_behind(topics.moment(), commons);
         }
     }
@@ -378,8 +379,8 @@ mod tests {
 
     /// What a connection has in the four tables. An idle one owns nothing else.
     #[test]
-    fn an_idle_connection_is_88_bytes_and_104_with_compression() {
-        let slot = if cfg!(feature = "deflate") { 64 } else { 48 };
+    fn an_idle_connection_is_80_bytes_and_96_with_compression() {
+        let slot = if cfg!(feature = "deflate") { 56 } else { 40 };
         // mio keeps more in a debug build, to check how its sources are used.
         let stream = if cfg!(debug_assertions) { 8 } else { size_of::<Option<Stream>>() };
         let list = size_of::<Subscriptions>();

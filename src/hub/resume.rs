@@ -2,6 +2,7 @@
 
 use super::{Hub, PositionError, SubscribeError};
 use crate::{
+    conn::WorkFlags,
     event::{ConnId, Message, Position},
     wire::OpCode,
 };
@@ -83,7 +84,7 @@ impl Hub {
             && let Some(slot) = Self::slot_mut(&mut self.slots, id)
         {
             self.topics.add_kept(id, topic, position.offset - count);
-            slot.connection.flags.behind = true;
+            slot.connection.flags.set(WorkFlags::BEHIND);
             if !slot.connection.is_blocked() {
                 Self::mark_dirty(slot, &mut self.dirty, id);
             }

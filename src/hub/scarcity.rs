@@ -5,7 +5,7 @@ use std::mem;
 
 use super::Hub;
 use crate::{
-    conn::State,
+    conn::{State, WorkFlags},
     event::{Cause, ConnId, Events},
 };
 
@@ -25,7 +25,7 @@ impl Hub {
             let (bytes, ticks) = slot.connection.incomplete(&self.commons);
             if bytes > 0 {
                 held += bytes;
-                let id = ConnId { index: index as u32, generation: slot.generation };
+                let id = ConnId { index: index as u32, generation: slot.connection.generation };
                 holders.push((bytes.saturating_mul(ticks + 1), bytes, id));
             }
         }
@@ -64,7 +64,7 @@ impl Hub {
         for (index, slot) in &self.slots {
             let (bytes, ticks) = slot.connection.window(&self.commons);
             if bytes > 0 {
-                let id = ConnId { index: index as u32, generation: slot.generation };
+                let id = ConnId { index: index as u32, generation: slot.connection.generation };
                 holders.push((bytes.saturating_mul(ticks + 1), bytes, id));
             }
         }
@@ -89,7 +89,7 @@ impl Hub {
             if slot.connection.reads_frames() {
                 return true;
             }
-            slot.connection.flags.replaying = false;
+            slot.connection.flags.clear(WorkFlags::REPLAYING);
             Self::mark_readable(slot, readable, *id);
             false
         });

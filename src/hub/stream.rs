@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::{
-    conn::{CHUNK_BYTES, Encoding, Outbox},
+    conn::{CHUNK_BYTES, Encoding, Outbox, WorkFlags},
     event::{Cause, ConnId, Record, RequestId, RespondError},
     hub::SendError,
     wire::{CloseCode, Response},
@@ -74,7 +74,8 @@ impl Hub {
         }
         let is_ordered = slot.connection.encoding() == Encoding::Events
             && is_events
-            && (slot.connection.flags.behind || self.topics.may_have_news(id.index));
+            && (slot.connection.flags.has(WorkFlags::BEHIND)
+                || self.topics.may_have_news(id.index));
         let more = if is_ordered { Outbox::MARK_BYTES } else { 0 };
         let len = piece.len().saturating_add(CHUNK_BYTES).saturating_add(more);
         let waits = slot.connection.outbox.direct_bytes();

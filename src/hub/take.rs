@@ -5,7 +5,7 @@ use std::{mem, ops::Range};
 
 use super::topics::Topics;
 use crate::{
-    conn::{Commons, Connection, Encoding, Outbox, Source},
+    conn::{Commons, Connection, Encoding, Outbox, Source, WorkFlags},
     event::ConnId,
 };
 
@@ -77,7 +77,8 @@ impl Taking<'_> {
     pub(super) fn collect(&mut self, pieces: &mut Pieces, max: usize) -> bool {
         pieces.pieces.clear();
         (pieces.bytes, pieces.steps, pieces.passed_over) = (0, 0, false);
-        let mut has_news = self.connection.flags.behind || self.topics.may_have_news(self.id.index);
+        let mut has_news = self.connection.flags.has(WorkFlags::BEHIND)
+            || self.topics.may_have_news(self.id.index);
         if has_news && self.connection.encoding() == Encoding::JointEvents {
             self.encode_joint(max);
             has_news = false;

@@ -210,7 +210,7 @@ impl Hub {
     fn all(&self) -> Vec<ConnId> {
         let id = |(index, slot): (usize, &super::Slot)| ConnId {
             index: index as u32,
-            generation: slot.generation,
+            generation: slot.connection.generation,
         };
         self.slots.iter().map(id).collect()
     }

@@ -40,7 +40,7 @@ fn in_a_drain_whatever_is_to_leave_has_time() {
     assert!(has_time(&connection, &commons), "something waits in its outbox");
 
     let (mut connection, commons) = closing();
-    connection.flags.behind = true;
+    connection.flags.set(WorkFlags::BEHIND);
     connection.put_off_timeout(&commons);
     assert!(has_time(&connection, &commons), "something waits in a topic");
 

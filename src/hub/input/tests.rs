@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::{tests_hub, tests_open};
-use crate::{event::Events, hub::Hub};
+use crate::{conn::WorkFlags, event::Events, hub::Hub};
 
 // The clock starts somewhere; it is read once.
 #[allow(clippy::disallowed_methods)]
@@ -35,7 +35,9 @@ fn a_connection_is_read_if_it_wants_input_and_has_none_set_aside() {
         let (mut hub, mut events) = (hub(), Events::default());
         let id = tests_open(&mut hub);
         hub.readable.push(id, false);
-        hub.slots[id.index as usize].connection.flags.replaying = replaying;
+        if replaying {
+            hub.slots[id.index as usize].connection.flags.set(WorkFlags::REPLAYING);
+        }
         if ends {
             hub.abort(id);
         }

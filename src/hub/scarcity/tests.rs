@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::super::{Hub, tests_hub, tests_open};
-use crate::{conn::Unread, event::Events};
+use crate::{
+    conn::{Unread, WorkFlags},
+    event::Events,
+};
 
 // The clock starts somewhere; it is read once.
 #[allow(clippy::disallowed_methods)]
@@ -18,7 +21,8 @@ fn input_that_was_set_aside_is_given_up_with_its_connection() {
     let [large, small] = [600, 500].map(|bytes| {
         let id = tests_open(&mut hub);
         let flags = &mut hub.slots[id.index as usize].connection.flags;
-        (flags.replaying, flags.unread) = (true, Unread::Something);
+        flags.set(WorkFlags::REPLAYING);
+        flags.unread = Unread::Something;
         hub.replays.push_back((id, vec![0; bytes]));
         id
     });
@@ -29,8 +33,10 @@ fn input_that_was_set_aside_is_given_up_with_its_connection() {
     assert_eq!(hub.topics.steps, 8, "no window is kept, and the connections are gone along for it");
     assert_eq!(hub.replays, [(small, vec![0; 500])]);
     assert_eq!(hub.commons.incomplete_bytes, 500);
-    let flags = |id: crate::event::ConnId| &hub.slots[id.index as usize].connection.flags;
-    assert!(!flags(large).replaying && flags(small).replaying);
+    let replaying = |id: crate::event::ConnId| {
+        hub.slots[id.index as usize].connection.flags.has(WorkFlags::REPLAYING)
+    };
+    assert!(!replaying(large) && replaying(small));
     assert_eq!(hub.ending, [large]);
 }
 
