@@ -103,6 +103,7 @@ fn a_page_that_comes_back_has_each_line_once_and_knows_who_is_there() {
         assert_eq!(ada.here.iter().collect::<Vec<_>>(), ["ada", "ben"]);
         for page in others {
             assert!(ada.lines.ends_with(&page.lines), "{}: {:?}", page.url, page.lines);
+            assert_eq!(page.position, ada.position, "{}", page.url);
             assert!(page.gaps == 0 || kept < LINES_MAX, "{}: so much is kept", page.url);
         }
         lines += ada.lines.len();

@@ -89,32 +89,36 @@ impl Handler for App {
     }
 }
 
+/// A member, as the model has it.
+#[derive(Clone, Copy)]
+struct Known {
+    room: &'static str,
+    id: &'static str,
+    /// How many connections it has, or when it leaves and in which order.
+    stay: Result<usize, (u64, usize)>,
+}
+
 /// What should be: a list that is gone through again and again.
 #[derive(Default)]
 struct Model {
     seconds: u64,
     departures: usize,
-    /// Rooms and ids, with how many connections, or when it leaves and in which order.
-    members: Vec<(&'static str, &'static str, Result<usize, (u64, usize)>)>,
+    members: Vec<Known>,
     /// What was published of each room.
     told: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Model {
-    fn find(
-        &mut self,
-        room: &str,
-        id: &str,
-    ) -> Option<&mut (&'static str, &'static str, Result<usize, (u64, usize)>)> {
-        self.members.iter_mut().find(|member| (member.0, member.1) == (room, id))
+    fn find(&mut self, room: &str, id: &str) -> Option<&mut Known> {
+        self.members.iter_mut().find(|known| (known.room, known.id) == (room, id))
     }
 
     fn enters(&mut self, room: &'static str, id: &'static str) {
-        if let Some((_, _, stay)) = self.find(room, id) {
-            *stay = Ok(stay.map_or(1, |connections| connections + 1));
+        if let Some(known) = self.find(room, id) {
+            known.stay = Ok(known.stay.map_or(1, |connections| connections + 1));
             return;
         }
-        self.members.push((room, id, Ok(1)));
+        self.members.push(Known { room, id, stay: Ok(1) });
         let join = format!("{{\"join\":{{\"id\":\"{id}\",\"info\":\"of {room}\"}}}}");
         self.told.entry(room).or_default().push(join);
     }
@@ -122,27 +126,25 @@ impl Model {
     fn departs(&mut self, room: &str, id: &str) {
         self.departures += 1;
         let due = (self.seconds + DELAY, self.departures);
-        let (_, _, stay) = self.find(room, id).expect("it was there");
-        let connections = stay.expect("it had a connection");
-        *stay = if connections > 1 { Ok(connections - 1) } else { Err(due) };
+        let known = self.find(room, id).expect("it was there");
+        let connections = known.stay.expect("it had a connection");
+        known.stay = if connections > 1 { Ok(connections - 1) } else { Err(due) };
     }
 
     fn passes(&mut self, seconds: u64) {
         self.seconds += seconds;
         let now = self.seconds;
-        let is_due = |member: &&(_, _, Result<usize, (u64, usize)>)| {
-            member.2.is_err_and(|(due, _)| due <= now)
-        };
+        let is_due = |known: &&Known| known.stay.is_err_and(|(due, _)| due <= now);
         let mut leave: Vec<_> = self.members.iter().filter(is_due).copied().collect();
-        leave.sort_by_key(|member| member.2.err());
-        for (room, id, _) in leave {
+        leave.sort_by_key(|known| known.stay.err());
+        for Known { room, id, .. } in leave {
             self.told.entry(room).or_default().push(format!("{{\"leave\":{{\"id\":\"{id}\"}}}}"));
-            self.members.retain(|member| (member.0, member.1) != (room, id));
+            self.members.retain(|known| (known.room, known.id) != (room, id));
         }
     }
 
     fn ids(&self, room: &str) -> Vec<&'static str> {
-        let ids = self.members.iter().filter(|member| member.0 == room).map(|member| member.1);
+        let ids = self.members.iter().filter(|known| known.room == room).map(|known| known.id);
         let mut ids: Vec<_> = ids.collect();
         ids.sort_unstable();
         ids
@@ -296,8 +298,8 @@ impl Crowd {
             let (ids, presence) = (self.model.ids(room), &self.world.app.presence);
             assert!(presence.members(room).map(|member| member.id).eq(ids.iter().copied()));
             assert_eq!(presence.count(room), ids.len());
-            let members = self.model.members.iter().filter(|member| member.0 == room);
-            let connections: usize = members.filter_map(|member| member.2.ok()).sum();
+            let members = self.model.members.iter().filter(|known| known.room == room);
+            let connections: usize = members.filter_map(|known| known.stay.ok()).sum();
             assert_eq!(presence.connection_count(room), connections);
             assert_eq!(self.world.hub().subscriber_count(room), connections);
         }

@@ -113,17 +113,20 @@ fn a_member_leaves_when_its_last_connection_has_been_gone_for_the_delay() {
     assert!(presence.leave(&mut hub, windows[0], "a"));
     assert!(presence.leaves.is_empty() && presence.timer.is_none());
     assert!(presence.leave(&mut hub, windows[1], "a"));
-    let (due, _) = presence.timer.unwrap();
+    let (due, timer) = presence.timer.unwrap();
     assert_eq!(due, hub.now() + DELAY);
     // It comes back in time, and goes again: the delay begins anew.
     hub.now += DELAY / 2;
     let conn = join(&mut presence, &mut hub, "a", "ada").unwrap();
-    assert!(presence.leaves.is_empty() && presence.timer.is_none());
+    assert!(presence.leaves.is_empty() && presence.timer.is_none() && !hub.cancel_timer(timer));
     presence.handle_close(&mut hub, conn);
     hub.now = due;
     assert!(presence.handle_timer(&mut hub, KEY));
     assert_eq!(presence.count("a"), 1);
-    hub.now += DELAY / 2;
+    let moment = Duration::from_nanos(1);
+    hub.now += DELAY / 2 - moment;
+    assert!(presence.handle_timer(&mut hub, KEY));
+    hub.now += moment;
     assert!(!presence.handle_timer(&mut hub, KEY + 1));
     assert_eq!(presence.count("a"), 1);
     assert!(presence.handle_timer(&mut hub, KEY));
