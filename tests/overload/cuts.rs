@@ -24,7 +24,7 @@ const END: &str = "end";
 
 /// What is published as the so-manieth of a topic: mostly short, one of fifty longer than a segment.
 fn text_of(offset: u64) -> String {
-    let more = if offset % 50 == 0 { 1500 } else { offset % 8 };
+    let more = if offset.is_multiple_of(50) { 1500 } else { offset % 8 };
     format!("{offset}{}", "\nκ\"".repeat(more as usize))
 }
 
@@ -157,14 +157,14 @@ fn cuts(seed: u64, keeps: u64, cuts: usize) -> Tally {
 
 #[test]
 fn who_is_cut_off_at_any_moment_misses_nothing_while_it_is_kept() {
-    let tally = cuts(1, 1_000_000, scale(1000, 12_000));
+    let tally = cuts(1, 1_000_000, scale(500, 12_000));
     assert_eq!(tally.lost, 0);
     assert!(tally.recovered > 500 && tally.missed > 500, "{tally:?}");
 }
 
 #[test]
 fn who_is_away_for_longer_than_the_history_reaches_is_told_of_each_gap() {
-    let tally = cuts(2, 5, scale(600, 12_000));
+    let tally = cuts(2, 5, scale(250, 12_000));
     assert!(tally.recovered > 100 && tally.lost > 100, "{tally:?}");
 }
 
@@ -176,7 +176,7 @@ fn who_comes_back_to_a_server_that_was_killed_is_told_and_goes_on_live() {
     let mut server = serves(&address, keeps);
     let (world, began, mut dice) = (World::new(address, keeps, true), now(), Dice::new(3));
     let kills = scale(3, 20);
-    let tally = world.runs(3, scale(300, 4000), || {
+    let tally = world.runs(3, scale(200, 4000), || {
         for _ in 0..kills {
             world.lets_pass(dice.below(2000) as u64);
             server.kills();

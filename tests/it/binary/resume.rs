@@ -318,7 +318,8 @@ fn what_is_published_comes_back_as_it_was() {
     assert_eq!(read_text(&mut raw), "last");
     let mut socket = connect(&address, &format!("/t?envelope=json&after={begun}"));
     let mut events = comes_back(&address, "/t", begun.as_bytes());
-    (read_json(&mut socket), events.begins());
+    read_json(&mut socket);
+    events.begins();
     for (name, data, key, said) in [
         ("message", "", "data", ""),
         ("message", "two\nlines\n", "data", "two\nlines\n"),

@@ -81,7 +81,7 @@ pub struct Client<'a> {
 impl<'a> Client<'a> {
     /// Half of them are event streams of a topic, and half are WebSockets of four.
     pub fn new(world: &'a World, nth: usize, mut dice: Dice) -> Self {
-        let is_socket = nth % 2 == 0;
+        let is_socket = nth.is_multiple_of(2);
         let first = dice.below(TOPICS);
         let topics = (0..if is_socket { 4 } else { 1 }).map(|nth| (first + 3 * nth) % TOPICS);
         let subscription = |topic| Subscription {

@@ -32,7 +32,9 @@ pub fn publishes(world: &World, nth: usize, seed: u64) -> Tally {
         thread::sleep(due - now());
     }
     for topic in &topics {
-        while !publish(world, &mut connection, &topics, *topic, END) && !world.failed.load(SeqCst) {
+        while !publish(world, &mut connection, &topics, *topic, END) {
+            assert!(!world.failed.load(SeqCst), "another thread failed");
+            thread::sleep(PACE);
         }
     }
     Tally::default()
@@ -58,7 +60,6 @@ fn publish(
         // The server was killed, and whether it had taken this does not matter: the next one knows nothing.
         assert!(world.kills, "{answered:?}");
         topics.iter().for_each(|topic| world.heads[*topic].store(0, SeqCst));
-        thread::sleep(PACE);
         return false;
     };
     *connection = Some(stream);
