@@ -4,6 +4,7 @@
 mod client;
 mod publisher;
 
+use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -13,7 +14,7 @@ use super::crowd::turn_with_descriptors;
 use crate::support::PATIENCE;
 use crate::support::campaign::{now, scale};
 use crate::support::dice::Dice;
-use crate::support::process::Process;
+use crate::support::process::{Process, scratch};
 use client::{Client, Tally};
 
 const TOPICS: usize = 20;
@@ -28,14 +29,21 @@ fn text_of(offset: u64) -> String {
     format!("{offset}{}", "\nκ\"".repeat(more as usize))
 }
 
+/// Whether the server is killed now and then, and what the next one knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kills {
+    Never,
+    Forgets,
+    Remembers,
+}
+
 /// What all threads of a test share.
 struct World {
     address: String,
     /// How many publications of a topic the server keeps.
     keeps: u64,
-    /// Whether the server is killed now and then.
-    kills: bool,
-    /// What was published to each topic in the server's present life, and in all.
+    kills: Kills,
+    /// What was published to each topic in its present life, and in all.
     heads: [AtomicU64; TOPICS],
     published: AtomicU64,
     cuts: AtomicUsize,
@@ -47,7 +55,7 @@ struct World {
 }
 
 impl World {
-    fn new(address: String, keeps: u64, kills: bool) -> Self {
+    fn new(address: String, keeps: u64, kills: Kills) -> Self {
         Self {
             address,
             keeps,
@@ -121,10 +129,10 @@ fn port() -> u16 {
     (first..32_768).find(is_free).expect("a port is free")
 }
 
-fn serves(address: &str, keeps: u64) -> Process {
+fn serves(address: &str, keeps: u64, more: &[&str]) -> Process {
     let keeps = keeps.to_string();
     let (listen, room) = (["--listen", address], ["--history-bytes", "67108864"]);
-    let arguments = [&listen[..], &["--history", &keeps], &room].concat();
+    let arguments = [&listen[..], &["--history", &keeps], &room, more].concat();
     let mut server = Process::start(env!("CARGO_BIN_EXE_pushloop").as_ref(), &arguments);
     server.address("http://");
     server
@@ -148,8 +156,8 @@ fn figure(what: &str, world: &World, tally: &Tally, took: Duration) {
 fn cuts(seed: u64, keeps: u64, cuts: usize) -> Tally {
     let _turn = turn_with_descriptors(1500);
     let address = format!("127.0.0.1:{}", port());
-    let _server = serves(&address, keeps);
-    let (world, began) = (World::new(address, keeps, false), now());
+    let _server = serves(&address, keeps, &[]);
+    let (world, began) = (World::new(address, keeps, Kills::Never), now());
     let tally = world.runs(seed, cuts, || ());
     figure(&format!("--history {keeps}"), &world, &tally, now() - began);
     tally
@@ -168,23 +176,42 @@ fn who_is_away_for_longer_than_the_history_reaches_is_told_of_each_gap() {
     assert!(tally.recovered > 100 && tally.lost > 100, "{tally:?}");
 }
 
-#[test]
-fn who_comes_back_to_a_server_that_was_killed_is_told_and_goes_on_live() {
+/// So many kills, at any moment, among so many cuts.
+fn kills(seed: u64, kills: Kills, count: usize, cuts: usize, more: &[&str]) -> Tally {
     let _turn = turn_with_descriptors(1500);
     let address = format!("127.0.0.1:{}", port());
     let keeps = 1_000_000;
-    let mut server = serves(&address, keeps);
-    let (world, began, mut dice) = (World::new(address, keeps, true), now(), Dice::new(3));
-    let kills = scale(3, 20);
-    let tally = world.runs(3, scale(200, 4000), || {
-        for _ in 0..kills {
-            world.lets_pass(dice.below(2000) as u64);
+    let mut server = serves(&address, keeps, more);
+    let (world, began, mut dice) = (World::new(address, keeps, kills), now(), Dice::new(seed));
+    let tally = world.runs(seed, cuts, || {
+        // Of a topic without a place, nobody knows what was published last.
+        world.waits_until(|| world.heads.iter().all(|head| head.load(SeqCst) > 0));
+        // A disk takes its time.
+        let apart = if kills == Kills::Remembers { 300 } else { 1000 };
+        for _ in 0..count {
+            world.lets_pass(dice.below(apart) as u64);
             server.kills();
-            server = serves(&world.address, keeps);
+            server = serves(&world.address, keeps, more);
         }
         // Those that had no place when it was killed are not told of it.
         world.lets_pass(100);
     });
-    figure(&format!("killed {kills} times"), &world, &tally, now() - began);
+    figure(&format!("killed {count} times, {kills:?}"), &world, &tally, now() - began);
+    tally
+}
+
+#[test]
+fn who_comes_back_to_a_server_that_was_killed_is_told_and_goes_on_live() {
+    let tally = kills(3, Kills::Forgets, scale(3, 20), scale(200, 4000), &[]);
     assert!(tally.lost >= CLIENTS as u64, "{tally:?}");
+}
+
+#[test]
+fn who_comes_back_to_a_server_that_was_killed_and_has_a_file_misses_nothing() {
+    let file = scratch("history");
+    let more = ["--history-file", file.to_str().expect("the path is text")];
+    let tally = kills(4, Kills::Remembers, scale(3, 20), scale(100, 4000), &more);
+    assert_eq!(tally.lost, 0);
+    assert!(tally.recovered > 100 && tally.missed > 100, "{tally:?}");
+    fs::remove_file(file).expect("the server has it there");
 }

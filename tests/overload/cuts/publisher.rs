@@ -9,7 +9,7 @@ use std::time::Duration;
 use pushloop::Position;
 use serde_json::Value;
 
-use super::{CLIENTS, END, PUBLISHERS, TOPICS, Tally, World, text_of};
+use super::{CLIENTS, END, Kills, PUBLISHERS, TOPICS, Tally, World, text_of};
 use crate::support::PATIENCE;
 use crate::support::campaign::now;
 use crate::support::dice::Dice;
@@ -22,17 +22,17 @@ const PACE: Duration = Duration::from_millis(1);
 pub fn publishes(world: &World, nth: usize, seed: u64) -> Tally {
     let mut dice = Dice::new(seed + 1000 + nth as u64);
     let topics: Vec<_> = (0..TOPICS).filter(|topic| topic % PUBLISHERS == nth).collect();
-    let mut connection = None;
+    let mut publisher = Publisher { world, places: [None; TOPICS], connection: None };
     let mut due = now();
     while world.settled.load(SeqCst) < CLIENTS && !world.failed.load(SeqCst) {
         let topic = topics[dice.below(topics.len())];
-        let text = text_of(world.heads[topic].load(SeqCst) + 1);
-        publish(world, &mut connection, &topics, topic, &text);
+        let text = text_of(publisher.places[topic].map_or(0, |place| place.offset) + 1);
+        publisher.publish(topic, &text);
         due = (due + PACE).max(now());
         thread::sleep(due - now());
     }
-    for topic in &topics {
-        while !publish(world, &mut connection, &topics, *topic, END) {
+    for topic in topics {
+        while !publisher.publish(topic, END) {
             assert!(!world.failed.load(SeqCst), "another thread failed");
             thread::sleep(PACE);
         }
@@ -40,58 +40,71 @@ pub fn publishes(world: &World, nth: usize, seed: u64) -> Tally {
     Tally::default()
 }
 
-/// False if the server did not take it, or is not there.
-fn publish(
-    world: &World,
-    connection: &mut Option<BufReader<TcpStream>>,
-    topics: &[usize],
-    topic: usize,
-    text: &str,
-) -> bool {
-    let stream = match connection.take() {
-        Some(stream) => Ok(stream),
-        None => TcpStream::connect(&world.address).map(BufReader::new),
-    };
-    let answered = stream.and_then(|mut stream| {
-        let answer = posts(&mut stream, topic, text)?;
-        Ok((stream, answer))
-    });
-    let Ok((stream, position)) = answered else {
-        // The server was killed, and whether it had taken this does not matter: the next one knows nothing.
-        assert!(world.kills, "{answered:?}");
-        topics.iter().for_each(|topic| world.heads[*topic].store(0, SeqCst));
-        return false;
-    };
-    *connection = Some(stream);
-    let Some(position) = position else { return false };
-    let head = world.heads[topic].fetch_add(1, SeqCst) + 1;
-    assert_eq!(position.offset, head, "topic {topic}");
-    world.published.fetch_add(1, SeqCst);
-    true
+struct Publisher<'a> {
+    world: &'a World,
+    /// Where its topics are: nobody else publishes to them.
+    places: [Option<Position>; TOPICS],
+    connection: Option<BufReader<TcpStream>>,
 }
 
-/// The place behind it; `None` if the server has no room for it now.
-fn posts(
-    stream: &mut BufReader<TcpStream>,
-    topic: usize,
-    text: &str,
-) -> io::Result<Option<Position>> {
-    let len = text.len();
-    let head =
-        format!("POST /t{topic} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len}\r\n\r\n");
-    stream.get_ref().set_read_timeout(Some(PATIENCE))?;
-    stream.get_mut().write_all([head.as_bytes(), text.as_bytes()].concat().as_slice())?;
-    let head = String::from_utf8(read_head(stream)?).expect("the head is ASCII");
-    let length = head.split_once("Content-Length: ").and_then(|(_, it)| it.split("\r\n").next());
-    let mut body = vec![0; length.and_then(|it| it.parse().ok()).expect("it says how long it is")];
-    stream.read_exact(&mut body)?;
-    match &head[9..12] {
-        "200" => {
-            let told: Value = serde_json::from_slice(&body).expect("it is JSON");
-            let id = told["id"].as_str().expect("the topic keeps a history");
-            Ok(Some(id.parse().expect("it is a position")))
-        }
-        "503" => Ok(None),
-        _ => panic!("{head}"),
+impl Publisher<'_> {
+    /// False if the server did not take it, or is not there.
+    fn publish(&mut self, topic: usize, text: &str) -> bool {
+        let was = self.places[topic];
+        let Ok((status, told)) = self.posts(topic, text) else {
+            assert_ne!(self.world.kills, Kills::Never, "it does not answer");
+            self.connection = None;
+            if self.world.kills == Kills::Forgets {
+                // The next server knows of no place.
+                self.places = [None; TOPICS];
+                let heads = self.world.heads.iter().enumerate();
+                heads
+                    .filter(|(other, _)| other % PUBLISHERS == topic % PUBLISHERS)
+                    .for_each(|(_, head)| head.store(0, SeqCst));
+            }
+            return false;
+        };
+        let next = Position { epoch: 0, offset: was.map_or(0, |was| was.offset) + 1 };
+        let place = match status.as_str() {
+            "200" => {
+                let told: Value = serde_json::from_slice(&told).expect("it is JSON");
+                let id = told["id"].as_str().expect("the topic keeps a history");
+                let place: Position = id.parse().expect("it is a position");
+                assert_eq!(place.offset, next.offset, "topic {topic}");
+                place
+            }
+            // It was taken by the server that was killed.
+            "412" if self.world.kills == Kills::Remembers => {
+                Position { epoch: was.expect("it asked so").epoch, ..next }
+            }
+            "503" => return false,
+            status => panic!("{status}: {}", told.escape_ascii()),
+        };
+        self.places[topic] = Some(place);
+        self.world.heads[topic].store(place.offset, SeqCst);
+        self.world.published.fetch_add(1, SeqCst);
+        true
+    }
+
+    /// The answer's status and body.
+    fn posts(&mut self, topic: usize, text: &str) -> io::Result<(String, Vec<u8>)> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => BufReader::new(TcpStream::connect(&self.world.address)?),
+        };
+        let stream = self.connection.insert(connection);
+        let only = self.places[topic].map(|place| format!("If-Match: \"{place}\"\r\n"));
+        let (only, len) = (only.unwrap_or_default(), text.len());
+        let request = format!(
+            "POST /t{topic} HTTP/1.1\r\nHost: localhost\r\n{only}Content-Length: {len}\r\n\r\n{text}"
+        );
+        stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        stream.get_mut().write_all(request.as_bytes())?;
+        let head = String::from_utf8(read_head(stream)?).expect("the head is ASCII");
+        let (_, length) = head.split_once("Content-Length: ").expect("it says how long it is");
+        let length = length.split("\r\n").next().and_then(|it| it.parse().ok());
+        let mut body = vec![0; length.expect("a number")];
+        stream.read_exact(&mut body)?;
+        Ok((head[9..12].to_owned(), body))
     }
 }
