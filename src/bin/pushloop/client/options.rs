@@ -160,6 +160,10 @@ pub fn subscribe(
         (true, false) => Output::Json,
         (true, true) => return Err("--json and --raw exclude each other".to_owned()),
     };
+    // They would be asked for again with each connection.
+    if ["after", "last", "envelope"].iter().any(|name| url.has_in_query(name)) {
+        return Err("what to begin with is not for the URL: see --after and --last".to_owned());
+    }
     if after.len() > url.topics().len() {
         return Err("--after is given more often than the URL has topics".to_owned());
     }
@@ -267,6 +271,8 @@ mod tests {
             "ws://h/t --last 1 --after a",
             "ws://h/t --after a --after b",
             "ws://h/a,b --after a,b",
+            "ws://h/t?x=y&after=a",
+            "ws://h/t?last=1",
             "ws://h/t --silence-ms 0",
         ] {
             let error = subscribe(arguments(line)).unwrap_err();

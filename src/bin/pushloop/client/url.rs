@@ -45,12 +45,14 @@ impl Url {
             rest => rest.and_then(|rest| rest.strip_prefix(':')?.parse().ok()),
         };
         let port = port.filter(|_| !host.is_empty()).ok_or_else(no_url)?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        // Of an empty path, this is `/`, as RFC 9110 §4.2.3 has it.
+        let path = uri.path();
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         let url = Self {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             authority: authority.to_owned(),
-            target: target.to_owned(),
+            target: format!("{path}{query}"),
         };
         let mut topics = url.topics();
         if topics.is_empty() {
@@ -66,11 +68,20 @@ impl Url {
 
     /// The topics that it names, encoded: in its path, or as `topic=` of the query of `/`.
     pub fn topics(&self) -> Vec<&str> {
-        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
-        match path {
-            "/" => query.split('&').filter_map(|pair| pair.strip_prefix("topic=")).collect(),
-            _ => path[1..].split(',').collect(),
+        let path = self.target.split('?').next().unwrap_or_default();
+        match path.strip_prefix('/').unwrap_or_default() {
+            "" => self.pairs().filter_map(|pair| pair.strip_prefix("topic=")).collect(),
+            names => names.split(',').collect(),
         }
+    }
+
+    /// Whether its query has a value of this name.
+    pub fn has_in_query(&self, name: &str) -> bool {
+        self.pairs().any(|pair| pair.split('=').next() == Some(name))
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &str> {
+        self.target.split_once('?').map_or("", |(_, query)| query).split('&')
     }
 
     /// The URL of a WebSocket, with more in its query.
@@ -117,6 +128,8 @@ mod tests {
             ("ws://example.org/a,b", "example.org", 80, "example.org", "/a,b", &["a", "b"]),
             ("WS://[::1]:1/a/b?c=d", "::1", 1, "[::1]:1", "/a/b?c=d", &["a/b"]),
             ("http://h/?topic=a&x=1&topic=b", "h", 80, "h", "/?topic=a&x=1&topic=b", &["a", "b"]),
+            ("http://h?topic=a", "h", 80, "h", "/?topic=a", &["a"]),
+            ("http://h//a", "h", 80, "h", "//a", &["/a"]),
             ("http://h/é <%20", "h", 80, "h", "/%C3%A9%20%3C%20", &["%C3%A9%20%3C%20"]),
         ] {
             let (host, authority, target) = (host.into(), authority.into(), target.into());
