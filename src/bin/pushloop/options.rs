@@ -218,14 +218,21 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
             _ => return Err(argument.unexpected().to_string()),
         }
     }
-    if options.no_deflate && options.deflate_takeover {
-        return Err("--no-deflate and --deflate-takeover exclude each other".to_owned());
-    }
     if options.listen.is_empty() {
         let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
         options.listen.push(Listen { place, is_proxied: false });
     }
+    check_together(&options)?;
     check_proxies(&options)?;
+    check_reach(&options)?;
+    Ok(Asked::Serve(Box::new(options)))
+}
+
+/// Options that are about others, or exclude them.
+fn check_together(options: &Options) -> Result<(), String> {
+    if options.no_deflate && options.deflate_takeover {
+        return Err("--no-deflate and --deflate-takeover exclude each other".to_owned());
+    }
     if options.history.is_none()
         && (options.history_age.is_some() || options.history_bytes.is_some())
     {
@@ -240,8 +247,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Str
     if options.history_file_optional && options.history_file.is_none() {
         return Err("--history-file-optional is about --history-file".to_owned());
     }
-    check_reach(&options)?;
-    Ok(Asked::Serve(Box::new(options)))
+    Ok(())
 }
 
 /// Whether strangers who reach the server are meant to.

@@ -59,7 +59,7 @@ pub struct Sub {
 }
 
 enum Source {
-    Socket(WebSocket<Stream>),
+    Socket(Box<WebSocket<Stream>>),
     Events(BufReader<TcpStream>),
 }
 
@@ -68,7 +68,8 @@ pub fn websocket(address: &str, path: &str, after: Option<&str>) -> Sub {
     let sign = if path.contains('?') { '&' } else { '?' };
     let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
     let socket = connect(address, &format!("{path}{sign}envelope=json{after}"));
-    let mut sub = Sub { source: Source::Socket(socket), recovered: Value::Null, id: String::new() };
+    let mut sub =
+        Sub { source: Source::Socket(Box::new(socket)), recovered: Value::Null, id: String::new() };
     sub.is_told();
     sub
 }
