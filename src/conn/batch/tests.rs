@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Config;
 
+#[cfg(feature = "deflate")]
 const NOWHERE: Source<'_> = Source { topic: "", epoch: 0 };
 
 const ADA: ConnId = ConnId { index: 1, generation: 1 };

@@ -1,10 +1,9 @@
 //! What room a log keeps.
 
 use super::*;
-use crate::{
-    config::Config,
-    conn::{Encoding, Source},
-};
+use crate::config::Config;
+#[cfg(feature = "deflate")]
+use crate::conn::{Encoding, Source};
 
 #[test]
 fn a_log_that_was_long_gives_back_its_room() {
