@@ -120,10 +120,12 @@ fn checks(address: &str, known: &mut Known, round: usize) {
 fn nothing_that_was_answered_is_lost_and_no_place_has_two_contents() {
     let place = Place::new("cuts");
     let mut dice = Dice::new(0x00c0_ffee);
-    let options = ["--history", "1000000", "--history-bytes", "100000000", "--drain-spread", "0"];
+    let limits = ["--history", "1000000", "--history-bytes", "100000000"];
+    // A campaign takes longer than the default age.
+    let options = [&limits[..], &["--history-age", "1000000", "--drain-spread", "0"]].concat();
     let mut known = Known::default();
     let mut lasts: Vec<Option<String>> = vec![None; 2 * TOPICS];
-    for round in 0..scale(10, 200) {
+    for round in 0..scale(10, 100) {
         let (server, address) = place.serve(&options);
         checks(&address, &mut known, round);
         let subs: Vec<_> = lasts
