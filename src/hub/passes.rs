@@ -1,6 +1,8 @@
 //! The passes along the topics' subscribers, and the line of topics that keep something for readers
 //! alone.
 
+use std::collections::BTreeSet;
+
 use super::{log::Trim, topics::Topics};
 use crate::{config::OnLag, conn::Commons, event::ConnId};
 
@@ -24,9 +26,21 @@ impl Topics {
             self.open.push(topic);
         }
         if !entry.is_listed {
-            entry.is_listed = true;
+            if self.passes.len() > 2 * self.topics.len() + 64 {
+                self.forget_stale_passes();
+            }
+            self.topics[topic].is_listed = true;
             self.passes.push_back(topic);
         }
+    }
+
+    /// Each life of a topic that was listed and is over has left an entry, and a place may have had many
+    /// lives in one turn. Of those that a place has now, the first counts.
+    fn forget_stale_passes(&mut self) {
+        self.steps += self.passes.len() as u64;
+        let (topics, mut seen) = (&self.topics, BTreeSet::new());
+        let is_listed = |topic: u32| topics.get(topic).is_some_and(|entry| entry.is_listed);
+        self.passes.retain(|topic| is_listed(*topic) && seen.insert(*topic));
     }
 
     /// Makes what was published since the last flush ready to be taken.

@@ -6,6 +6,7 @@ use pushloop::{CloseCode, Config, History, OnLag, Position, PositionError, Publi
 
 use super::history::{before, keeping, of, place, resumes, waits};
 use super::overflow::{number, numbers, publish, reads_all};
+use super::subscribers;
 use crate::support::net::{Sim, Wire};
 use crate::support::{close, quiet, text};
 
@@ -171,4 +172,26 @@ fn behind_what_was_kept_and_is_lost_nothing_comes_but_a_close() {
         let got = reads_all(&mut sim, &wire);
         assert_eq!(got, [numbers(0..=1), vec![close(1000, "")]].concat(), "{on_lag:?}");
     }
+}
+
+/// A topic that is forgotten in the turn in which it was published to leaves an entry where passes are listed:
+/// a crowd of such topics is not to hold up what others are due.
+#[test]
+fn topics_that_are_forgotten_at_once_do_not_hold_up_the_passes() {
+    let mut sim = Sim::new(quiet(|config| {
+        config.topic.history = Some(History::of(1));
+        config.topics_remembered_max = 0;
+        config.fan_out_writes_per_turn = 4;
+    }));
+    let (_, wire) = subscribers(&mut sim, 1, "t").remove(0);
+    for at in 0..10_000 {
+        sim.hub().publish(&format!("other {at}"), "nobody's").unwrap();
+    }
+    sim.hub().publish("t", "due").unwrap();
+    let steps = sim.hub().counters().list_steps;
+    // A turn looks at 64 entries here.
+    (0..3).for_each(|_| sim.turn());
+    assert_eq!(wire.reads(), [text("due")]);
+    assert!(sim.hub().counters().list_steps - steps < 40_000);
+    assert_eq!(sim.hub().counters().topics_forgotten, 10_000);
 }
