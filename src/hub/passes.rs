@@ -1,8 +1,6 @@
 //! The passes along the topics' subscribers, and the line of topics that keep something for readers
 //! alone.
 
-use std::collections::BTreeSet;
-
 use super::{log::Trim, topics::Topics};
 use crate::{config::OnLag, conn::Commons, event::ConnId};
 
@@ -25,22 +23,11 @@ impl Topics {
             entry.is_open = true;
             self.open.push(topic);
         }
-        if !entry.is_listed {
-            if self.passes.len() > 2 * self.topics.len() + 64 {
-                self.forget_stale_passes();
-            }
-            self.topics[topic].is_listed = true;
+        // What nobody subscribes to needs no pass.
+        if !entry.is_listed && !entry.subscribers.is_empty() {
+            entry.is_listed = true;
             self.passes.push_back(topic);
         }
-    }
-
-    /// Each life of a topic that was listed and is over has left an entry, and a place may have had many
-    /// lives in one turn. Of those that a place has now, the first counts.
-    fn forget_stale_passes(&mut self) {
-        self.steps += self.passes.len() as u64;
-        let (topics, mut seen) = (&self.topics, BTreeSet::new());
-        let is_listed = |topic: u32| topics.get(topic).is_some_and(|entry| entry.is_listed);
-        self.passes.retain(|topic| is_listed(*topic) && seen.insert(*topic));
     }
 
     /// Makes what was published since the last flush ready to be taken.
@@ -50,6 +37,11 @@ impl Topics {
                 && std::mem::take(&mut entry.is_open)
             {
                 self.steps += entry.log.seal(commons) as u64;
+                if !entry.is_listed {
+                    // No subscriber is due any of it.
+                    entry.reached = entry.log.head();
+                    self.settle(topic, commons);
+                }
             }
         }
     }
