@@ -71,11 +71,14 @@ impl Topics {
     }
 
     /// The first of the topics that are listed by what is due of them, if that is before `until`. If more
-    /// is due than the list knows, the topic is listed anew.
-    fn pop_due(&mut self, until: Ticks) -> Option<u32> {
+    /// is due than the list knows, the topic is listed anew. So many `looks` are taken at the list: topics
+    /// that are over by now may be there by the thousand.
+    fn pop_due(&mut self, until: Ticks, looks: &mut usize) -> Option<u32> {
         while let Some(Reverse((due, known))) = self.memory.due.peek().copied()
             && due <= until
+            && *looks > 0
         {
+            *looks -= 1;
             self.steps += 1;
             self.memory.due.pop();
             let (topic, epoch) = known;
@@ -96,8 +99,9 @@ impl Topics {
 
     /// Gives up history until the process has no more of it than its limit: what is too old first, first.
     pub(super) fn bound_history(&mut self, commons: &mut Commons) {
+        let mut looks = usize::MAX;
         while commons.history_bytes > commons.config.history_bytes_max
-            && let Some(topic) = self.pop_due(Ticks(u32::MAX))
+            && let Some(topic) = self.pop_due(Ticks(u32::MAX), &mut looks)
         {
             let given_up = self.topics[topic].log.give_up_history(commons);
             commons.tally.history_given_up.add(given_up);
@@ -108,8 +112,8 @@ impl Topics {
 
     /// Gives up what has become too old, and forgets topics that nobody has used for long.
     pub(super) fn forget_due(&mut self, commons: &mut Commons) {
-        for _ in 0..LOOKS {
-            let Some(topic) = self.pop_due(commons.now) else { break };
+        let mut looks = LOOKS;
+        while let Some(topic) = self.pop_due(commons.now, &mut looks) {
             let keep = self.keep(topic, commons);
             self.topics[topic].log.trim_history(keep, commons);
             self.bound_lagging(topic, commons);
