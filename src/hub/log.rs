@@ -130,11 +130,15 @@ impl Log {
         if excepted == 0 {
             return 0;
         }
-        if passes.start >= self.start() {
+        // What is passed, or what is left of them behind it: whichever is in fewer batches.
+        let rest = passes.end..until;
+        let batches = |offsets: &Range<u64>| {
+            self.place_of(offsets.end).saturating_sub(self.place_of(offsets.start))
+        };
+        if passes.start >= self.start() && batches(&passes) <= batches(&rest) + 1 {
             return self.count_except(id, passes, steps).min(excepted);
         }
-        // What is no longer kept is not asked: it is what is left.
-        let left = self.count_except(id, passes.end..until, steps);
+        let left = self.count_except(id, rest, steps);
         excepted - left.min(excepted)
     }
 
