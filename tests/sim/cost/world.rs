@@ -315,9 +315,14 @@ impl World {
                 }
             }
         }
-        for peer in &self.peers {
-            let unparked = peer.topics.difference(&peer.parked);
-            self.given.unparked += unparked.filter(|topic| due.contains(*topic)).count();
+        for at in 0..self.peers.len() {
+            let unparked = self.peers[at].topics.difference(&self.peers[at].parked);
+            let met = unparked.filter(|topic| due.contains(*topic)).count();
+            self.given.unparked += met;
+            if met > 0 && self.peers[at].left > 0 {
+                // A pass goes over all that it reads, also where it is left out of what was published.
+                self.given.readers += self.readers(at);
+            }
         }
         let config = self.drain.hub().config();
         let (own, fan_out) = (config.write_bytes_per_turn, config.fan_out_bytes_per_turn);
