@@ -322,6 +322,8 @@ impl World {
             if met > 0 && self.peers[at].left > 0 {
                 // A pass goes over all that it reads, also where it is left out of what was published.
                 self.given.readers += self.readers(at);
+                // If that is not all that there was, it is come to again.
+                self.peers[at].reads_on = 2;
             }
         }
         let config = self.drain.hub().config();
