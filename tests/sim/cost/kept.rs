@@ -19,8 +19,6 @@ impl World {
         if done.is_ok() {
             peer.topics.insert(topic);
             peer.left += 1;
-            // It is come to, and again if it is left out of some of what was kept.
-            peer.reads_on = 2;
             self.given.left += 1;
             self.given.readers += peer.topics.len() + peer.left;
         }

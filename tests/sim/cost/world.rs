@@ -319,11 +319,10 @@ impl World {
             let unparked = self.peers[at].topics.difference(&self.peers[at].parked);
             let met = unparked.filter(|topic| due.contains(*topic)).count();
             self.given.unparked += met;
-            if met > 0 && self.peers[at].left > 0 {
-                // A pass goes over all that it reads, also where it is left out of what was published.
+            if self.peers[at].left > 0 {
+                // It may be come to for a Ping, for what it is left out of, or because the visit before did not
+                // end what it has left or had kept, and then all that it reads is gone over.
                 self.given.readers += self.readers(at);
-                // If that is not all that there was, it is come to again.
-                self.peers[at].reads_on = 2;
             }
         }
         let config = self.drain.hub().config();
