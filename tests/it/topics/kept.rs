@@ -203,24 +203,3 @@ fn nobody_is_held_up(remembered: usize) {
     let kept = (10_000 - forgotten) as usize;
     assert_eq!(sim.hub().history_last("other 9999", 1).count(), kept.min(1));
 }
-
-/// What topics that are over have left in the list of what is due is looked at some at a time.
-#[test]
-fn what_forgotten_topics_have_left_behind_makes_no_long_turn() {
-    let mut sim = keeping(History::default(), |config| {
-        (config.topics_remembered_max, config.topic_lag_bytes_max) = (5_000, 1 << 20);
-    });
-    for round in ["a", "b"] {
-        for at in 0..5_000 {
-            sim.hub().publish(&format!("{round} {at}"), "x").unwrap();
-        }
-        sim.turn();
-    }
-    let mut longest = 0;
-    while sim.hub().history_last("b 4999", 1).count() > 0 {
-        let steps = sim.hub().counters().list_steps;
-        sim.turn_within(Some(Duration::from_secs(1)));
-        longest = longest.max(sim.hub().counters().list_steps - steps);
-    }
-    assert!(longest <= 64, "{longest}");
-}
