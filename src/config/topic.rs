@@ -36,7 +36,7 @@ pub struct TopicOptions {
     /// would tell what the two have in common (RFC 7692 §8).
     #[cfg(feature = "deflate")]
     pub deflate: bool,
-    /// What the topic keeps for those who come later or come back. Default `None`: nothing.
+    /// What the topic keeps for subscribers that come later or come back. Default `None`: nothing.
     pub history: Option<History>,
 }
 

@@ -1,8 +1,6 @@
 //! An event stream: what topics publish as server-sent events.
 
-use std::mem;
-
-use super::{Commons, Connection, Encoding, Flow, Outcome, State, cors};
+use super::{Commons, Connection, Encoding, Flow, Outcome, State};
 use crate::{
     event::{Cause, ConnId, Events},
     wire::{HEARTBEAT, Response},
@@ -12,21 +10,7 @@ impl Connection {
     /// Answers with the head of an event stream, which ends with the connection: so its bytes are the same
     /// in each version of HTTP. False if the request is for a head, or its status has no body.
     pub(crate) fn begin_events(&mut self, response: &Response, commons: &mut Commons) -> bool {
-        let State::Deciding { asked, .. } = &self.state else { return false };
-        if !response.may_have_body() {
-            self.respond(response, false, commons);
-            return false;
-        }
-        Self::note_answered(asked, commons);
-        let head_only = asked.request.method() == "HEAD";
-        let more = cors::fields(&commons.config, Some(&asked.request), response);
-        let outbox = self.outbox.or_spare(commons);
-        let date = mem::take(&mut commons.date);
-        outbox.push_http(commons, |out| response.encode_stream(out, &date, &more, false));
-        commons.date = date;
-        let Some(http) = self.take_http() else { return false };
-        if head_only {
-            self.begin_responding(http, false, commons);
+        if self.begin_body(response, false, commons).is_none() {
             return false;
         }
         self.flags.takes = Encoding::Events;

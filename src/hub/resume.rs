@@ -22,7 +22,7 @@ pub struct Joined {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publication<'a> {
-    /// The place behind it: whoever has it resumes from there.
+    /// The place behind it: a subscriber that has it resumes from there.
     pub position: Position,
     /// What was published.
     pub message: Message<'a>,
@@ -142,7 +142,7 @@ impl Hub {
         )
     }
 
-    /// Gives up what a topic has kept. Its position stays: who resumes from before is told that it is not
+    /// Gives up what a topic has kept. Its position stays: a subscriber that resumes from before is told that it is not
     /// kept. What is already due to a subscriber still comes. False if the topic keeps nothing.
     pub fn clear_history(&mut self, topic: &str) -> bool {
         let Some(topic) = self.topics.find(topic) else { return false };

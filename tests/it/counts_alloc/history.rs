@@ -1,4 +1,4 @@
-//! What a history costs, and those who wait for what comes.
+//! What a history costs, and subscribers that wait for what comes.
 
 use std::time::Duration;
 
