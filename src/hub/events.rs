@@ -4,7 +4,7 @@ use super::Hub;
 use crate::{
     conn::Encoding,
     event::{Cause, ConnId, Record, RequestId, RespondError},
-    wire::{CloseCode, Response},
+    wire::Response,
 };
 
 /// What every event stream says, unless its response says otherwise.
@@ -52,23 +52,15 @@ impl Hub {
             false => response.header(name, value),
         };
         let response = FIELDS.into_iter().fold(response, add);
-        response.check().map_err(RespondError::InvalidHeader)?;
-        let conn = id.conn;
-        let slot = Self::slot_mut(&mut self.slots, conn).ok_or(RespondError::Gone)?;
-        if slot.connection.asked(id).ok_or(RespondError::Gone)?.gone {
-            self.answered.insert(id);
-        }
-        if slot.connection.begin_events(&response, &mut self.commons) {
-            slot.connection.write_events(response.body_bytes(), &mut self.commons);
-            Self::mark_readable(slot, &mut self.readable, conn);
-        } else {
-            let cause = Cause::Local { code: CloseCode::NORMAL };
-            self.told_next.push(Record::closed(conn, cause));
-        }
-        Self::mark_dirty(slot, &mut self.dirty, conn);
-        self.arm(conn);
+        self.begin_stream(id, &response, |connection, commons| {
+            let has_begun = connection.begin_events(&response, commons);
+            if has_begun {
+                connection.write_events(response.body_bytes(), commons);
+            }
+            has_begun
+        })?;
         if self.is_shutting_down() {
-            self.close_for(conn, Cause::Shutdown);
+            self.close_for(id.conn, Cause::Shutdown);
         }
         Ok(())
     }

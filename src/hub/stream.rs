@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::{
-    conn::{CHUNK_BYTES, Encoding, Outbox, WorkFlags},
+    conn::{CHUNK_BYTES, Commons, Connection, Encoding, Outbox, WorkFlags},
     event::{Cause, ConnId, Record, RequestId, RespondError},
     hub::SendError,
     wire::{CloseCode, Response},
@@ -26,17 +26,30 @@ impl Hub {
     ///
     /// See [`RespondError`].
     pub fn stream(&mut self, id: RequestId, response: Response) -> Result<(), RespondError> {
+        self.begin_stream(id, &response, |connection, commons| {
+            let has_begun = connection.begin_stream(&response, commons);
+            let piece = response.body_bytes();
+            if has_begun && !piece.is_empty() {
+                connection.write_stream(piece, commons);
+            }
+            has_begun
+        })
+    }
+
+    /// Answers a request with a response that `begins`, or that is whole if it does not.
+    pub(super) fn begin_stream(
+        &mut self,
+        id: RequestId,
+        response: &Response,
+        begins: impl FnOnce(&mut Connection, &mut Commons) -> bool,
+    ) -> Result<(), RespondError> {
         response.check().map_err(RespondError::InvalidHeader)?;
         let conn = id.conn;
         let slot = Self::slot_mut(&mut self.slots, conn).ok_or(RespondError::Gone)?;
         if slot.connection.asked(id).ok_or(RespondError::Gone)?.gone {
             self.answered.insert(id);
         }
-        if slot.connection.begin_stream(&response, &mut self.commons) {
-            let piece = response.body_bytes();
-            if !piece.is_empty() {
-                slot.connection.write_stream(piece, &mut self.commons);
-            }
+        if begins(&mut slot.connection, &mut self.commons) {
             Self::mark_readable(slot, &mut self.readable, conn);
         } else {
             let cause = Cause::Local { code: CloseCode::NORMAL };
