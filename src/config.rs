@@ -1,11 +1,13 @@
 //! Every limit of the server: its name with its unit, its default, and why that default.
 
+mod clients;
 mod presence;
 mod proxies;
 mod topic;
 
 use std::time::Duration;
 
+pub use clients::ClientLimits;
 pub use presence::PresenceConfig;
 pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
 pub use topic::{History, OnLag, TopicOptions};
@@ -36,6 +38,8 @@ pub struct Config {
     pub hosts: Hosts,
     /// The proxies that are believed when they say where a connection comes from. Default: none.
     pub proxies: Proxies,
+    /// What one client may take. Default: no limits.
+    pub client_limits: ClientLimits,
     /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
     /// be sent directly to a connection. Default: [`Overflow::Close`].
     pub overflow: Overflow,
@@ -292,6 +296,7 @@ impl Default for Config {
             cors: None,
             hosts: Hosts::Automatic,
             proxies: Proxies::default(),
+            client_limits: ClientLimits::default(),
             overflow: Overflow::Close,
             topic: TopicOptions::default(),
             head_bytes_max: 8 * KIB,

@@ -127,6 +127,9 @@ counters! {
     /// Connections turned away unheard: they were over the limit, no descriptor was left for them, or
     /// the server is ending.
     connections_refused: Counter,
+    /// Connections turned away because their clients have as many as they may, or begin too many. The
+    /// limits are [`ClientLimits`](crate::ClientLimits).
+    connections_limited: Counter,
     /// Attempts to accept that failed. Now and then one fails because the connection is gone already. If
     /// the number grows all the time, accepting fails for good; it is tried again ten times a second.
     accepts_failed: Counter,

@@ -86,8 +86,8 @@ pub use mio;
 
 pub use crate::{
     config::{
-        ClientHeader, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag, Origins,
-        Overflow, PresenceConfig, Proxies, TopicOptions,
+        ClientHeader, ClientLimits, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag,
+        Origins, Overflow, PresenceConfig, Proxies, TopicOptions,
     },
     counters::{Counters, Metric, MetricKind},
     event::{
@@ -96,8 +96,9 @@ pub use crate::{
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        ConfigureError, ConnMap, Hub, Joined, Member, PositionError, Presence, PresenceError,
-        Publication, PublishError, Published, RestoreError, SendError, SubscribeError, TimerId,
+        ClientFull, ConfigureError, ConnMap, Hub, Joined, Member, PositionError, Presence,
+        PresenceError, Publication, PublishError, Published, RestoreError, SendError,
+        SubscribeError, TimerId,
     },
     server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

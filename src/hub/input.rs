@@ -32,6 +32,7 @@ impl Hub {
         if count >= self.commons.config.connections_max {
             self.take_into_reserve(id);
         }
+        self.seat_client(id, peer, is_proxied);
         self.commons.tally.connections_open.add(1);
         self.arm(id);
         Some(id)
@@ -53,6 +54,7 @@ impl Hub {
         let id = self.closed.pop()?;
         self.slots.remove(id.index as usize);
         self.wheel.clear(id.index);
+        self.clients.leave(id, self.now);
         self.commons.tally.connections_open.sub(1);
         Some(id)
     }

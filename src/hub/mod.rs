@@ -10,6 +10,7 @@
 //! of the next turn.
 
 mod answer;
+mod clients;
 mod command;
 mod conn_map;
 mod conn_queue;
@@ -47,6 +48,7 @@ use std::{
     time::Instant,
 };
 
+pub use clients::ClientFull;
 pub use conn_map::ConnMap;
 use conn_queue::ConnQueue;
 pub(crate) use flush::{Outlet, WriteResult};
@@ -88,6 +90,7 @@ pub struct Hub {
     next_generation: u32,
     topics: Topics,
     keys: keys::Keys,
+    clients: clients::Clients,
     commons: Commons,
     wheel: Wheel,
     schedule: time::Schedule,
@@ -152,6 +155,7 @@ impl Hub {
             next_generation: 1,
             topics: Topics::new(),
             keys: keys::Keys::default(),
+            clients: clients::Clients::default(),
             commons: Commons::new(config, tally),
             wheel: Wheel::new(),
             schedule: time::Schedule::default(),

@@ -244,10 +244,13 @@ impl<N: Net> Server<N> {
             match self.net.accept(listener) {
                 Ok((stream, peer)) => {
                     any = true;
+                    let is_proxied = self.proxied.contains(&listener);
+                    if !self.hub.admits(peer, is_proxied) {
+                        continue;
+                    }
                     if let Some(id) = self.hub.make_room(events) {
                         self.streams[id.index as usize] = None;
                     }
-                    let is_proxied = self.proxied.contains(&listener);
                     if let Some(id) = self.hub.handle_accepted(peer, is_proxied) {
                         self.admit(id, stream);
                     }
@@ -285,12 +288,13 @@ impl<N: Net> Server<N> {
 
     fn adopt(&mut self, socket: Socket, read: Vec<u8>) {
         match self.net.adopt(socket) {
-            Ok((stream, peer)) => {
+            Ok((stream, peer)) if self.hub.admits(peer, false) => {
                 if let Some(id) = self.hub.handle_accepted(peer, false) {
                     self.admit(id, stream);
                     self.hub.handle_adopted(id, read);
                 }
             }
+            Ok(_) => {}
             Err(_) => self.hub.handle_accept_failed(),
         }
     }

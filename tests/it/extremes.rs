@@ -110,6 +110,10 @@ const LIMITS: &[(&str, Set)] = &[
     ("incomplete_bytes_max", |c, n| c.incomplete_bytes_max = n as usize),
     ("connections_max", |c, n| c.connections_max = n as usize),
     ("connections_reserved", |c, n| (c.connections_max, c.connections_reserved) = (2, n as usize)),
+    ("client_limits.connections_max", |c, n| c.client_limits.connections_max = Some(n as u32)),
+    ("client_limits.connections_per_second_max", |c, n| {
+        c.client_limits.connections_per_second_max = Some(n as u32);
+    }),
     ("topics_max", |c, n| c.topics_max = n as usize),
     ("topics_per_connection_max", |c, n| c.topics_per_connection_max = n as usize),
     ("topic_name_bytes_max", |c, n| c.topic_name_bytes_max = n as usize),
