@@ -2,6 +2,7 @@
 #![cfg(feature = "server")]
 
 mod commands;
+mod config;
 mod content;
 mod file;
 mod full;

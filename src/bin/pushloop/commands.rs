@@ -1,17 +1,30 @@
-//! What the first argument chooses: the server, or a command of its client.
+//! What the first argument chooses: the server, a look at its options, or a command of its client.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use crate::{
-    client,
-    options::{self, Asked},
+    check, client,
+    options::{self, Asked, Taken},
 };
 
 /// Carries out a command line.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let (command, arguments) = by_name(arguments);
     let outcome = match command {
-        Command::Serve => serve(arguments),
+        Command::Serve => with_options(arguments, |taken| {
+            Ok(crate::serve(&taken.options)
+                .map_or_else(|error| fails(&error.to_string()), |()| ExitCode::SUCCESS))
+        }),
+        Command::Check => with_options(arguments, |taken| {
+            // Where nobody reads it, it was looked at all the same.
+            let _ = io::stdout().write_all(check::check(taken)?.as_bytes());
+            Ok(ExitCode::SUCCESS)
+        }),
         Command::Publish => client::options::publish(arguments)
             .map(|asked| as_a_client(asked, client::publish::run)),
         Command::Subscribe => client::options::subscribe(arguments)
@@ -26,6 +39,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Serve,
+    Check,
     Publish,
     Subscribe,
 }
@@ -38,6 +52,7 @@ fn by_name(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
     }
     let command = match arguments.first().and_then(|first| first.to_str()) {
         Some("serve") => Command::Serve,
+        Some("check") => Command::Check,
         Some("publish") => Command::Publish,
         Some("subscribe") => Command::Subscribe,
         _ => return (Command::Serve, arguments),
@@ -46,21 +61,22 @@ fn by_name(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
     (command, arguments)
 }
 
-fn serve(arguments: Vec<OsString>) -> Result<ExitCode, String> {
-    Ok(match options::parse(arguments)? {
-        Asked::Serve(options) => match crate::serve(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fails(&error.to_string()),
-        },
+/// Carries out a command that has the options of the server.
+fn with_options(
+    arguments: Vec<OsString>,
+    run: impl FnOnce(&Taken) -> Result<ExitCode, String>,
+) -> Result<ExitCode, String> {
+    match options::parse(arguments, env::vars_os())? {
+        Asked::Serve(taken) => run(&taken),
         Asked::Help => {
-            print!("{}", options::USAGE);
-            ExitCode::SUCCESS
+            print!("{}", options::usage());
+            Ok(ExitCode::SUCCESS)
         }
         Asked::Version => {
             println!("pushloop {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
-    })
+    }
 }
 
 fn as_a_client<T>(
@@ -97,6 +113,7 @@ mod tests {
             ("--listen publish", Command::Serve, &["--listen", "publish"]),
             ("publsih x", Command::Serve, &["publsih", "x"]),
             ("serve --listen x", Command::Serve, &["--listen", "x"]),
+            ("check --listen x", Command::Check, &["--listen", "x"]),
             ("publish a b", Command::Publish, &["a", "b"]),
             ("publish subscribe", Command::Publish, &["subscribe"]),
             ("subscribe --json", Command::Subscribe, &["--json"]),

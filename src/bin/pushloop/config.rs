@@ -11,7 +11,7 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.shutdown_spread = options.drain.spread;
     config.cors = Some(publish::cors());
     config.topic.history = options.history();
-    config.history_bytes_max = options.history_bytes_max.unwrap_or(config.history_bytes_max);
+    config.history_bytes_max = options.history_bytes_max;
     config.proxies = options.proxies.clone();
     config.keep_alive_timeout = options.keep_alive;
     config.head_bytes_max = options.head_bytes_max;

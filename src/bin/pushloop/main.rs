@@ -1,7 +1,8 @@
-//! The pushloop server: live notifications over WebSocket, where a URL is a topic. And two commands that
-//! publish to it and subscribe to it from a shell.
+//! The pushloop server: live notifications over WebSocket, where a URL is a topic. And commands that look at
+//! its options, publish to it and subscribe to it from a shell.
 
 mod ahead;
+mod check;
 mod client;
 mod commands;
 mod config;

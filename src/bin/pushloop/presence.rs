@@ -19,9 +19,9 @@ pub struct Claim {
 }
 
 /// Whom a server knows that was started with `--presence`.
-pub fn new(timer: u64, delay: Option<Duration>) -> Presence {
+pub fn new(timer: u64, delay: Duration) -> Presence {
     let mut config = PresenceConfig::default();
-    config.leave_delay = delay.unwrap_or(config.leave_delay);
+    config.leave_delay = delay;
     Presence::new(timer, companion, config)
 }
 

@@ -99,6 +99,7 @@ fn each_command_has_its_help_and_a_wrong_usage_ends_with_2() {
         (&["help"][..], "pushloop publish | subscribe"),
         (&["--help"], "pushloop publish | subscribe"),
         (&["serve", "--help"], "--listen ADDR"),
+        (&["check", "--help"], "--listen ADDR"),
         (&["help", "publish"], "Usage: pushloop publish"),
         (&["publish", "--help"], "Usage: pushloop publish"),
         (&["help", "subscribe"], "Usage: pushloop subscribe"),

@@ -1,17 +1,42 @@
-//! The command line.
+//! The command line, and the other sources.
+
+use std::collections::BTreeSet;
 
 use super::*;
 
 fn parsed(line: &str) -> Result<Asked, String> {
-    parse(line.split_whitespace().map(OsString::from))
+    parse(line.split_whitespace().map(OsString::from), [])
+}
+
+#[track_caller]
+fn options(line: &str) -> Options {
+    match parsed(line) {
+        Ok(Asked::Serve(taken)) => taken.options,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// What is taken of variables, without the rest.
+fn of_variables(variables: &[(&str, &str)]) -> Result<Given, String> {
+    sources::of_environment(variables.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn texts(given: &Given, name: &str) -> Vec<String> {
+    let values = given.get(name).into_iter().flatten();
+    values.map(|value| value.text.to_str().expect("it was text").to_owned()).collect()
 }
 
 #[test]
-fn the_default_is_this_machine_only() {
+fn the_default_is_this_machine_only_and_the_librarys() {
     let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
-    let listen = vec![Listen { place, is_proxied: false }];
-    let options = Options { listen, ..Options::default() };
-    assert_eq!(parsed(""), Ok(Asked::Serve(Box::new(options))));
+    let options = options("");
+    assert_eq!(options.listen, [Listen { place, is_proxied: false }]);
+    assert_eq!(options.history(), None);
+    let library = pushloop::Config::default();
+    assert_eq!(options.history_bytes_max, library.history_bytes_max);
+    assert_eq!(options.presence_delay, pushloop::PresenceConfig::default().leave_delay);
+    let history = self::options("--history 7").history();
+    assert_eq!(history, Some(History::of(7)));
 }
 
 #[test]
@@ -45,8 +70,7 @@ fn what_is_wrong_is_said_in_one_line() {
         ("null", "null"),
         ("*", "*"),
     ] {
-        let parsed = parsed(&format!("--allow-origin {value}"));
-        let Ok(Asked::Serve(options)) = parsed else { panic!("{value}: {parsed:?}") };
+        let options = options(&format!("--allow-origin {value}"));
         assert_eq!(options.allow_origins, [origin]);
     }
     for line in ["--allow-host http://a", "--allow-host a/b", "--allow-host a.*.b"] {
@@ -76,9 +100,7 @@ fn a_proxy_is_named_before_it_is_believed() {
 
 #[test]
 fn how_it_ends_is_in_whole_seconds() {
-    let line = "--drain-delay 5 --drain-spread 0 --drain-deadline 3600";
-    let Ok(Asked::Serve(options)) = parsed(line) else { panic!("{line}") };
-    let drain = options.drain;
+    let drain = options("--drain-delay 5 --drain-spread 0 --drain-deadline 3600").drain;
     let seconds = [drain.delay, drain.spread, drain.deadline].map(|time| time.as_secs());
     assert_eq!(seconds, [5, 0, 3600]);
     for line in ["--drain-delay", "--drain-spread -1", "--drain-deadline 1.5"] {
@@ -97,7 +119,7 @@ fn what_is_out_of_range_is_refused_and_the_ends_are_not() {
         for (values, is_good) in [(good, true), (bad, false)] {
             for value in values {
                 let arguments = [option, value].map(OsString::from);
-                assert_eq!(parse(arguments).is_ok(), is_good, "{option} {value}");
+                assert_eq!(parse(arguments, []).is_ok(), is_good, "{option} {value}");
             }
         }
     }
@@ -111,11 +133,172 @@ fn what_is_out_of_range_is_refused_and_the_ends_are_not() {
     assert!(parsed("--history 1 --history-file-optional").is_err());
 }
 
-/// Which is a screen of forty lines.
 #[test]
-fn help_is_one_screen() {
-    assert!(USAGE.lines().count() < 40);
-    assert!(USAGE.lines().all(|line| line.chars().count() <= 100));
+fn what_has_no_use_says_so_where_it_was_given() {
+    for (line, said) in [
+        ("--no-deflate --deflate-takeover", "--no-deflate: "),
+        ("--history-age 1", "--history-age: "),
+        ("--history-file x", "--history-file: "),
+        ("--history 1 --history-file-optional", "--history-file-optional: "),
+        ("--presence=false --presence-delay 1", "--presence-delay: "),
+    ] {
+        let error = parsed(line).unwrap_err();
+        assert!(error.starts_with(said), "{line}: {error}");
+    }
+    // A switch that is off asks for nothing.
+    options("--no-deflate=false --deflate-takeover");
+    let error = parsed("--presence=maybe").unwrap_err();
+    assert!(error.starts_with("--presence: 'maybe' is neither true"), "{error}");
+}
+
+#[test]
+fn a_name_that_is_near_is_said() {
+    for (line, near) in [
+        ("--listne x", Some("--listen is near")),
+        ("--keep_alive 1", Some("--keep-alive is near")),
+        ("--histori 1", Some("--history is near")),
+        ("--port 80", None),
+        ("--x", None),
+    ] {
+        let error = parsed(line).unwrap_err();
+        assert!(error.starts_with("invalid option"), "{line}: {error}");
+        assert_eq!(error.contains("is near"), near.is_some(), "{line}: {error}");
+        assert!(error.contains(near.unwrap_or_default()), "{line}: {error}");
+    }
+}
+
+#[test]
+fn variables_are_options_and_a_list_has_commas_or_lines() {
+    let given = of_variables(&[
+        ("PUSHLOOP_ALLOW_HOST", "a.org, b.org\nc.org,\n"),
+        ("PUSHLOOP_KEEP_ALIVE", "5"),
+        ("PUSHLOOP_PRESENCE", "true"),
+        ("PUSHLOOP_CLIENT_HEADER", ""),
+        ("HOME", "/"),
+    ]);
+    let given = given.expect("they are options");
+    assert_eq!(texts(&given, "allow-host"), ["a.org", "b.org", "c.org"]);
+    assert_eq!(texts(&given, "keep-alive"), ["5"]);
+    assert_eq!(given.len(), 3);
+    for (name, value, said) in [
+        ("PUSHLOOP_KEEP_ALIVE", "5s", "PUSHLOOP_KEEP_ALIVE: '5s' is no number of seconds"),
+        ("PUSHLOOP_PRESENCE", "yes", "PUSHLOOP_PRESENCE: 'yes' is neither true nor false"),
+        ("PUSHLOOP_ALLOW_HOST", "a.org,b/c", "PUSHLOOP_ALLOW_HOST: 'b/c' is no host"),
+        (
+            "PUSHLOOP_KEEPALIVE",
+            "5",
+            "PUSHLOOP_KEEPALIVE: no option has this variable: PUSHLOOP_KEEP_A",
+        ),
+        ("PUSHLOOP_HELP", "1", "PUSHLOOP_HELP: no option has this variable"),
+        ("PUSHLOOP_PORT", "80", "PUSHLOOP_PORT: no option has this variable"),
+    ] {
+        let error = of_variables(&[(name, value)]).unwrap_err();
+        assert!(error.starts_with(said) && !error.contains('\n'), "{error}");
+    }
+}
+
+/// Kubernetes sets them for a service that is called so, and the server would not start there.
+#[test]
+fn variables_of_kubernetes_are_no_options() {
+    let given = of_variables(&[
+        ("PUSHLOOP_SERVICE_HOST", "10.0.0.1"),
+        ("PUSHLOOP_SERVICE_PORT", "9001"),
+        ("PUSHLOOP_SERVICE_PORT_HTTP", "9001"),
+        ("PUSHLOOP_PORT", "tcp://10.0.0.1:9001"),
+        ("PUSHLOOP_PORT_9001_TCP", "tcp://10.0.0.1:9001"),
+        ("PUSHLOOP_PORT_9001_TCP_PROTO", "tcp"),
+        ("PUSHLOOP_PORT_9001_TCP_ADDR", "10.0.0.1"),
+        ("PUSHLOOP_METRICS_PORT_9001_TCP_PORT", "9001"),
+        ("PUSHLOOP_METRICS_SERVICE_HOST", "10.0.0.1"),
+    ]);
+    assert_eq!(given, Ok(Given::new()));
+}
+
+#[test]
+fn a_file_has_a_key_for_each_option() {
+    let text = "allow-host = ['a.org', 'b.org'] # two\nlisten = '127.0.0.1:80'\nkeep-alive = 0x1_0\n\
+                presence = true\nallow-origin = []\n";
+    let given = file::of_text("f", text).expect("they are options");
+    assert_eq!(texts(&given, "allow-host"), ["a.org", "b.org"]);
+    assert_eq!(texts(&given, "keep-alive"), ["16"]);
+    assert_eq!(given.len(), 4);
+    let origin = &given["keep-alive"][0].origin;
+    assert_eq!(origin.to_string(), "f:3: keep-alive");
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_with_its_line_and_what_would_be_taken() {
+    for (text, said) in [
+        ("\n\nkeep_alive = 1", "f:3: no option is called \"keep_alive\": keep-alive is near"),
+        ("x = 1", "f:1: no option is called \"x\""),
+        ("\nconfig = 'g'", "f:2: config is for the command line"),
+        (
+            "keep-alive = '75s'",
+            "f:1: keep-alive: it is text, and to be keep-alive = SECONDS, a whole",
+        ),
+        ("keep-alive = 1.5", "f:1: keep-alive: it is a number with a fraction, and to be"),
+        ("keep-alive = -1", "f:1: keep-alive: '-1' is no number of seconds"),
+        ("keep-alive = 4294967296", "f:1: keep-alive: '4294967296' is no number of seconds"),
+        ("keep-alive = 00:00:10", "f:1: keep-alive: it is a date, and to be"),
+        ("history = 99999999999999999999999999999999999999999", "f:1: history: '9999"),
+        ("unix-mode = 0o660", "f:1: unix-mode: it is a number, and to be unix-mode = \"OCTAL\""),
+        ("presence = 'true'", "f:1: presence: it is text, and to be presence = true, or false"),
+        ("unix-mode = ['0660']", "f:1: unix-mode: it is a list"),
+        ("allow-host = [\n'a',\n'b/c']", "f:3: allow-host: 'b/c' is no host"),
+        (
+            "allow-host = ['a', 1]",
+            "f:1: allow-host: it is a number, and to be allow-host = \"NAME\", or",
+        ),
+        ("allow-host = [['a']]", "f:1: allow-host: it is a list"),
+        ("[listen]\nx = 1", "f:1: listen: it is a table"),
+        ("history-file = ''", "f:1: history-file: it is empty"),
+        ("keep-alive = 1\nkeep-alive = 2", "f:2: duplicate key"),
+        ("\nkeep-alive 1", "f:2: "),
+        ("keep-alive = \u{0}", "f:1: "),
+        ("b = 1\na = 2", "f:1: no option is called \"b\""),
+    ] {
+        let error = file::of_text("f", text).unwrap_err();
+        assert!(error.starts_with(said) && !error.contains('\n'), "{text}: {error}");
+    }
+    let deep = format!("listen = {}", "[".repeat(100_000));
+    assert!(file::of_text("f", &deep).unwrap_err().starts_with("f:1: "));
+}
+
+#[test]
+fn each_row_of_the_table_can_be_given_and_no_two_are_the_same() {
+    let names: BTreeSet<_> = all().map(|entry| entry.name).collect();
+    assert_eq!(names.len(), all().count());
+    for entry in all() {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        assert!(entry.name.chars().all(is_plain), "{}", entry.name);
+        assert_eq!(entry.value.is_empty(), entry.is_switch(), "{}", entry.name);
+        assert!(!["help", "version", "topics"].contains(&entry.name), "{} is taken", entry.name);
+    }
+}
+
+/// The options that most need come first, and each takes a few lines.
+#[test]
+fn help_is_short() {
+    let usage = usage();
+    assert!(usage.lines().all(|line| line.chars().count() <= 100), "{usage}");
+    let others = usage.lines().position(|line| line == "Who gets in:");
+    assert!(others.is_some_and(|line| line < 20), "{usage}");
+    assert!(usage.lines().count() < 3 * all().count(), "{usage}");
+    let lines = |entry: &Entry| {
+        let flag = format!("  --{} ", entry.name);
+        let rest = usage.lines().skip_while(|line| !format!("{line} ").starts_with(&flag)).skip(1);
+        1 + rest.take_while(|line| line.starts_with("   ")).count()
+    };
+    for entry in all() {
+        assert!(lines(entry) <= 4, "--{}", entry.name);
+    }
+}
+
+#[test]
+fn the_docs_have_the_table() {
+    let page = include_str!("../../../../docs/SERVER.md");
+    let table = help::docs();
+    assert!(page.contains(&table), "docs/SERVER.md has not this table:\n{table}");
 }
 
 #[test]

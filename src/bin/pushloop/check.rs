@@ -1,0 +1,88 @@
+//! `pushloop check`: what a server would take, and from where, without a server.
+
+use std::{
+    fmt::Write,
+    fs::{self, File},
+    path::Path,
+};
+
+use crate::options::{CONFIG, Entry, Origin, Set, Taken, Value, all};
+
+/// Looks at the files that are named, and gives all that would be taken: a TOML file, which has it as
+/// well.
+pub fn check(taken: &Taken) -> Result<String, String> {
+    let mut text = String::new();
+    for entry in all() {
+        let values = taken.values(entry);
+        for value in values {
+            check_file(entry, value).map_err(|why| {
+                format!("{}: cannot use {}: {why}", value.origin, value.text.display())
+            })?;
+        }
+        let Some(first) = values.first() else { continue };
+        // The file does not name itself, and what was not given need not be.
+        let is_left_out = entry.name == CONFIG || first.origin == Origin::Default;
+        let comment = if is_left_out { "# " } else { "" };
+        let values: Vec<_> = values.iter().map(|value| in_toml(entry, value)).collect();
+        let value = match &values[..] {
+            [value] => value.clone(),
+            _ => format!("[{}]", values.join(", ")),
+        };
+        let origin = match &first.origin {
+            Origin::File { path, line, .. } => format!("{path}:{line}"),
+            origin => origin.to_string(),
+        };
+        let _ = writeln!(text, "{comment}{} = {value}  # {origin}", entry.name);
+    }
+    Ok(text)
+}
+
+fn check_file(entry: &Entry, value: &Value) -> Result<(), String> {
+    let path = Path::new(&value.text);
+    match entry.set {
+        Set::Switch(_) | Set::Number(_) | Set::Text(_) => Ok(()),
+        Set::File(_) => can_be_read(path),
+        Set::Made(_) if path.exists() => can_be_read(path),
+        Set::Made(_) => {
+            let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+            match parent.unwrap_or(Path::new(".")).is_dir() {
+                true => Ok(()),
+                false => Err("there is no directory for it".to_owned()),
+            }
+        }
+    }
+}
+
+fn can_be_read(path: &Path) -> Result<(), String> {
+    let kind = fs::metadata(path).map_err(|error| error.to_string())?.file_type();
+    if kind.is_dir() {
+        return Err("it is a directory".to_owned());
+    }
+    // A pipe would wait for its writer, and have nothing left for the server.
+    if kind.is_file() {
+        File::open(path).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The value as the file has it.
+fn in_toml(entry: &Entry, value: &Value) -> String {
+    let text = value.text.to_string_lossy();
+    match (entry.set, text.parse::<u64>()) {
+        (Set::Switch(_), _) => text.into_owned(),
+        (Set::Number(_), Ok(number)) => number.to_string(),
+        (Set::Number(_) | Set::Text(_) | Set::File(_) | Set::Made(_), _) => quoted(&text),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        let _ = match c {
+            '"' | '\\' => write!(quoted, "\\{c}"),
+            c if c.is_control() => write!(quoted, "\\u{:04x}", u32::from(c)),
+            c => write!(quoted, "{c}"),
+        };
+    }
+    quoted + "\""
+}

@@ -1,0 +1,111 @@
+//! What the values of options are, as text.
+
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+
+use pushloop::{ClientHeader, IpNetwork};
+
+/// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
+/// take more than what they ask for.
+const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A network, or `None` for Unix sockets.
+pub fn proxy(value: &str) -> Result<Option<IpNetwork>, String> {
+    if value == "unix" {
+        return Ok(None);
+    }
+    let network = value.parse().map(Some);
+    network.map_err(|error| format!("'{value}' is neither 'unix' nor a network: {error}"))
+}
+
+pub fn client_header(value: &str) -> Result<ClientHeader, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "forwarded" => Ok(ClientHeader::Forwarded),
+        "x-forwarded-for" => Ok(ClientHeader::XForwardedFor),
+        _ => Err(format!("'{value}' is neither forwarded nor x-forwarded-for")),
+    }
+}
+
+/// The value of an option, read by `read`.
+pub fn value<T>(
+    parser: &mut lexopt::Parser,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let value = parser.value().and_then(lexopt::ValueExt::string);
+    read(&value.map_err(|error| error.to_string())?)
+}
+
+pub fn seconds(value: &str) -> Result<Duration, String> {
+    let seconds = value.parse::<u32>().map_err(|_| format!("'{value}' is no number of seconds"))?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+pub fn milliseconds(value: &str) -> Result<Duration, String> {
+    Ok(Duration::from_millis(number::<u32>(value)?.into()))
+}
+
+pub fn number<N: FromStr>(value: &str) -> Result<N, String> {
+    value.parse().map_err(|_| format!("'{value}' is no number, or one out of range"))
+}
+
+pub fn mode(value: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| format!("'{value}' is no mode: three octal digits, as in 0660"))
+}
+
+pub fn head_bytes(value: &str) -> Result<usize, String> {
+    let bytes = value.parse().ok().filter(|bytes| HEAD_BYTES.contains(bytes));
+    bytes.ok_or_else(|| {
+        let (least, most) = HEAD_BYTES.into_inner();
+        format!("'{value}' is no number of bytes from {least} to {most}")
+    })
+}
+
+pub fn subprotocol(value: &str) -> Result<String, String> {
+    // RFC 6455 §4.1(10): a token of RFC 9110 §5.6.2.
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_tchar) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("'{value}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~"))
+}
+
+pub fn place(value: &str) -> Result<Place, String> {
+    if let Some(path) = value.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        return Ok(Place::Unix(path.into()));
+    }
+    let value = value.replace("localhost:", "127.0.0.1:");
+    let address = value.parse().map_err(|_| {
+        format!("'{value}' is no address to listen on: IP:PORT as in 127.0.0.1:9001, or unix:PATH")
+    })?;
+    Ok(Place::Tcp(address))
+}
+
+pub fn origin(value: &str) -> Result<String, String> {
+    let bare = value.strip_suffix('/').unwrap_or(value);
+    if let Some(origin) = [bare, value].into_iter().find(|it| pushloop::is_origin(it)) {
+        return Ok(origin.to_owned());
+    }
+    if value == "*" {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "'{value}' is no origin: SCHEME://HOST[:PORT] without a path, as in https://example.org or \
+         'https://*.example.org', file://, null, or '*'"
+    ))
+}
+
+pub fn host(value: &str) -> Result<String, String> {
+    if value == "*" || pushloop::is_host(value) {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "'{value}' is no host: NAME[:PORT] without a scheme, as in example.org, or '*.example.org', or '*'"
+    ))
+}
