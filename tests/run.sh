@@ -329,6 +329,7 @@ join firefox
 join proxies
 lane clients clients
 suite "strictness" 300 tests/strictness.sh
+suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
 join clients
 
 suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"

@@ -13,6 +13,7 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.topic.history = options.history();
     config.history_bytes_max = options.history_bytes_max;
     config.proxies = options.proxies.clone();
+    config.client_limits = options.client_limits;
     config.keep_alive_timeout = options.keep_alive;
     config.head_bytes_max = options.head_bytes_max;
     // In the library's proportion.

@@ -9,6 +9,7 @@ mod config;
 mod descriptors;
 mod drain;
 mod listen;
+mod metrics;
 mod options;
 mod presence;
 mod publish;
@@ -26,11 +27,13 @@ use std::{
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
+    time::SystemTime,
 };
 
 use options::Options;
-use pushloop::Server;
+use pushloop::{Net, Server};
 use service::Service;
+use status::Status;
 
 fn main() -> ExitCode {
     commands::run(env::args_os().skip(1).collect())
@@ -38,7 +41,10 @@ fn main() -> ExitCode {
 
 fn serve(options: &Options) -> io::Result<()> {
     let descriptors = descriptors::raise_limit();
-    let mut server = Server::new(config::of(options, descriptors.limit))?;
+    let mut server = Server::new(config::of(
+        options,
+        descriptors.limit.saturating_sub(metrics::descriptors(options)),
+    ))?;
     let ahead = restore::open(&mut server, options)?;
     // Nothing is said to be open before all is.
     let mut opened = String::new();
@@ -49,7 +55,11 @@ fn serve(options: &Options) -> io::Result<()> {
         }
     }
     opened += &descriptors.told();
-    let status = Arc::default();
+    let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
+    let status = Arc::new(Status::new(started));
+    if let Some(address) = options.metrics_listen {
+        opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
+    }
     // What is told that it is open may end it at once.
     drain::on_signals(server.handle(), options.drain)?;
     // Where nobody can be told, it listens all the same.

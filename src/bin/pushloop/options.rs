@@ -6,9 +6,9 @@ mod sources;
 mod table;
 mod values;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use pushloop::{History, Proxies};
+use pushloop::{ClientLimits, History, Proxies};
 
 pub use help::usage;
 use sources::{Flags, Given};
@@ -29,6 +29,9 @@ pub struct Listen {
 pub struct Options {
     pub config: Option<PathBuf>,
     pub listen: Vec<Listen>,
+    /// Where the metrics are, besides.
+    pub metrics_listen: Option<SocketAddr>,
+    pub client_limits: ClientLimits,
     /// The permissions of the files of Unix sockets.
     pub unix_mode: u32,
     pub proxies: Proxies,

@@ -13,6 +13,7 @@ use pushloop::{
 use crate::{
     ahead::{Ahead, Next},
     drain::ENDS_SOON,
+    metrics,
     options::Options,
     presence, publish,
     status::Status,
@@ -40,6 +41,9 @@ const RETRY_TIMER: u64 = 3;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_TIMER: u64 = 2;
 
+/// In how many seconds one that asked for too much may ask again.
+const RETRY_AFTER: &str = "1";
+
 /// What a topic's address takes, and the page's.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 
@@ -50,8 +54,6 @@ pub struct Service {
     /// Who subscribes, if that is to be known.
     presence: Option<Presence>,
     stats_timer_set: bool,
-    /// The process was told to end.
-    ends_soon: bool,
     status: Arc<Status>,
     one_topic: bool,
     /// The subprotocols that it answers.
@@ -60,8 +62,6 @@ pub struct Service {
     retry: Duration,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
-    /// There was a file, which can no longer be written.
-    has_lost_file: bool,
 }
 
 impl Service {
@@ -73,13 +73,11 @@ impl Service {
                 .presence
                 .then(|| presence::new(PRESENCE_TIMER, options.presence_delay)),
             stats_timer_set: false,
-            ends_soon: false,
             status,
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
             ahead,
-            has_lost_file: false,
         }
     }
 
@@ -97,6 +95,13 @@ impl Service {
             Ok(asked) => asked,
             Err((status, why)) => return self.tell(hub, id, status, &why),
         };
+        // One behind a proxy is known only now.
+        if let Some(client) = request.client()
+            && let Err(full) = hub.admit_client(id.conn(), client)
+        {
+            let response = Response::text(429, full.to_string());
+            return self.answer(hub, id, response, &[("Retry-After", RETRY_AFTER)]);
+        }
         let presence = self.presence.as_ref();
         let claim = presence.map(|it| presence::claim(it, hub, request, &names)).transpose();
         let claim = match claim {
@@ -137,6 +142,7 @@ impl Service {
             None => publish_now(hub, request, self.one_topic).map(Some),
             Some(ahead) => publish_ahead(hub, ahead, id, request, self.one_topic),
         };
+        self.note_file();
         self.tell_published(hub, id, answer);
     }
 
@@ -186,8 +192,18 @@ impl Service {
                 Next::Waits => break,
             }
         }
+        self.note_file();
         if self.ahead.as_ref().is_some_and(Ahead::is_over) {
-            (self.ahead, self.has_lost_file) = (None, true);
+            self.ahead = None;
+            self.status.history_file_failed.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the other threads know how it is with the file.
+    fn note_file(&self) {
+        if let Some(ahead) = &self.ahead {
+            self.status.history_file_waiting.store(ahead.waiting() as u64, Ordering::Relaxed);
+            self.status.history_file_refused.store(ahead.refused, Ordering::Relaxed);
         }
     }
 
@@ -197,7 +213,7 @@ impl Service {
         if is_health(request) || !hub.is_in_reserve(id.conn()) {
             return false;
         }
-        self.status.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.status.requests_turned_away.fetch_add(1, Ordering::Relaxed);
         self.tell(hub, id, 503, "the server is full: it has no descriptor for another connection");
         true
     }
@@ -268,14 +284,17 @@ impl Service {
 
     /// How the file is, if there is one.
     fn file_stats(&self) -> String {
-        let (waiting, refused) = match &self.ahead {
-            Some(ahead) => (ahead.waiting(), ahead.refused),
-            None if self.has_lost_file => (0, 0),
-            None => return String::new(),
-        };
+        let [failed, waiting, refused] = [
+            &self.status.history_file_failed,
+            &self.status.history_file_waiting,
+            &self.status.history_file_refused,
+        ]
+        .map(|number| number.load(Ordering::Relaxed));
+        if self.ahead.is_none() && failed == 0 {
+            return String::new();
+        }
         format!(
-            ",\"history_file_failed\":{},\"history_waiting\":{waiting},\"history_refused\":{refused}",
-            u8::from(self.has_lost_file),
+            ",\"history_file_failed\":{failed},\"history_waiting\":{waiting},\"history_refused\":{refused}"
         )
     }
 
@@ -336,10 +355,13 @@ impl Handler for Service {
                 self.answer(hub, id, page, &fields);
             }
             ("GET" | "HEAD", "/healthz") => self.tell(hub, id, 200, "the loop turns"),
-            ("GET" | "HEAD", "/readyz") if self.ends_soon => {
+            ("GET" | "HEAD", "/readyz") if self.status.ending.load(Ordering::Relaxed) != 0 => {
                 self.tell(hub, id, 503, "the server is about to end");
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
+            ("GET" | "HEAD", metrics::PATH) if !wants_events(request) => {
+                self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]);
+            }
             ("GET" | "HEAD", "/$client") => {
                 let client = request.client().map(|client| client.to_string());
                 self.tell(hub, id, 200, &(client.unwrap_or("no address".to_owned()) + "\n"));
@@ -365,6 +387,7 @@ impl Handler for Service {
             Some(ahead) => drop(ahead.take_message(hub, topic, message)),
             None => drop(hub.publish(topic, message)),
         }
+        self.note_file();
     }
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
@@ -376,7 +399,7 @@ impl Handler for Service {
 
     fn on_notify(&mut self, hub: &mut Hub, key: u32) {
         if key == ENDS_SOON {
-            self.ends_soon = true;
+            self.status.ending.store(1, Ordering::Relaxed);
             hub.end_keep_alive();
         } else if key == WRITTEN {
             self.publish_written(hub);

@@ -3,23 +3,59 @@
 use std::{
     io::{self, Write},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
-use pushloop::Counters;
+use pushloop::{Counters, MetricKind};
 
-/// What the threads tell each other.
-#[derive(Debug, Default)]
-pub struct Status {
+macro_rules! status {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident,)+) => {
+        /// What the threads tell each other.
+        #[derive(Debug)]
+        pub struct Status {
+            /// When the process started.
+            pub started: SystemTime,
+            $($(#[doc = $doc])+ pub $name: AtomicU64,)+
+        }
+
+        impl Status {
+            pub fn new(started: SystemTime) -> Self {
+                Self { started, $($name: AtomicU64::new(0),)+ }
+            }
+
+            /// All numbers: name, help, kind and value.
+            pub fn metrics(&self) -> impl Iterator<Item = (&'static str, &'static str, MetricKind, u64)> {
+                [$((
+                    stringify!($name),
+                    concat!($($doc),+).trim_ascii().trim_end_matches('.'),
+                    MetricKind::$kind,
+                    self.$name.load(Ordering::Relaxed),
+                ),)+]
+                .into_iter()
+            }
+        }
+    };
+}
+
+status! {
     /// Turns of the loop that were found to take a second or more.
-    pub slow_turns: AtomicU64,
+    slow_turns: Counter,
     /// Requests that were refused because their connections came when there was no place.
-    pub turned_away: AtomicU64,
+    requests_turned_away: Counter,
+    /// Whether the histories' file can no longer be written: 1, or 0.
+    history_file_failed: Gauge,
+    /// Publications that wait to be written to the histories' file now.
+    history_file_waiting: Gauge,
+    /// Publications that were refused because too many waited for the histories' file.
+    history_file_refused: Counter,
+    /// Whether the process was told to end: 1, or 0.
+    ending: Gauge,
 }
 
 impl Status {
     /// Connections that were refused, before or after they asked for something.
     pub fn refused(&self, counters: &Counters) -> u64 {
-        counters.connections_refused + self.turned_away.load(Ordering::Relaxed)
+        counters.connections_refused + self.requests_turned_away.load(Ordering::Relaxed)
     }
 }
 

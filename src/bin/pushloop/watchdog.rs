@@ -120,7 +120,7 @@ mod tests {
         server.hub().set_timer(now, 0);
         let (release, released) = mpsc::channel();
         let the_loop = thread::spawn(move || server.run(&mut Stuck(released)));
-        let status = Arc::<Status>::default();
+        let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
         watch(handle, Arc::clone(&status));
         let mut looks = (0..10_000).map(|_| {
             thread::sleep(Duration::from_millis(1));

@@ -198,3 +198,26 @@ fn a_unix_socket_has_its_mode_whatever_the_umask_is() {
         fs::remove_file(path).expect("it is there");
     }
 }
+
+/// Ada has one connection and may have no second while it lasts; Ben comes by the same proxy.
+#[test]
+fn a_client_behind_a_proxy_has_limits_of_its_own() {
+    let proxy = ["--anyone-may-publish", "--trust-proxy", "127.0.0.1"];
+    let header = ["--client-header", "x-forwarded-for", "--client-connections-max", "1"];
+    let (_server, address) = serve(&[&proxy[..], &header].concat());
+    let ask = |path: &str, client: &str| {
+        let mut stream = dial(&address);
+        let field = format!("X-Forwarded-For: {client}\r\n");
+        stream.write_all(handshake(path, &field).as_bytes()).expect("the server reads");
+        let head = read_head(&mut stream).expect("it is answered");
+        (stream, String::from_utf8(head).expect("text"))
+    };
+    let (ada, head) = ask("/t", "2001:db8::1");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let (_, head) = ask("/t", "2001:db8::2");
+    assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("Retry-After: 1\r\n"), "{head}");
+    let (_ben, head) = ask("/t", "192.0.2.1");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    drop(ada);
+    while !ask("/t", "2001:db8::2").1.starts_with("HTTP/1.1 101 ") {}
+}

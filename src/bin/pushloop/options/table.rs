@@ -127,6 +127,12 @@ const MAIN: &[Entry] = &[
     Entry::file(CONFIG, "read more options from this TOML file", |options, path| {
         options.config = Some(path);
     }),
+    Entry::text(
+        "metrics-listen",
+        "ADDR",
+        "answer GET /metrics at this IP:PORT too, from a loop of its own",
+        |options, text| address(text).map(|it| options.metrics_listen = Some(it)),
+    ),
     Entry::number(
         "history",
         "N",
@@ -163,6 +169,21 @@ const ACCESS: &[Entry] = &[
         "anyone-may-publish",
         "allow listening beyond this machine, where all who reach it can publish",
         |options, on| options.anyone_may_publish = on,
+    ),
+    Entry::number(
+        "client-connections-max",
+        "N",
+        "how many connections one IPv4 address or IPv6 /64 may have, and sixteen times as many a /48; \
+         loopback has no limit",
+        |options, text| number(text).map(|it| options.client_limits.connections_max = Some(it)),
+    ),
+    Entry::number(
+        "client-connections-per-second",
+        "N",
+        "and how many it may begin in a second",
+        |options, text| {
+            number(text).map(|it| options.client_limits.connections_per_second_max = Some(it))
+        },
     ),
     Entry::text(
         "unix-mode",

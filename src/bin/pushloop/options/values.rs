@@ -80,11 +80,13 @@ pub fn place(value: &str) -> Result<Place, String> {
     if let Some(path) = value.strip_prefix("unix:").filter(|path| !path.is_empty()) {
         return Ok(Place::Unix(path.into()));
     }
-    let value = value.replace("localhost:", "127.0.0.1:");
-    let address = value.parse().map_err(|_| {
-        format!("'{value}' is no address to listen on: IP:PORT as in 127.0.0.1:9001, or unix:PATH")
-    })?;
-    Ok(Place::Tcp(address))
+    address(value).map(Place::Tcp).map_err(|error| error + ", or unix:PATH")
+}
+
+pub fn address(value: &str) -> Result<SocketAddr, String> {
+    let address = value.replace("localhost:", "127.0.0.1:").parse();
+    address
+        .map_err(|_| format!("'{value}' is no address to listen on: IP:PORT as in 127.0.0.1:9001"))
 }
 
 pub fn origin(value: &str) -> Result<String, String> {
