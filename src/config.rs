@@ -43,8 +43,9 @@ pub struct Config {
     /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
     /// be sent directly to a connection. Default: [`Overflow::Close`].
     pub overflow: Overflow,
-    /// The options of topics for which [`Hub::configure_topic`](crate::Hub::configure_topic) sets no
-    /// others.
+    /// The options of topics for which neither
+    /// [`Hub::configure_topic`](crate::Hub::configure_topic) nor
+    /// [`Hub::configure_topics`](crate::Hub::configure_topics) sets others.
     pub topic: TopicOptions,
 
     /// Bytes of a request's line and headers, blank line included. Default 8 KiB, as most proxies.
@@ -152,6 +153,9 @@ pub struct Config {
     pub topic_name_bytes_max: usize,
     /// Topics that have options of their own, whether they have subscribers or not. Default 100,000.
     pub topics_configured_max: usize,
+    /// Prefixes of topics' names with options of their own
+    /// ([`Hub::configure_topics`](crate::Hub::configure_topics)). Default 64: each topic that begins is compared with all.
+    pub topic_prefixes_max: usize,
 
     /// Bytes of history in the whole process, with the bookkeeping ([`History`]). Default 256 MiB. Beyond,
     /// the oldest publications are given back, whatever their topics' options, and counted.
@@ -329,6 +333,7 @@ impl Default for Config {
             topics_per_connection_max: 128,
             topic_name_bytes_max: 255,
             topics_configured_max: 100_000,
+            topic_prefixes_max: 64,
             history_bytes_max: 256 * MIB,
             topic_memory: Duration::from_secs(24 * 60 * 60),
             topics_remembered_max: 100_000,

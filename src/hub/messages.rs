@@ -72,7 +72,7 @@ impl fmt::Display for SubscribeError {
 
 impl std::error::Error for SubscribeError {}
 
-/// Why [`Hub::configure_topic`] did not set a topic's options.
+/// Why [`Hub::configure_topic`] or [`Hub::configure_topics`] did not set options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigureError {
@@ -80,6 +80,8 @@ pub enum ConfigureError {
     NameTooLong,
     /// `topics_configured_max` topics have options of their own.
     TooManyTopics,
+    /// There would be more prefixes than `topic_prefixes_max`.
+    TooManyPrefixes,
 }
 
 impl fmt::Display for ConfigureError {
@@ -87,6 +89,7 @@ impl fmt::Display for ConfigureError {
         f.write_str(match self {
             ConfigureError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
             ConfigureError::TooManyTopics => "`topics_configured_max` topics have options",
+            ConfigureError::TooManyPrefixes => "there are more prefixes than `topic_prefixes_max`",
         })
     }
 }
@@ -260,7 +263,33 @@ impl Hub {
         Ok(())
     }
 
-    /// Gives a topic the options of [`Config::topic`](crate::Config::topic) again.
+    /// Sets the options of topics that begin from now on and have none of their own: those that come
+    /// with the longest prefix of a topic's name, and `others` for a topic that has none of the
+    /// prefixes, in place of [`Config::topic`](crate::Config::topic). All prefixes of an earlier call are
+    /// replaced. A topic that lives keeps the options that it has.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigureError`]; nothing has changed then.
+    pub fn configure_topics(
+        &mut self,
+        others: TopicOptions,
+        prefixes: Vec<(String, TopicOptions)>,
+    ) -> Result<(), ConfigureError> {
+        let config = &mut self.commons.config;
+        if prefixes.len() > config.topic_prefixes_max {
+            return Err(ConfigureError::TooManyPrefixes);
+        }
+        if prefixes.iter().any(|(prefix, _)| prefix.len() > config.topic_name_bytes_max) {
+            return Err(ConfigureError::NameTooLong);
+        }
+        config.topic = others;
+        self.topics.set_prefixes(prefixes);
+        Ok(())
+    }
+
+    /// Gives a topic the options again that it would have without
+    /// [`configure_topic`](Self::configure_topic).
     pub fn forget_topic_options(&mut self, topic: &str) {
         let default = self.commons.config.topic;
         self.topics.configure(topic, None, default, 0, &mut self.commons);
@@ -268,7 +297,10 @@ impl Hub {
 
     /// The options that a topic has, or would have with a first subscriber.
     pub fn topic_options(&self, topic: &str) -> TopicOptions {
-        self.topics.options(topic, self.commons.config.topic)
+        match self.topics.find(topic) {
+            Some(topic) => self.topics.topic(topic).options,
+            None => self.topics.options(topic, self.commons.config.topic),
+        }
     }
 
     /// Begins the closing handshake (RFC 6455 §7.1.2), behind all that is queued or published: a Close

@@ -45,7 +45,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use clients::ClientFull;
@@ -67,7 +67,7 @@ pub use wheel::Timers;
 use wheel::Wheel;
 
 use crate::{
-    config::Config,
+    config::{Config, Hosts, Origins},
     conn::{Commons, Connection, WorkFlags},
     counters::{Counters, LiveCounters},
     event::{ConnId, Record, RequestId},
@@ -195,6 +195,21 @@ impl Hub {
     /// The limits.
     pub fn config(&self) -> &Config {
         &self.commons.config
+    }
+
+    /// Sets [`Config::origins`], for requests that come from now on.
+    pub fn set_origins(&mut self, origins: Origins) {
+        self.commons.config.origins = origins;
+    }
+
+    /// Sets [`Config::hosts`], for requests that come from now on.
+    pub fn set_hosts(&mut self, hosts: Hosts) {
+        self.commons.config.hosts = hosts;
+    }
+
+    /// Sets [`Config::shutdown_spread`], for a shutdown that has not begun.
+    pub fn set_shutdown_spread(&mut self, spread: Duration) {
+        self.commons.config.shutdown_spread = spread;
     }
 
     /// The time of this turn: read once, when its wait for the network was over.

@@ -5,6 +5,8 @@
 //! parked: no pass comes to it, and it reads the log when its connection is writable. The lists of
 //! topics and those of connections point at each other, so that leaving is O(1).
 
+mod options;
+
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
@@ -141,6 +143,8 @@ pub(super) struct Topics {
     /// What each connection reads, by its index.
     pub(super) lists: Vec<Subscriptions>,
     options: HashMap<Box<str>, TopicOptions>,
+    /// Options of topics whose names begin so, the longest first.
+    prefixes: Vec<(String, TopicOptions)>,
     /// Topics with subscribers that have something to take: passes are due.
     pub(super) passes: VecDeque<u32>,
     /// Topics that have published since the last flush, and are to be sealed.
@@ -168,6 +172,7 @@ impl Topics {
             subscribed: 0,
             lists: Vec::new(),
             options: HashMap::new(),
+            prefixes: Vec::new(),
             passes: VecDeque::new(),
             open: Vec::new(),
             line: VecDeque::new(),
@@ -235,43 +240,6 @@ impl Topics {
         if connection as usize >= self.lists.len() {
             self.lists.resize_with(connection as usize + 1, Subscriptions::default);
         }
-    }
-
-    pub(super) fn options(&self, name: &str, default: TopicOptions) -> TopicOptions {
-        self.options.get(name).copied().unwrap_or(default)
-    }
-
-    /// Sets a topic's options, or gives it the default again. False if `max` topics have options
-    /// already.
-    pub(super) fn configure(
-        &mut self,
-        name: &str,
-        options: Option<TopicOptions>,
-        default: TopicOptions,
-        max: usize,
-        commons: &mut Commons,
-    ) -> bool {
-        match options {
-            Some(options) => {
-                if self.options.len() >= max && !self.options.contains_key(name) {
-                    return false;
-                }
-                self.options.insert(name.into(), options);
-            }
-            None => {
-                self.options.remove(name);
-                if self.options.capacity() > 4 * self.options.len().max(64) {
-                    self.options.shrink_to_fit();
-                }
-            }
-        }
-        if let Some(topic) = self.find(name) {
-            let entry = &mut self.topics[topic];
-            let before = mem::replace(&mut entry.options, options.unwrap_or(default));
-            self.handle_options(topic, before, commons);
-            self.remove_if_over(topic, commons);
-        }
-        true
     }
 
     // The clock.

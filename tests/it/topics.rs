@@ -15,6 +15,7 @@ mod model;
 mod once;
 mod overflow;
 mod positions;
+mod prefixes;
 mod pressure;
 mod process;
 mod restored;

@@ -1,0 +1,55 @@
+//! Which options a topic has: its own, those of the longest prefix of its name, or those of all others.
+
+use std::mem;
+
+use super::Topics;
+use crate::{config::TopicOptions, conn::Commons};
+
+impl Topics {
+    /// The options with which a topic begins.
+    pub(in crate::hub) fn options(&self, name: &str, default: TopicOptions) -> TopicOptions {
+        let own = self.options.get(name);
+        // There are `topic_prefixes_max` at the most.
+        let by_prefix = || self.prefixes.iter().find(|(prefix, _)| name.starts_with(&**prefix));
+        own.or_else(|| by_prefix().map(|(_, options)| options)).copied().unwrap_or(default)
+    }
+
+    /// Topics that begin from here on have these options by the longest prefix of their names.
+    pub(in crate::hub) fn set_prefixes(&mut self, mut prefixes: Vec<(String, TopicOptions)>) {
+        prefixes.sort_by_key(|(prefix, _)| usize::MAX - prefix.len());
+        self.prefixes = prefixes;
+    }
+
+    /// Sets a topic's options, or gives it those of others again. False if `max` topics have options
+    /// already.
+    pub(in crate::hub) fn configure(
+        &mut self,
+        name: &str,
+        options: Option<TopicOptions>,
+        default: TopicOptions,
+        max: usize,
+        commons: &mut Commons,
+    ) -> bool {
+        match options {
+            Some(options) => {
+                if self.options.len() >= max && !self.options.contains_key(name) {
+                    return false;
+                }
+                self.options.insert(name.into(), options);
+            }
+            None => {
+                self.options.remove(name);
+                if self.options.capacity() > 4 * self.options.len().max(64) {
+                    self.options.shrink_to_fit();
+                }
+            }
+        }
+        if let Some(topic) = self.find(name) {
+            let options = self.options(name, default);
+            let before = mem::replace(&mut self.topics[topic].options, options);
+            self.handle_options(topic, before, commons);
+            self.remove_if_over(topic, commons);
+        }
+        true
+    }
+}
