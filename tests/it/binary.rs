@@ -9,7 +9,9 @@ mod full;
 mod options;
 mod presence;
 mod publishing;
+mod reload;
 mod resume;
+mod topics;
 mod urls;
 
 use std::{os::unix::net::UnixStream, process::Command};

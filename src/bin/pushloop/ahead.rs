@@ -194,6 +194,7 @@ impl Ahead {
         }
         let next = match self.topics.get(name) {
             Some(waiting) => Ok(Some(waiting.next)),
+            None if hub.topic_options(name).history.is_none() => Ok(None),
             None => hub.begin_topic(name),
         };
         let place = match next {

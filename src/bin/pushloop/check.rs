@@ -11,30 +11,50 @@ use crate::options::{CONFIG, Entry, Origin, Set, Taken, Value, all};
 /// Looks at the files that are named, and gives all that would be taken: a TOML file, which has it as
 /// well.
 pub fn check(taken: &Taken) -> Result<String, String> {
+    check_files(taken)?;
     let mut text = String::new();
     for entry in all() {
-        let values = taken.values(entry);
-        for value in values {
+        tell(&mut text, entry, taken.values(entry));
+    }
+    for topics in taken.topics() {
+        let (prefix, origin) = (quoted(&topics.prefix), place(&topics.origin));
+        let _ = write!(text, "\n[[topics]]\nprefix = {prefix}  # {origin}\n");
+        all().for_each(|entry| tell(&mut text, entry, topics.values(entry)));
+    }
+    Ok(text)
+}
+
+/// Whether files that are named can be used.
+pub fn check_files(taken: &Taken) -> Result<(), String> {
+    for entry in all() {
+        for value in taken.values(entry) {
             check_file(entry, value).map_err(|why| {
                 format!("{}: cannot use {}: {why}", value.origin, value.text.display())
             })?;
         }
-        let Some(first) = values.first() else { continue };
-        // The file does not name itself, and what was not given need not be.
-        let is_left_out = entry.name == CONFIG || first.origin == Origin::Default;
-        let comment = if is_left_out { "# " } else { "" };
-        let values: Vec<_> = values.iter().map(|value| in_toml(entry, value)).collect();
-        let value = match &values[..] {
-            [value] => value.clone(),
-            _ => format!("[{}]", values.join(", ")),
-        };
-        let origin = match &first.origin {
-            Origin::File { path, line, .. } => format!("{path}:{line}"),
-            origin => origin.to_string(),
-        };
-        let _ = writeln!(text, "{comment}{} = {value}  # {origin}", entry.name);
     }
-    Ok(text)
+    Ok(())
+}
+
+/// Adds the line of an option that has a value.
+fn tell(text: &mut String, entry: &Entry, values: &[Value]) {
+    let Some(first) = values.first() else { return };
+    // The file does not name itself, and what was not given need not be.
+    let is_left_out = entry.name == CONFIG || first.origin == Origin::Default;
+    let comment = if is_left_out { "# " } else { "" };
+    let shown: Vec<_> = values.iter().map(|value| in_toml(entry, value)).collect();
+    let shown = match &shown[..] {
+        [value] => value.clone(),
+        _ => format!("[{}]", shown.join(", ")),
+    };
+    let _ = writeln!(text, "{comment}{} = {shown}  # {}", entry.name, place(&first.origin));
+}
+
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path, line, .. } => format!("{path}:{line}"),
+        Origin::Flag(_) | Origin::Variable(_) | Origin::Default => origin.to_string(),
+    }
 }
 
 fn check_file(entry: &Entry, value: &Value) -> Result<(), String> {

@@ -16,13 +16,13 @@ use crate::{
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let (command, arguments) = by_name(arguments);
     let outcome = match command {
-        Command::Serve => with_options(arguments, |taken| {
-            Ok(crate::serve(&taken.options)
+        Command::Serve => with_options(arguments.clone(), |taken| {
+            Ok(crate::serve(taken, arguments)
                 .map_or_else(|error| fails(&error.to_string()), |()| ExitCode::SUCCESS))
         }),
         Command::Check => with_options(arguments, |taken| {
             // Where nobody reads it, it was looked at all the same.
-            let _ = io::stdout().write_all(check::check(taken)?.as_bytes());
+            let _ = io::stdout().write_all(check::check(&taken)?.as_bytes());
             Ok(ExitCode::SUCCESS)
         }),
         Command::Publish => client::options::publish(arguments)
@@ -64,10 +64,10 @@ fn by_name(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
 /// Carries out a command that has the options of the server.
 fn with_options(
     arguments: Vec<OsString>,
-    run: impl FnOnce(&Taken) -> Result<ExitCode, String>,
+    run: impl FnOnce(Taken) -> Result<ExitCode, String>,
 ) -> Result<ExitCode, String> {
     match options::parse(arguments, env::vars_os())? {
-        Asked::Serve(taken) => run(&taken),
+        Asked::Serve(taken) => run(*taken),
         Asked::Help => {
             print!("{}", options::usage());
             Ok(ExitCode::SUCCESS)

@@ -10,7 +10,6 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
     config.cors = Some(publish::cors());
-    config.topic.history = options.history();
     config.history_bytes_max = options.history_bytes_max;
     config.proxies = options.proxies.clone();
     config.client_limits = options.client_limits;
@@ -22,15 +21,25 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.deflate_context_takeover = options.deflate_takeover;
     config.connections_reserved = descriptors::reserved(descriptors);
     config.connections_max = descriptors::connections(descriptors);
-    if options.allow_origins.iter().any(|origin| origin == "*") {
-        config.origins = Origins::Any;
-    } else if !options.allow_origins.is_empty() {
-        config.origins = Origins::List(options.allow_origins.clone());
-    }
-    if options.allow_hosts.iter().any(|host| host == "*") {
-        config.hosts = Hosts::Any;
-    } else if !options.allow_hosts.is_empty() {
-        config.hosts = Hosts::List(options.allow_hosts.clone());
-    }
+    config.origins = origins(options);
+    config.hosts = hosts(options);
     config
+}
+
+/// Pages that may use the server.
+pub fn origins(options: &Options) -> Origins {
+    match &options.allow_origins[..] {
+        [] => Origins::default(),
+        origins if origins.iter().any(|origin| origin == "*") => Origins::Any,
+        origins => Origins::List(origins.to_vec()),
+    }
+}
+
+/// Names that the server answers to.
+pub fn hosts(options: &Options) -> Hosts {
+    match &options.allow_hosts[..] {
+        [] => Hosts::default(),
+        hosts if hosts.iter().any(|host| host == "*") => Hosts::Any,
+        hosts => Hosts::List(hosts.to_vec()),
+    }
 }

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first lets connections end, the second does not wait.
+//! Signals: the first SIGINT or SIGTERM lets connections end, the second does not wait. SIGHUP has the options
+//! read again.
 
 use std::{
     io::{self, Write},
@@ -8,11 +9,11 @@ use std::{
 
 use pushloop::Handle;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-use crate::options::Drain;
+use crate::reload::Reload;
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
@@ -21,12 +22,18 @@ const STEP: Duration = Duration::from_millis(50);
 pub const ENDS_SOON: u32 = 0;
 
 /// Ends the server when the process is told to end. The service is notified of it at once.
-pub fn on_signals(handle: Handle, drain: Drain) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub fn on_signals(handle: Handle, mut reload: Reload) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     thread::spawn(move || {
-        if signals.forever().next().is_none() {
-            return;
+        loop {
+            match signals.forever().next() {
+                Some(SIGHUP) => reload.read(&handle),
+                Some(_) => break,
+                None => return,
+            }
         }
+        let drain = reload.drain();
+        let ends = |signal| signal != SIGHUP;
         // If the server is gone, there is nothing to make ready for.
         let _ = handle.notify(ENDS_SOON);
         let seconds = (drain.delay + drain.deadline).as_secs();
@@ -38,13 +45,13 @@ pub fn on_signals(handle: Handle, drain: Drain) -> io::Result<()> {
         let mut again = false;
         for _ in 0..drain.delay.as_millis() / STEP.as_millis() {
             thread::sleep(STEP);
-            again = signals.pending().next().is_some();
+            again = signals.pending().any(ends);
             if again {
                 break;
             }
         }
         let begun = again || handle.shutdown(drain.deadline).is_ok();
-        if begun && (again || signals.forever().next().is_some()) {
+        if begun && (again || signals.forever().any(ends)) {
             // The server may have ended by itself.
             let _ = handle.shutdown(Duration::ZERO);
         }

@@ -11,8 +11,11 @@ mod drain;
 mod listen;
 mod metrics;
 mod options;
+mod patterns;
 mod presence;
 mod publish;
+mod reload;
+mod requests;
 mod restore;
 mod service;
 mod status;
@@ -24,14 +27,16 @@ mod writer;
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::SystemTime,
 };
 
-use options::Options;
+use options::Taken;
 use pushloop::{Net, Server};
+use reload::Reload;
 use service::Service;
 use status::Status;
 
@@ -39,12 +44,15 @@ fn main() -> ExitCode {
     commands::run(env::args_os().skip(1).collect())
 }
 
-fn serve(options: &Options) -> io::Result<()> {
+fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
+    let taken = Arc::new(taken);
+    let options = &taken.options;
     let descriptors = descriptors::raise_limit();
     let mut server = Server::new(config::of(
         options,
         descriptors.limit.saturating_sub(metrics::descriptors(options)),
     ))?;
+    options.patterns.configure(server.hub()).map_err(io::Error::other)?;
     let ahead = restore::open(&mut server, options)?;
     // Nothing is said to be open before all is.
     let mut opened = String::new();
@@ -61,11 +69,13 @@ fn serve(options: &Options) -> io::Result<()> {
         opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
     }
     // What is told that it is open may end it at once.
-    drain::on_signals(server.handle(), options.drain)?;
+    let reload = Reload::new(arguments, Arc::clone(&taken));
+    let slot = reload.slot();
+    drain::on_signals(server.handle(), reload)?;
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     watchdog::watch(server.handle(), Arc::clone(&status));
-    let mut service = Service::new(server.hub().now(), status, options, ahead);
+    let mut service = Service::new(server.hub().now(), status, options, ahead, slot);
     service.sweep(server.hub());
     server.run(&mut service)
 }

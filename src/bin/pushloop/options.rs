@@ -8,13 +8,17 @@ mod values;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use pushloop::{ClientLimits, History, Proxies};
+use pushloop::{ClientLimits, OnLag, Proxies};
 
+use file::InFile;
+pub use file::Topics;
 pub use help::usage;
 use sources::{Flags, Given};
 pub use sources::{Origin, Value};
 pub use table::{CONFIG, Entry, Set, all};
 pub use values::{Place, value};
+
+use crate::patterns::{ByTopic, Patterns};
 
 /// A listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +53,7 @@ pub struct Options {
     pub history_age: Duration,
     pub history_bytes: usize,
     pub history_bytes_max: usize,
+    pub on_lag: OnLag,
     /// Whether it is known who subscribes, and after what delay one that is gone has left.
     pub presence: bool,
     pub presence_delay: Duration,
@@ -57,15 +62,8 @@ pub struct Options {
     pub history_file_optional: bool,
     pub retry: Duration,
     pub drain: Drain,
-}
-
-impl Options {
-    /// What each topic keeps.
-    pub fn history(&self) -> Option<History> {
-        let mut history = History::of(self.history?);
-        (history.age, history.bytes) = (self.history_age, self.history_bytes);
-        Some(history)
-    }
+    /// What is so for each topic: what is said above, but for some.
+    pub patterns: Patterns,
 }
 
 /// How the server ends.
@@ -81,6 +79,7 @@ pub struct Drain {
 pub struct Taken {
     pub options: Options,
     given: Given,
+    topics: Vec<Topics>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -102,17 +101,17 @@ pub fn parse(
     };
     let variables = sources::of_environment(variables)?;
     let config = [&flags, &variables].into_iter().find_map(|it| it.get(CONFIG)?.last());
-    let mut given = match config {
+    let InFile { mut given, topics } = match config {
         Some(config) => file::read(config)?,
-        None => Given::new(),
+        None => InFile::default(),
     };
     given.extend(variables);
     given.extend(flags);
-    Taken::of(given).map(|taken| Asked::Serve(Box::new(taken)))
+    Taken::of(given, topics).map(|taken| Asked::Serve(Box::new(taken)))
 }
 
 impl Taken {
-    fn of(mut given: Given) -> Result<Self, String> {
+    fn of(mut given: Given, topics: Vec<Topics>) -> Result<Self, String> {
         let listens = given.keys().any(|name| name.starts_with("listen"));
         let mut options = Options::default();
         for entry in all().filter(|entry| !(entry.name == "listen" && listens)) {
@@ -126,16 +125,59 @@ impl Taken {
                 sources::apply(entry, value, &mut options)?;
             }
         }
-        let taken = Self { options, given };
+        let mut taken = Self { options, given, topics };
+        taken.options.patterns = taken.patterns()?;
+        taken.check_topics()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_reach()?;
         Ok(taken)
     }
 
+    /// What is so for each topic. What a prefix does not say is so as for all others.
+    fn patterns(&self) -> Result<Patterns, String> {
+        let by_prefix = self.topics.iter().map(|topics| {
+            let mut options = Options::default();
+            for entry in all().filter(|entry| entry.by_topic) {
+                let own = topics.values(entry);
+                for value in if own.is_empty() { self.values(entry) } else { own } {
+                    sources::apply(entry, value, &mut options)?;
+                }
+            }
+            Ok((topics.prefix.clone(), ByTopic::of(&options)))
+        });
+        Ok(Patterns::new(ByTopic::of(&self.options), by_prefix.collect::<Result<_, String>>()?))
+    }
+
     /// The values that are taken, the default among them.
     pub fn values(&self, entry: &Entry) -> &[Value] {
         self.given.get(entry.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What differs for topics with a prefix.
+    pub fn topics(&self) -> &[Topics] {
+        &self.topics
+    }
+
+    /// Whether the option has other values than there.
+    pub fn differs(&self, other: &Self, entry: &Entry) -> bool {
+        let texts = |taken: &Self| -> Vec<_> {
+            taken.values(entry).iter().map(|value| value.text.clone()).collect()
+        };
+        texts(self) != texts(other)
+    }
+
+    /// Whether other prefixes, or other options of these, are given than there.
+    pub fn topics_differ(&self, other: &Self) -> bool {
+        let texts = |taken: &Self| -> Vec<_> {
+            let values = |topics: &Topics, entry| -> Vec<_> {
+                topics.values(entry).iter().map(|value| value.text.clone()).collect()
+            };
+            let topics = taken.topics.iter();
+            let all_of = |it: &Topics| all().map(|entry| values(it, entry)).collect::<Vec<_>>();
+            topics.map(|it| (it.prefix.clone(), all_of(it))).collect()
+        };
+        texts(self) != texts(other)
     }
 
     /// Where the option was given, if it was: the beginning of an error.
@@ -159,15 +201,27 @@ impl Taken {
             let why = "--no-deflate and --deflate-takeover exclude each other";
             self.refuse(&["no-deflate"], why)?;
         }
-        if options.history.is_none() {
+        if !options.patterns.any(|it| it.history.is_some()) {
             self.refuse(&["history-age", "history-bytes"], "it bounds a history: add --history")?;
             self.refuse(&["history-file"], "it keeps a history: add --history")?;
         }
-        if !options.presence {
+        if !options.patterns.any(|it| it.presence) {
             self.refuse(&["presence-delay"], "it is when a member leaves: add --presence")?;
         }
         if options.history_file_optional && options.history_file.is_none() {
             self.refuse(&["history-file-optional"], "it is about --history-file")?;
+        }
+        Ok(())
+    }
+
+    /// What bounds a history of topics that have none.
+    fn check_topics(&self) -> Result<(), String> {
+        for topics in &self.topics {
+            if self.options.patterns.of(&topics.prefix).history.is_none()
+                && let Some(origin) = topics.origin_of(&["history-age", "history-bytes"])
+            {
+                return Err(format!("{origin}: it bounds a history: add history"));
+            }
         }
         Ok(())
     }

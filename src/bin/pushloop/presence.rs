@@ -1,16 +1,20 @@
 //! Who subscribes to a topic: what a URL says of a member, and the list of them.
 
-use std::{
-    fmt::{Display, Write},
-    time::Duration,
-};
+use std::fmt::{Display, Write};
 
 use pushloop::{ConnId, Hub, Presence, PresenceConfig, PresenceError, Request};
 
-use crate::topics::{self, Refusal};
+use crate::{
+    options::Options,
+    patterns::Patterns,
+    topics::{self, Refusal},
+};
 
 /// Bytes of a list of members.
 const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// Where nobody keeps who subscribes.
+pub const UNKNOWN: &str = "who subscribes is not known here (--presence)";
 
 /// A member, as the URL of a subscription has it. Anybody may claim to be one.
 pub struct Claim {
@@ -18,11 +22,15 @@ pub struct Claim {
     info: String,
 }
 
-/// Whom a server knows that was started with `--presence`.
-pub fn new(timer: u64, delay: Duration) -> Presence {
+/// Its timer.
+const TIMER: u64 = 1;
+
+/// Whom a server knows that has topics with `--presence`.
+pub fn of(options: &Options) -> Option<Presence> {
     let mut config = PresenceConfig::default();
-    config.leave_delay = delay;
-    Presence::new(timer, companion, config)
+    config.leave_delay = options.presence_delay;
+    let is_known = options.patterns.any(|it| it.presence);
+    is_known.then(|| Presence::new(TIMER, companion, config))
 }
 
 /// Where the joins and leaves of a topic are published.
@@ -30,15 +38,16 @@ fn companion(topic: &str) -> String {
     format!("$presence/{topic}")
 }
 
-/// The server's own topics have no members.
-fn has_members(name: &str) -> bool {
-    !name.starts_with('$')
+/// Whether the topic has members: it is to be known who subscribes, and it is none of the server's own.
+fn has_members(patterns: &Patterns, name: &str) -> bool {
+    !name.starts_with('$') && patterns.of(name).presence
 }
 
 /// The member that a subscription names, if it names one: it may join each of these topics, as far as can be
 /// said before.
 pub fn claim(
     presence: &Presence,
+    patterns: &Patterns,
     hub: &Hub,
     request: &Request,
     names: &[String],
@@ -48,7 +57,7 @@ pub fn claim(
     if id.is_empty() {
         return Err((400, "a member's id is not empty".into()));
     }
-    for name in names.iter().filter(|name| has_members(name)) {
+    for name in names.iter().filter(|name| has_members(patterns, name)) {
         presence.check(hub, name, &id, &info).map_err(|why| refusal(presence, why))?;
     }
     if !info.is_empty() && !is_json(&info) {
@@ -78,12 +87,13 @@ fn refusal(presence: &Presence, why: PresenceError) -> Refusal {
 /// A connection that subscribes to these topics joins them.
 pub fn join(
     presence: &mut Presence,
+    patterns: &Patterns,
     hub: &mut Hub,
     conn: ConnId,
     names: &[String],
     claim: &Claim,
 ) -> Result<(), PresenceError> {
-    let mut names = names.iter().filter(|name| has_members(name));
+    let mut names = names.iter().filter(|name| has_members(patterns, name));
     names.try_for_each(|name| presence.join(hub, conn, name, &claim.id, &claim.info))
 }
 
@@ -96,14 +106,18 @@ pub fn is_asked_for(request: &Request) -> bool {
 /// changes.
 pub fn list(
     presence: &Presence,
+    patterns: &Patterns,
     hub: &Hub,
     request: &Request,
     one_topic: bool,
 ) -> Result<String, Refusal> {
     let names = topics::of(request, hub.config(), one_topic)?;
     let [name] = &names[..] else { return Err((400, "presence is of one topic".into())) };
-    if !has_members(name) {
+    if name.starts_with('$') {
         return Err((400, "topics that begin with $ have no members".into()));
+    }
+    if !has_members(patterns, name) {
+        return Err((404, UNKNOWN.into()));
     }
     let strangers = hub.subscriber_count(name).saturating_sub(presence.connection_count(name));
     let mut list = format!("{{\"count\":{}", presence.count(name) + strangers);

@@ -15,12 +15,10 @@ use crate::{
 /// Restores the topics that the file has, and gives what writes to it; `None` if there is none, or the
 /// server does without.
 pub fn open(server: &mut Server, options: &Options) -> io::Result<Option<Ahead>> {
-    let (Some(path), Some(history)) = (&options.history_file, options.history()) else {
-        return Ok(None);
-    };
+    let Some(path) = &options.history_file else { return Ok(None) };
     let config = server.hub().config();
     let (bytes, topics) = (config.history_bytes_max, config.topics_remembered_max);
-    let limits = Limits { history, bytes, topics };
+    let limits = Limits { patterns: options.patterns.clone(), bytes, topics };
     let today = server.net().wall_clock().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let clock = (server.hub().now(), today.unwrap_or_default().as_millis() as u64);
     match Writer::start(path, limits, server.handle(), clock.1) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request, RequestId,
-    Response,
+    CloseCode, ConfigureError, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request,
+    RequestId, Response,
 };
 
 use crate::{
@@ -15,7 +15,10 @@ use crate::{
     drain::ENDS_SOON,
     metrics,
     options::Options,
+    patterns::Patterns,
     presence, publish,
+    reload::{self, PREPARED, Slot},
+    requests::{is_health, wants_events},
     status::Status,
     subscribe,
     topics::{self, Refusal},
@@ -32,7 +35,6 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 const STATS: &str = "$stats";
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 const STATS_TIMER: u64 = 0;
-const PRESENCE_TIMER: u64 = 1;
 
 /// When what is written finds no room in the hub.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
@@ -51,7 +53,8 @@ pub struct Service {
     started: Instant,
     /// The topic that each WebSocket publishes to: the first of its URL.
     topics: ConnMap<Box<str>>,
-    /// Who subscribes, if that is to be known.
+    patterns: Patterns,
+    /// Who subscribes, if that is to be known of some topics.
     presence: Option<Presence>,
     stats_timer_set: bool,
     status: Arc<Status>,
@@ -62,23 +65,41 @@ pub struct Service {
     retry: Duration,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
+    /// What was read anew, on SIGHUP.
+    reload: Slot,
 }
 
 impl Service {
-    pub fn new(now: Instant, status: Arc<Status>, options: &Options, ahead: Option<Ahead>) -> Self {
+    pub fn new(
+        now: Instant,
+        status: Arc<Status>,
+        options: &Options,
+        ahead: Option<Ahead>,
+        reload: Slot,
+    ) -> Self {
         Self {
             started: now,
             topics: ConnMap::new(),
-            presence: options
-                .presence
-                .then(|| presence::new(PRESENCE_TIMER, options.presence_delay)),
+            patterns: options.patterns.clone(),
+            presence: presence::of(options),
             stats_timer_set: false,
             status,
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
             ahead,
+            reload,
         }
+    }
+
+    /// Has topics that begin from now on be as these options say.
+    pub fn set_patterns(&mut self, hub: &mut Hub, options: &Options) -> Result<(), ConfigureError> {
+        options.patterns.configure(hub)?;
+        self.patterns = options.patterns.clone();
+        if self.presence.is_none() {
+            self.presence = presence::of(options);
+        }
+        Ok(())
     }
 
     /// Subscribes, as a WebSocket or as an event stream.
@@ -103,7 +124,9 @@ impl Service {
             return self.answer(hub, id, response, &[("Retry-After", RETRY_AFTER)]);
         }
         let presence = self.presence.as_ref();
-        let claim = presence.map(|it| presence::claim(it, hub, request, &names)).transpose();
+        let claim = presence
+            .map(|it| presence::claim(it, &self.patterns, hub, request, &names))
+            .transpose();
         let claim = match claim {
             Ok(claim) => claim.flatten(),
             Err((status, why)) => return self.tell(hub, id, status, &why),
@@ -124,7 +147,8 @@ impl Service {
             return;
         }
         if let (Some(presence), Some(claim)) = (&mut self.presence, claim)
-            && let Err(full) = presence::join(presence, hub, id.conn(), &names, &claim)
+            && let Err(full) =
+                presence::join(presence, &self.patterns, hub, id.conn(), &names, &claim)
         {
             hub.close(id.conn(), CloseCode::TRY_AGAIN_LATER, &full.to_string());
         }
@@ -220,8 +244,10 @@ impl Service {
 
     fn tell_presence(&self, hub: &mut Hub, id: RequestId, request: &Request) {
         let list = match &self.presence {
-            Some(presence) => presence::list(presence, hub, request, self.one_topic),
-            None => Err((404, "who subscribes is not known here (--presence)".into())),
+            Some(presence) => {
+                presence::list(presence, &self.patterns, hub, request, self.one_topic)
+            }
+            None => Err((404, presence::UNKNOWN.into())),
         };
         match list {
             Ok(list) => {
@@ -403,6 +429,8 @@ impl Handler for Service {
             hub.end_keep_alive();
         } else if key == WRITTEN {
             self.publish_written(hub);
+        } else if key == PREPARED {
+            reload::take(&Arc::clone(&self.reload), hub, self);
         }
     }
 
@@ -452,31 +480,4 @@ fn publish_ahead(
         return Err((503, "too many publications wait to be written to the file".into()));
     }
     Ok(is_async.then(|| publish::taken(count)))
-}
-
-/// Whether it asks for an event stream. A browser's `EventSource` does, and for nothing else.
-fn wants_events(request: &Request) -> bool {
-    let accepted = request.header_all("accept").filter_map(|value| str::from_utf8(value).ok());
-    let mut types = accepted.flat_map(|value| value.split(','));
-    types.any(|it| {
-        let (essence, parameters) = it.split_once(';').unwrap_or((it, ""));
-        let is_refused = parameters.split(';').any(|it| is_zero_weight(it.trim()));
-        essence.trim().eq_ignore_ascii_case("text/event-stream") && !is_refused
-    })
-}
-
-/// RFC 9110 §12.4.2: with the weight 0, it is what is not acceptable.
-fn is_zero_weight(parameter: &str) -> bool {
-    let weight = parameter.strip_prefix(['q', 'Q']).and_then(|it| it.strip_prefix('='));
-    weight.is_some_and(|weight| weight.parse() == Ok(0.0))
-}
-
-/// Whether it asks how the server is.
-fn is_health(request: &Request) -> bool {
-    match request.method() {
-        "GET" | "HEAD" => {
-            matches!(request.path(), "/healthz" | "/readyz") && !request.is_websocket()
-        }
-        method => method == "OPTIONS" && matches!(request.path(), "/" | "*"),
-    }
 }

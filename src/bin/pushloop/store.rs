@@ -3,8 +3,10 @@
 //! The file is a redb database. All that is kept is also known here by time and length, so that what is to
 //! be given up is found without reading.
 
+mod index;
+
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::BTreeSet,
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read},
@@ -14,11 +16,14 @@ use std::{
     time::Duration,
 };
 
-use pushloop::{History, Message, Position};
+use index::{Index, Topic, cost};
+use pushloop::{Message, Position};
 use redb::{
     CommitError, Database, DatabaseError, ReadableTable, ReadableTableMetadata, StorageError,
     Table, TableDefinition, TableError, TableHandle, TransactionError, WriteTransaction,
 };
+
+use crate::patterns::Patterns;
 
 /// The version of the format, which is its only entry.
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("pushloop-history");
@@ -31,8 +36,6 @@ const TOPICS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new(
 /// By topic and offset: the epoch, when it was made, whether it is text, and the payload.
 const PUBLICATIONS: TableDefinition<'_, Key, Value> = TableDefinition::new("publications");
 
-/// What a publication counts as beside its payload, in bytes.
-const PUBLICATION_BYTES: u64 = 32;
 /// Of the database's own cache, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -41,10 +44,10 @@ type Value = (u64, u64, bool, &'static [u8]);
 type Publications<'a> = Table<'a, Key, Value>;
 
 /// How much is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of each topic.
-    pub history: History,
+    /// What each topic keeps, or none of it.
+    pub patterns: Patterns,
     /// Bytes of all topics.
     pub bytes: usize,
     pub topics: usize,
@@ -157,39 +160,6 @@ macro_rules! from_errors {
 
 from_errors!(DatabaseError, StorageError, TransactionError, TableError, CommitError);
 
-/// What is known of a topic's publications in the file.
-#[derive(Debug)]
-struct Topic {
-    epoch: u64,
-    /// The offset of the next publication.
-    head: u64,
-    latest: u64,
-    /// When each publication that is kept was made, and the length of its payload.
-    kept: VecDeque<(u64, u32)>,
-    bytes: u64,
-}
-
-impl Topic {
-    fn new(epoch: u64, head: u64, latest: u64) -> Self {
-        Self { epoch, head, latest, kept: VecDeque::new(), bytes: 0 }
-    }
-
-    fn first(&self) -> u64 {
-        self.head - self.kept.len() as u64
-    }
-}
-
-#[derive(Debug)]
-struct Index {
-    topics: HashMap<Arc<str>, Topic>,
-    /// Topics that keep something, by when the first of that was made.
-    oldest: BTreeSet<(u64, Arc<str>)>,
-    /// All topics, by when their latest publication was made.
-    latest: BTreeSet<(u64, Arc<str>)>,
-    bytes: u64,
-    limits: Limits,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Store {
@@ -242,9 +212,16 @@ impl Store {
         let transaction = begin_write(&self.database)?;
         {
             let mut publications = transaction.open_table(PUBLICATIONS)?;
+            let mut topics = transaction.open_table(TOPICS)?;
             let names: Vec<_> = self.index.topics.keys().cloned().collect();
             for name in names {
-                self.index.trim_topic(&name, &mut publications)?;
+                if self.index.limits.patterns.of(&name).history.is_some() {
+                    self.index.trim_topic(&name, &mut publications)?;
+                } else {
+                    // What it publishes from now on is not written: its ids must not be known again.
+                    self.index.forget(&name, &mut publications)?;
+                    topics.remove(&*name)?;
+                }
             }
         }
         transaction.commit()?;
@@ -261,7 +238,7 @@ impl Store {
             let (name, value) = entry?;
             let (epoch, head, latest) = value.value();
             let name: Arc<str> = name.value().into();
-            let mut topic = Topic::new(epoch, head, latest);
+            let mut topic = Topic::new((epoch, head, latest), self.index.history(&name));
             let mut expected = None;
             for entry in publications.range((&*name, 0)..=(&*name, u64::MAX))? {
                 let (key, value) = entry?;
@@ -373,119 +350,6 @@ fn check_format(database: &Database) -> Result<(), StoreError> {
                 "its format is {version}, and this program's {VERSION}"
             )))
         }
-    }
-}
-
-fn cost(payload: usize) -> u64 {
-    payload as u64 + PUBLICATION_BYTES
-}
-
-impl Index {
-    fn new(limits: Limits) -> Self {
-        let (topics, oldest, latest) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { topics, oldest, latest, bytes: 0, limits }
-    }
-
-    fn add(&mut self, name: Arc<str>, topic: Topic) {
-        if let Some((made_at, _)) = topic.kept.front() {
-            self.oldest.insert((*made_at, Arc::clone(&name)));
-        }
-        self.latest.insert((topic.latest, Arc::clone(&name)));
-        self.bytes += topic.bytes;
-        self.topics.insert(name, topic);
-    }
-
-    /// Adds a publication. What is not the next one of the topic's life begins it anew.
-    fn put(
-        &mut self,
-        record: &Record,
-        publications: &mut Publications<'_>,
-    ) -> Result<(), StorageError> {
-        let Position { epoch, offset } = record.place;
-        let known = self.topics.get_key_value(&*record.topic);
-        let is_next = known.is_some_and(|(_, it)| it.epoch == epoch && it.head == offset);
-        let name = known.map_or_else(|| Arc::from(&*record.topic), |(name, _)| Arc::clone(name));
-        if !is_next {
-            self.forget(&name, publications)?;
-            self.add(Arc::clone(&name), Topic::new(epoch, offset, record.made_at));
-        }
-        let Some(topic) = self.topics.get_mut(&*name) else { return Ok(()) };
-        let Record { made_at, is_text, ref payload, .. } = *record;
-        publications.insert((&*name, offset), (epoch, made_at, is_text, &**payload))?;
-        self.latest.remove(&(topic.latest, Arc::clone(&name)));
-        self.latest.insert((made_at, Arc::clone(&name)));
-        if topic.kept.is_empty() {
-            self.oldest.insert((made_at, Arc::clone(&name)));
-        }
-        topic.head += 1;
-        topic.latest = made_at;
-        topic.kept.push_back((made_at, payload.len() as u32));
-        topic.bytes += cost(payload.len());
-        self.bytes += cost(payload.len());
-        self.trim_topic(&name, publications)
-    }
-
-    /// Gives up what is too much for one topic.
-    fn trim_topic(
-        &mut self,
-        name: &Arc<str>,
-        publications: &mut Publications<'_>,
-    ) -> Result<(), StorageError> {
-        let History { publications: count, bytes, .. } = self.limits.history;
-        while let Some(topic) = self.topics.get(name)
-            && (topic.kept.len() as u64 > count || topic.bytes > bytes as u64)
-            && self.drop_first(name, publications)?
-        {}
-        Ok(())
-    }
-
-    /// Gives up the oldest publication of a topic. False if there is none.
-    fn drop_first(
-        &mut self,
-        name: &Arc<str>,
-        publications: &mut Publications<'_>,
-    ) -> Result<bool, StorageError> {
-        let Some(topic) = self.topics.get_mut(name) else { return Ok(false) };
-        let first = topic.first();
-        let Some((made_at, len)) = topic.kept.pop_front() else { return Ok(false) };
-        publications.remove((&**name, first))?;
-        topic.bytes -= cost(len as usize);
-        self.bytes -= cost(len as usize);
-        self.oldest.remove(&(made_at, Arc::clone(name)));
-        if let Some((made_at, _)) = topic.kept.front() {
-            self.oldest.insert((*made_at, Arc::clone(name)));
-        }
-        if topic.kept.capacity() > 4 * topic.kept.len() + 16 {
-            topic.kept.shrink_to(2 * topic.kept.len());
-        }
-        Ok(true)
-    }
-
-    fn forget(
-        &mut self,
-        name: &Arc<str>,
-        publications: &mut Publications<'_>,
-    ) -> Result<(), StorageError> {
-        while self.drop_first(name, publications)? {}
-        if let Some(topic) = self.topics.remove(name) {
-            self.latest.remove(&(topic.latest, Arc::clone(name)));
-        }
-        Ok(())
-    }
-
-    fn is_due(&self, now: u64) -> bool {
-        let age = self.limits.history.age.as_millis() as u64;
-        self.oldest.first().is_some_and(|(made_at, _)| made_at.saturating_add(age) < now)
-    }
-
-    /// Gives up what is too old, and what is too much for all topics together.
-    fn trim(&mut self, now: u64, publications: &mut Publications<'_>) -> Result<(), StorageError> {
-        while (self.is_due(now) || self.bytes > self.limits.bytes as u64)
-            && let Some((_, name)) = self.oldest.first().cloned()
-        {
-            self.drop_first(&name, publications)?;
-        }
-        Ok(())
     }
 }
 

@@ -37,10 +37,10 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 /// A file of this test that is gone with it.
-struct Scratch(String);
+pub struct Scratch(pub String);
 
 impl Scratch {
-    fn with(name: &str, text: &[u8]) -> Self {
+    pub fn with(name: &str, text: &[u8]) -> Self {
         let path = scratch(name);
         fs::write(&path, text).expect("it can be written");
         Self(path.to_str().expect("the path is text").to_owned())
@@ -146,6 +146,26 @@ fn a_file_has_room_for_its_limit() {
     assert!(refused(&["--config", "/dev/zero"], &[]).contains("config_bytes_max"));
     let file = Scratch::with("bytes.toml", b"\n\xff");
     assert!(refused(&["--config", &file.0], &[]).contains(":2: it is not UTF-8"));
+}
+
+/// It is what an operator copies.
+#[test]
+fn the_example_in_the_docs_is_taken() {
+    let page = include_str!("../../../docs/SERVER.md");
+    let (_, example) = page.split_once("```toml\n").expect("it is there");
+    let (example, _) = example.split_once("```").expect("it ends");
+    let file = Scratch::with("docs.toml", example.as_bytes());
+    let said = checked(&["--config", &file.0], &[]);
+    let line = |text: &str| 1 + example.lines().position(|line| line == text).expect("it is there");
+    for text in
+        ["allow-origin = \"https://example.org\"", "prefix = \"prices/\"", "history-age = 3600"]
+    {
+        let told = format!("{text}  # {}:{}", file.0, line(text));
+        assert!(said.lines().any(|line| line == told), "{told}: {said}");
+    }
+    let again = Scratch::with("docs-again.toml", said.as_bytes());
+    let topics = |said: &str| said.matches("\n[[topics]]\nprefix = \"").count();
+    assert_eq!([topics(&said), topics(&checked(&["--config", &again.0], &[]))], [2; 2]);
 }
 
 /// What a server would find out as it starts.

@@ -23,7 +23,7 @@ impl Place {
         Self(directory)
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         self.0.join("history").to_str().expect("the path is text").to_owned()
     }
 
@@ -51,13 +51,13 @@ impl Drop for Place {
 }
 
 /// How a server ends.
-fn ends(mut server: Process, signal: &str) {
+pub fn ends(mut server: Process, signal: &str) {
     server.signal(signal);
     let status = server.child.wait().expect("it is ours");
     assert_eq!(status.success(), signal == "TERM", "{status}");
 }
 
-fn id_of(answer: &str) -> String {
+pub fn id_of(answer: &str) -> String {
     let answer: Value = serde_json::from_str(answer).expect("JSON");
     answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }

@@ -54,13 +54,15 @@ pub fn usage() -> String {
 /// The table in `docs/SERVER.md`.
 #[cfg(test)]
 pub fn docs() -> String {
-    let mut table = "| option | default | what it does |\n|---|---|---|\n".to_owned();
+    let mut table =
+        "| option | default | on SIGHUP | what it does |\n|---|---|---|---|\n".to_owned();
     for group in GROUPS {
-        let _ = writeln!(table, "| **{}** | | |", group.title);
+        let _ = writeln!(table, "| **{}** | | | |", group.title);
         for entry in group.entries {
             let told = entry.told().replace('*', "\\*").replace('|', "\\|");
             let default = entry.default.map(|it| format!("`{it}` ")).unwrap_or_default();
-            let _ = writeln!(table, "| `{}` | {default}| {told} |", entry.as_flag());
+            let reloads = if entry.reloads { "taken " } else { "" };
+            let _ = writeln!(table, "| `{}` | {default}| {reloads}| {told} |", entry.as_flag());
         }
     }
     table

@@ -98,10 +98,7 @@ pub fn of_flags(arguments: impl IntoIterator<Item = OsString>) -> Result<Flags, 
             Long("help") | Short('h') => return Ok(Flags::Help),
             Long("version") | Short('V') => return Ok(Flags::Version),
             Long(name) => table::all().find(|entry| entry.name == name).ok_or_else(|| {
-                format!(
-                    "invalid option '--{name}'{}",
-                    near(name, |entry| format!("--{}", entry.name))
-                )
+                format!("invalid option '--{name}'{}", near(name, |near| format!("--{near}")))
             })?,
             Short(_) | Value(_) => return Err(argument.unexpected().to_string()),
         };
@@ -130,7 +127,7 @@ pub fn of_environment(
             if is_of_others(&name, &value.to_string_lossy()) {
                 continue;
             }
-            let near = near(rest, |entry| format!("{PREFIX}{}", capitals(entry.name)));
+            let near = near(rest, |near| format!("{PREFIX}{}", capitals(near)));
             return Err(format!("{name}: no option has this variable{near}"));
         };
         let origin = Origin::Variable(name.into_owned());
@@ -162,16 +159,16 @@ fn is_of_others(name: &str, value: &str) -> bool {
 }
 
 /// What to say of a name that no option has: the nearest that there is, if one is near.
-pub fn near(name: &str, show: impl Fn(&Entry) -> String) -> String {
+fn near(name: &str, show: impl Fn(&str) -> String) -> String {
+    let nearest = nearest(name, table::all().map(|entry| entry.name));
+    nearest.map(|it| format!(": {} is near", show(it))).unwrap_or_default()
+}
+
+/// The name that is nearest, if one is near.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let nearest =
-        table::all().map(|entry| (distance(&name, entry.name), entry)).min_by_key(|it| it.0);
-    match nearest {
-        Some((distance, entry)) if distance <= 2 && distance < entry.name.len() / 2 => {
-            format!(": {} is near", show(entry))
-        }
-        _ => String::new(),
-    }
+    let (distance, nearest) = names.map(|it| (distance(&name, it), it)).min_by_key(|it| it.0)?;
+    (distance <= 2 && distance < nearest.len() / 2).then_some(nearest)
 }
 
 /// How many letters are to be put in, left out or replaced to make one name of the other.

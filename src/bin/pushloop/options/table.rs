@@ -18,6 +18,10 @@ pub struct Entry {
     pub repeats: bool,
     /// What is taken if nothing is given.
     pub default: Option<&'static str>,
+    /// Topics with a prefix may have another value.
+    pub by_topic: bool,
+    /// A server that runs takes another value on SIGHUP.
+    pub reloads: bool,
 }
 
 /// What an option takes, and what that does. The error is about the value alone.
@@ -40,7 +44,16 @@ pub struct Group {
 
 impl Entry {
     const fn new(name: &'static str, value: &'static str, help: &'static str, set: Set) -> Self {
-        Self { name, value, help, set, repeats: false, default: None }
+        Self {
+            name,
+            value,
+            help,
+            set,
+            repeats: false,
+            default: None,
+            by_topic: false,
+            reloads: false,
+        }
     }
 
     const fn switch(name: &'static str, help: &'static str, set: fn(&mut Options, bool)) -> Self {
@@ -80,6 +93,16 @@ impl Entry {
 
     const fn or(mut self, default: &'static str) -> Self {
         self.default = Some(default);
+        self
+    }
+
+    const fn by_topic(mut self) -> Self {
+        self.by_topic = true;
+        self.reloads()
+    }
+
+    const fn reloads(mut self) -> Self {
+        self.reloads = true;
         self
     }
 
@@ -138,13 +161,15 @@ const MAIN: &[Entry] = &[
         "N",
         "keep the latest N publications of each topic, for those who come back",
         |options, text| number(text).map(|it| options.history = Some(it)),
-    ),
+    )
+    .by_topic(),
     Entry::made(
         "history-file",
         "keep it in this file too, for those who come back after a restart",
         |options, path| options.history_file = Some(path),
     ),
-    Entry::switch("presence", "tell who subscribes", |options, on| options.presence = on),
+    Entry::switch("presence", "tell who subscribes", |options, on| options.presence = on)
+        .by_topic(),
 ];
 
 const ACCESS: &[Entry] = &[
@@ -156,7 +181,8 @@ const ACCESS: &[Entry] = &[
          page",
         |options, text| origin(text).map(|it| options.allow_origins.push(it)),
     )
-    .repeated(),
+    .repeated()
+    .reloads(),
     Entry::text(
         "allow-host",
         "NAME",
@@ -164,7 +190,8 @@ const ACCESS: &[Entry] = &[
          '*.example.org', '*' [every name once listening beyond this machine]",
         |options, text| host(text).map(|it| options.allow_hosts.push(it)),
     )
-    .repeated(),
+    .repeated()
+    .reloads(),
     Entry::switch(
         "anyone-may-publish",
         "allow listening beyond this machine, where all who reach it can publish",
@@ -235,11 +262,13 @@ const TOPICS: &[Entry] = &[
         "keep no publication that is older",
         |options, text| seconds(text).map(|it| options.history_age = it),
     )
-    .or("300"),
+    .or("300")
+    .by_topic(),
     Entry::number("history-bytes", "BYTES", "and no more of a topic than this", |options, text| {
         number(text).map(|it| options.history_bytes = it)
     })
-    .or("1048576"),
+    .or("1048576")
+    .by_topic(),
     Entry::number(
         "history-bytes-max",
         "BYTES",
@@ -247,6 +276,15 @@ const TOPICS: &[Entry] = &[
         |options, text| number(text).map(|it| options.history_bytes_max = it),
     )
     .or("268435456"),
+    Entry::text(
+        "on-lag",
+        "POLICY",
+        "what becomes of a subscriber that is behind by more than 1 MiB: close, or skip to the middle of \
+         that; or latest: one that is behind gets the latest publication alone",
+        |options, text| on_lag(text).map(|it| options.on_lag = it),
+    )
+    .or("close")
+    .by_topic(),
     Entry::switch(
         "history-file-optional",
         "serve without the file if it cannot be used",
@@ -306,21 +344,24 @@ const DRAIN: &[Entry] = &[
         "after SIGTERM, how long all goes on but that /readyz answers 503",
         |options, text| seconds(text).map(|it| options.drain.delay = it),
     )
-    .or("0"),
+    .or("0")
+    .reloads(),
     Entry::number(
         "drain-spread",
         "SECONDS",
         "then, over how long connections are closed at most",
         |options, text| seconds(text).map(|it| options.drain.spread = it),
     )
-    .or("20"),
+    .or("20")
+    .reloads(),
     Entry::number(
         "drain-deadline",
         "SECONDS",
         "and when those that are still there are dropped",
         |options, text| seconds(text).map(|it| options.drain.deadline = it),
     )
-    .or("30"),
+    .or("30")
+    .reloads(),
 ];
 
 /// Adds a listener.

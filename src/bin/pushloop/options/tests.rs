@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use pushloop::History;
+
 use super::*;
 
 fn parsed(line: &str) -> Result<Asked, String> {
@@ -31,11 +33,11 @@ fn the_default_is_this_machine_only_and_the_librarys() {
     let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
     let options = options("");
     assert_eq!(options.listen, [Listen { place, is_proxied: false }]);
-    assert_eq!(options.history(), None);
+    assert_eq!(options.patterns.of("t"), ByTopic::default());
     let library = pushloop::Config::default();
     assert_eq!(options.history_bytes_max, library.history_bytes_max);
     assert_eq!(options.presence_delay, pushloop::PresenceConfig::default().leave_delay);
-    let history = self::options("--history 7").history();
+    let history = self::options("--history 7").patterns.of("t").history;
     assert_eq!(history, Some(History::of(7)));
 }
 
@@ -218,7 +220,7 @@ fn variables_of_kubernetes_are_no_options() {
 fn a_file_has_a_key_for_each_option() {
     let text = "allow-host = ['a.org', 'b.org'] # two\nlisten = '127.0.0.1:80'\nkeep-alive = 0x1_0\n\
                 presence = true\nallow-origin = []\n";
-    let given = file::of_text("f", text).expect("they are options");
+    let given = file::of_text("f", text).expect("they are options").given;
     assert_eq!(texts(&given, "allow-host"), ["a.org", "b.org"]);
     assert_eq!(texts(&given, "keep-alive"), ["16"]);
     assert_eq!(given.len(), 4);
@@ -256,12 +258,89 @@ fn a_file_that_is_wrong_is_refused_with_its_line_and_what_would_be_taken() {
         ("\nkeep-alive 1", "f:2: "),
         ("keep-alive = \u{0}", "f:1: "),
         ("b = 1\na = 2", "f:1: no option is called \"b\""),
+        ("topic = 1", "f:1: no option is called \"topic\": topics is near"),
+        ("topics = 1", "f:1: topics is a number, and to be tables: [[topics]]"),
+        ("\n[topics]\nprefix = 'a'", "f:2: topics is a table, and to be tables: [[topics]]"),
+        ("topics = ['a']", "f:1: topics has text, and is to have tables: [[topics]]"),
+        ("\n[[topics]]\nhistory = 1", "f:2: [[topics]] has a prefix"),
+        (
+            "[[topics]]\nprefix = ''",
+            "f:2: prefix is the beginning of names of topics: 1 to 255 bytes",
+        ),
+        ("[[topics]]\nprefix = 1", "f:2: prefix is the beginning of names"),
+        (
+            "[[topics]]\nprefix = 'a'\nkeep-alive = 1",
+            "f:3: [[topics]] has no \"keep-alive\", but prefix, history, presence, history-age, \
+             history-bytes, on-lag; what is for all stands above the first one",
+        ),
+        (
+            "[[topics]]\nprefix = 'a'\nhistory = 'x'",
+            "f:3: history: it is text, and to be history = N",
+        ),
+        (
+            "[[topics]]\nprefix = 'a'\non-lag = 'x'",
+            "f:3: on-lag: 'x' is neither close nor skip nor",
+        ),
+        (
+            "[[topics]]\nprefix = 'a'\n[[topics]]\nprefix = 'b'\n[[topics]]\nprefix = 'a'",
+            "f:6: prefix: there are two of \"a\"",
+        ),
     ] {
         let error = file::of_text("f", text).unwrap_err();
         assert!(error.starts_with(said) && !error.contains('\n'), "{text}: {error}");
     }
     let deep = format!("listen = {}", "[".repeat(100_000));
     assert!(file::of_text("f", &deep).unwrap_err().starts_with("f:1: "));
+}
+
+fn of_file(text: &str) -> Result<Options, String> {
+    let file::InFile { given, topics } = file::of_text("f", text)?;
+    Taken::of(given, topics).map(|taken| taken.options)
+}
+
+#[test]
+fn a_prefix_says_what_is_different_for_its_topics() {
+    let text = "history-age = 60\npresence = true\n\
+                [[topics]]\nprefix = 'chat/'\nhistory = 5\n\
+                [[topics]]\nprefix = 'chat/log/'\nhistory = 9\nhistory-age = 7\nhistory-bytes = 8\n\
+                [[topics]]\nprefix = 'prices/'\non-lag = 'latest'\npresence = false\n";
+    let patterns = of_file(text).expect("it is right").patterns;
+    let history = |publications, age, bytes| {
+        let mut history = History::of(publications);
+        (history.age, history.bytes) = (Duration::from_secs(age), bytes);
+        Some(history)
+    };
+    let others = ByTopic { presence: true, ..ByTopic::default() };
+    for (name, expected) in [
+        ("chat", others),
+        ("chat/a", ByTopic { history: history(5, 60, 1 << 20), ..others }),
+        ("chat/log/a", ByTopic { history: history(9, 7, 8), ..others }),
+        ("prices/a", ByTopic { on_lag: OnLag::Latest, ..ByTopic::default() }),
+    ] {
+        assert_eq!(patterns.of(name), expected, "{name}");
+    }
+    // What belongs to a history belongs to one of some topics.
+    let chat = "[[topics]]\nprefix = 'chat/'\n";
+    for (text, is_right) in [
+        (format!("history-file = 'x'\n{chat}history = 1"), true),
+        (format!("history-file = 'x'\n{chat}"), false),
+        (format!("presence-delay = 1\n{chat}presence = true"), true),
+        (format!("presence-delay = 1\n{chat}presence = false"), false),
+        (format!("{chat}history-age = 1"), false),
+        (format!("history = 1\n{chat}history-age = 1"), true),
+    ] {
+        assert_eq!(of_file(&text).is_ok(), is_right, "{text}");
+    }
+    let many = |count: usize| -> String {
+        (0..count).map(|nth| format!("[[topics]]\nprefix = '{nth}'\n")).collect()
+    };
+    let longest = |bytes| format!("[[topics]]\nprefix = '{}'", "x".repeat(bytes));
+    assert!(of_file(&many(64)).is_ok() && of_file(&longest(255)).is_ok());
+    let error = of_file(&many(65)).unwrap_err();
+    assert_eq!(error, "f:129: more [[topics]] than topic_prefixes_max = 64");
+    assert!(of_file(&longest(256)).unwrap_err().contains("1 to 255 bytes"));
+    let library = pushloop::Config::default();
+    assert_eq!((library.topic_prefixes_max, library.topic_name_bytes_max), (64, 255));
 }
 
 #[test]
@@ -272,7 +351,11 @@ fn each_row_of_the_table_can_be_given_and_no_two_are_the_same() {
         let is_plain = |c: char| c.is_ascii_lowercase() || c == '-';
         assert!(entry.name.chars().all(is_plain), "{}", entry.name);
         assert_eq!(entry.value.is_empty(), entry.is_switch(), "{}", entry.name);
-        assert!(!["help", "version", "topics"].contains(&entry.name), "{} is taken", entry.name);
+        assert!(
+            !["help", "version", "topics", "prefix"].contains(&entry.name),
+            "{} is taken",
+            entry.name
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-use pushloop::{ClientHeader, IpNetwork};
+use pushloop::{ClientHeader, IpNetwork, OnLag};
 
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
@@ -29,6 +29,15 @@ pub fn client_header(value: &str) -> Result<ClientHeader, String> {
         "forwarded" => Ok(ClientHeader::Forwarded),
         "x-forwarded-for" => Ok(ClientHeader::XForwardedFor),
         _ => Err(format!("'{value}' is neither forwarded nor x-forwarded-for")),
+    }
+}
+
+pub fn on_lag(value: &str) -> Result<OnLag, String> {
+    match value {
+        "close" => Ok(OnLag::Close),
+        "skip" => Ok(OnLag::Skip),
+        "latest" => Ok(OnLag::Latest),
+        _ => Err(format!("'{value}' is neither close nor skip nor latest")),
     }
 }
 

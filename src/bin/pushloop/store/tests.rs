@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, thread};
 
+use pushloop::History;
+
 use super::*;
+use crate::patterns::ByTopic;
 
 /// A file of one test's own.
 struct Place(PathBuf);
@@ -34,7 +37,13 @@ impl Drop for Place {
 }
 
 fn limits() -> Limits {
-    Limits { history: History::of(100), bytes: usize::MAX, topics: usize::MAX }
+    Limits { patterns: keeps(100), bytes: usize::MAX, topics: usize::MAX }
+}
+
+/// Each topic keeps so many.
+fn keeps(publications: u64) -> Patterns {
+    let history = Some(History::of(publications));
+    Patterns::new(ByTopic { history, ..ByTopic::default() }, Vec::new())
 }
 
 fn at(epoch: u64, offset: u64) -> Position {
@@ -111,4 +120,35 @@ fn of_too_many_topics_the_one_that_was_published_to_first_goes() {
     drop(store);
     let has: Vec<_> = place.has(9).into_iter().map(|it| (it.0, it.2.len())).collect();
     assert_eq!(has, [("b".to_owned(), 2), ("d".to_owned(), 1)]);
+}
+
+#[test]
+fn each_topic_keeps_what_its_prefix_says_and_one_without_a_history_is_gone() {
+    let keeps = |prefix: &str, publications, seconds| {
+        let mut history = History::of(publications);
+        history.age = Duration::from_secs(seconds);
+        (prefix.to_owned(), ByTopic { history: Some(history), ..ByTopic::default() })
+    };
+    let by_prefix = vec![keeps("few/", 1, 300), keeps("long/", 9, 900)];
+    let patterns = Patterns::new(ByTopic::default(), by_prefix);
+    let of_prefixes = Limits { patterns, ..limits() };
+    let names = |place: &Place, now| -> Vec<_> {
+        place.has(now).into_iter().map(|(name, _, payloads)| (name, payloads.len())).collect()
+    };
+    let expected = |few, long| vec![("few/a".to_owned(), few), ("long/a".to_owned(), long)];
+    let place = Place::new();
+    let mut store = place.open(limits(), 0).0;
+    for (topic, nth) in ["none", "few/a", "long/a"].iter().flat_map(|it| [(it, 0), (it, 1)]) {
+        store.write(&[record(topic, at(1, nth), nth, b'x')], nth).expect("there is room");
+    }
+    drop(store);
+    let mut store = place.open(of_prefixes, 1).0;
+    // What is written later is bounded as well.
+    store.write(&[record("few/a", at(1, 2), 1, b'x')], 1).expect("there is room");
+    assert!(!store.is_due(300_001) && store.is_due(300_002));
+    store.write(&[], 300_002).expect("there is room");
+    // The other is older, and kept for longer.
+    assert!(!store.is_due(900_000) && store.is_due(900_001));
+    drop(store);
+    assert_eq!(names(&place, 2), expected(0, 2));
 }

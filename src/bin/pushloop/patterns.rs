@@ -1,0 +1,88 @@
+//! What differs by topic: the most specific prefix of a topic's name decides, and in place of what it does
+//! not say, what is said for all.
+
+use pushloop::{ConfigureError, History, Hub, OnLag, TopicOptions};
+
+use crate::options::Options;
+
+/// What is so for one topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByTopic {
+    pub history: Option<History>,
+    pub on_lag: OnLag,
+    /// Whether it is known who subscribes.
+    pub presence: bool,
+}
+
+impl ByTopic {
+    pub fn of(options: &Options) -> Self {
+        let history = options.history.map(|publications| {
+            let mut history = History::of(publications);
+            (history.age, history.bytes) = (options.history_age, options.history_bytes);
+            history
+        });
+        Self { history, on_lag: options.on_lag, presence: options.presence }
+    }
+
+    fn options(self) -> TopicOptions {
+        let mut options = TopicOptions::default();
+        (options.history, options.on_lag) = (self.history, self.on_lag);
+        options
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patterns {
+    others: ByTopic,
+    /// The longest prefix first.
+    by_prefix: Vec<(String, ByTopic)>,
+}
+
+impl Patterns {
+    pub fn new(others: ByTopic, mut by_prefix: Vec<(String, ByTopic)>) -> Self {
+        by_prefix.sort_by_key(|(prefix, _)| usize::MAX - prefix.len());
+        Self { others, by_prefix }
+    }
+
+    /// What is so for the topic of this name.
+    pub fn of(&self, name: &str) -> ByTopic {
+        let found = self.by_prefix.iter().find(|(prefix, _)| name.starts_with(&**prefix));
+        found.map_or(self.others, |(_, by_topic)| *by_topic)
+    }
+
+    /// Whether this is so for some topics.
+    pub fn any(&self, is_so: impl Fn(&ByTopic) -> bool) -> bool {
+        is_so(&self.others) || self.by_prefix.iter().any(|(_, by_topic)| is_so(by_topic))
+    }
+
+    /// Has topics that begin from now on be so.
+    pub fn configure(&self, hub: &mut Hub) -> Result<(), ConfigureError> {
+        let by_prefix = self.by_prefix.iter();
+        let by_prefix = by_prefix.map(|(prefix, it)| (prefix.clone(), it.options())).collect();
+        hub.configure_topics(self.others.options(), by_prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pushloop::{Config, Server};
+
+    use super::*;
+
+    #[test]
+    fn topics_begin_with_what_is_so_for_them() {
+        let mut server = Server::new(Config::default()).expect("there are descriptors");
+        let by_topic = |history, on_lag| ByTopic { history, on_lag, presence: false };
+        let skips = by_topic(None, OnLag::Skip);
+        let state = by_topic(Some(History::of(1)), OnLag::Latest);
+        let by_prefix = [("a", skips), ("a/b", state)].map(|(prefix, it)| (prefix.to_owned(), it));
+        let patterns = Patterns::new(ByTopic::default(), by_prefix.into());
+        patterns.configure(server.hub()).expect("there are two");
+        for (name, expected) in [("a/", skips), ("a/b/c", state), ("b", ByTopic::default())] {
+            assert_eq!(patterns.of(name), expected, "{name}");
+            let options = server.hub().topic_options(name);
+            assert_eq!((options.history, options.on_lag), (expected.history, expected.on_lag));
+        }
+    }
+}

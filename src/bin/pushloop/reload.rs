@@ -1,0 +1,129 @@
+//! SIGHUP: all sources of options are read again, and what a server that runs can take is taken; all of it,
+//! or nothing if something is wrong.
+//!
+//! What takes time or may fail is done on the thread of the signals, and gives `Prepared`; the loop takes
+//! that, and cannot fail. What is read from other files, such as certificates, has its place there.
+
+use std::{
+    env,
+    ffi::OsString,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pushloop::{Handle, Hub};
+
+use crate::{
+    check, config,
+    options::{self, Asked, Drain, Taken},
+    service::Service,
+    status::say,
+};
+
+/// What the service is notified of, when there is something to take.
+pub const PREPARED: u32 = 2;
+
+/// What the loop takes next.
+pub type Slot = Arc<Mutex<Option<Prepared>>>;
+
+/// What was read, and is right.
+#[derive(Debug)]
+pub struct Prepared {
+    taken: Arc<Taken>,
+    /// Whether topics that begin from now on have other options.
+    with_topics: bool,
+    /// What is said once it is so.
+    told: String,
+}
+
+/// What reads the sources again.
+#[derive(Debug)]
+pub struct Reload {
+    arguments: Vec<OsString>,
+    /// What the server began with.
+    begun: Arc<Taken>,
+    /// What it has taken since.
+    latest: Arc<Taken>,
+    slot: Slot,
+}
+
+impl Reload {
+    pub fn new(arguments: Vec<OsString>, begun: Arc<Taken>) -> Self {
+        let (latest, slot) = (Arc::clone(&begun), Slot::default());
+        Self { arguments, begun, latest, slot }
+    }
+
+    /// Where the loop finds what was prepared.
+    pub fn slot(&self) -> Slot {
+        Arc::clone(&self.slot)
+    }
+
+    /// How the server ends.
+    pub fn drain(&self) -> Drain {
+        self.latest.options.drain
+    }
+
+    /// Reads all sources, and has the loop take what they say.
+    pub fn read(&mut self, handle: &Handle) {
+        match self.prepare() {
+            Ok(prepared) => {
+                self.latest = Arc::clone(&prepared.taken);
+                *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+                // If the server is gone, nothing is to be taken.
+                let _ = handle.notify(PREPARED);
+            }
+            Err(why) => say(&format!("not reloaded, all is as it was: {why}")),
+        }
+    }
+
+    fn prepare(&self) -> Result<Prepared, String> {
+        let Asked::Serve(taken) = options::parse(self.arguments.iter().cloned(), env::vars_os())?
+        else {
+            return Err("the arguments ask for no server".to_owned());
+        };
+        check::check_files(&taken)?;
+        // What is in the file of histories has been written as the topics were then.
+        let with_topics = self.begun.options.history_file.is_none();
+        let is_taken = |by_topic: bool, reloads: bool| reloads && (with_topics || !by_topic);
+        let (mut changed, mut left) = (Vec::new(), Vec::new());
+        for entry in options::all() {
+            if is_taken(entry.by_topic, entry.reloads) {
+                if taken.differs(&self.latest, entry) {
+                    changed.push(entry.name);
+                }
+            } else if taken.differs(&self.begun, entry) {
+                left.push(entry.name);
+            }
+        }
+        let before = if with_topics { &self.latest } else { &self.begun };
+        if taken.topics_differ(before) {
+            if with_topics { &mut changed } else { &mut left }.push("topics");
+        }
+        Ok(Prepared { taken: taken.into(), with_topics, told: told(&changed, &left) })
+    }
+}
+
+/// One line on what is taken, and what is left.
+fn told(changed: &[&str], left: &[&str]) -> String {
+    let mut told = match changed {
+        [] => "reloaded: nothing has changed that a running server takes".to_owned(),
+        changed => format!("reloaded: {}", changed.join(", ")),
+    };
+    if !left.is_empty() {
+        told += &format!("; a restart is needed for {}", left.join(", "));
+    }
+    told
+}
+
+/// Takes what was prepared, if something is.
+pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
+    let prepared = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(Prepared { taken, with_topics, told }) = prepared else { return };
+    let options = &taken.options;
+    if with_topics && let Err(why) = service.set_patterns(hub, options) {
+        return say(&format!("not reloaded, all is as it was: {why}"));
+    }
+    hub.set_origins(config::origins(options));
+    hub.set_hosts(config::hosts(options));
+    hub.set_shutdown_spread(options.drain.spread);
+    say(&told);
+}

@@ -1,0 +1,122 @@
+//! SIGHUP: what a server that runs takes, and what it says of it.
+
+use std::{fs, path::Path};
+
+use super::config::Scratch;
+use super::{PUSHLOOP, ask_tcp};
+use crate::support::http::{answer_to, dial};
+use crate::support::process::{Process, connect, read_text};
+
+/// A server whose lines on standard error are read with the others.
+fn serve(config: &Scratch) -> (Process, String) {
+    let shell = "exec \"$0\" --listen 127.0.0.1:0 --config \"$1\" 2>&1";
+    let mut server = Process::start(Path::new("bash"), &["-c", shell, PUSHLOOP, &config.0]);
+    let address = server.address("open http://");
+    while !server.line().contains("publish:") {}
+    (server, address)
+}
+
+/// What it says when it has read this.
+fn reloads(server: &mut Process, config: &Scratch, text: &str) -> String {
+    fs::write(&config.0, text).expect("it can be written");
+    server.signal("HUP");
+    let line = server.line();
+    line.strip_prefix("pushloop: ").expect("it says who it is").trim_end().to_owned()
+}
+
+fn status(address: &str, host: &str) -> String {
+    let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    answer_to(dial(address), &head)[9..12].to_owned()
+}
+
+fn has_id(address: &str, topic: &str) -> bool {
+    ask_tcp(address, &format!("POST /{topic}"), "", "x").contains("\"id\":")
+}
+
+#[test]
+fn what_can_be_taken_is_taken_and_the_rest_needs_a_restart() {
+    let first = "allow-host = 'a.org'\nkeep-alive = 75\n";
+    let config = Scratch::with("reload.toml", first.as_bytes());
+    let (mut server, address) = serve(&config);
+    let mut page = connect(&address, "/chat/lives");
+    assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["200", "421"]);
+
+    let second = "allow-host = 'b.org'\nkeep-alive = 76\ndrain-delay = 0\ndrain-deadline = 7\n\
+                  allow-origin = 'http://friend'\n[[topics]]\nprefix = 'chat/'\nhistory = 9\n";
+    assert_eq!(
+        reloads(&mut server, &config, second),
+        "reloaded: allow-origin, allow-host, drain-deadline, topics; a restart is needed for keep-alive"
+    );
+    assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["421", "200"]);
+    let answer = ask_tcp(&address, "POST /t", "Origin: http://friend\r\n", "x");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // A topic that lives has the options with which it began.
+    let [lives, begins, other] = ["chat/lives", "chat/begins", "t"].map(|topic| {
+        ask_tcp(&address, &format!("POST /{topic}"), "", "x");
+        has_history(&address, topic)
+    });
+    assert_eq!([lives, begins, other], [false, true, false]);
+    assert_eq!(read_text(&mut page), "x");
+
+    // What needs a restart is said again, and what was taken is not.
+    assert_eq!(
+        reloads(&mut server, &config, second),
+        "reloaded: nothing has changed that a running server takes; a restart is needed for keep-alive"
+    );
+    assert_eq!(
+        reloads(&mut server, &config, first),
+        "reloaded: allow-origin, allow-host, drain-deadline, topics"
+    );
+    assert!(!has_id(&address, "chat/later"));
+    drop(page);
+    reloads(&mut server, &config, second);
+    server.signal("TERM");
+    assert_eq!(server.line(), "pushloop: closing, 7 s at most; once more to stop at once\n");
+    assert!(server.child.wait().expect("it is ours").success());
+}
+
+/// Whether something is kept there.
+fn has_history(address: &str, topic: &str) -> bool {
+    let mut page = connect(address, &format!("/{topic}?last=1"));
+    ask_tcp(address, &format!("POST /{topic}"), "", "live");
+    read_text(&mut page) != "live"
+}
+
+#[test]
+fn what_is_wrong_is_said_and_changes_nothing() {
+    let good = "allow-host = 'a.org'\n";
+    let config = Scratch::with("wrong-reload.toml", good.as_bytes());
+    let (mut server, address) = serve(&config);
+    for (text, why) in [
+        ("allow-host = 'b.org'\nkeep-alive = '75s'\n", "2: keep-alive: it is text"),
+        ("allow-host = 'b.org'\n[[topics]]\nhistory = 1\n", "2: [[topics]] has a prefix"),
+        ("allow-host = 'b.org'\npresence-delay = 1\n", "2: presence-delay: it is when"),
+    ] {
+        let line = reloads(&mut server, &config, text);
+        let said = format!("not reloaded, all is as it was: {}:{why}", config.0);
+        assert!(line.starts_with(&said), "{line}");
+        assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["200", "421"]);
+    }
+    fs::remove_file(&config.0).expect("it is there");
+    server.signal("HUP");
+    assert!(server.line().contains("not reloaded, all is as it was: --config: cannot read "));
+    assert_eq!(reloads(&mut server, &config, "allow-host = 'b.org'\n"), "reloaded: allow-host");
+    assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["421", "200"]);
+}
+
+/// What was written is as the topics were then.
+#[test]
+fn with_a_file_of_histories_what_topics_keep_needs_a_restart() {
+    let place = super::file::Place::new("reload");
+    let first = format!("history = 5\nhistory-file = '{}'\n", place.file());
+    let config = Scratch::with("kept-reload.toml", first.as_bytes());
+    let (mut server, address) = serve(&config);
+    let second =
+        first.replace("history = 5", "history = 6") + "[[topics]]\nprefix = 'x'\nhistory = 1\n";
+    assert_eq!(
+        reloads(&mut server, &config, &second),
+        "reloaded: nothing has changed that a running server takes; a restart is needed for history, topics"
+    );
+    assert!(has_id(&address, "x"));
+    super::file::ends(server, "TERM");
+}
