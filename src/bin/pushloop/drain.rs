@@ -1,11 +1,7 @@
 //! Signals: the first SIGINT or SIGTERM lets connections end, the second does not wait. SIGHUP has the options
 //! read again.
 
-use std::{
-    io::{self, Write},
-    thread,
-    time::Duration,
-};
+use std::{ffi::c_int, io, thread, time::Duration};
 
 use pushloop::Handle;
 use signal_hook::{
@@ -13,7 +9,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::reload::Reload;
+use crate::{reload::Reload, status::say};
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
@@ -33,28 +29,31 @@ pub fn on_signals(handle: Handle, mut reload: Reload) -> io::Result<()> {
             }
         }
         let drain = reload.drain();
-        let ends = |signal| signal != SIGHUP;
         // If the server is gone, there is nothing to make ready for.
         let _ = handle.notify(ENDS_SOON);
         let seconds = (drain.delay + drain.deadline).as_secs();
-        // Not by a macro that panics where there is nobody to tell: all signals are this thread's.
-        let _ = writeln!(
-            io::stderr(),
-            "pushloop: closing, {seconds} s at most; once more to stop at once"
-        );
+        say(&format!("closing, {seconds} s at most; once more to stop at once"));
         let mut again = false;
         for _ in 0..drain.delay.as_millis() / STEP.as_millis() {
             thread::sleep(STEP);
-            again = signals.pending().any(ends);
+            again = signals.pending().any(is_told_to_end);
             if again {
                 break;
             }
         }
         let begun = again || handle.shutdown(drain.deadline).is_ok();
-        if begun && (again || signals.forever().any(ends)) {
+        if begun && (again || signals.forever().any(is_told_to_end)) {
             // The server may have ended by itself.
             let _ = handle.shutdown(Duration::ZERO);
         }
     });
     Ok(())
+}
+
+/// Whether a signal is one more to end, once the first has come.
+fn is_told_to_end(signal: c_int) -> bool {
+    if signal == SIGHUP {
+        say("not reloaded: the server is about to end");
+    }
+    signal != SIGHUP
 }

@@ -75,6 +75,22 @@ fn what_can_be_taken_is_taken_and_the_rest_needs_a_restart() {
     assert!(server.child.wait().expect("it is ours").success());
 }
 
+#[test]
+fn once_it_is_about_to_end_nothing_is_reloaded_and_it_is_no_second_signal() {
+    let text = "drain-delay = 3600\nallow-host = 'a.org'\n";
+    let config = Scratch::with("late-reload.toml", text.as_bytes());
+    let (mut server, address) = serve(&config);
+    server.signal("TERM");
+    assert!(server.line().contains(" closing, 3630 s at most"));
+    for _ in 0..2 {
+        let line = reloads(&mut server, &config, "allow-host = 'b.org'\n");
+        assert_eq!(line, "not reloaded: the server is about to end");
+    }
+    // It goes on with its delay.
+    assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["200", "421"]);
+    super::file::ends(server, "TERM");
+}
+
 /// Whether something is kept there.
 fn has_history(address: &str, topic: &str) -> bool {
     let mut page = connect(address, &format!("/{topic}?last=1"));

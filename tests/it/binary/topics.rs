@@ -1,5 +1,7 @@
 //! Options of topics by the prefix of their names, over the server to run.
 
+use std::fs;
+
 use super::config::Scratch;
 use super::{ask_tcp, file, serve};
 use crate::support::process::{connect, read_json, read_text};
@@ -62,8 +64,11 @@ fn the_file_has_the_topics_that_have_a_history() {
         let (server, address) = serve(&["--config", &chat.0]);
         let mut subscriber = connect(&address, "/other");
         let ids = ["chat/a", "chat/state/a"].map(|topic| id(&address, topic));
+        let written = || fs::read(place.file()).expect("it is there");
+        let before = written();
         publish(&address, "other", &["3"]);
         assert_eq!(read_text(&mut subscriber), "3");
+        assert!(written() == before, "nothing of it is written");
         file::ends(server, "TERM");
         ids.into()
     };
