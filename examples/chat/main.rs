@@ -6,8 +6,9 @@
 //! Messages are JSON. A page enters with `{"name", "token"}` and is told `{"entered"}`. It sends
 //! `{"join": ROOM, "after": ID}`, `{"leave": ROOM}` and `{"say": TEXT, "room", "key"}`. It gets
 //! `{"room", "here", "lines", "gap"}` on joining, and then each `{"room", "line"}`, `{"room", "came"}`
-//! and `{"room", "left"}`. An id is the time of a line in microseconds: ids rise, also over a
-//! restart, so that "all after the last one that I have" is a question that is always answered.
+//! and `{"room", "left"}`. An id is the place of a line in its room ([`pushloop::Position`]), so that
+//! "all after the last one that I have" is answered with exactly those, or with all that is kept and
+//! `"gap": true`: where some are not kept, and where the server was started anew meanwhile.
 
 #[path = "../page/ledger.rs"]
 mod ledger;

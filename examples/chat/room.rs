@@ -1,70 +1,36 @@
-//! Who is in a room, and what was said there, as far back as is kept.
+//! Who is in a room, and what pages have said there. The lines themselves are the history of its topic.
 
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
+    time::Duration,
 };
 
-use serde_json::{Value, json};
+use pushloop::History;
 
-/// A room keeps so many lines, and so many bytes of text.
+/// A room keeps so many lines, and so many bytes of them.
 const LINES_MAX: usize = 300;
 const BYTES_MAX: usize = 48 * 1024;
 /// A room knows the keys of so many lines. A key outlives its line by far: a page that was cut off
 /// may say a line again when the line is no longer kept.
 pub const KEYS_MAX: usize = 8 * LINES_MAX;
 
-/// Something that was said.
-pub struct Line {
-    /// When, in microseconds since 1970; no two lines have the same.
-    pub id: u64,
-    pub from: String,
-    pub text: String,
-    /// Chosen by the page, so that a line that comes twice is known.
-    pub key: String,
+/// What the topic of a room keeps, for as long as the room is there.
+pub fn history() -> History {
+    let mut history = History::of(LINES_MAX as u64);
+    (history.bytes, history.age) = (BYTES_MAX, Duration::MAX);
+    history
 }
 
-impl Line {
-    pub fn to_json(&self) -> Value {
-        json!({ "id": self.id, "from": self.from, "text": self.text, "key": self.key })
-    }
-}
-
+#[derive(Default)]
 pub struct Room {
     pub here: BTreeSet<String>,
-    lines: VecDeque<Line>,
-    bytes: usize,
+    /// The number of the last line here, among those of all rooms; 0 if nothing was said.
+    pub last: u64,
     keys: Keys,
-    /// Nothing up to this id is known here.
-    forgotten: u64,
 }
 
 impl Room {
-    /// An empty room, made at this time.
-    pub fn new(id: u64) -> Self {
-        let (here, lines, keys) = (BTreeSet::new(), VecDeque::new(), Keys::default());
-        Self { here, lines, bytes: 0, keys, forgotten: id }
-    }
-
-    pub fn push(&mut self, line: Line) {
-        self.bytes += line.text.len();
-        self.lines.push_back(line);
-        while self.lines.len() > LINES_MAX || self.bytes > BYTES_MAX {
-            let Some(oldest) = self.lines.pop_front() else { break };
-            self.bytes -= oldest.text.len();
-            self.forgotten = oldest.id;
-        }
-    }
-
-    pub fn after(&self, id: u64) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(move |line| line.id > id)
-    }
-
-    /// Whether somebody who has all up to `id` may miss something that is not kept.
-    pub fn has_gap(&self, id: u64) -> bool {
-        id > 0 && id < self.forgotten
-    }
-
     /// Whether the page with this token has said the line with this key already.
     pub fn knows(&self, token: &str, key: &str) -> bool {
         self.keys.known.contains(&self.keys.hash.hash_one((token, key)))
@@ -79,11 +45,6 @@ impl Room {
         if by_age.len() > KEYS_MAX {
             by_age.pop_front().map(|oldest| known.remove(&oldest));
         }
-    }
-
-    /// Nothing was ever said here, or nothing of it is kept: 0; else when the last was.
-    pub fn last_id(&self) -> u64 {
-        self.lines.back().map_or(0, |line| line.id)
     }
 }
 

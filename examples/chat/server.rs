@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use pushloop::{
-    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId,
+    Accept, CloseCode, Config, ConnId, ConnMap, Handler, Hub, Message, Position, Reason, Request,
+    RequestId,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use super::{
     ledger::{Ledger, Payer},
     name::is_name,
     page::Budget,
-    room::{Line, Room},
+    room::{Room, history},
 };
 
 /// Of a person's name, and of a room's.
@@ -50,6 +51,8 @@ const BROKEN: u16 = 4000;
 const NAME_TAKEN: u16 = 4001;
 const ELSEWHERE: u16 = 4002;
 const TOO_MUCH: u16 = 4003;
+/// A page tries again after this one.
+const NOT_NOW: u16 = 1013;
 
 /// Why somebody is shown out.
 type Refusal = (u16, String);
@@ -68,9 +71,10 @@ pub struct Chat {
     pub rooms: HashMap<String, Room>,
     people: ConnMap<Person>,
     pub ledger: Ledger,
-    /// When the loop's clock showed `began.0`, it was `began.1` microseconds after 1970.
-    began: (Instant, u64),
-    last_id: u64,
+    /// When the loop's clock showed `began.0`, it was `began.1` after 1970.
+    began: (Instant, Duration),
+    /// How many lines were said, in all rooms.
+    lines: u64,
 }
 
 impl Chat {
@@ -81,15 +85,9 @@ impl Chat {
             rooms: HashMap::new(),
             people: ConnMap::new(),
             ledger: Ledger::default(),
-            began: (hub.now(), now.as_micros() as u64),
-            last_id: 0,
+            began: (hub.now(), now),
+            lines: 0,
         }
-    }
-
-    fn next_id(&mut self, now: Instant) -> u64 {
-        let time = self.began.1 + (now - self.began.0).as_micros() as u64;
-        self.last_id = time.max(self.last_id + 1);
-        self.last_id
     }
 
     /// A request from this address asks to be let in.
@@ -157,9 +155,12 @@ impl Chat {
 
     fn join(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
         let name = name_in(value, "join")?;
-        let after = value.get("after").map_or(Some(0), Value::as_u64);
-        let after = after.ok_or_else(|| (BROKEN, "after has to be an id".to_owned()))?;
-        self.charge(hub, id, self.price_of_join(id, name, after))?;
+        let after = value.get("after").map(|after| after.as_str()?.parse().ok());
+        if after == Some(None) {
+            return Err((BROKEN, "after has to be an id".to_owned()));
+        }
+        let after = after.flatten();
+        self.charge(hub, id, self.price_of_join(hub, id, name, after))?;
         if !self.rooms.contains_key(name) {
             self.make_room(hub, name)?;
         }
@@ -169,13 +170,16 @@ impl Chat {
         if room.here.insert(person.name.clone()) {
             person.rooms.push(name.to_owned());
             // Before the subscription: the one that joins need not be told so.
-            announce(hub, name, "came", person.name.as_str());
-            hub.subscribe(id, name).map_err(|error| (TOO_MUCH, error.to_string()))?;
+            announce(hub, name, "came", &person.name);
+            for topic in [name, &door(name)] {
+                hub.subscribe(id, topic).map_err(|error| (TOO_MUCH, error.to_string()))?;
+            }
         }
         // What is sent to a subscriber stands in line with what is published to it: no line falls
         // between the history and the first live one, and none is in both.
-        let lines: Vec<_> = room.after(after).map(Line::to_json).collect();
-        let gap = room.has_gap(after);
+        let (lines, gap) = missed(hub, name, after);
+        let line = |text: &&str| Some(serde_json::from_str::<Value>(text).ok()?["line"].take());
+        let lines: Vec<_> = lines.iter().filter_map(line).collect();
         tell(hub, id, &json!({ "room": name, "here": room.here, "lines": lines, "gap": gap }));
         Ok(())
     }
@@ -183,32 +187,43 @@ impl Chat {
     /// What a join costs: the answer to it, and for a person who was not in the room before, the
     /// messages to its members on coming and on leaving. A room that is not there is made, and
     /// another looked for to give way.
-    fn price_of_join(&self, id: ConnId, name: &str, after: u64) -> u64 {
+    fn price_of_join(&self, hub: &Hub, id: ConnId, name: &str, after: Option<Position>) -> u64 {
         let (Some(person), Some(room)) = (self.people.get(id), self.rooms.get(name)) else {
             return ROOM_COSTS + LOOK_COSTS * self.rooms.len() as u64;
         };
         let members = room.here.len() as u64;
-        let lines = room.after(after).map(|line| LINE_COSTS + BYTE_COSTS * line.text.len() as u64);
+        let (lines, _) = missed(hub, name, after);
+        let lines = lines.iter().map(|line| LINE_COSTS + BYTE_COSTS * line.len() as u64);
         let told = if room.here.contains(&person.name) { 0 } else { 2 * members };
         members * NAME_COSTS + lines.sum::<u64>() + told * DELIVERY_COSTS
     }
 
-    fn make_room(&mut self, hub: &Hub, name: &str) -> Result<(), Refusal> {
+    fn make_room(&mut self, hub: &mut Hub, name: &str) -> Result<(), Refusal> {
         if self.rooms.len() >= ROOMS_MAX {
             // Of those that everybody has left, the one that was silent for longest gives way.
             let left = self.rooms.iter().filter(|(_, room)| room.here.is_empty());
-            let oldest = left.min_by_key(|(_, room)| room.last_id()).map(|(name, _)| name.clone());
-            self.rooms.remove(&oldest.ok_or_else(|| (TOO_MUCH, "no further room".to_owned()))?);
+            let oldest = left.min_by_key(|(_, room)| room.last).map(|(name, _)| name.clone());
+            let oldest = oldest.ok_or_else(|| (TOO_MUCH, "no further room".to_owned()))?;
+            self.forget_room(hub, &oldest);
         }
-        let now = self.next_id(hub.now());
-        self.rooms.insert(name.to_owned(), Room::new(now));
+        let mut options = hub.topic_options(name);
+        options.history = Some(history());
+        hub.configure_topic(name, options).map_err(|error| (TOO_MUCH, error.to_string()))?;
+        self.rooms.insert(name.to_owned(), Room::default());
         Ok(())
+    }
+
+    /// Nobody is in the room: without a history, its topic is over.
+    fn forget_room(&mut self, hub: &mut Hub, name: &str) {
+        self.rooms.remove(name);
+        hub.forget_topic_options(name);
     }
 
     fn leave(&mut self, hub: &mut Hub, id: ConnId, value: &Value) -> Result<(), Refusal> {
         let room = name_in(value, "leave")?;
         let Some(person) = self.people.get_mut(id) else { return Ok(()) };
         person.rooms.retain(|other| other != room);
+        hub.unsubscribe(id, &door(room));
         if hub.unsubscribe(id, room) {
             let name = person.name.clone();
             self.vacate(hub, room, &name);
@@ -220,7 +235,6 @@ impl Chat {
         let text = text_in(value, "say", TEXT_CHARS_MAX)?.to_owned();
         let name = name_in(value, "room")?;
         let key = text_in(value, "key", SECRET_CHARS_MAX)?.to_owned();
-        let id_of_line = self.next_id(hub.now());
         let Some(Person { name: from, token, payer, .. }) = self.people.get(id) else {
             return Ok(());
         };
@@ -235,10 +249,15 @@ impl Chat {
         if !self.ledger.pays(*payer, hub.now(), room.here.len() as u64 * each) {
             return Err(too_much());
         }
+        let Some(place) = hub.position(name) else { return Ok(()) };
+        let id = Position { offset: place.offset + 1, ..place }.to_string();
+        let at = (self.began.1 + (hub.now() - self.began.0)).as_millis() as u64;
+        let line = json!({ "id": id, "at": at, "from": from, "text": text, "key": key });
+        let message = json!({ "room": name, "line": line }).to_string();
+        hub.publish(name, message).map_err(|error| (NOT_NOW, error.to_string()))?;
         room.remember(token, &key);
-        let line = Line { id: id_of_line, from: from.clone(), text, key };
-        announce(hub, name, "line", line.to_json());
-        room.push(line);
+        self.lines += 1;
+        room.last = self.lines;
         Ok(())
     }
 
@@ -254,8 +273,8 @@ impl Chat {
         announce(hub, room, "left", person);
         let Some(there) = self.rooms.get_mut(room) else { return };
         there.here.remove(person);
-        if there.here.is_empty() && there.last_id() == 0 {
-            self.rooms.remove(room);
+        if there.here.is_empty() && there.last == 0 {
+            self.forget_room(hub, room);
         }
     }
 }
@@ -295,6 +314,19 @@ fn name_in<'a>(value: &'a Value, field: &str) -> Result<&'a str, Refusal> {
     })
 }
 
+/// The lines that a page does not have, as they were published, and whether others before them are
+/// not kept.
+fn missed<'a>(hub: &'a Hub, room: &str, after: Option<Position>) -> (Vec<&'a str>, bool) {
+    let count = after.map_or(Ok(u64::MAX), |after| hub.published_since(room, after));
+    let lines = hub.history_last(room, count.unwrap_or(u64::MAX));
+    (lines.filter_map(|line| line.message.as_text()).collect(), count.is_err())
+}
+
+/// The topic of who comes and goes, which keeps nothing. No room has a name with a line end.
+fn door(room: &str) -> String {
+    format!("{room}\n")
+}
+
 fn too_much() -> Refusal {
     (TOO_MUCH, "too much was done for your address: wait a moment, and reload".to_owned())
 }
@@ -304,10 +336,10 @@ fn tell(hub: &mut Hub, id: ConnId, value: &Value) {
     let _ = hub.send(id, value.to_string());
 }
 
-/// Tells everybody in a room.
-fn announce(hub: &mut Hub, room: &str, what: &str, value: impl Into<Value>) {
-    let message = json!({ "room": room, what: value.into() }).to_string();
-    if let Err(error) = hub.publish(room, &message) {
+/// Tells everybody in a room of a person who came, or left.
+fn announce(hub: &mut Hub, room: &str, what: &str, person: &str) {
+    let message = json!({ "room": room, what: person }).to_string();
+    if let Err(error) = hub.publish(&door(room), &message) {
         eprintln!("chat: {error}");
     }
 }
@@ -320,7 +352,10 @@ pub fn config() -> Config {
     let mut config = Config::default();
     config.message_bytes_max = 16 * 1024;
     config.connections_max = PEOPLE_MAX;
-    config.topics_per_connection_max = ROOMS_PER_PERSON_MAX;
+    // A room is two topics: what is said, and who comes and goes.
+    config.topics_per_connection_max = 2 * ROOMS_PER_PERSON_MAX;
+    // The application says when a room is forgotten.
+    config.topic_memory = Duration::MAX;
     // Room for the histories of a few rooms, at their longest, with everybody in them.
     config.send_queue_bytes_max = 1 << 20;
     config

@@ -6,11 +6,10 @@ mod room;
 mod server;
 mod work;
 
-use std::collections::HashSet;
-
 use crate::page::{self, Page};
 use crate::support::process::{Process, Stream, connect, read_text};
 use crate::{ledger, name};
+use pushloop::Position;
 use room::{KEYS_MAX, Room};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
@@ -41,8 +40,16 @@ impl Client {
         serde_json::from_str(&read_text(&mut self.0)).expect("it is JSON")
     }
 
-    fn joins(&mut self, room: &str, after: u64) -> Value {
-        self.sends(&json!({ "join": room, "after": after }));
+    fn joins(&mut self, room: &str) -> Value {
+        self.asks_for(&json!({ "join": room }))
+    }
+
+    fn joins_after(&mut self, room: &str, id: &str) -> Value {
+        self.asks_for(&json!({ "join": room, "after": id }))
+    }
+
+    fn asks_for(&mut self, room: &Value) -> Value {
+        self.sends(room);
         loop {
             let answer = self.reads();
             if answer.get("here").is_some() {
@@ -76,6 +83,11 @@ impl Client {
     }
 }
 
+/// Where a line is, as its id says: in which life of its room, and after how many.
+fn place(line: &Value) -> Position {
+    line["id"].as_str().and_then(|id| id.parse().ok()).expect("an id is a position")
+}
+
 fn texts(joined: &Value) -> Vec<&str> {
     let lines = joined["lines"].as_array().expect("a list");
     lines.iter().map(|line| line["text"].as_str().expect("text")).collect()
@@ -86,18 +98,18 @@ fn a_room_hears_its_own_and_who_comes_and_leaves() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let mut ada = Client::named(&address, "Ada");
-    assert_eq!(ada.joins("lobby", 0)["here"], json!(["Ada"]));
+    assert_eq!(ada.joins("lobby")["here"], json!(["Ada"]));
     let mut bob = Client::named(&address, "Bob");
-    assert_eq!(bob.joins("lobby", 0)["here"], json!(["Ada", "Bob"]));
+    assert_eq!(bob.joins("lobby")["here"], json!(["Ada", "Bob"]));
     assert_eq!(ada.reads(), json!({ "room": "lobby", "came": "Bob" }));
-    bob.joins("garden", 0);
+    bob.joins("garden");
     bob.says("garden", "nobody else is here", "1");
     bob.says("lobby", "hi", "2");
     assert_eq!(ada.hears()["text"], "hi");
     bob.sends(&json!({ "leave": "lobby" }));
     assert_eq!(ada.reads(), json!({ "room": "lobby", "left": "Bob" }));
     let mut eve = Client::named(&address, "Eve");
-    eve.joins("lobby", 0);
+    eve.joins("lobby");
     assert_eq!(ada.reads(), json!({ "room": "lobby", "came": "Eve" }));
     drop(eve);
     assert_eq!(ada.reads(), json!({ "room": "lobby", "left": "Eve" }));
@@ -108,25 +120,25 @@ fn whoever_comes_back_gets_what_was_said_meanwhile_and_is_not_heard_twice() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let mut ada = Client::named(&address, "Ada");
-    ada.joins("lobby", 0);
+    ada.joins("lobby");
     ada.says("lobby", "one", "a");
-    let last = ada.hears()["id"].as_u64().expect("an id");
+    let last = place(&ada.hears());
     let mut bob = Client::named(&address, "Bob");
-    assert_eq!(texts(&bob.joins("lobby", 0)), ["one"]);
+    assert_eq!(texts(&bob.joins("lobby")), ["one"]);
     bob.says("lobby", "two", "b");
     assert_eq!(bob.hears()["text"], "two");
 
     // The same page, while the server still takes the old connection for alive.
     let mut again = Client::named(&address, "Ada");
     assert_eq!(ada.is_refused(), (4002, "you are here from another window".into()));
-    let joined = again.joins("lobby", last);
+    let joined = again.joins_after("lobby", &last.to_string());
     assert_eq!((texts(&joined), &joined["gap"]), (vec!["two"], &json!(false)));
     again.says("lobby", "one", "a");
     again.says("lobby", "three", "c");
     assert_eq!(again.hears()["text"], "three");
-    assert_eq!(texts(&bob.joins("lobby", 0)), ["one", "two", "three"]);
+    assert_eq!(texts(&bob.joins("lobby")), ["one", "two", "three"]);
     // An id from before the server began: of what was said before, nothing is known.
-    assert_eq!(again.joins("lobby", 1)["gap"], json!(true));
+    assert_eq!(again.joins_after("lobby", "3f2a00c4d1e9b007-1")["gap"], json!(true));
 }
 
 #[test]
@@ -134,10 +146,10 @@ fn a_line_that_is_said_again_is_known_when_it_is_no_longer_kept() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let (mut ada, mut bob) = (Client::named(&address, "Ada"), Client::named(&address, "Bob"));
-    ada.joins("lobby", 0);
-    bob.joins("lobby", 0);
+    ada.joins("lobby");
+    bob.joins("lobby");
     ada.says("lobby", "one", "a");
-    let last = bob.hears()["id"].as_u64().expect("an id");
+    let before = Position { offset: 0, ..place(&bob.hears()) };
     // 8,000 bytes each, of the 48 KiB that a room keeps.
     for n in 0..7 {
         bob.says("lobby", &"😀".repeat(2_000), &n.to_string());
@@ -145,7 +157,7 @@ fn a_line_that_is_said_again_is_known_when_it_is_no_longer_kept() {
     }
     // Ada was cut off before she heard her own line.
     let mut again = Client::named(&address, "Ada");
-    let joined = again.joins("lobby", last - 1);
+    let joined = again.joins_after("lobby", &before.to_string());
     assert_eq!((texts(&joined).contains(&"one"), &joined["gap"]), (false, &json!(true)));
     again.says("lobby", "one", "a");
     again.says("lobby", "two", "b");
@@ -158,7 +170,7 @@ fn a_line_that_is_said_again_is_known_when_it_is_no_longer_kept() {
 
 #[test]
 fn the_keys_that_a_room_knows_are_more_than_its_lines_and_not_without_end() {
-    let mut room = Room::new(0);
+    let mut room = Room::default();
     for n in 0..=KEYS_MAX {
         room.remember("token", &n.to_string());
         // What is known is not known twice.
@@ -174,19 +186,23 @@ fn a_history_is_bounded_and_what_is_forgotten_is_a_gap() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let mut ada = Client::named(&address, "Ada");
-    ada.joins("lobby", 0);
+    ada.joins("lobby");
     let mut ids = Vec::new();
-    // 4,000 bytes each, of the 48 KiB that a room keeps: 12.
     for n in 0..14 {
         ada.says("lobby", &"é".repeat(2_000), &n.to_string());
-        ids.push(ada.hears()["id"].as_u64().expect("an id"));
+        ids.push(place(&ada.hears()));
     }
-    assert!(ids.is_sorted() && ids.iter().collect::<HashSet<_>>().len() == 14, "{ids:?}");
-    let joined = ada.joins("lobby", 0);
-    assert_eq!((texts(&joined).len(), &joined["gap"]), (12, &json!(false)));
-    // The second is the last that is forgotten: who has it misses nothing.
-    assert_eq!(ada.joins("lobby", ids[1])["gap"], json!(false));
-    assert_eq!(ada.joins("lobby", ids[0])["gap"], json!(true));
+    assert!(ids.iter().map(|id| id.offset).eq(1..=14), "{ids:?}");
+    assert!(ids.iter().all(|id| id.epoch == ids[0].epoch), "{ids:?}");
+    let joined = ada.joins("lobby");
+    assert_eq!(joined["gap"], json!(false));
+    // 4,000 bytes each, of the 48 KiB that a room keeps, and of which it gives up a quarter at once.
+    let kept = texts(&joined).len();
+    assert!((8..=12).contains(&kept), "{kept}");
+    // A page that has the last of those that are forgotten misses nothing.
+    let mut gap_after = |id: Position| ada.joins_after("lobby", &id.to_string())["gap"].clone();
+    assert_eq!(gap_after(ids[13 - kept]), json!(false));
+    assert_eq!(gap_after(ids[12 - kept]), json!(true));
 }
 
 #[test]
@@ -194,7 +210,7 @@ fn whoever_breaks_the_rules_is_told_why_and_nobody_else_is_hurt() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let mut ada = Client::named(&address, "Ada");
-    ada.joins("lobby", 0);
+    ada.joins("lobby");
     let enter = |name: &str| json!({ "name": name, "token": "t" }).to_string();
     let long = "x".repeat(25);
     for (message, code, reason) in [
@@ -242,7 +258,7 @@ fn limits_hold_at_the_limit_and_one_beyond() {
     let address = chat.address("http://");
     let mut ada = Client::named(&address, &"a".repeat(24));
     for n in 0..16 {
-        ada.joins(&format!("room {n}"), 0);
+        ada.joins(&format!("room {n}"));
     }
     ada.says("room 0", &"x".repeat(2_000), &"k".repeat(40));
     assert_eq!(ada.hears()["text"].as_str().map(str::len), Some(2_000));
@@ -253,7 +269,7 @@ fn limits_hold_at_the_limit_and_one_beyond() {
     // Far more than are earned anew meanwhile.
     let mut bob = Client::named(&address, "Bob");
     for _ in 0..59 {
-        bob.joins("lobby", 0);
+        bob.joins("lobby");
     }
     let join = Message::text(json!({ "join": "lobby" }).to_string());
     let _ = (0..1000).take_while(|_| bob.0.send(join.clone()).is_ok()).count();
@@ -318,7 +334,7 @@ fn a_name_shows_and_is_no_other_that_looks_the_same() {
         let (too_long, escaped) = (name.len() > 16 * 1024, name.escape_unicode());
         assert!(too_long && code == 1009 || (code, &reason[..]) == told, "{code} {escaped}");
         if !too_long {
-            ada.joins(&"x".repeat(3), 0);
+            ada.joins(&"x".repeat(3));
             let mut eve = Client::named(&address, "Eve");
             eve.sends(&json!({ "join": name }));
             assert_eq!(eve.is_refused().0, 4000, "{escaped}");
@@ -349,7 +365,7 @@ fn a_name_shows_and_is_no_other_that_looks_the_same() {
         "№ 1",
     ] {
         assert!(name::is_name(name, 24), "{}", name.escape_unicode());
-        Client::named(&address, name).joins(name, 0);
+        Client::named(&address, name).joins(name);
     }
 }
 
@@ -363,7 +379,7 @@ fn of_rooms_that_everybody_left_the_longest_silent_gives_way_and_what_was_never_
             number += 1;
             let mut client = Client::named(&address, &format!("visitor {number}"));
             for room in rooms {
-                client.joins(room, 0);
+                client.joins(room);
                 if speaks {
                     client.says(room, "was here", "k");
                     client.hears();
@@ -371,7 +387,7 @@ fn of_rooms_that_everybody_left_the_longest_silent_gives_way_and_what_was_never_
                 client.sends(&json!({ "leave": room }));
             }
             // In order: once this is answered, all of it has been done.
-            client.joins("lobby", 0);
+            client.joins("lobby");
         }
     };
     let named = |start: &str, count: usize| -> Vec<_> {
@@ -384,7 +400,7 @@ fn of_rooms_that_everybody_left_the_longest_silent_gives_way_and_what_was_never_
     visit(&named("silent", 1_100), false);
     visit(&named("further", 3), true);
     let mut ada = Client::named(&address, "Ada");
-    let kept = |client: &mut Client, room: &str| texts(&client.joins(room, 0)).len();
+    let kept = |client: &mut Client, room: &str| texts(&client.joins(room)).len();
     assert_eq!(kept(&mut ada, "lobby"), 2);
     assert_eq!(kept(&mut ada, "further 2"), 1);
     assert_eq!(kept(&mut ada, "spoken in 996"), 1);
@@ -393,8 +409,8 @@ fn of_rooms_that_everybody_left_the_longest_silent_gives_way_and_what_was_never_
     // A room that nobody spoke in is another when it is there again: it knows nothing of before.
     ada.sends(&json!({ "leave": "spoken in 0" }));
     ada.says("lobby", "now", "a");
-    let now = ada.hears()["id"].as_u64().expect("an id");
-    assert_eq!(ada.joins("spoken in 0", now)["gap"], json!(true));
+    let now = place(&ada.hears());
+    assert_eq!(ada.joins_after("spoken in 0", &now.to_string())["gap"], json!(true));
 }
 
 #[test]
@@ -402,16 +418,16 @@ fn a_thousand_rooms_and_a_further_one_when_all_have_left_one() {
     let mut chat = Process::application("chat");
     let address = chat.address("http://");
     let mut ada = Client::named(&address, "Ada");
-    ada.joins("lobby", 0);
+    ada.joins("lobby");
     ada.says("lobby", "kept", "k");
     ada.hears();
     let mut crowd: Vec<_> = (0..999_usize.div_ceil(15))
         .map(|n| Client::named(&address, &format!("squatter {n}")))
         .collect();
     for room in 0..999 {
-        crowd[room / 15].joins(&format!("room {room}"), 0);
+        crowd[room / 15].joins(&format!("room {room}"));
     }
-    crowd[0].joins("lobby", 0);
+    crowd[0].joins("lobby");
     let mut bob = Client::named(&address, "Bob");
     bob.sends(&json!({ "join": "a further room" }));
     assert_eq!(bob.is_refused(), (4003, "no further room".into()));
@@ -419,6 +435,6 @@ fn a_thousand_rooms_and_a_further_one_when_all_have_left_one() {
     drop(crowd.swap_remove(0));
     while ada.reads() != json!({ "room": "lobby", "left": "squatter 0" }) {}
     let mut bob = Client::named(&address, "Bobby");
-    bob.joins("a further room", 0);
-    assert_eq!(texts(&bob.joins("lobby", 0)), ["kept"]);
+    bob.joins("a further room");
+    assert_eq!(texts(&bob.joins("lobby")), ["kept"]);
 }

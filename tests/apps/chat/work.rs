@@ -55,7 +55,7 @@ fn comes_and_goes(world: &mut World<Chat>, name: &str) -> (u64, Option<u16>) {
         };
         sends(&wire, json!({ "name": format!("{name} {n}"), "token": "t" }));
         for _ in 0..20 {
-            sends(&wire, json!({ "join": "lobby", "after": u64::MAX }));
+            sends(&wire, json!({ "join": "lobby" }));
             sends(&wire, json!({ "leave": "lobby" }));
         }
         world.rests();
@@ -87,7 +87,7 @@ fn coming_and_going_is_charged_for_all_that_are_told_of_it_whatever_the_connecti
     // Somebody else is served meanwhile.
     world.from = [10, 0, 0, 2];
     let ada = enters(&mut world, "Ada");
-    sends(&ada, json!({ "join": "lobby", "after": u64::MAX }));
+    sends(&ada, json!({ "join": "lobby" }));
     world.rests();
     assert_eq!(refusal(&ada.reads()), None);
     // And the first is in time.
@@ -137,7 +137,7 @@ fn what_is_said_is_charged_for_all_that_hear_it() {
     for n in 0..1_000 {
         let Ok(wire) = world.asks() else { break };
         sends(&wire, json!({ "name": "eve", "token": "t" }));
-        sends(&wire, json!({ "join": "lobby", "after": u64::MAX }));
+        sends(&wire, json!({ "join": "lobby" }));
         for line in 0..50 {
             sends(&wire, json!({ "say": "x", "room": "lobby", "key": format!("{n} {line}") }));
         }
@@ -152,6 +152,36 @@ fn what_is_said_is_charged_for_all_that_hear_it() {
     }
     let told = world.counters().deliveries - before;
     assert!(told <= WORK_MAX / 1_000, "{told} messages");
+}
+
+/// What is not published was not said: its page is told to come back, and says it again.
+#[test]
+fn a_line_for_which_there_is_no_room_can_be_said_again() {
+    let mut config = config();
+    config.topic_unserved_bytes_max = 5_000;
+    let mut world = World::still(config, |hub| Chat::new(hub), Chat::arrive);
+    let says = |wire: &Wire, key: u32| {
+        sends(wire, json!({ "say": "x".repeat(2_000), "room": "lobby", "key": key.to_string() }));
+    };
+    let joins = |world: &mut World<Chat>| {
+        let wire = enters(world, "Ada");
+        sends(&wire, json!({ "join": "lobby" }));
+        world.rests();
+        wire
+    };
+    let ada = joins(&mut world);
+    // In one turn.
+    (0..3).for_each(|key| says(&ada, key));
+    world.rests();
+    assert_eq!(refusal(&ada.reads()), Some(1013));
+    let again = joins(&mut world);
+    (0..3).rev().for_each(|key| says(&again, key));
+    world.rests();
+    let heard: Vec<_> = again.reads().into_iter().map(|frame| frame.payload).collect();
+    let heard = String::from_utf8_lossy(&heard.concat()).replace("xx", "");
+    for key in 0..3 {
+        assert_eq!(heard.matches(&format!("\"key\":\"{key}\"")).count(), 1, "{heard}");
+    }
 }
 
 #[test]
