@@ -2,14 +2,14 @@
 
 mod broken;
 mod cuts;
-mod peers;
+pub mod peers;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, ops::Range, path::PathBuf, process::Command, thread};
 
 use serde_json::{Value, json};
 
 use super::{PUSHLOOP, serve};
-use crate::support::process::{Process, connect, read_text, scratch};
+use crate::support::process::{Process, connect, read_json, read_text, scratch};
 use peers::{post, post_with, stream, websocket};
 
 /// A directory of one test's own, with the file in it.
@@ -60,6 +60,14 @@ pub fn ends(mut server: Process, signal: &str) {
 pub fn id_of(answer: &str) -> String {
     let answer: Value = serde_json::from_str(answer).expect("JSON");
     answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// What a request with a batch says of it.
+const BATCH: &str = "Content-Type: application/x-ndjson\r\n";
+
+/// A batch of numbers.
+fn lines(range: Range<usize>) -> String {
+    range.map(|nth| format!("{{\"topic\":\"t\",\"data\":\"{nth}\"}}\n")).collect()
 }
 
 #[test]
@@ -113,13 +121,8 @@ fn without_the_file_nobody_resumes_across_a_restart() {
 fn what_the_limits_drop_is_gone_from_the_file() {
     let place = Place::new("limits");
     let (server, address) = place.serve(&["--history-bytes", "100000"]);
-    let lines = |range: std::ops::Range<usize>| {
-        let line = |nth| format!("{{\"topic\":\"t\",\"data\":\"{nth}\"}}\n");
-        range.map(line).collect::<String>()
-    };
-    let batch = "Content-Type: application/x-ndjson\r\n";
     for from in (0..3000).step_by(500) {
-        assert_eq!(post_with(&address, "/", batch, &lines(from..from + 500)).0, 200);
+        assert_eq!(post_with(&address, "/", BATCH, &lines(from..from + 500)).0, 200);
     }
     let mut id = id_of(&post(&address, "/t", "x").1);
     ends(server, "KILL");
@@ -141,6 +144,68 @@ fn what_the_limits_drop_is_gone_from_the_file() {
         // The oldest go in pieces in memory, and one by one in the file.
         assert!((kept * 3 / 4..=kept).contains(&count), "{count} {options:?}");
         ends(server, "KILL");
+    }
+}
+
+#[test]
+fn more_than_may_wait_for_the_file_is_refused_and_nothing_that_was_answered_is_lost() {
+    let place = Place::new("queue");
+    let keeps = ["--history", "10000000", "--history-bytes", "100000000"];
+    let (server, address) = place.serve(&keeps);
+    let (mut ids, mut refused) = (Vec::new(), 0);
+    // Of what comes at once, 16,384 may wait, and the disk is slower than the loop.
+    let mut rounds = 0..20;
+    while refused == 0 && rounds.next().is_some() {
+        let posts = || post_with(&address, "/", BATCH, &lines(0..2200));
+        let answers: Vec<_> = thread::scope(|scope| {
+            let publishers: Vec<_> = (0..16).map(|_| scope.spawn(posts)).collect();
+            publishers.into_iter().map(|it| it.join().expect("it is answered")).collect()
+        });
+        for (status, body) in answers {
+            if status == 200 {
+                ids.extend(body.lines().map(id_of));
+            } else {
+                let why = "too many publications wait to be written to the file";
+                assert!(status == 503 && body.starts_with(why), "{status} {body}");
+                refused += 2200;
+            }
+        }
+    }
+    assert!(refused > 0, "{} were taken", ids.len());
+    let mut stats = connect(&address, "/$stats");
+    while read_json(&mut stats)["history_refused"] != refused {}
+    // What was refused has no numbers.
+    let (_, end) = post(&address, "/t", "end");
+    assert!(id_of(&end).ends_with(&format!("-{}", ids.len() + 1)), "{end} after {}", ids.len());
+    ends(server, "KILL");
+    let (_server, address) = place.serve(&keeps);
+    let got = websocket(&address, "/t?last=10000000", None).reads_to("end");
+    ids.push(id_of(&end));
+    ids.sort_by_key(|id| id.split_once('-').and_then(|(_, offset)| offset.parse::<u64>().ok()));
+    assert!(got.into_iter().map(|(id, _)| id).eq(ids));
+}
+
+#[test]
+fn a_topic_for_whose_history_there_is_no_room_goes_on_without_it() {
+    let place = Place::new("no-room");
+    let (server, address) = place.serve(&[]);
+    let line = |nth| json!({ "topic": format!("t{nth}"), "data": "x" }).to_string() + "\n";
+    let (_, answers) = post_with(&address, "/", BATCH, &(0..60).map(line).collect::<String>());
+    let mut ids: Vec<_> = answers.lines().map(id_of).collect();
+    ids.push(id_of(&post(&address, "/t60", &"x".repeat(1000)).1));
+    ends(server, "KILL");
+    // A topic takes more of it in memory than in the file. The last one finds no room, where there is none.
+    let (_server, address) = place.serve(&["--history-bytes-max", "5000"]);
+    let resumes =
+        |nth: usize, id: &str| websocket(&address, &format!("/t{nth}"), Some(id)).recovered;
+    let befores = ids.iter().map(|id| id.replace("-1", "-0"));
+    let whole: Vec<_> =
+        befores.enumerate().map(|(nth, id)| resumes(nth, &id) == json!(true)).collect();
+    assert!(whole.contains(&true) && !whole[60], "{whole:?}");
+    for (nth, id) in ids.iter().enumerate() {
+        assert_eq!(resumes(nth, id), json!(true), "nothing is missing after it");
+        let next = id_of(&post(&address, &format!("/t{nth}"), "y").1);
+        assert_eq!(next, id.replace("-1", "-2"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use super::peers::{Publisher, post, post_with, websocket};
-use super::{PUSHLOOP, Place, ends, id_of};
+use super::{BATCH, PUSHLOOP, Place, ends, id_of};
 use crate::support::campaign::scale;
 use crate::support::dice::Dice;
 use crate::support::process::{Process, connect, read_json};
@@ -31,8 +31,7 @@ fn written(signal: &str) -> (Vec<u8>, Vec<String>) {
     let line = |nth| json!({ "topic": "t", "data": data(nth) }).to_string() + "\n";
     let lines: String = (1..=COUNT).map(line).collect();
     // In one transaction, which leaves few pages behind that nobody needs.
-    let batch = "Content-Type: application/x-ndjson\r\n";
-    let (status, answers) = post_with(&address, "/", batch, &lines);
+    let (status, answers) = post_with(&address, "/", BATCH, &lines);
     assert_eq!(status, 200);
     let ids = answers.lines().map(id_of).collect();
     ends(server, signal);
@@ -144,6 +143,34 @@ fn a_file_of_another_kind_is_refused_and_left_alone() {
     }
 }
 
+#[test]
+fn a_topic_that_cannot_be_restored_begins_anew_and_that_is_said() {
+    let place = Place::new("unfit");
+    place.serve(&[]);
+    // A name that is longer than this server takes.
+    let long = "x".repeat(300);
+    let database = redb::Database::open(place.file()).expect("it is ours");
+    let transaction = database.begin_write().expect("it is ours");
+    let topics = redb::TableDefinition::<&str, (u64, u64, u64)>::new("topics");
+    let mut open = transaction.open_table(topics).expect("it is there");
+    for name in ["a", &long, "b"] {
+        open.insert(name, (7, 3, 1)).expect("there is room");
+    }
+    drop(open);
+    transaction.commit().expect("there is room");
+    drop(database);
+    let file = place.file();
+    let shell = "exec \"$0\" --listen 127.0.0.1:0 --history 9 --history-file \"$1\" 2>&1";
+    let mut server = Process::start(Path::new("bash"), &["-c", shell, PUSHLOOP, &file]);
+    let said = server.line();
+    assert!(said.contains(&long) && said.contains("begins anew"), "{said}");
+    assert!(said.contains("topic_name_bytes_max"), "{said}");
+    let address = server.address("http://");
+    for name in ["/a", "/b"] {
+        assert_eq!(id_of(&post(&address, name, "x").1), "0000000000000007-4");
+    }
+}
+
 /// A copy of the server that runs without the rights of an administrator, and the command that it is.
 fn unprivileged(place: &Place) -> Vec<String> {
     let program = place.0.join("pushloop");
@@ -179,21 +206,30 @@ fn a_file_that_may_not_be_written_is_refused_unless_it_can_be_set_aside() {
     // It would be taken for the whole history another time.
     assert!(run(&[OPTIONAL]).contains("nor can it be renamed or removed"));
     set_mode(&place.0, 0o777);
-    let file = place.file();
-    let arguments: Vec<_> = command[1..]
-        .iter()
-        .map(String::as_str)
-        .chain(["--listen", "127.0.0.1:0", "--history", "9", "--history-file", &file, OPTIONAL])
-        .collect();
-    let mut server = Process::start(Path::new(&command[0]), &arguments);
-    let address = server.address("http://");
-    assert_eq!(websocket(&address, "/t", Some(&id)).recovered, json!(false));
-    server.kills();
-    assert!(!Path::new(&file).exists());
+    // A file that never was cannot be taken for anything.
+    let absent = Place::new("absent");
+    set_mode(&absent.0, 0o555);
+    for (directory, file) in [
+        (".", &*place.file()),
+        (".", &absent.file()),
+        (absent.0.to_str().expect("text"), "history"),
+    ] {
+        let to = ["--listen", "127.0.0.1:0", "--history", "9", "--history-file", file, OPTIONAL];
+        let command = command.iter().map(String::as_str);
+        let arguments: Vec<_> = ["-C", directory].into_iter().chain(command).chain(to).collect();
+        let mut server = Process::start(Path::new("env"), &arguments);
+        let address = server.address("http://");
+        assert_eq!(websocket(&address, "/t", Some(&id)).recovered, json!(false));
+        server.kills();
+        assert!(!Path::new(directory).join(file).exists());
+    }
     // A directory that is not there may be there another time, with the file.
-    let missing = Place(PathBuf::from(format!("{file}-missing")));
-    for more in [&[][..], &[OPTIONAL]] {
-        assert!(missing.refusal(more).contains("No such file"));
+    let missing = Place(PathBuf::from(format!("{}-missing", place.file())));
+    let linked = Place::new("linked");
+    symlink(missing.file(), linked.file()).expect("there is room");
+    for place in [&missing, &linked] {
+        assert!(place.refusal(&[]).contains("No such file"));
+        assert!(place.refusal(&[OPTIONAL]).contains("nor can it be renamed or removed"));
     }
 }
 
