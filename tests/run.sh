@@ -212,6 +212,7 @@ tools() {
     step "tool: java" 900 need javac default-jdk-headless
     step "tool: strace" 300 need strace strace
     step "tool: curl" 300 need curl curl
+    step "tool: jq" 300 need jq jq
     step "tool: prlimit" 300 need prlimit util-linux
     step "tool: ip, tc" 300 need tc iproute2
     step "tool: nft" 300 need nft nftables

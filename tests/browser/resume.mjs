@@ -1,5 +1,5 @@
 // Pages whose connections are cut, in a headless browser: an EventSource, and the WebSocket of docs/SERVER.md, come
-// back by themselves, and what they missed comes once.
+// back by themselves, and what they missed comes once; and so a page knows who is there, by the lines of docs/SERVER.md.
 //
 //   node resume.mjs chromium|firefox SERVER      the server's program
 //
@@ -13,7 +13,7 @@ import { relay } from "./relay.mjs";
 
 const [name, program] = process.argv.slice(2);
 const report = (what, run) => check(`${name}-resume-${what}`, run);
-const serve = (address) => start(program, ["--listen", address, "--history", "100", "--retry", "50"], "http");
+const serve = (address) => start(program, ["--listen", address, "--history", "100", "--retry", "50", "--presence", "--presence-delay", "0"], "http");
 
 let server = await serve("127.0.0.1:0");
 const { host } = new URL(server.url);
@@ -156,12 +156,12 @@ async function eventSource(browser) {
   await page.close();
 }
 
-/** The snippet of docs/SERVER.md, verbatim but for the host. */
-function snippet() {
+/** The snippet of docs/SERVER.md that begins so, verbatim but for the host. */
+function snippet(begin) {
   const text = readFileSync(new URL("../../docs/SERVER.md", import.meta.url), "utf8");
-  const block = text.match(/```js\n(const topics = [\s\S]*?)```/);
-  assert(block, "docs/SERVER.md has no ```js block that begins with `const topics =`");
-  return block[1].replace(/ws:\/\/[^/"]+/, `ws://${between.host}`);
+  const block = text.split("```js\n").find((block) => block.startsWith(begin));
+  assert(block, `docs/SERVER.md has no \`\`\`js block that begins with \`${begin}\``);
+  return block.split("```")[0].replace(/ws:\/\/[^/"]+/, `ws://${between.host}`);
 }
 
 async function webSocket(browser) {
@@ -181,7 +181,7 @@ async function webSocket(browser) {
       }
     };
   });
-  await page.evaluate(snippet());
+  await page.evaluate(snippet("const topics ="));
   await page.evaluate(() => until(() => begun.length === 2));
   await report("a-websocket-misses-nothing-over-cuts", () =>
     cutsAreMended(page, ["scores", "news"], 10, (nth) => cuts[nth % 3](nth)));
@@ -197,11 +197,45 @@ async function webSocket(browser) {
   await page.close();
 }
 
+/** A member of the room, past the relay. Gives what has it leave. */
+async function member(id) {
+  const leaves = new AbortController();
+  const headers = { Accept: "text/event-stream" };
+  await fetch(`${server.url}/room?member=${id}`, { headers, signal: leaves.signal });
+  return () => leaves.abort();
+}
+
+async function presence(browser) {
+  const page = await openPage(browser);
+  await page.evaluate(snippet("const offset ="));
+  const shows = (...ids) => page.waitForFunction((wanted) => members && [...members.keys()].sort().join() === wanted, {}, ids.sort().join());
+  await report("a-page-knows-who-is-there-over-cuts", async () => {
+    await shows();
+    const here = new Map();
+    for (let nth = 0; nth < 12; nth++) {
+      between.cut("destroy");
+      here.set(`ada ${nth}`, await member(`ada ${nth}`));
+      if (nth % 3 === 2) {
+        here.get(`ada ${nth - 2}`)();
+        here.delete(`ada ${nth - 2}`);
+      }
+      await shows(...here.keys());
+    }
+  });
+  await report("a-page-knows-who-is-there-in-another-server", async () => {
+    await restart();
+    await member("ben");
+    await shows("ben");
+  });
+  await page.close();
+}
+
 let browser;
 try {
   browser = await launch(name);
   await eventSource(browser);
   await webSocket(browser);
+  await presence(browser);
 } finally {
   await browser?.close();
   server.child.kill("SIGKILL");

@@ -4,6 +4,7 @@
 mod commands;
 mod config;
 mod content;
+mod docs;
 mod file;
 mod full;
 mod options;

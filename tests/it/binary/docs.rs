@@ -1,0 +1,109 @@
+//! The lines for a shell in docs/SERVER.md, as they stand there but for where the server and its files are:
+//! each does what the page says. Its lines for a browser are run in browsers (`tests/browser/resume.mjs`).
+
+use std::{fs, path::Path};
+
+use super::{PUSHLOOP, serve};
+use crate::binary::file::peers::post;
+use crate::support::process::{Process, connect, read_text, scratch};
+
+const PAGE: &str = include_str!("../../../docs/SERVER.md");
+/// How long a line may take.
+const SECONDS_MAX: &str = "60";
+const CONNECTED: &str = "pushloop: connected";
+
+/// The page's lines for a shell that run the server's program or a client of it, without comments.
+fn shell_lines() -> impl Iterator<Item = &'static str> {
+    let blocks = PAGE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(rest));
+    blocks.flat_map(str::lines).map(|line| line.split("  #").next().unwrap_or(line).trim_end())
+}
+
+/// What a line prints, in this order and maybe among other things, and whether it ends by itself.
+fn shown(line: &str) -> (&'static [&'static str], bool) {
+    match line {
+        "curl -d 'Goal!' http://127.0.0.1:9001/scores" => (&["{\"delivered\":0,\"id\":\""], true),
+        "pushloop --history 1000 --history-file /var/lib/pushloop/history" => {
+            (&["pushloop: open http://127.0.0.1:"], false)
+        }
+        "curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:9001/scores?last=1'" => {
+            (&["event: subscribed\n", "\"recovered\":null", "data: Goal!\n"], false)
+        }
+        "pushloop publish http://127.0.0.1:9001/scores 'Goal!'" => (&[], true),
+        "tail -F /var/log/syslog | pushloop publish http://127.0.0.1:9001/log" => (&[], false),
+        "pushloop subscribe ws://127.0.0.1:9001/scores,news" => (&[CONNECTED, "Goal!\n"], false),
+        "pushloop subscribe ws://127.0.0.1:9001/scores --count 1" => {
+            (&[CONNECTED, "Goal!\n"], true)
+        }
+        "pushloop subscribe ws://127.0.0.1:9001/scores --last 10" => {
+            (&[CONNECTED, "Goal!\n"], false)
+        }
+        "pushloop subscribe ws://127.0.0.1:9001/scores --json | jq -r 'select(.data).data'" => {
+            (&[CONNECTED, "Goal!\n"], false)
+        }
+        other => panic!("{other}: what does it print?"),
+    }
+}
+
+/// A line that runs in a shell, with all that it starts.
+struct Shell(Process);
+
+impl Shell {
+    fn runs(line: &str) -> Self {
+        // `jq` would keep what it prints for a reader that is no terminal.
+        let script = format!(
+            "exec 2>&1; pushloop() {{ {PUSHLOOP} \"$@\"; }}; jq() {{ command jq --unbuffered \"$@\"; }}; {line}"
+        );
+        Self(Process::start(Path::new("timeout"), &[SECONDS_MAX, "bash", "-c", &script]))
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if self.0.is_alive() {
+            // `timeout` ends all of them.
+            self.0.signal("TERM");
+            let _ = self.0.child.wait();
+        }
+    }
+}
+
+#[test]
+fn what_the_docs_show_in_a_shell_is_so() {
+    let (_server, address) = serve(&["--history", "1000"]);
+    let [log, history] = ["log", "history"].map(scratch);
+    fs::write(&log, "a line\n").expect("there is room");
+    let mut logged = connect(&address, "/log");
+    let mut lines = 0;
+    for line in shell_lines() {
+        let (prints, ends) = shown(line);
+        let mut here = line
+            .replace("127.0.0.1:9001", &address)
+            .replace("/var/log/syslog", &format!("'{}'", log.display()))
+            .replace("/var/lib/pushloop/history", &format!("'{}'", history.display()));
+        if line.starts_with("pushloop --") {
+            here += " --listen 127.0.0.1:0";
+        }
+        let mut shell = Shell::runs(&here);
+        for expected in prints {
+            let mut printed = String::new();
+            while !printed.contains(expected) {
+                printed = shell.0.line();
+                assert!(!printed.is_empty(), "{line} does not print {expected:?}");
+            }
+            if *expected == CONNECTED {
+                assert_eq!(post(&address, "/scores", "Goal!").0, 200);
+            }
+        }
+        if ends {
+            assert!(shell.0.child.wait().expect("it is ours").success(), "{line}");
+        }
+        if line.starts_with("tail ") {
+            assert_eq!(read_text(&mut logged), "a line");
+        }
+        lines += 1;
+    }
+    assert_eq!(lines, 9, "those that are gone from the page need no answer here");
+    for file in [log, history] {
+        fs::remove_file(file).expect("it is there");
+    }
+}
