@@ -201,13 +201,13 @@ impl Topics {
         self.note_historic(topic);
     }
 
-    /// Gives up all that a topic has kept. True if that was something.
-    pub(super) fn clear_history(&mut self, topic: u32, commons: &mut Commons) -> bool {
+    /// Gives up what a topic has kept before the offset. Gives how many publications that were.
+    pub(super) fn expire_history(&mut self, topic: u32, until: u64, commons: &mut Commons) -> u64 {
         let entry = &mut self.topics[topic];
-        let Some(history) = entry.options.history else { return false };
-        let had_some = entry.log.first_kept(Some(history)) < entry.log.head();
-        entry.log.clear_history(commons);
+        let Some(history) = entry.options.history else { return 0 };
+        let given_up = until.saturating_sub(entry.log.first_kept(Some(history)));
+        entry.log.expire_history(until, commons);
         self.bound_lagging(topic, commons);
-        had_some
+        given_up
     }
 }

@@ -146,6 +146,23 @@ impl Hub {
     /// kept. What is already due to a subscriber still comes. False if the topic keeps nothing.
     pub fn clear_history(&mut self, topic: &str) -> bool {
         let Some(topic) = self.topics.find(topic) else { return false };
-        self.topics.clear_history(topic, &mut self.commons)
+        let all = self.topics.topic(topic).log.head();
+        self.topics.expire_history(topic, all, &mut self.commons) > 0
+    }
+
+    /// Gives up what a topic has kept from before a position, as [`clear_history`](Self::clear_history) gives up all of
+    /// it, and says how many publications that were. Their memory is given back once nothing that was published close
+    /// to them is kept either.
+    ///
+    /// # Errors
+    ///
+    /// [`PositionError`], except [`NotKept`](PositionError::NotKept): then there was nothing to give up.
+    pub fn expire_history(&mut self, topic: &str, before: Position) -> Result<u64, PositionError> {
+        let topic = self.live_topic(topic).ok_or(PositionError::NoTopic)?;
+        match self.count_since(topic, before) {
+            Ok(_) => Ok(self.topics.expire_history(topic, before.offset, &mut self.commons)),
+            Err(PositionError::NotKept) => Ok(0),
+            Err(wrong) => Err(wrong),
+        }
     }
 }

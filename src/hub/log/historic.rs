@@ -144,10 +144,12 @@ impl Log {
         }
     }
 
-    /// Gives up all of it, what subscribers have not taken included: that is still due to them.
-    pub(in crate::hub) fn clear_history(&mut self, commons: &mut Commons) {
-        self.trim_history(None, commons);
-        self.given_up = self.head;
+    /// Gives up what is before `until`, what subscribers have not taken included: that is still due to them.
+    pub(in crate::hub) fn expire_history(&mut self, until: u64, commons: &mut Commons) {
+        while self.historic > 0 && self.batches[self.lagging].batch.end() <= until {
+            self.give_up_history(commons);
+        }
+        self.given_up = self.given_up.max(until);
         self.trim_read(commons);
     }
 

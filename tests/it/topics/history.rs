@@ -384,6 +384,42 @@ fn sim_nobody() -> pushloop::ConnId {
 }
 
 #[test]
+fn what_is_before_a_position_is_given_up_and_what_is_behind_it_stays() {
+    let mut sim = of(10);
+    publish(&mut sim, 1..=5);
+    let here = place(&mut sim);
+    let expires = |sim: &mut Sim, back| sim.hub().expire_history("t", before(here, back));
+    assert_eq!([4, 3, 3, 5].map(|back| expires(&mut sim, back)), [1, 1, 0, 0].map(Ok));
+    assert_eq!(resumes(&mut sim, before(here, 4)).0, Err(PositionError::NotKept));
+    for (position, wrong) in [
+        (Position { epoch: here.epoch ^ 1, ..here }, PositionError::OtherEpoch),
+        (Position { offset: here.offset + 1, ..here }, PositionError::Future),
+    ] {
+        assert_eq!(sim.hub().expire_history("t", position), Err(wrong));
+    }
+    assert_eq!(sim.hub().expire_history("unknown", here), Err(PositionError::NoTopic));
+    assert_eq!(resumes(&mut sim, before(here, 3)), (Ok(3), numbers(3..=5)));
+    assert_eq!((expires(&mut sim, 0), sim.hub().history_len("t")), (Ok(3), 0));
+    sim.turn();
+    assert_eq!((place(&mut sim), sim.hub().counters().history_bytes), (here, 0));
+}
+
+/// Its pieces go as soon as all that is in them is before the position.
+#[test]
+fn the_memory_of_what_is_given_up_comes_back_by_pieces() {
+    let mut sim = of(1000);
+    (0..4).for_each(|_| _ = sim.hub().publish("t", "x".repeat(60_000)));
+    sim.turn();
+    let here = place(&mut sim);
+    for (back, least, most) in [(4, 240_000, 300_000), (2, 120_000, 150_000), (0, 0, 0)] {
+        sim.hub().expire_history("t", before(here, back)).unwrap();
+        sim.turn();
+        let bytes = sim.hub().counters().history_bytes;
+        assert!((least..=most).contains(&bytes), "{bytes} for {back}");
+    }
+}
+
+#[test]
 fn a_history_that_is_cleared_or_ended_is_gone_and_the_place_stays() {
     let mut sim = of(10);
     publish(&mut sim, 1..=3);

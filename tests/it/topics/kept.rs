@@ -47,6 +47,10 @@ fn what_is_cleared_stays_so_when_the_topic_publishes_on() {
     for gives_up in [
         |sim: &mut Sim| assert!(sim.hub().clear_history("t")),
         |sim: &mut Sim| {
+            let here = place(sim);
+            assert_eq!(sim.hub().expire_history("t", here), Ok(5));
+        },
+        |sim: &mut Sim| {
             keeps(sim, None);
             keeps(sim, Some(History::of(10)));
         },

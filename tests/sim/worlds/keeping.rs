@@ -129,24 +129,42 @@ impl World {
         }
         match self.choice.below(3) {
             0 => self.marks.hit(Mark::HistoryRead),
-            1 => {
-                let had_some = self.server.hub().clear_history(&name);
-                let has_history = self.histories.tracks[topic].history.is_some();
-                assert_eq!(had_some, has_history && !all.is_empty());
-                let left = self.server.hub().history_last(&name, u64::MAX).count();
-                assert!(left == 0 || !has_history, "{left} are left");
-                if let Some(life) = self.histories.tracks[topic].lives.last_mut()
-                    && has_history
-                {
-                    (life.gone, life.must) = (life.head(), life.head());
-                    self.marks.hit(Mark::HistoryCleared);
-                }
-            }
+            1 => self.gives_up(topic, all.len() as u64),
             _ => {
                 let history = drawn_history(&self.choice);
                 self.has_history(topic, history);
                 self.marks.hit(Mark::HistorySwitched);
             }
+        }
+    }
+
+    /// The application gives up what a topic keeps, which is so many publications, or all but the last few.
+    fn gives_up(&mut self, topic: usize, kept: u64) {
+        let name = topic_name(topic);
+        let stay = self.choice.below(4) as u64;
+        let hub = self.server.hub();
+        let here = hub.position(&name);
+        let had_some = match here.filter(|_| stay > 0) {
+            Some(Position { epoch, offset }) => {
+                let before = Position { epoch, offset: offset.saturating_sub(stay) };
+                let given_up = hub.expire_history(&name, before).expect("it was there");
+                assert!(given_up == 0 || given_up == kept - stay, "{given_up} of {kept}");
+                given_up > 0
+            }
+            None => hub.clear_history(&name),
+        };
+        let stay = if here.is_some() { stay } else { 0 };
+        let left = hub.history_last(&name, u64::MAX).count() as u64;
+        let track = &mut self.histories.tracks[topic];
+        if track.history.is_none() {
+            assert!(!had_some);
+            return;
+        }
+        assert_eq!((had_some, left), (kept > stay, kept.min(stay)));
+        if let Some(life) = track.lives.last_mut() {
+            let until = life.head().saturating_sub(stay);
+            (life.gone, life.must) = (life.gone.max(until), life.must.max(until));
+            self.marks.hit(Mark::HistoryCleared);
         }
     }
 
