@@ -1,12 +1,13 @@
 //! `pushloop subscribe`: a line for each publication, and connections that go on where the last one ended.
 
 use std::{
-    io::{self, Write},
+    io::{self, Read, Write},
     net::TcpStream,
     process::ExitCode,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::{Error, HandshakeError, Message, WebSocket, protocol::CloseFrame};
 
 use super::{
@@ -30,6 +31,7 @@ pub fn run(options: &Subscribe) -> Result<ExitCode, String> {
     loop {
         match subscriber.read_one_connection() {
             Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(_) if is_unread() => return Ok(ExitCode::SUCCESS),
             Err(End::Lost(why)) if subscriber.was_connected => {
                 subscriber.backoff.wait(&format!("lost: {why}"));
             }
@@ -43,6 +45,42 @@ enum End {
     /// Another one may do better.
     Lost(String),
     ForGood(String),
+}
+
+/// A connection of which a read ends with whatever reads standard output.
+struct Watched(TcpStream);
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let out = io::stdout();
+        let mut ends = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&out, PollFlags::empty())];
+        let silence = self.0.read_timeout()?.and_then(|time| Timespec::try_from(time).ok());
+        if poll(&mut ends, silence.as_ref())? == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if ends[0].revents().is_empty() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0.read(into)
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.0.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Whether nothing reads standard output any more.
+fn is_unread() -> bool {
+    let out = io::stdout();
+    let mut ends = [PollFd::new(&out, PollFlags::empty())];
+    let polled = poll(&mut ends, Some(&Timespec::default()));
+    polled.is_ok() && ends[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 struct Subscriber<'a> {
@@ -88,11 +126,11 @@ impl Subscriber<'_> {
         }
     }
 
-    fn connect(&self) -> Result<WebSocket<TcpStream>, End> {
+    fn connect(&self) -> Result<WebSocket<Watched>, End> {
         let Subscribe { url, silence, .. } = self.options;
         let stream = dial(url, *silence)
             .map_err(|error| End::Lost(format!("no connection to {}: {error}", url.authority)))?;
-        match tungstenite::client(url.web_socket(&self.places.query()), stream) {
+        match tungstenite::client(url.web_socket(&self.places.query()), Watched(stream)) {
             Ok((socket, _)) => Ok(socket),
             Err(HandshakeError::Interrupted(_)) => Err(self.silent()),
             Err(HandshakeError::Failure(Error::Http(answer))) => {

@@ -1,7 +1,7 @@
 //! `pushloop subscribe`, of a server that a test plays: it cuts connections.
 
 use std::{
-    io::{self, Write},
+    io::{self, ErrorKind::WouldBlock, Read, Write},
     net::{Shutdown, TcpStream},
     process::{Command, Stdio},
     thread,
@@ -12,7 +12,7 @@ use crate::binary::{ask_tcp, serve};
 use crate::support::http::{dial, read_head};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{CloseFrame, Role, frame::coding::CloseCode};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 impl Listener {
     /// The next WebSocket, and what it asks for.
@@ -253,18 +253,24 @@ fn waits_get_longer_until_a_connection_lasts() {
     }
 }
 
-/// As behind `| head`.
+/// As behind `| head`, before something is published and after that.
 #[test]
 fn it_ends_well_when_nobody_reads_what_it_prints() {
-    let server = Listener::open();
-    let mut command = Command::new(PUSHLOOP);
-    command.args(["subscribe", &server.url("ws", "/t")]).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::null()).spawn().expect("it runs");
-    drop(child.stdout.take());
-    let (mut socket, _) = server.opens();
-    // Until the connection ends: a process that another test starts at this moment reads for a while.
-    while socket.send(Message::text(r#"{"topic":"t","id":"e-1","data":"x"}"#)).is_ok() {}
-    assert!(child.wait().expect("it is ours").success());
+    for publications in [0, 1] {
+        let server = Listener::open();
+        let mut command = Command::new(PUSHLOOP);
+        command.args(["subscribe", &server.url("ws", "/t")]).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().expect("it runs");
+        let (mut socket, _) = server.opens();
+        for _ in 0..publications {
+            sends(&mut socket, &[r#"{"topic":"t","id":"e-1","data":"x"}"#]);
+        }
+        let mut out = child.stdout.take().expect("it is a pipe");
+        out.read_exact(&mut vec![0; 2 * publications]).expect("it is printed");
+        drop(out);
+        assert!(!matches!(socket.read(), Err(Error::Io(error)) if error.kind() == WouldBlock));
+        assert!(child.wait().expect("it is ours").success());
+    }
 }
 
 /// A read with a timeout ends when the process goes on, and nothing is lost.
