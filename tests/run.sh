@@ -221,6 +221,7 @@ tools() {
     step "tool: haproxy" 300 need haproxy haproxy
     step "tool: caddy" 300 need caddy caddy
     step "tool: openssl" 300 need openssl openssl
+    step "tool: systemd-analyze" 300 need systemd-analyze systemd
     step "packages: clients" 600 client_libraries
     [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
     [[ ! $full ]] || step "clients, compiled" 900 compiled_clients
@@ -330,6 +331,8 @@ join firefox
 join proxies
 lane clients clients
 suite "strictness" 300 tests/strictness.sh
+suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
+campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
 suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
 join clients
 

@@ -110,6 +110,11 @@ impl Http {
         self.peer
     }
 
+    /// Whether the connection had a request, and the next one has not begun.
+    pub(crate) fn is_between(&self) -> bool {
+        self.paused
+    }
+
     /// Bytes that are kept of requests that the application has not been told of.
     pub(super) fn held(&self) -> usize {
         self.buffer.len() + self.body.len() + self.headed.as_ref().map_or(0, Request::head_len)

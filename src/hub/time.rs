@@ -22,6 +22,8 @@ const LATE: Duration = Duration::from_secs(1);
 /// Few connections are not kept waiting for each other: a spread shutdown closes a hundred in a
 /// second, or more.
 const FAREWELL_GAP_MAX: Duration = Duration::from_millis(10);
+/// How long a connection may take, in a shutdown, for the request that it came for.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// Names a timer that was set with [`Hub::set_timer`], to cancel it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,12 +199,14 @@ impl Hub {
         self.shutdown.is_some() && self.slots.is_empty()
     }
 
-    /// Ends the time of a connection that waits for a request: the request would not be answered.
+    /// Ends the time of a connection that waits for a next request, which would not be answered. One of which
+    /// a request has begun, or the first has not, gets a moment for it: its client knows of no end yet.
     pub(super) fn expire_idle_request(&mut self, id: ConnId) {
         let now = self.commons.now;
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        if let State::Handshake { deadline, .. } = &mut slot.connection.state {
-            *deadline = now;
+        if let State::Handshake { http, deadline } = &mut slot.connection.state {
+            let left = if http.is_between() { Duration::ZERO } else { ARRIVAL };
+            *deadline = (*deadline).min(now.after(left));
             self.arm(id);
         }
     }

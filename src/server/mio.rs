@@ -47,18 +47,23 @@ pub struct Mio {
 #[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
-    /// And its file, and which that is.
-    Unix(UnixListener, PathBuf, Option<(u64, u64)>),
+    Unix {
+        /// If it is ours to remove: first, so that no path leads to a socket that is closed.
+        _file: Option<SocketFile>,
+        listener: UnixListener,
+    },
 }
 
-impl Drop for Listener {
+/// A path, and which file it led to.
+#[derive(Debug)]
+struct SocketFile(PathBuf, Option<(u64, u64)>);
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // By now the path may be the next server's.
-        if let Listener::Unix(_, path, file) = self
-            && identity(path) == *file
-        {
+        if identity(&self.0) == self.1 {
             // Gone already is as good.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&self.0);
         }
     }
 }
@@ -100,7 +105,7 @@ impl Mio {
             Listener::Tcp(listener) => {
                 listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
             }
-            Listener::Unix(..) => true,
+            Listener::Unix { .. } => true,
         })
     }
 
@@ -195,7 +200,7 @@ impl Server<Mio> {
     /// The path is in use, or cannot be created.
     pub fn listen_unix(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
-        let mut listener = match UnixListener::bind(path) {
+        let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if !is_left_behind(path) {
                     return Err(named(error, &path.display()));
@@ -205,10 +210,25 @@ impl Server<Mio> {
             }
             bound => bound.map_err(|error| named(error, &path.display()))?,
         };
-        let net = &mut self.net;
-        let token = net.next_listener();
-        net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        net.listeners.push(Listener::Unix(listener, path.into(), identity(path)));
+        let file = SocketFile(path.into(), identity(path));
+        self.add_unix(listener, Some(file))
+    }
+
+    /// Listens on a Unix-domain socket that the caller has bound and set to listen, as a supervisor does.
+    /// Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn listen_unix_on(&mut self, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.add_unix(UnixListener::from_std(listener), None)
+    }
+
+    fn add_unix(&mut self, mut listener: UnixListener, file: Option<SocketFile>) -> io::Result<()> {
+        let token = self.net.next_listener();
+        self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        self.net.listeners.push(Listener::Unix { _file: file, listener });
         Ok(())
     }
 
@@ -216,7 +236,7 @@ impl Server<Mio> {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.net.listeners.iter().find_map(|listener| match listener {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+            Listener::Unix { .. } => None,
         })
     }
 
@@ -314,7 +334,7 @@ impl Net for Mio {
                 let (stream, peer) = listener.accept()?;
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
-            Listener::Unix(listener, ..) => {
+            Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
                 Ok((Stream::Unix(stream), None))
             }

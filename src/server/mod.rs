@@ -220,7 +220,10 @@ impl<N: Net> Server<N> {
     }
 
     fn accept(&mut self, events: &mut Events) {
-        if self.accept_paused.is_some_and(|until| self.hub.now() < until) {
+        // What waits at a listener that another process has as well is that one's.
+        if self.hub.is_shutting_down()
+            || self.accept_paused.is_some_and(|until| self.hub.now() < until)
+        {
             return;
         }
         self.accept_paused = None;

@@ -12,6 +12,7 @@ mod presence;
 mod publishing;
 mod reload;
 mod resume;
+mod supervised;
 mod topics;
 mod urls;
 

@@ -54,14 +54,15 @@ impl Process {
     }
 
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|problem| {
-                panic!("{}: {problem} (tests/run.sh installs it)", program.display())
-            });
+        let mut command = Command::new(program);
+        Self::of(command.args(arguments).stdin(Stdio::piped()))
+    }
+
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|problem| {
+            let program = command.get_program().display();
+            panic!("{program}: {problem} (tests/run.sh installs it)")
+        });
         let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         Self { child, output }
     }

@@ -9,7 +9,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{reload::Reload, status::say};
+use crate::{reload::Reload, status::say, supervisor};
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
@@ -29,6 +29,7 @@ pub fn on_signals(handle: Handle, mut reload: Reload) -> io::Result<()> {
             }
         }
         let drain = reload.drain();
+        supervisor::tell_stopping();
         // If the server is gone, there is nothing to make ready for.
         let _ = handle.notify(ENDS_SOON);
         let seconds = (drain.delay + drain.deadline).as_secs();

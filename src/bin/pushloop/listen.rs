@@ -6,24 +6,68 @@ use pushloop::Server;
 use rustix::{fs::Mode, process::umask};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::options::{Options, Place};
+use crate::{
+    options::{Options, Place},
+    supervisor::{self, Inherited},
+};
 
 /// Connections that wait to be accepted. The kernel takes less if it is set to.
 const BACKLOG: i32 = 4096;
 
-/// Listens, and gives what to tell of it.
-pub fn listen(server: &mut Server, place: &Place, options: &Options) -> io::Result<String> {
+/// Listens on all that was handed over, and wherever it was asked for; gives what to tell of it. The default is
+/// not asked for where something was handed over.
+pub fn all(server: &mut Server, options: &Options) -> io::Result<String> {
+    let mut opened = String::new();
+    let inherited = supervisor::inherited()?;
+    let is_handed_over = !inherited.is_empty();
+    let mut number = 0;
+    for socket in inherited {
+        opened += &inherit(server, socket, options)?;
+        number += 1;
+    }
+    let asked = options.listen.iter().filter(|_| !(is_handed_over && options.listens_by_default));
+    for listen in asked {
+        opened += &self::listen(server, &listen.place, options)?;
+        if listen.is_proxied {
+            server.require_proxy_header(number);
+        }
+        number += 1;
+    }
+    Ok(opened)
+}
+
+fn inherit(server: &mut Server, socket: Inherited, options: &Options) -> io::Result<String> {
+    match socket {
+        Inherited::Tcp(socket) => {
+            options.check_reach(socket.local_addr()?).map_err(io::Error::other)?;
+            server.listen_on(socket).map(told)
+        }
+        Inherited::Unix(socket) => {
+            let told = match socket.local_addr()?.as_pathname() {
+                Some(path) => format!("pushloop: listening on unix:{}\n", path.display()),
+                None => "pushloop: listening on a Unix socket without a path\n".to_owned(),
+            };
+            server.listen_unix_on(socket).map(|()| told)
+        }
+    }
+}
+
+/// What there is to say of an address that is open.
+fn told(bound: SocketAddr) -> String {
+    format!(
+        "pushloop: open http://{bound}/\n  \
+         subscribe: new WebSocket(\"ws://{bound}/scores\")\n  \
+         publish:   curl -d 'Goal!' http://{bound}/scores\n"
+    )
+}
+
+fn listen(server: &mut Server, place: &Place, options: &Options) -> io::Result<String> {
     match place {
         Place::Tcp(address) => {
             let socket = tcp_listener(*address).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
-            let bound = server.listen_on(socket.into())?;
-            Ok(format!(
-                "pushloop: open http://{bound}/\n  \
-                 subscribe: new WebSocket(\"ws://{bound}/scores\")\n  \
-                 publish:   curl -d 'Goal!' http://{bound}/scores\n"
-            ))
+            server.listen_on(socket.into()).map(told)
         }
         Place::Unix(path) => {
             // The file is made with these rights: at no moment has it others. No thread that makes files

@@ -21,6 +21,7 @@ mod service;
 mod status;
 mod store;
 mod subscribe;
+mod supervisor;
 mod topics;
 mod watchdog;
 mod writer;
@@ -55,13 +56,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     options.patterns.configure(server.hub()).map_err(io::Error::other)?;
     let ahead = restore::open(&mut server, options)?;
     // Nothing is said to be open before all is.
-    let mut opened = String::new();
-    for (number, listen) in (0..).zip(&options.listen) {
-        opened += &listen::listen(&mut server, &listen.place, options)?;
-        if listen.is_proxied {
-            server.require_proxy_header(number);
-        }
-    }
+    let mut opened = listen::all(&mut server, options)?;
     opened += &descriptors.told();
     let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
     let status = Arc::new(Status::new(started));
@@ -74,6 +69,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     drain::on_signals(server.handle(), reload)?;
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
+    supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
     let mut service = Service::new(server.hub().now(), status, options, ahead, slot);
     service.sweep(server.hub());

@@ -33,6 +33,8 @@ pub struct Listen {
 pub struct Options {
     pub config: Option<PathBuf>,
     pub listen: Vec<Listen>,
+    /// No address was asked for: it is the default.
+    pub listens_by_default: bool,
     /// Where the metrics are, besides.
     pub metrics_listen: Option<SocketAddr>,
     pub client_limits: ClientLimits,
@@ -64,6 +66,26 @@ pub struct Options {
     pub drain: Drain,
     /// What is so for each topic: what is said above, but for some.
     pub patterns: Patterns,
+}
+
+impl Options {
+    /// Whether strangers who reach this address are meant to.
+    pub fn check_reach(&self, address: SocketAddr) -> Result<(), String> {
+        if address.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        self.check_open(&address.to_string())
+    }
+
+    fn check_open(&self, what: &str) -> Result<(), String> {
+        if self.anyone_may_publish {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} can be reached from other machines, and anyone there could publish: \
+             add --anyone-may-publish if that is meant"
+        ))
+    }
 }
 
 /// How the server ends.
@@ -113,7 +135,7 @@ pub fn parse(
 impl Taken {
     fn of(mut given: Given, topics: Vec<Topics>) -> Result<Self, String> {
         let listens = given.keys().any(|name| name.starts_with("listen"));
-        let mut options = Options::default();
+        let mut options = Options { listens_by_default: !listens, ..Options::default() };
         for entry in all().filter(|entry| !(entry.name == "listen" && listens)) {
             if let Some(default) = entry.default {
                 let value = Value { text: default.into(), origin: Origin::Default };
@@ -239,19 +261,16 @@ impl Taken {
     /// Whether strangers who reach the server are meant to.
     fn check_reach(&self) -> Result<(), String> {
         let options = &self.options;
-        let beyond = options.listen.iter().find_map(|listen| match listen.place {
-            Place::Tcp(address) if !address.ip().is_loopback() => Some(address.to_string()),
-            Place::Tcp(_) | Place::Unix(_) => None,
-        });
-        let trusts = options.proxies != Proxies::default();
-        let beyond = beyond.or(trusts.then(|| "a server behind a proxy".to_owned()));
-        match beyond {
-            Some(what) if !options.anyone_may_publish => Err(format!(
-                "{what} can be reached from other machines, and anyone there could publish: \
-                 add --anyone-may-publish if that is meant"
-            )),
-            _ => Ok(()),
+        for listen in &options.listen {
+            match listen.place {
+                Place::Tcp(address) => options.check_reach(address)?,
+                Place::Unix(_) => {}
+            }
         }
+        if options.proxies != Proxies::default() {
+            options.check_open("a server behind a proxy")?;
+        }
+        Ok(())
     }
 }
 

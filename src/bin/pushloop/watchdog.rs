@@ -11,7 +11,7 @@ use std::{
 
 use pushloop::{Counters, Handle};
 
-use crate::status::Status;
+use crate::{status::Status, supervisor::Pulse};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Looks that find the loop in the same turn before that is said.
@@ -25,11 +25,15 @@ pub fn watch(handle: Handle, status: Arc<Status>) {
     thread::spawn(move || {
         let mut turn = Turn::default();
         let mut refusals = Refusals::default();
+        let mut pulse = Pulse::new(INTERVAL);
         loop {
             thread::sleep(INTERVAL);
             let counters = handle.counters();
             let refused = status.refused(&counters) + counters.accepts_failed;
             let stuck = turn.look(counters);
+            if !turn.is_slow() {
+                pulse.beat();
+            }
             // It is counted as well, also where there is nobody to tell.
             status
                 .slow_turns

@@ -119,7 +119,6 @@ impl World {
     pub fn keeps_house(&mut self, topic: usize) {
         self.looks_at(topic);
         self.checks_kept(topic);
-        let name = topic_name(topic);
         let all = self.reads_last(topic, u64::MAX);
         let track = &self.histories.tracks[topic];
         if let Some(life) = track.life() {
