@@ -64,7 +64,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
         opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
     }
     // What is told that it is open may end it at once.
-    let reload = Reload::new(arguments, Arc::clone(&taken));
+    let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status));
     let slot = reload.slot();
     drain::on_signals(server.handle(), reload)?;
     // Where nobody can be told, it listens all the same.

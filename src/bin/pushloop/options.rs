@@ -152,7 +152,10 @@ impl Taken {
         taken.check_topics()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
-        taken.check_reach()?;
+        taken.check_reach().map_err(|why| match taken.origin_of_reach() {
+            Some(origin) => format!("{origin}: {why}"),
+            None => why,
+        })?;
         Ok(taken)
     }
 
@@ -256,6 +259,17 @@ impl Taken {
         }
         let why = "it is for proxies: add --trust-proxy";
         self.refuse(&["client-header", "listen-proxied"], why)
+    }
+
+    /// What has other machines reach the server, and is refused.
+    fn origin_of_reach(&self) -> Option<&Origin> {
+        let listens = all().filter(|entry| entry.name.starts_with("listen"));
+        let is_refused = |value: &&Value| match value.text.to_str().map(values::place) {
+            Some(Ok(Place::Tcp(address))) => self.options.check_reach(address).is_err(),
+            Some(Ok(Place::Unix(_)) | Err(_)) | None => false,
+        };
+        let refused = listens.flat_map(|entry| self.values(entry)).find(is_refused);
+        refused.map(|value| &value.origin).or_else(|| self.origin("trust-proxy"))
     }
 
     /// Whether strangers who reach the server are meant to.

@@ -7,7 +7,7 @@
 use std::{
     env,
     ffi::OsString,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use pushloop::{Handle, Hub};
@@ -16,7 +16,7 @@ use crate::{
     check, config,
     options::{self, Asked, Drain, Taken},
     service::Service,
-    status::say,
+    status::{Status, say},
 };
 
 /// What the service is notified of, when there is something to take.
@@ -44,12 +44,13 @@ pub struct Reload {
     /// What it has taken since.
     latest: Arc<Taken>,
     slot: Slot,
+    status: Arc<Status>,
 }
 
 impl Reload {
-    pub fn new(arguments: Vec<OsString>, begun: Arc<Taken>) -> Self {
+    pub fn new(arguments: Vec<OsString>, begun: Arc<Taken>, status: Arc<Status>) -> Self {
         let (latest, slot) = (Arc::clone(&begun), Slot::default());
-        Self { arguments, begun, latest, slot }
+        Self { arguments, begun, latest, slot, status }
     }
 
     /// Where the loop finds what was prepared.
@@ -66,12 +67,16 @@ impl Reload {
     pub fn read(&mut self, handle: &Handle) {
         match self.prepare() {
             Ok(prepared) => {
+                self.status.reloads.fetch_add(1, Ordering::Relaxed);
                 self.latest = Arc::clone(&prepared.taken);
                 *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
                 // If the server is gone, nothing is to be taken.
                 let _ = handle.notify(PREPARED);
             }
-            Err(why) => say(&format!("not reloaded, all is as it was: {why}")),
+            Err(why) => {
+                self.status.reloads_failed.fetch_add(1, Ordering::Relaxed);
+                say(&format!("not reloaded, all is as it was: {why}"));
+            }
         }
     }
 
@@ -126,4 +131,29 @@ pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);
     say(&told);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use pushloop::Server;
+
+    use super::*;
+
+    #[test]
+    fn the_spread_of_the_end_is_taken() {
+        let arguments: Vec<OsString> = vec!["--drain-spread".into(), "3".into()];
+        let Ok(Asked::Serve(taken)) = options::parse(Vec::new(), []) else { panic!("it is right") };
+        let begun: Arc<Taken> = taken.into();
+        let mut server = Server::new(config::of(&begun.options, 1000)).expect("it can begin");
+        let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
+        let reload = Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status));
+        let slot = reload.slot();
+        let mut service =
+            Service::new(server.hub().now(), status, &begun.options, None, Arc::clone(&slot));
+        *slot.lock().expect("nobody panics") = Some(reload.prepare().expect("it is right"));
+        take(&slot, server.hub(), &mut service);
+        assert_eq!(server.hub().config().shutdown_spread, Duration::from_secs(3));
+    }
 }

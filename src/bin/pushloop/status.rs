@@ -48,6 +48,10 @@ status! {
     history_file_waiting: Gauge,
     /// Publications that were refused because too many waited for the histories' file.
     history_file_refused: Counter,
+    /// Times that the options were read again and were right.
+    reloads: Counter,
+    /// Times that the options were read again and something was wrong, so that nothing was taken.
+    reloads_failed: Counter,
     /// Whether the process was told to end: 1, or 0.
     ending: Gauge,
 }

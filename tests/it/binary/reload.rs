@@ -113,6 +113,10 @@ fn what_is_wrong_is_said_and_changes_nothing() {
         assert!(line.starts_with(&said), "{line}");
         assert_eq!([status(&address, "a.org"), status(&address, "b.org")], ["200", "421"]);
     }
+    let numbers = ask_tcp(&address, "GET /metrics", "", "");
+    for line in ["pushloop_reloads_failed_total 3", "pushloop_reloads_total 0"] {
+        assert!(numbers.lines().any(|it| it == line), "{line}: {numbers}");
+    }
     fs::remove_file(&config.0).expect("it is there");
     server.signal("HUP");
     assert!(server.line().contains("not reloaded, all is as it was: --config: cannot read "));

@@ -59,9 +59,12 @@ fn a_topic_that_lives_keeps_its_options_when_others_come() {
         assert_eq!(sim.hub().topic_options(name), expected, "{name}");
     }
     // One that had options of its own has those of today.
-    sim.hub().configure_topic("a1", keeps(7)).unwrap();
-    sim.hub().forget_topic_options("a1");
-    assert_eq!(sim.hub().topic_options("a1"), keeps(3));
+    let _more = subscribers(&mut sim, 1, "b1");
+    for (name, expected) in [("a1", keeps(3)), ("b1", keeps(2))] {
+        sim.hub().configure_topic(name, keeps(7)).unwrap();
+        sim.hub().forget_topic_options(name);
+        assert_eq!(sim.hub().topic_options(name), expected, "{name}");
+    }
 }
 
 #[test]

@@ -44,7 +44,8 @@ fn the_default_is_this_machine_only_and_the_librarys() {
 #[test]
 fn listening_beyond_this_machine_has_to_be_meant() {
     for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
-        assert!(parsed(&format!("--listen {address}")).is_err());
+        let error = parsed(&format!("--listen localhost:1 --listen {address}")).unwrap_err();
+        assert!(error.starts_with(&format!("--listen: {address} can be reached")), "{error}");
         assert!(parsed(&format!("--listen {address} --anyone-may-publish")).is_ok());
     }
     assert!(parsed("--listen [::1]:80 --listen localhost:81 --listen unix:/tmp/x").is_ok());
@@ -94,7 +95,8 @@ fn a_proxy_is_named_before_it_is_believed() {
         assert!(parsed(&format!("{line} {open} --trust-proxy unix")).is_ok(), "{line}");
     }
     // It lets strangers in.
-    assert!(parsed("--trust-proxy unix").unwrap_err().contains(open));
+    let error = parsed("--trust-proxy unix").unwrap_err();
+    assert!(error.starts_with("--trust-proxy: ") && error.contains(open), "{error}");
     for line in ["--trust-proxy", "--trust-proxy 10.0.0.0/33", "--client-header x-real-ip"] {
         assert!(parsed(&format!("{line} {open}")).is_err(), "{line}");
     }
@@ -254,6 +256,7 @@ fn a_file_that_is_wrong_is_refused_with_its_line_and_what_would_be_taken() {
         ("allow-host = [['a']]", "f:1: allow-host: it is a list"),
         ("[listen]\nx = 1", "f:1: listen: it is a table"),
         ("history-file = ''", "f:1: history-file: it is empty"),
+        ("presence = true\nlisten = ['[::]:80']", "f:2: listen: [::]:80 can be reached from"),
         ("keep-alive = 1\nkeep-alive = 2", "f:2: duplicate key"),
         ("\nkeep-alive 1", "f:2: "),
         ("keep-alive = \u{0}", "f:1: "),
@@ -286,7 +289,7 @@ fn a_file_that_is_wrong_is_refused_with_its_line_and_what_would_be_taken() {
             "f:6: prefix: there are two of \"a\"",
         ),
     ] {
-        let error = file::of_text("f", text).unwrap_err();
+        let error = of_file(text).unwrap_err();
         assert!(error.starts_with(said) && !error.contains('\n'), "{text}: {error}");
     }
     let deep = format!("listen = {}", "[".repeat(100_000));
@@ -341,6 +344,37 @@ fn a_prefix_says_what_is_different_for_its_topics() {
     assert!(of_file(&longest(256)).unwrap_err().contains("1 to 255 bytes"));
     let library = pushloop::Config::default();
     assert_eq!((library.topic_prefixes_max, library.topic_name_bytes_max), (64, 255));
+}
+
+/// A file that is wrong in any way has an answer of one line, also while the server runs.
+#[test]
+fn any_text_is_taken_or_refused_in_one_line() {
+    let page = include_str!("../../../../docs/SERVER.md");
+    let example = page.split("```").find_map(|it| it.strip_prefix("toml\n")).expect("it is there");
+    let pieces: Vec<char> =
+        "[[]]{}=.,'\"\\#\n\r\0 -+_0179eEinfT:Z\u{e9}\u{feff}x".chars().collect();
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    let mut taken = 0;
+    for _ in 0..5_000 {
+        let mut text: Vec<char> = example.chars().collect();
+        for _ in 0..=next(4) {
+            let at = next(text.len());
+            match next(3) {
+                0 => drop(text.splice(at..at, [pieces[next(pieces.len())]])),
+                1 => text[at] = pieces[next(pieces.len())],
+                _ => drop(text.drain(at..(at + next(9)).min(text.len()))),
+            }
+        }
+        match of_file(&text.iter().collect::<String>()) {
+            Ok(_) => taken += 1,
+            Err(error) => assert!(error.starts_with("f:") && !error.contains('\n'), "{error}"),
+        }
+    }
+    assert!((100..4_900).contains(&taken), "{taken}");
 }
 
 #[test]
