@@ -27,9 +27,8 @@ pub struct Given {
     pub shed: usize,
 }
 
-/// A turn that is given nothing ends what others began, gives up what is too old of some topics, and may come
-/// to connections that have had all: they read some 64 topics, each of which is gone over four times.
-const TURN: usize = 64 + 2 * 64 + 4 * 64;
+/// A turn that is given nothing ends what others began, and gives up what is too old of some topics.
+const TURN: usize = 64 + 2 * 64;
 /// A message costs one batch to be sealed, at the most, one step where it is left out, and a piece of
 /// history that is given up for it, which is looked for at most twice.
 const MESSAGE: usize = 4;

@@ -279,6 +279,12 @@ impl World {
         self.peers[at].topics.len() + self.peers[at].left
     }
 
+    /// Batches that are gone through when a connection jumps in so many of those that it reads, to count what it
+    /// would not have got.
+    fn counted(&self, at: usize, readers: usize) -> usize {
+        if self.peers[at].is_excepted { BATCHES_MAX * readers } else { 0 }
+    }
+
     fn is_blocked(&mut self, id: ConnId) -> bool {
         self.drain.server.net().kernel(id).is_full
     }
@@ -302,11 +308,7 @@ impl World {
             if self.peers[at].reads_on > 0 {
                 // It is looked at, whether there is something for it or not.
                 self.given.readers += self.readers(at);
-                self.given.left += 1;
-                if self.peers[at].is_excepted {
-                    // What it does not get of what is left is counted when it jumps.
-                    self.given.left += BATCHES_MAX * self.readers(at);
-                }
+                self.given.left += 1 + self.counted(at, self.readers(at));
             }
             let hub = self.drain.hub();
             for topic in &self.peers[at].topics {
@@ -321,8 +323,10 @@ impl World {
             self.given.unparked += met;
             if self.peers[at].left > 0 {
                 // It may be come to for a Ping, for what it is left out of, or because the visit before did not
-                // end what it has left or had kept, and then all that it reads is gone over.
+                // end what it has left or had kept, and then all that it reads is gone over; what it has left batch
+                // by batch, where it was left out of something.
                 self.given.readers += self.readers(at);
+                self.given.left += self.counted(at, self.peers[at].left);
             }
         }
         let config = self.drain.hub().config();
