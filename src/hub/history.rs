@@ -211,3 +211,6 @@ impl Topics {
         given_up
     }
 }
+
+#[cfg(test)]
+mod tests;
