@@ -1,7 +1,10 @@
 //! What all connections share: the limits, the time of this turn, the counters, the bytes that wait in
 //! the whole process, and spare buffers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 #[cfg(feature = "deflate")]
 use super::deflate::Codec;
@@ -59,7 +62,9 @@ pub(crate) struct Commons {
     pub(crate) config: Config,
     pub(crate) tally: Arc<LiveCounters>,
     pub(crate) now: Ticks,
-    /// The time of this tick as a response gives it; empty if it is not known.
+    /// What the clock on the wall showed when this tick began, if the network has one.
+    pub(crate) wall_clock: Option<SystemTime>,
+    /// The same as a response gives it; empty if it is not known.
     pub(crate) date: String,
     /// All TCP listeners are bound to loopback addresses.
     pub(crate) on_loopback: bool,
@@ -95,6 +100,7 @@ impl Commons {
             config,
             tally,
             now: Ticks::FIRST,
+            wall_clock: None,
             date: String::new(),
             on_loopback: false,
             queued_bytes: 0,

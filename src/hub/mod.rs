@@ -45,7 +45,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub use clients::ClientFull;
@@ -215,6 +215,12 @@ impl Hub {
     /// The time of this turn: read once, when its wait for the network was over.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The time of day, for what is told in it, as the end of a token is: up to a fifteenth of a second old,
+    /// and it may go back. `None` before the first turn, and with a [`Net`](crate::Net) that has none.
+    pub fn wall_clock(&self) -> Option<SystemTime> {
+        self.commons.wall_clock
     }
 
     /// What has happened so far, in numbers.

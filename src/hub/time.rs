@@ -244,7 +244,8 @@ impl Hub {
             let before = mem::replace(&mut self.now, now);
             if now >= self.tick_ends {
                 self.count_ticks(now - before, planned);
-                if let Some(time) = wall_clock() {
+                self.commons.wall_clock = wall_clock();
+                if let Some(time) = self.commons.wall_clock {
                     write_date(&mut self.commons.date, time);
                 }
             }
@@ -366,6 +367,19 @@ mod tests {
                 assert_eq!(hub.tick_ends, start + TICK * (counted + 1));
             }
         }
+    }
+
+    #[test]
+    fn the_time_of_day_is_read_once_a_tick_and_may_go_back() {
+        let (mut hub, start) = hub();
+        assert_eq!(hub.wall_clock(), None);
+        let day = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        for (at, read, known) in [(TICK, 9, 9), (TICK + MOMENT, 8, 9), (TICK * 2, 5, 5)] {
+            hub.handle_turn(start + at, None, || day(read));
+            assert_eq!(hub.wall_clock(), day(known));
+        }
+        hub.handle_turn(start + TICK * 3, None, || None);
+        assert_eq!(hub.wall_clock(), None);
     }
 
     #[test]
