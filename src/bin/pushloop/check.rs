@@ -12,6 +12,7 @@ use crate::options::{CONFIG, Entry, Origin, Set, Taken, Value, all};
 /// well.
 pub fn check(taken: &Taken) -> Result<String, String> {
     check_files(taken)?;
+    taken.options.tokens.read()?;
     let mut text = String::new();
     for entry in all() {
         tell(&mut text, entry, taken.values(entry));

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     check, client,
     options::{self, Asked, Taken},
+    token,
 };
 
 /// Carries out a command line.
@@ -29,6 +30,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             .map(|asked| as_a_client(asked, client::publish::run)),
         Command::Subscribe => client::options::subscribe(arguments)
             .map(|asked| as_a_client(asked, client::subscribe::run)),
+        Command::Token => token::parse(arguments).map(|asked| as_a_client(asked, token::run)),
     };
     outcome.unwrap_or_else(|error| {
         client::say(&format!("{error} (see --help)"));
@@ -42,6 +44,7 @@ enum Command {
     Check,
     Publish,
     Subscribe,
+    Token,
 }
 
 /// The command, and its arguments. `help` is as good as `--help` behind what follows.
@@ -55,6 +58,7 @@ fn by_name(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
         Some("check") => Command::Check,
         Some("publish") => Command::Publish,
         Some("subscribe") => Command::Subscribe,
+        Some("token") => Command::Token,
         _ => return (Command::Serve, arguments),
     };
     arguments.remove(0);
@@ -119,6 +123,7 @@ mod tests {
             ("subscribe --json", Command::Subscribe, &["--json"]),
             ("help", Command::Serve, &["--help"]),
             ("help publish", Command::Publish, &["--help"]),
+            ("token make x", Command::Token, &["make", "x"]),
         ] {
             assert_eq!(named(line), (command, rest.iter().map(OsString::from).collect()), "{line}");
         }

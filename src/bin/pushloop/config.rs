@@ -9,7 +9,7 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.send_queue_bytes_max = 1 << 20;
     config.topic_lag_bytes_max = 1 << 20;
     config.shutdown_spread = options.drain.spread;
-    config.cors = Some(publish::cors());
+    config.cors = Some(publish::cors(&options.tokens));
     config.history_bytes_max = options.history_bytes_max;
     config.proxies = options.proxies.clone();
     config.client_limits = options.client_limits;

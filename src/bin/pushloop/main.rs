@@ -2,12 +2,15 @@
 //! its options, publish to it and subscribe to it from a shell.
 
 mod ahead;
+mod auth;
 mod check;
 mod client;
 mod commands;
 mod config;
 mod descriptors;
 mod drain;
+mod expiries;
+mod gate;
 mod listen;
 mod metrics;
 mod options;
@@ -22,6 +25,7 @@ mod status;
 mod store;
 mod subscribe;
 mod supervisor;
+mod token;
 mod topics;
 mod watchdog;
 mod writer;
@@ -35,6 +39,7 @@ use std::{
     time::SystemTime,
 };
 
+use gate::Gate;
 use options::Taken;
 use pushloop::{Net, Server};
 use reload::Reload;
@@ -54,12 +59,15 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
         descriptors.limit.saturating_sub(metrics::descriptors(options)),
     ))?;
     options.patterns.configure(server.hub()).map_err(io::Error::other)?;
+    let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
+    let status = Arc::new(Status::new(started));
+    let (keys, left_out) = options.tokens.read().map_err(io::Error::other)?;
+    left_out.iter().for_each(|why| status::say(why));
+    let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
     let ahead = restore::open(&mut server, options)?;
     // Nothing is said to be open before all is.
     let mut opened = listen::all(&mut server, options)?;
     opened += &descriptors.told();
-    let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
-    let status = Arc::new(Status::new(started));
     if let Some(address) = options.metrics_listen {
         opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
     }
@@ -71,7 +79,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
-    let mut service = Service::new(server.hub().now(), status, options, ahead, slot);
+    let mut service = Service::new(server.hub().now(), status, options, gate, ahead, slot);
     service.sweep(server.hub());
     server.run(&mut service)
 }

@@ -10,6 +10,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use pushloop::{ClientLimits, OnLag, Proxies};
 
+use crate::gate::TokenOptions;
+
 use file::InFile;
 pub use file::Topics;
 pub use help::usage;
@@ -44,6 +46,8 @@ pub struct Options {
     pub allow_origins: Vec<String>,
     pub allow_hosts: Vec<String>,
     pub anyone_may_publish: bool,
+    /// Who may subscribe and publish.
+    pub tokens: TokenOptions,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -78,12 +82,12 @@ impl Options {
     }
 
     fn check_open(&self, what: &str) -> Result<(), String> {
-        if self.anyone_may_publish {
+        if self.anyone_may_publish || self.tokens.are_given() {
             return Ok(());
         }
         Err(format!(
             "{what} can be reached from other machines, and anyone there could publish: \
-             add --anyone-may-publish if that is meant"
+             add --anyone-may-publish if that is meant, or keys (--jwt-secret-file, --publish-key-file)"
         ))
     }
 }
@@ -152,6 +156,7 @@ impl Taken {
         taken.check_topics()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
+        taken.check_tokens()?;
         taken.check_reach().map_err(|why| match taken.origin_of_reach() {
             Some(origin) => format!("{origin}: {why}"),
             None => why,
@@ -270,6 +275,34 @@ impl Taken {
         };
         let refused = listens.flat_map(|entry| self.values(entry)).find(is_refused);
         refused.map(|value| &value.origin).or_else(|| self.origin("trust-proxy"))
+    }
+
+    /// Whether what is said of tokens goes together.
+    fn check_tokens(&self) -> Result<(), String> {
+        let Options { tokens, allow_origins, .. } = &self.options;
+        if !tokens.has_keys() {
+            let why = "it is about tokens: add --jwt-secret-file, --jwt-public-key-file or --jwks";
+            self.refuse(&["jwt-issuer", "jwt-audience", "token-cookie"], why)?;
+        }
+        if !tokens.are_given() {
+            let why = "anyone may, as long as there are no keys: see --jwt-secret-file";
+            return self.refuse(&["anyone-may-subscribe"], why);
+        }
+        if !tokens.has_keys() && !tokens.anyone_may_subscribe {
+            let why = "nobody could subscribe: add --anyone-may-subscribe, or a key for tokens";
+            self.refuse(&["publish-key-file"], why)?;
+        }
+        if self.options.anyone_may_publish {
+            let why = "with keys, those may publish who have a token or the publish key";
+            self.refuse(&["anyone-may-publish"], why)?;
+        }
+        // Any page could act for whoever looks at it; what has no origin may be anybody's.
+        let is_nobody = |origin: &String| ["*", "null", "file://"].contains(&origin.as_str());
+        if allow_origins.iter().any(is_nobody) {
+            let why = "a cookie is for origins that are listed, and not for *, null or file://";
+            self.refuse(&["token-cookie"], why)?;
+        }
+        Ok(())
     }
 
     /// Whether strangers who reach the server are meant to.

@@ -4,11 +4,7 @@ use std::fmt::{Display, Write};
 
 use pushloop::{ConnId, Hub, Presence, PresenceConfig, PresenceError, Request};
 
-use crate::{
-    options::Options,
-    patterns::Patterns,
-    topics::{self, Refusal},
-};
+use crate::{auth::Principal, options::Options, patterns::Patterns, topics::Refusal};
 
 /// Bytes of a list of members.
 const LIST_BYTES_MAX: usize = 1 << 20;
@@ -16,7 +12,7 @@ const LIST_BYTES_MAX: usize = 1 << 20;
 /// Where nobody keeps who subscribes.
 pub const UNKNOWN: &str = "who subscribes is not known here (--presence)";
 
-/// A member, as the URL of a subscription has it. Anybody may claim to be one.
+/// A member, as the token or the URL of a subscription has it. Without tokens, anybody may claim to be one.
 pub struct Claim {
     id: String,
     info: String,
@@ -34,7 +30,7 @@ pub fn of(options: &Options) -> Option<Presence> {
 }
 
 /// Where the joins and leaves of a topic are published.
-fn companion(topic: &str) -> String {
+pub fn companion(topic: &str) -> String {
     format!("$presence/{topic}")
 }
 
@@ -51,9 +47,9 @@ pub fn claim(
     hub: &Hub,
     request: &Request,
     names: &[String],
+    who: (&Principal, bool),
 ) -> Result<Option<Claim>, Refusal> {
-    let Some(id) = request.query_value("member") else { return Ok(None) };
-    let info = request.query_value("info").unwrap_or_default();
+    let Some(Claim { id, info }) = claimed(request, who)? else { return Ok(None) };
     if id.is_empty() {
         return Err((400, "a member's id is not empty".into()));
     }
@@ -63,7 +59,33 @@ pub fn claim(
     if !info.is_empty() && !is_json(&info) {
         return Err((400, "info is JSON, and not nested deeper than 124 times".into()));
     }
-    Ok(Some(Claim { id: id.into(), info: info.into() }))
+    Ok(Some(Claim { id, info }))
+}
+
+/// What a token says of its member, and without tokens the URL.
+fn claimed(
+    request: &Request,
+    (who, is_guarded): (&Principal, bool),
+) -> Result<Option<Claim>, Refusal> {
+    let (member, info) = (request.query_value("member"), request.query_value("info"));
+    let claims = match who {
+        Principal::Token(claims) => claims,
+        Principal::Anyone | Principal::PublishKey if is_guarded && member.is_some() => {
+            return Err((401, "a member is whom a token names (sub)".into()));
+        }
+        Principal::Anyone | Principal::PublishKey => {
+            let info = info.unwrap_or_default().into_owned();
+            return Ok(member.map(|id| Claim { id: id.into_owned(), info }));
+        }
+    };
+    if member.is_some_and(|member| Some(&*member) != claims.subject.as_deref()) {
+        return Err((403, "the token is not for this member (sub)".into()));
+    }
+    if info.is_some() {
+        return Err((400, "what is told of a member is in its token (info)".into()));
+    }
+    let info = claims.info.clone().unwrap_or_default();
+    Ok(claims.subject.clone().map(|id| Claim { id, info }))
 }
 
 /// Whether it is JSON. Parsers bound how deep they go, this one at 127, and a list of members has it inside
@@ -109,10 +131,9 @@ pub fn list(
     patterns: &Patterns,
     hub: &Hub,
     request: &Request,
-    one_topic: bool,
+    names: &[String],
 ) -> Result<String, Refusal> {
-    let names = topics::of(request, hub.config(), one_topic)?;
-    let [name] = &names[..] else { return Err((400, "presence is of one topic".into())) };
+    let [name] = names else { return Err((400, "presence is of one topic".into())) };
     if name.starts_with('$') {
         return Err((400, "topics that begin with $ have no members".into()));
     }

@@ -6,7 +6,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pushloop::{ContentError, Cors, Hub, Message, Position, PublishError, Published, Request};
 use serde::Deserialize;
 
-use crate::topics::{self, Refusal};
+use crate::{
+    gate::TokenOptions,
+    topics::{self, Refusal},
+};
 
 /// What a request wants published, as far as its head tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,9 +41,11 @@ struct Line {
     key: Option<String>,
 }
 
-/// What pages of other origins may do: publish and subscribe, with these header fields.
-pub fn cors() -> Cors {
+/// What pages of other origins may do: publish and subscribe, with these header fields, and with cookies
+/// if a token may come in one.
+pub fn cors(options: &TokenOptions) -> Cors {
     let mut cors = Cors::default();
+    cors.credentials = options.cookie.is_some();
     cors.headers
         .extend(["Idempotency-Key", "If-Match", "Last-Event-ID", "Prefer"].map(String::from));
     cors
@@ -56,7 +61,6 @@ pub fn asked(hub: &Hub, request: &Request, one_topic: bool) -> Result<Asked, Ref
         return Ok(Asked::Batch);
     }
     let names = topics::of(request, hub.config(), one_topic)?;
-    names.iter().try_for_each(|name| check(name))?;
     let key = header(request, "idempotency-key")?;
     let key_max = hub.config().idempotency_key_bytes_max;
     if key.as_ref().is_some_and(|key| key.len() > key_max) {
@@ -96,13 +100,6 @@ fn is_batch(request: &Request) -> bool {
     request.path() == "/"
         && request.query_value("topic").is_none()
         && request.header_text("content-type").is_some_and(of_lines)
-}
-
-fn check(name: &str) -> Result<(), Refusal> {
-    if name.starts_with('$') {
-        return Err((403, "topics that begin with $ are the server's own".into()));
-    }
-    Ok(())
 }
 
 pub fn refusal(wrong: ContentError) -> Refusal {
@@ -173,15 +170,17 @@ pub fn taken(count: usize) -> Answer {
     (202, JSON, format!("{{\"taken\":{count}}}\n"))
 }
 
-/// Reads a request. The place of a topic is where its next publication will be.
+/// Reads a request. The place of a topic is where its next publication will be. The lines of a batch may name
+/// any topic: `may` says to which of them its publisher may publish.
 pub fn plan<'a>(
     hub: &Hub,
     request: &'a Request,
     asked: Asked,
     place: impl FnOnce(&str) -> Option<Position>,
+    may: impl FnMut(&str) -> Result<(), Refusal>,
 ) -> Result<Plan<'a>, Refusal> {
     let Asked::Topics { names, key, only_at } = asked else {
-        return Ok(plan_lines(hub, request.body()));
+        return Ok(plan_lines(hub, request.body(), may));
     };
     let message = request.body_message().map_err(refusal)?;
     if let ([name], Some(only_at)) = (&names[..], only_at)
@@ -285,12 +284,16 @@ fn tell(hub: &Hub, name: &str, published: Published) -> String {
     told
 }
 
-/// Reads a batch, up to the first line that is broken.
-pub fn plan_lines(hub: &Hub, body: &[u8]) -> Plan<'static> {
+/// Reads a batch, up to the first line that is broken, or may not be.
+pub fn plan_lines(
+    hub: &Hub,
+    body: &[u8],
+    mut may: impl FnMut(&str) -> Result<(), Refusal>,
+) -> Plan<'static> {
     let mut items = Vec::new();
     let lines = body.split(|byte| *byte == b'\n').enumerate();
     for (nth, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-        match plan_line(hub, line, nth + 1) {
+        match plan_line(hub, line, nth + 1, &mut may) {
             Ok(item) => items.push(item),
             Err(why) => return Plan { items, form: Form::Lines { broken: Some((nth + 1, why)) } },
         }
@@ -298,11 +301,16 @@ pub fn plan_lines(hub: &Hub, body: &[u8]) -> Plan<'static> {
     Plan { items, form: Form::Lines { broken: None } }
 }
 
-fn plan_line(hub: &Hub, text: &[u8], line: usize) -> Result<Item<'static>, Refusal> {
+fn plan_line(
+    hub: &Hub,
+    text: &[u8],
+    line: usize,
+    may: impl FnOnce(&str) -> Result<(), Refusal>,
+) -> Result<Item<'static>, Refusal> {
     let Line { topic: name, data, base64, key } =
         serde_json::from_slice(text).map_err(|error| (400, error.to_string().into()))?;
     topics::check(&name, hub.config())?;
-    check(&name)?;
+    may(&name)?;
     let content = match (data, base64) {
         (Some(data), None) => Content::Text(data),
         (None, Some(base64)) => {

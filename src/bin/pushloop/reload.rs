@@ -14,6 +14,7 @@ use pushloop::{Handle, Hub};
 
 use crate::{
     check, config,
+    gate::Keys,
     options::{self, Asked, Drain, Taken},
     service::Service,
     status::{Status, say},
@@ -29,6 +30,7 @@ pub type Slot = Arc<Mutex<Option<Prepared>>>;
 #[derive(Debug)]
 pub struct Prepared {
     taken: Arc<Taken>,
+    keys: Keys,
     /// Whether topics that begin from now on have other options.
     with_topics: bool,
     /// What is said once it is so.
@@ -86,6 +88,7 @@ impl Reload {
             return Err("the arguments ask for no server".to_owned());
         };
         check::check_files(&taken)?;
+        let (keys, left_out) = taken.options.tokens.read()?;
         // What is in the file of histories has been written as the topics were then.
         let with_topics = self.begun.options.history_file.is_none();
         let is_taken = |by_topic: bool, reloads: bool| reloads && (with_topics || !by_topic);
@@ -103,7 +106,12 @@ impl Reload {
         if taken.topics_differ(before) {
             if with_topics { &mut changed } else { &mut left }.push("topics");
         }
-        Ok(Prepared { taken: taken.into(), with_topics, told: told(&changed, &left) })
+        let mut told = told(&changed, &left);
+        if taken.options.tokens.are_given() {
+            told += "; the keys were read again";
+        }
+        left_out.iter().for_each(|why| told += &format!("; {why}"));
+        Ok(Prepared { taken: taken.into(), keys, with_topics, told })
     }
 }
 
@@ -122,11 +130,12 @@ fn told(changed: &[&str], left: &[&str]) -> String {
 /// Takes what was prepared, if something is.
 pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     let prepared = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Prepared { taken, with_topics, told }) = prepared else { return };
+    let Some(Prepared { taken, keys, with_topics, told }) = prepared else { return };
     let options = &taken.options;
     if with_topics && let Err(why) = service.set_patterns(hub, options) {
         return say(&format!("not reloaded, all is as it was: {why}"));
     }
+    service.set_keys(keys);
     hub.set_origins(config::origins(options));
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);
@@ -140,6 +149,7 @@ mod tests {
     use pushloop::Server;
 
     use super::*;
+    use crate::gate::Gate;
 
     #[test]
     fn the_spread_of_the_end_is_taken() {
@@ -150,8 +160,10 @@ mod tests {
         let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
         let reload = Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status));
         let slot = reload.slot();
-        let mut service =
-            Service::new(server.hub().now(), status, &begun.options, None, Arc::clone(&slot));
+        let (keys, _) = begun.options.tokens.read().expect("there are none");
+        let gate = Gate::new(keys, None, Arc::clone(&status));
+        let now = server.hub().now();
+        let mut service = Service::new(now, status, &begun.options, gate, None, Arc::clone(&slot));
         *slot.lock().expect("nobody panics") = Some(reload.prepare().expect("it is right"));
         take(&slot, server.hub(), &mut service);
         assert_eq!(server.hub().config().shutdown_spread, Duration::from_secs(3));

@@ -1,5 +1,8 @@
 //! The notification service: a URL is a topic.
 
+mod publishing;
+mod subscribing;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -11,17 +14,19 @@ use pushloop::{
 };
 
 use crate::{
-    ahead::{Ahead, Next},
+    ahead::Ahead,
+    auth::{Action, Denied},
     drain::ENDS_SOON,
+    expiries::Expiries,
+    gate::{Gate, Keys, TurnedAway},
     metrics,
     options::Options,
     patterns::Patterns,
-    presence, publish,
+    presence,
     reload::{self, PREPARED, Slot},
     requests::{is_health, wants_events},
     status::Status,
-    subscribe,
-    topics::{self, Refusal},
+    topics,
     writer::WRITTEN,
 };
 
@@ -42,6 +47,7 @@ const RETRY_TIMER: u64 = 3;
 /// How often it is looked for what is too old for the file.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SWEEP_TIMER: u64 = 2;
+const EXPIRY_TIMER: u64 = 4;
 
 /// In how many seconds one that asked for too much may ask again.
 const RETRY_AFTER: &str = "1";
@@ -51,8 +57,11 @@ const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 
 pub struct Service {
     started: Instant,
-    /// The topic that each WebSocket publishes to: the first of its URL.
-    topics: ConnMap<Box<str>>,
+    /// Who may do what.
+    gate: Gate,
+    /// When connections end that came with a token.
+    expiries: Expiries,
+    topics: ConnMap<Target>,
     patterns: Patterns,
     /// Who subscribes, if that is to be known of some topics.
     presence: Option<Presence>,
@@ -69,16 +78,25 @@ pub struct Service {
     reload: Slot,
 }
 
+/// What a WebSocket publishes to: the first topic of its URL, if it may.
+struct Target {
+    topic: Box<str>,
+    verdict: Result<(), Denied>,
+}
+
 impl Service {
     pub fn new(
         now: Instant,
         status: Arc<Status>,
         options: &Options,
+        gate: Gate,
         ahead: Option<Ahead>,
         reload: Slot,
     ) -> Self {
         Self {
             started: now,
+            gate,
+            expiries: Expiries::new(EXPIRY_TIMER),
             topics: ConnMap::new(),
             patterns: options.patterns.clone(),
             presence: presence::of(options),
@@ -92,6 +110,11 @@ impl Service {
         }
     }
 
+    /// Goes by these keys from now on.
+    pub fn set_keys(&mut self, keys: Keys) {
+        self.gate.set_keys(keys);
+    }
+
     /// Has topics that begin from now on be as these options say.
     pub fn set_patterns(&mut self, hub: &mut Hub, options: &Options) -> Result<(), ConfigureError> {
         options.patterns.configure(hub)?;
@@ -100,135 +123,6 @@ impl Service {
             self.presence = presence::of(options);
         }
         Ok(())
-    }
-
-    /// Subscribes, as a WebSocket or as an event stream.
-    fn subscribe(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let names = topics::of(request, hub.config(), self.one_topic).map(|mut names| {
-            if !request.is_websocket() {
-                // The ids of an event stream have their places in this order.
-                names.sort_unstable();
-            }
-            names
-        });
-        let asked = names.and_then(|names| Ok((subscribe::start(request, names.len())?, names)));
-        let (start, names) = match asked {
-            Ok(asked) => asked,
-            Err((status, why)) => return self.tell(hub, id, status, &why),
-        };
-        // One behind a proxy is known only now.
-        if let Some(client) = request.client()
-            && let Err(full) = hub.admit_client(id.conn(), client)
-        {
-            let response = Response::text(429, full.to_string());
-            return self.answer(hub, id, response, &[("Retry-After", RETRY_AFTER)]);
-        }
-        let presence = self.presence.as_ref();
-        let claim = presence
-            .map(|it| presence::claim(it, &self.patterns, hub, request, &names))
-            .transpose();
-        let claim = match claim {
-            Ok(claim) => claim.flatten(),
-            Err((status, why)) => return self.tell(hub, id, status, &why),
-        };
-        let is_open = if request.is_websocket() {
-            let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
-            let subprotocol = request.subprotocols().find(known);
-            let envelopes = match request.query_value("envelope").as_deref() {
-                None => false,
-                Some("json") => true,
-                Some(_) => return self.tell(hub, id, 400, "the envelope that there is is json"),
-            };
-            subscribe::connect(hub, id, subprotocol, &names, &start, envelopes)
-        } else {
-            subscribe::stream(hub, id, request, &names, &start, self.retry)
-        };
-        if !is_open {
-            return;
-        }
-        if let (Some(presence), Some(claim)) = (&mut self.presence, claim)
-            && let Err(full) =
-                presence::join(presence, &self.patterns, hub, id.conn(), &names, &claim)
-        {
-            hub.close(id.conn(), CloseCode::TRY_AGAIN_LATER, &full.to_string());
-        }
-        if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
-            self.stats_timer_set = true;
-            hub.set_timer(hub.now(), STATS_TIMER);
-        }
-        if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
-            self.topics.insert(id.conn(), first.into());
-        }
-    }
-
-    fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let answer = match &mut self.ahead {
-            None => publish_now(hub, request, self.one_topic).map(Some),
-            Some(ahead) => publish_ahead(hub, ahead, id, request, self.one_topic),
-        };
-        self.note_file();
-        self.tell_published(hub, id, answer);
-    }
-
-    /// Tells a publisher what became of its request, if that is known.
-    fn tell_published(
-        &self,
-        hub: &mut Hub,
-        id: RequestId,
-        answer: Result<Option<publish::Answer>, Refusal>,
-    ) {
-        match answer {
-            Ok(None) => {}
-            Ok(Some((202, content_type, body))) => {
-                let response = Response::new(202).body(body);
-                let applied = ("Preference-Applied", "respond-async");
-                self.answer(hub, id, response, &[("Content-Type", content_type), applied]);
-            }
-            Ok(Some((status, content_type, body))) => {
-                let response = Response::new(status).body(body);
-                self.answer(hub, id, response, &[("Content-Type", content_type)]);
-            }
-            Err((status, why)) => self.tell(hub, id, status, &why),
-        }
-    }
-
-    /// Has the file forget what is too old, now and from time to time.
-    pub fn sweep(&self, hub: &mut Hub) {
-        if let Some(ahead) = &self.ahead {
-            ahead.sweep(hub);
-            hub.set_timer(hub.now() + SWEEP_INTERVAL, SWEEP_TIMER);
-        }
-    }
-
-    /// Publishes what is in the file by now.
-    fn publish_written(&mut self, hub: &mut Hub) {
-        while let Some(ahead) = &mut self.ahead {
-            match ahead.next(hub) {
-                Next::Published(Some(asker), outcomes) => {
-                    let answer = asker.form.answer(hub, &asker.told, outcomes);
-                    self.tell_published(hub, asker.id, answer.map(Some));
-                }
-                Next::Published(None, _) => {}
-                Next::Full => {
-                    hub.set_timer(hub.now() + RETRY_INTERVAL, RETRY_TIMER);
-                    return;
-                }
-                Next::Waits => break,
-            }
-        }
-        self.note_file();
-        if self.ahead.as_ref().is_some_and(Ahead::is_over) {
-            self.ahead = None;
-            self.status.history_file_failed.store(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Has the other threads know how it is with the file.
-    fn note_file(&self) {
-        if let Some(ahead) = &self.ahead {
-            self.status.history_file_waiting.store(ahead.waiting() as u64, Ordering::Relaxed);
-            self.status.history_file_refused.store(ahead.refused, Ordering::Relaxed);
-        }
     }
 
     /// Whether the request came when there was no place left but for health checks, and is none: it is
@@ -242,20 +136,33 @@ impl Service {
         true
     }
 
-    fn tell_presence(&self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let list = match &self.presence {
-            Some(presence) => {
-                presence::list(presence, &self.patterns, hub, request, self.one_topic)
-            }
-            None => Err((404, presence::UNKNOWN.into())),
-        };
-        match list {
+    fn tell_presence(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        match self.list_presence(hub, request) {
             Ok(list) => {
                 let json = ("Content-Type", "application/json");
                 let fields = [json, ("Cache-Control", "no-store")];
                 self.answer(hub, id, Response::new(200).body(list), &fields);
             }
-            Err((status, why)) => self.tell(hub, id, status, &why),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    fn list_presence(&mut self, hub: &Hub, request: &Request) -> Result<String, TurnedAway> {
+        let names = topics::of(request, hub.config(), self.one_topic)?;
+        // As whoever reads the joins and leaves.
+        let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
+        self.gate.admit(hub, request, Action::Subscribe, &told)?;
+        match &self.presence {
+            Some(presence) => Ok(presence::list(presence, &self.patterns, hub, request, &names)?),
+            None => Err((404, presence::UNKNOWN.into()).into()),
+        }
+    }
+
+    /// Answers with the metrics, which are for those who may read the server's own figures.
+    fn tell_metrics(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        match self.gate.admit(hub, request, Action::Subscribe, &[STATS.to_owned()]) {
+            Ok(_) => self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]),
+            Err(away) => self.turn_away(hub, id, &away),
         }
     }
 
@@ -288,6 +195,13 @@ impl Service {
 
     fn tell(&self, hub: &mut Hub, id: RequestId, status: u16, what: &str) {
         self.answer(hub, id, Response::text(status, what), &[]);
+    }
+
+    /// Tells why a request is refused.
+    fn turn_away(&self, hub: &mut Hub, id: RequestId, away: &TurnedAway) {
+        let response = Response::text(away.status, away.why.as_ref());
+        let field = away.field.as_ref().map(|(name, value)| (*name, value.as_ref()));
+        self.answer(hub, id, response, field.as_slice());
     }
 
     fn answer(
@@ -329,7 +243,7 @@ impl Service {
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
              \"topics\":{},\"queued_bytes\":{},\"connections_refused\":{},\"accepts_failed\":{},\
-             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}{}}}",
+             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}{}{}}}",
             self.topics.len(),
             counters.deliveries,
             counters.publications,
@@ -346,6 +260,7 @@ impl Service {
             self.status.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
             self.file_stats(),
+            self.gate.stats(),
         );
         // A refusal is counted, and the next second tries again.
         let _ = hub.publish(STATS, &stats);
@@ -357,9 +272,9 @@ impl Handler for Service {
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if !self.turns_away(hub, id, request)
             && request.method() == "POST"
-            && let Err((status, why)) = publish::asked(hub, request, self.one_topic)
+            && let Err(away) = self.asked(hub, request)
         {
-            self.tell(hub, id, status, &why);
+            self.turn_away(hub, id, &away);
         }
     }
 
@@ -386,7 +301,7 @@ impl Handler for Service {
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
             ("GET" | "HEAD", metrics::PATH) if !wants_events(request) => {
-                self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]);
+                self.tell_metrics(hub, id, request);
             }
             ("GET" | "HEAD", "/$client") => {
                 let client = request.client().map(|client| client.to_string());
@@ -404,9 +319,10 @@ impl Handler for Service {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let Some(topic) = self.topics.get(id) else { return };
-        if topic.starts_with('$') {
-            return hub.close(id, CloseCode::POLICY, "topics that begin with $ are read-only");
+        let Some(Target { topic, verdict }) = self.topics.get(id) else { return };
+        if let Err(denied) = verdict {
+            let away = self.gate.turn_away(*denied);
+            return hub.close(id, CloseCode::POLICY, &away.why);
         }
         // A refusal is counted; the sender sees that its own message does not come back.
         match &mut self.ahead {
@@ -418,6 +334,7 @@ impl Handler for Service {
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
         self.topics.remove(id);
+        self.expiries.remove(id);
         if let Some(presence) = &mut self.presence {
             presence.handle_close(hub, id);
         }
@@ -435,7 +352,9 @@ impl Handler for Service {
     }
 
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
-        if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key)) {
+        if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key))
+            || self.expiries.handle_timer(hub, key)
+        {
             return;
         }
         if key == RETRY_TIMER {
@@ -450,34 +369,4 @@ impl Handler for Service {
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
         }
     }
-}
-
-/// Publishes what a request asks for.
-fn publish_now(
-    hub: &mut Hub,
-    request: &Request,
-    one_topic: bool,
-) -> Result<publish::Answer, Refusal> {
-    let asked = publish::asked(hub, request, one_topic)?;
-    let plan = publish::plan(hub, request, asked, |name| hub.position(name))?;
-    let outcomes = publish::publish(hub, &plan);
-    plan.form.answer(hub, &publish::told(&plan.items), outcomes)
-}
-
-/// Has what a request asks for written and then published. `None` if the publisher waits for that.
-fn publish_ahead(
-    hub: &mut Hub,
-    ahead: &mut Ahead,
-    id: RequestId,
-    request: &Request,
-    one_topic: bool,
-) -> Result<Option<publish::Answer>, Refusal> {
-    let asked = publish::asked(hub, request, one_topic)?;
-    let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name))?;
-    let is_async = publish::is_async(request);
-    let count = plan.items.len();
-    if !ahead.take(hub, plan, (!is_async).then_some(id)) {
-        return Err((503, "too many publications wait to be written to the file".into()));
-    }
-    Ok(is_async.then(|| publish::taken(count)))
 }

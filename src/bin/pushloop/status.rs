@@ -52,6 +52,18 @@ status! {
     reloads: Counter,
     /// Times that the options were read again and something was wrong, so that nothing was taken.
     reloads_failed: Counter,
+    /// Tokens that were refused because they are none.
+    tokens_malformed: Counter,
+    /// Tokens that were refused because no key of this server has signed them.
+    tokens_unsigned: Counter,
+    /// Tokens that were refused because of a claim that is wrong here, as iss, aud or nbf.
+    tokens_unacceptable: Counter,
+    /// Tokens that were refused because they have expired.
+    tokens_expired: Counter,
+    /// Requests and messages that were refused because they came without a token.
+    tokens_missing: Counter,
+    /// Requests and messages that were refused because a token or key does not allow that.
+    tokens_insufficient: Counter,
     /// Whether the process was told to end: 1, or 0.
     ending: Gauge,
 }

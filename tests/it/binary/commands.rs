@@ -2,9 +2,10 @@
 
 mod publish;
 mod subscribe;
+mod token;
 
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Write},
     net::{TcpListener, TcpStream, ToSocketAddrs},
     path::Path,
     thread,
@@ -26,6 +27,11 @@ impl Run {
     fn redirected(outputs: &str, arguments: &[&str]) -> Self {
         let shell = format!("exec \"$0\" \"$@\" {outputs}");
         Self(Process::start(Path::new("bash"), &[&["-c", &shell, PUSHLOOP], arguments].concat()))
+    }
+
+    fn reads(&mut self, input: &[u8]) {
+        let stdin = self.0.child.stdin.as_mut().expect("it is open");
+        stdin.write_all(input).expect("the command reads");
     }
 
     /// The next lines begin so.
@@ -104,6 +110,8 @@ fn each_command_has_its_help_and_a_wrong_usage_ends_with_2() {
         (&["publish", "--help"], "Usage: pushloop publish"),
         (&["help", "subscribe"], "Usage: pushloop subscribe"),
         (&["subscribe", "-h"], "Usage: pushloop subscribe"),
+        (&["help", "token"], "Usage: pushloop token make"),
+        (&["token", "check", "--help"], "Usage: pushloop token make"),
     ] {
         let mut run = Run::redirected("2>/dev/null", arguments);
         let lines: String = (0..8).map(|_| run.0.line()).collect();
@@ -117,6 +125,8 @@ fn each_command_has_its_help_and_a_wrong_usage_ends_with_2() {
         &["publish", "--listen", "127.0.0.1:0"],
         &["subscribe"],
         &["subscribe", "ws://127.0.0.1/t", "--count"],
+        &["token"],
+        &["token", "make", "--sub", "ada"],
         &["publsih", "http://127.0.0.1/t"],
     ] {
         let mut run = Run::redirected("2>&1 >/dev/null", arguments);

@@ -107,3 +107,34 @@ fn what_the_docs_show_in_a_shell_is_so() {
         fs::remove_file(file).expect("it is there");
     }
 }
+
+/// Those in `bash` go on from each other, beside a server that one of them starts.
+#[test]
+fn what_the_docs_show_of_tokens_is_so() {
+    let blocks =
+        PAGE.split("```bash\n").skip(1).map(|rest| rest.split_once("```").expect("an end"));
+    let [(begins, _), (sends, _), (checks, rest)] = blocks.collect::<Vec<_>>()[..] else {
+        panic!("the page has other blocks");
+    };
+    let folder = scratch("tokens");
+    fs::create_dir(&folder).expect("there is room");
+    let script = |lines: &str| {
+        let script =
+            format!("cd '{}' && pushloop() {{ {PUSHLOOP} \"$@\"; }}; {lines}", folder.display());
+        Process::start(Path::new("bash"), &["-c", &script])
+    };
+    // It is the server itself that ends with the test.
+    let begins = begins.replace("0.0.0.0:9001", "127.0.0.1:0");
+    let mut server = script(&begins.replace("pushloop --", &format!("exec {PUSHLOOP} --")));
+    let address = server.address("http://");
+    let mut shell = script(&format!("{sends}{checks}").replace("127.0.0.1:9001", &address));
+    assert_eq!(shell.line(), "{\"delivered\":0}\n");
+    let without_digits = |line: &str| line.trim_end().replace(|it: char| it.is_ascii_digit(), "");
+    let shown = rest.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    for line in shown.expect("the page shows it").lines() {
+        assert_eq!(without_digits(&shell.line()), without_digits(line));
+    }
+    assert_eq!(shell.line(), "");
+    server.signal("TERM");
+    fs::remove_dir_all(folder).expect("it is there");
+}

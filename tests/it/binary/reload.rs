@@ -1,6 +1,6 @@
 //! SIGHUP: what a server that runs takes, and what it says of it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use super::config::Scratch;
 use super::{PUSHLOOP, ask_tcp};
@@ -139,4 +139,40 @@ fn with_a_file_of_histories_what_topics_keep_needs_a_restart() {
     );
     assert!(has_id(&address, "x"));
     super::file::ends(server, "TERM");
+}
+
+#[test]
+fn keys_are_read_again_and_bad_ones_leave_those_of_before() {
+    let secrets = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+    let secret = Scratch::with("secret", secrets[0].as_bytes());
+    let text = format!("jwt-secret-file = '{}'\npresence = true\n", secret.0);
+    let config = Scratch::with("keys.toml", text.as_bytes());
+    let (mut server, address) = serve(&config);
+    let make = || {
+        let make =
+            ["token", "make", "--secret-file", &secret.0, "--publish", "t", "--expires-in", "3600"];
+        let made = Command::new(PUSHLOOP).args(make).output().expect("it runs");
+        String::from_utf8(made.stdout).expect("text")
+    };
+    let publishes = |token: &str| {
+        let fields = format!("Authorization: Bearer {}\r\n", token.trim_end());
+        ask_tcp(&address, "POST /t", &fields, "x")[9..12].to_owned()
+    };
+    let first = make();
+    assert_eq!(publishes(&first), "200");
+    fs::write(&secret.0, "too short").expect("it can be written");
+    let said = reloads(&mut server, &config, &text);
+    assert!(
+        said.starts_with("not reloaded, all is as it was: ") && said.contains("secret_bytes_min"),
+        "{said}"
+    );
+    assert_eq!(publishes(&first), "200");
+    fs::write(&secret.0, secrets[1]).expect("it can be written");
+    let said = reloads(&mut server, &config, &text);
+    assert!(said.ends_with("a running server takes; the keys were read again"), "{said}");
+    // It was verified a moment ago, and would be no more.
+    assert_eq!([publishes(&first), publishes(&make())], ["401", "200"]);
+    let said = reloads(&mut server, &config, &(text + "anyone-may-subscribe = true\n"));
+    assert_eq!(said, "reloaded: anyone-may-subscribe; the keys were read again");
+    connect(&address, "/t");
 }

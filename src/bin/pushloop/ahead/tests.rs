@@ -23,7 +23,7 @@ fn place(ahead: &Ahead, hub: &Hub) -> u64 {
 /// A batch of one line, under a key.
 fn keyed(hub: &Hub, text: &str, key: &str) -> Plan<'static> {
     let line = serde_json::json!({ "topic": "t", "data": text, "key": key }).to_string();
-    plan_lines(hub, line.as_bytes())
+    plan_lines(hub, line.as_bytes(), |_| Ok(()))
 }
 
 fn published(next: Next) -> Vec<Option<u64>> {

@@ -10,6 +10,7 @@ pub mod options;
 mod places;
 pub mod publish;
 pub mod subscribe;
+mod token;
 mod url;
 
 use std::{

@@ -1,6 +1,6 @@
 //! The command lines of `publish` and `subscribe`.
 
-use std::{ffi::OsString, num::NonZero, os::unix::ffi::OsStringExt, time::Duration};
+use std::{ffi::OsString, num::NonZero, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
 
 use super::{Asked, url::Url};
 use crate::options::value;
@@ -17,6 +17,7 @@ Options:
   --binary     all of standard input is one publication, of bytes
   --key KEY    send KEY as Idempotency-Key, for lines KEY-1, KEY-2 and so on; and when the
                connection is lost, send what was not answered again
+  --token-file FILE   send the token or the publish key in FILE, or that of PUSHLOOP_TOKEN
   --verbose    print what the server answers
   --help
 
@@ -40,6 +41,7 @@ Options:
   --last N       begin with the last N publications of each topic
   --after ID     begin behind the publication with this id; for several topics, repeat it in the
                  order of the URL, with '' for those that begin with what is new
+  --token-file FILE   send the token in FILE, read for each connection, or that of PUSHLOOP_TOKEN
   --help
 
 It ends with 1 if it cannot connect at first, or is refused. Wrong usage ends with 2.
@@ -56,6 +58,7 @@ pub struct Publish {
     pub input: Input,
     pub key: Option<String>,
     pub is_verbose: bool,
+    pub token_file: Option<PathBuf>,
     pub retry_first: Duration,
 }
 
@@ -75,6 +78,7 @@ pub struct Subscribe {
     pub output: Output,
     pub count: Option<NonZero<u64>>,
     pub start: Start,
+    pub token_file: Option<PathBuf>,
     pub retry_first: Duration,
     pub silence: Duration,
 }
@@ -102,7 +106,7 @@ pub enum Start {
 pub fn publish(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked<Publish>, String> {
     use lexopt::prelude::*;
 
-    let (mut url, mut message, mut key) = (None, None, None);
+    let (mut url, mut message, mut key, mut token_file) = (None, None, None, None);
     let (mut is_binary, mut is_verbose, mut retry_first) = (false, false, RETRY_FIRST);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -112,6 +116,7 @@ pub fn publish(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked<Pu
             Long("binary") => is_binary = true,
             Long("key") => key = Some(value(&mut parser, idempotency_key)?),
             Long("verbose") => is_verbose = true,
+            Long("token-file") => token_file = Some(path(&mut parser)?),
             // For tests, which wait for nothing.
             Long("retry-first-ms") => retry_first = value(&mut parser, milliseconds)?,
             Long("help") | Short('h') => return Ok(Asked::Help(PUBLISH_USAGE)),
@@ -125,7 +130,7 @@ pub fn publish(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked<Pu
         (None, true) => Input::Binary,
         (Some(_), true) => return Err("--binary is for standard input, not for MESSAGE".to_owned()),
     };
-    Ok(Asked::Run(Publish { url, input, key, is_verbose, retry_first }))
+    Ok(Asked::Run(Publish { url, input, key, is_verbose, token_file, retry_first }))
 }
 
 /// Reads the arguments of `subscribe`. The error is one line for whoever typed them.
@@ -135,6 +140,7 @@ pub fn subscribe(
     use lexopt::prelude::*;
 
     let (mut url, mut count, mut last, mut after) = (None, None, None, Vec::new());
+    let mut token_file = None;
     let (mut is_json, mut is_raw) = (false, false);
     let (mut retry_first, mut silence) = (RETRY_FIRST, SILENCE);
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -146,6 +152,7 @@ pub fn subscribe(
             Long("count") => count = Some(value(&mut parser, number)?),
             Long("last") => last = Some(value(&mut parser, number::<u64>)?),
             Long("after") => after.push(value(&mut parser, id)?),
+            Long("token-file") => token_file = Some(path(&mut parser)?),
             // For tests, which wait for nothing.
             Long("retry-first-ms") => retry_first = value(&mut parser, milliseconds)?,
             Long("silence-ms") => silence = value(&mut parser, milliseconds)?,
@@ -174,7 +181,11 @@ pub fn subscribe(
         Some(last) => Start::Last(last),
         None => Start::After(after),
     };
-    Ok(Asked::Run(Subscribe { url, output, count, start, retry_first, silence }))
+    Ok(Asked::Run(Subscribe { url, output, count, start, token_file, retry_first, silence }))
+}
+
+fn path(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
+    Ok(parser.value().map_err(|error| error.to_string())?.into())
 }
 
 fn read_url(text: OsString) -> Result<Url, String> {

@@ -15,7 +15,7 @@ use super::{
     backoff::Backoff,
     http::{Answer, Connection},
     options::{Input, Publish},
-    say,
+    say, token,
 };
 
 /// How often the progress is said.
@@ -56,6 +56,8 @@ fn standard_input(error: io::Error) -> String {
 struct Publisher<'a> {
     options: &'a Publish,
     connection: Option<Connection>,
+    /// What requests on it say of their token.
+    authorization: Option<String>,
     was_connected: bool,
     backoff: Backoff,
     /// What the server has answered, for the progress.
@@ -77,6 +79,7 @@ impl<'a> Publisher<'a> {
         Self {
             options,
             connection: None,
+            authorization: None,
             was_connected: false,
             backoff: Backoff::new(options.retry_first),
             asked,
@@ -100,7 +103,7 @@ impl<'a> Publisher<'a> {
 
     /// Publishes the line of this number, or all that there is. That it was refused is no error.
     fn publish(&mut self, line: Option<u64>, body: &[u8]) -> Result<(), String> {
-        let answer = self.answer_to(&self.request(line, body)).map_err(|failure| {
+        let answer = self.answer_to(line, body).map_err(|failure| {
             match (failure, line) {
                 (Failure::Unsent(error), _) => {
                     format!("no connection to {}: {error}", self.options.url.authority)
@@ -145,14 +148,17 @@ impl<'a> Publisher<'a> {
             let number = line.map(|line| format!("-{line}")).unwrap_or_default();
             head += &format!("Idempotency-Key: {key}{number}\r\n");
         }
+        if let Some(authorization) = &self.authorization {
+            head += &format!("Authorization: {authorization}\r\n");
+        }
         [head.as_bytes(), b"\r\n", body].concat()
     }
 
     /// Asks until there is an answer, if asking twice does no harm.
-    fn answer_to(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+    fn answer_to(&mut self, line: Option<u64>, body: &[u8]) -> Result<Answer, Failure> {
         loop {
             let mut connection = self.connection().map_err(Failure::Unsent)?;
-            match connection.ask(request) {
+            match connection.ask(&self.request(line, body)) {
                 Ok(answer) => {
                     self.backoff.reset();
                     self.connection = (!answer.is_last).then_some(connection);
@@ -175,6 +181,7 @@ impl<'a> Publisher<'a> {
             return Ok(connection);
         }
         loop {
+            self.authorization = token::authorization(self.options.token_file.as_ref())?;
             match Connection::open(&self.options.url) {
                 Ok(connection) => {
                     self.was_connected = true;

@@ -8,7 +8,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tungstenite::{Error, HandshakeError, Message, WebSocket, protocol::CloseFrame};
+use tungstenite::{
+    Error, HandshakeError, Message, WebSocket,
+    client::IntoClientRequest,
+    handshake::client::Request,
+    http::{HeaderValue, header::AUTHORIZATION},
+    protocol::CloseFrame,
+};
 
 use super::{
     backoff::Backoff,
@@ -16,7 +22,7 @@ use super::{
     envelope::{Content, Envelope, Recovered},
     options::{Output, Subscribe},
     places::Places,
-    say,
+    say, token,
 };
 
 /// Prints what is published until it is enough. The error is still to say.
@@ -130,7 +136,7 @@ impl Subscriber<'_> {
         let Subscribe { url, silence, .. } = self.options;
         let stream = dial(url, *silence)
             .map_err(|error| End::Lost(format!("no connection to {}: {error}", url.authority)))?;
-        match tungstenite::client(url.web_socket(&self.places.query()), Watched(stream)) {
+        match tungstenite::client(self.request()?, Watched(stream)) {
             Ok((socket, _)) => Ok(socket),
             Err(HandshakeError::Interrupted(_)) => Err(self.silent()),
             Err(HandshakeError::Failure(Error::Http(answer))) => {
@@ -143,6 +149,18 @@ impl Subscriber<'_> {
             }
             Err(HandshakeError::Failure(error)) => Err(End::Lost(error.to_string())),
         }
+    }
+
+    fn request(&self) -> Result<Request, End> {
+        let for_good = |error: &dyn std::error::Error| End::ForGood(error.to_string());
+        let url = self.options.url.web_socket(&self.places.query());
+        let mut request = url.into_client_request().map_err(|error| for_good(&error))?;
+        let token = token::authorization(self.options.token_file.as_ref());
+        if let Some(token) = token.map_err(|error| for_good(&error))? {
+            let value = HeaderValue::try_from(token).map_err(|error| for_good(&error))?;
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
     }
 
     fn silent(&self) -> End {

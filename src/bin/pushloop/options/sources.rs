@@ -16,6 +16,9 @@ const PREFIX: &str = "PUSHLOOP_";
 /// Variables of the project's own tests, which a server that they start inherits.
 const OF_TESTS: [&str; 3] = ["PUSHLOOP_SEED", "PUSHLOOP_SHIM", "PUSHLOOP_TEST_"];
 
+/// What the commands of a client send, and the server does not read.
+const OF_CLIENTS: &str = "PUSHLOOP_TOKEN";
+
 /// Where a value stood. As text, it is what an error begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -155,7 +158,7 @@ fn is_of_others(name: &str, value: &str) -> bool {
         || ["_TCP_", "_UDP_", "_SCTP_"]
             .iter()
             .any(|it| name.contains("_PORT_") && name.contains(it));
-    is_of_service || OF_TESTS.iter().any(|it| name.starts_with(it))
+    is_of_service || name == OF_CLIENTS || OF_TESTS.iter().any(|it| name.starts_with(it))
 }
 
 /// What to say of a name that no option has: the nearest that there is, if one is near.

@@ -130,6 +130,7 @@ pub const CONFIG: &str = "config";
 pub const GROUPS: &[Group] = &[
     Group { title: "Main options", entries: MAIN },
     Group { title: "Who gets in", entries: ACCESS },
+    Group { title: "Tokens and keys", entries: TOKENS },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },
@@ -219,6 +220,67 @@ const ACCESS: &[Entry] = &[
         |options, text| mode(text).map(|it| options.unix_mode = it),
     )
     .or("0660"),
+];
+
+const TOKENS: &[Entry] = &[
+    Entry::file(
+        "jwt-secret-file",
+        "take tokens (JWT, HS256) that are signed with the secret in this file",
+        |options, path| options.tokens.secrets.push(path),
+    )
+    .repeated()
+    .reloads(),
+    Entry::text(
+        "jwt-public-key-file",
+        "FILE",
+        "take tokens that belong to the public key in this PEM file: RSA (RS256), P-256 (ES256) or Ed25519 \
+         (EdDSA); as ISSUER=FILE, those of this issuer alone",
+        |options, text| key_file(text).map(|it| options.tokens.public_keys.push(it)),
+    )
+    .repeated()
+    .reloads(),
+    Entry::text(
+        "jwks",
+        "FILE",
+        "the same for the keys of this JSON Web Key Set; also ISSUER=FILE",
+        |options, text| key_file(text).map(|it| options.tokens.key_sets.push(it)),
+    )
+    .repeated()
+    .reloads(),
+    Entry::text(
+        "jwt-issuer",
+        "NAME",
+        "take tokens of this issuer (iss), and of no other that is not named",
+        |options, text| not_empty(text).map(|it| options.tokens.issuers.push(it)),
+    )
+    .repeated()
+    .reloads(),
+    Entry::text(
+        "jwt-audience",
+        "NAME",
+        "take tokens for this audience (aud), and no others; without, those that name none",
+        |options, text| not_empty(text).map(|it| options.tokens.audiences.push(it)),
+    )
+    .repeated()
+    .reloads(),
+    Entry::text(
+        "token-cookie",
+        "NAME",
+        "take tokens from this cookie too, of pages of the same origin and of --allow-origin",
+        |options, text| cookie(text).map(|it| options.tokens.cookie = Some(it)),
+    ),
+    Entry::file(
+        "publish-key-file",
+        "let those publish who send the key in this file as Authorization: Bearer KEY",
+        |options, path| options.tokens.publish_key = Some(path),
+    )
+    .reloads(),
+    Entry::switch(
+        "anyone-may-subscribe",
+        "with keys, ask none of those who subscribe, but to topics that begin with private-, presence- or $",
+        |options, on| options.tokens.anyone_may_subscribe = on,
+    )
+    .reloads(),
 ];
 
 const PROXIES: &[Entry] = &[

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, tim
 
 use pushloop::{ClientHeader, IpNetwork, OnLag};
 
+use crate::gate::KeyFile;
+
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
 const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
@@ -76,13 +78,35 @@ pub fn head_bytes(value: &str) -> Result<usize, String> {
     })
 }
 
+/// RFC 6455 §4.1(10): a token of RFC 9110 §5.6.2.
 pub fn subprotocol(value: &str) -> Result<String, String> {
-    // RFC 6455 §4.1(10): a token of RFC 9110 §5.6.2.
+    word(value)
+        .ok_or_else(|| format!("'{value}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~"))
+}
+
+/// RFC 6265 §4.1.1: the name of one is a token as well.
+pub fn cookie(value: &str) -> Result<String, String> {
+    word(value).ok_or_else(|| {
+        format!("'{value}' is no cookie's name: letters, digits and !#$%&'*+-.^_`|~")
+    })
+}
+
+fn word(value: &str) -> Option<String> {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !value.is_empty() && value.bytes().all(is_tchar) {
-        return Ok(value.to_owned());
+    (!value.is_empty() && value.bytes().all(is_tchar)).then(|| value.to_owned())
+}
+
+pub fn not_empty(value: &str) -> Result<String, String> {
+    if value.is_empty() { Err("it is empty".to_owned()) } else { Ok(value.to_owned()) }
+}
+
+pub fn key_file(value: &str) -> Result<KeyFile, String> {
+    let file = KeyFile::parse(value);
+    let is_empty = |issuer: &String| issuer.is_empty();
+    if file.path.as_os_str().is_empty() || file.issuer.as_ref().is_some_and(is_empty) {
+        return Err(format!("'{value}' is neither FILE nor ISSUER=FILE"));
     }
-    Err(format!("'{value}' is no subprotocol: letters, digits and !#$%&'*+-.^_`|~"))
+    Ok(file)
 }
 
 pub fn place(value: &str) -> Result<Place, String> {

@@ -18,13 +18,6 @@ use tungstenite::Message;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-impl Run {
-    fn reads(&mut self, input: &[u8]) {
-        let stdin = self.0.child.stdin.as_mut().expect("it is open");
-        stdin.write_all(input).expect("the command reads");
-    }
-}
-
 /// The next request: its head, and its body.
 #[track_caller]
 fn request(stream: &mut TcpStream) -> (String, String) {

@@ -1,0 +1,56 @@
+//! Tokens that were good a moment ago: a busy publisher sends the same one with each request.
+
+use std::{sync::Arc, time::Duration};
+
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+
+use super::Claims;
+
+/// Places for tokens.
+const ENTRIES: usize = 4096;
+/// Bytes of a token that is kept, so that all of them have a bound in memory. Usual ones are shorter.
+const CACHED_TOKEN_BYTES_MAX: usize = 2048;
+
+/// What tokens say that were verified, by their hashes. A token has one place, by its hash, and another
+/// one with the same place takes it: nothing is searched or gone through, whatever comes. What was refused
+/// is not kept.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Empty until the first token comes.
+    entries: Vec<Option<Entry>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    hash: [u8; SHA256_OUTPUT_LEN],
+    claims: Arc<Claims>,
+}
+
+impl Cache {
+    /// What a token says, if it was verified and is still good; else what `verify` finds.
+    pub fn get_or<E>(
+        &mut self,
+        token: &str,
+        now: Duration,
+        verify: impl FnOnce() -> Result<Claims, E>,
+    ) -> Result<Arc<Claims>, E> {
+        if token.len() > CACHED_TOKEN_BYTES_MAX {
+            return verify().map(Arc::new);
+        }
+        let mut hash = [0; SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let place = usize::from(u16::from_le_bytes([hash[0], hash[1]])) % ENTRIES;
+        if let Some(Some(entry)) = self.entries.get(place)
+            && entry.hash == hash
+            && entry.claims.expires > now
+        {
+            return Ok(Arc::clone(&entry.claims));
+        }
+        let claims = Arc::new(verify()?);
+        if self.entries.is_empty() {
+            self.entries = vec![None; ENTRIES];
+        }
+        self.entries[place] = Some(Entry { hash, claims: Arc::clone(&claims) });
+        Ok(claims)
+    }
+}

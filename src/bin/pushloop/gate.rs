@@ -1,0 +1,281 @@
+//! The gate of the server: with what token or key a request comes, and what is told of one that may not.
+
+mod files;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use pushloop::{Hub, Origins, Request};
+
+use crate::{
+    auth::{Action, Cache, Cause, Denied, Invalid, Policy, Principal, PublishKey, Verifier},
+    status::Status,
+    topics::Refusal,
+};
+
+pub use files::{KeyFile, TokenOptions, read};
+
+/// The subprotocol in front of a token in `Sec-WebSocket-Protocol`: a page can set no other field.
+pub const BEARER: &str = "bearer";
+
+const CHALLENGE: &str = "WWW-Authenticate";
+
+/// Who gets in.
+#[derive(Debug)]
+pub struct Gate {
+    keys: Keys,
+    /// The name of the cookie that a token may come in.
+    cookie: Option<String>,
+    cache: Cache,
+    /// Where it is counted what was refused.
+    status: Arc<Status>,
+}
+
+/// A request that may not: its answer. Neither has anything of a token.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TurnedAway {
+    pub status: u16,
+    pub why: Cow<'static, str>,
+    /// A field that the answer has besides.
+    pub field: Option<(&'static str, Cow<'static, str>)>,
+}
+
+impl TurnedAway {
+    /// The same, about one of several topics.
+    pub fn about(self, name: &str) -> Self {
+        Self { why: format!("{}: {name}", self.why).into(), ..self }
+    }
+}
+
+impl From<Refusal> for TurnedAway {
+    fn from((status, why): Refusal) -> Self {
+        // RFC 9110 §15.5.2: a 401 MUST have one.
+        Self { status, why, field: (status == 401).then_some((CHALLENGE, "Bearer".into())) }
+    }
+}
+
+impl From<TurnedAway> for Refusal {
+    fn from(it: TurnedAway) -> Self {
+        (it.status, it.why)
+    }
+}
+
+/// How a token comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Authorization,
+    Query,
+    Cookie,
+    Subprotocol,
+}
+
+/// What the options and their files say of who may do what.
+#[derive(Debug)]
+pub struct Keys {
+    policy: Policy,
+    verifier: Verifier,
+    publish_key: Option<PublishKey>,
+}
+
+impl Gate {
+    /// Refusals are counted in `status`.
+    pub fn new(keys: Keys, cookie: Option<String>, status: Arc<Status>) -> Self {
+        Self { keys, cookie, cache: Cache::default(), status }
+    }
+
+    /// Goes by these keys from now on. What those of before have let in stays until its token ends.
+    pub fn set_keys(&mut self, keys: Keys) {
+        self.keys = keys;
+        self.cache = Cache::default();
+    }
+
+    /// Whether there are keys.
+    pub fn is_guarded(&self) -> bool {
+        self.keys.policy.is_guarded
+    }
+
+    /// Who asks, if all these topics may be read or published to: all, or none of them.
+    pub fn admit(
+        &mut self,
+        hub: &Hub,
+        request: &Request,
+        action: Action,
+        names: &[String],
+    ) -> Result<Principal, TurnedAway> {
+        let who = self.principal(hub, request)?;
+        for name in names {
+            self.allow(&who, action, name).map_err(|away| away.about(name))?;
+        }
+        Ok(who)
+    }
+
+    /// Who asks, if that is somebody who may publish to some topic: to which is not known yet.
+    pub fn admit_publisher(
+        &mut self,
+        hub: &Hub,
+        request: &Request,
+    ) -> Result<Principal, TurnedAway> {
+        let who = self.principal(hub, request)?;
+        if matches!(who, Principal::Anyone) {
+            self.allow(&who, Action::Publish, "")?;
+        }
+        Ok(who)
+    }
+
+    /// Whether somebody may do this. What may not be is counted.
+    pub fn allow(&mut self, who: &Principal, action: Action, name: &str) -> Result<(), TurnedAway> {
+        self.keys.policy.may(who, action, name).map_err(|denied| self.turn_away(denied))
+    }
+
+    /// Whether somebody may do this, when it is not asked for yet.
+    pub fn may(&self, who: &Principal, action: Action, name: &str) -> Result<(), Denied> {
+        self.keys.policy.may(who, action, name)
+    }
+
+    /// Counts what was denied, and gives the answer.
+    pub fn turn_away(&mut self, denied: Denied) -> TurnedAway {
+        let (status, why) = (denied.status(), denied.why());
+        let field = match denied {
+            // RFC 6750 §3.1: where nothing came, no error is named.
+            Denied::NoToken(_) => Some((CHALLENGE, "Bearer".into())),
+            Denied::NotGranted(_) => Some(challenge("insufficient_scope", why)),
+            Denied::ReadOnly | Denied::KeyPublishesOnly => None,
+        };
+        let count = match denied {
+            Denied::NoToken(_) => &self.status.tokens_missing,
+            Denied::NotGranted(_) | Denied::ReadOnly | Denied::KeyPublishesOnly => {
+                &self.status.tokens_insufficient
+            }
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        TurnedAway { status, why: why.into(), field }
+    }
+
+    /// Who asks.
+    fn principal(&mut self, hub: &Hub, request: &Request) -> Result<Principal, TurnedAway> {
+        if !self.keys.policy.is_guarded {
+            return Ok(Principal::Anyone);
+        }
+        let Some((way, token)) = self.credential(hub, request)? else {
+            return Ok(Principal::Anyone);
+        };
+        // It is for backends, which can set a field. A URL or a cookie is no place for it.
+        let is_publish_key = |key: &PublishKey| way == Way::Authorization && key.is(&token);
+        if self.keys.publish_key.as_ref().is_some_and(is_publish_key) {
+            return Ok(Principal::PublishKey);
+        }
+        let Some(now) = since_1970(hub) else {
+            return Err((503, "the server does not know the time".into()).into());
+        };
+        let verify = || self.keys.verifier.verify(&token, now);
+        match self.cache.get_or(&token, now, verify) {
+            Ok(claims) => Ok(Principal::Token(claims)),
+            Err(invalid) => Err(self.refuse(invalid, &token)),
+        }
+    }
+
+    fn refuse(&mut self, invalid: Invalid, token: &str) -> TurnedAway {
+        let count = match invalid.cause {
+            Cause::Malformed => &self.status.tokens_malformed,
+            Cause::Unsigned => &self.status.tokens_unsigned,
+            Cause::Claims => &self.status.tokens_unacceptable,
+            Cause::Expired => &self.status.tokens_expired,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let why = match &self.keys.publish_key {
+            Some(_) if !token.contains('.') => "it is neither a token nor the publish key".into(),
+            Some(_) | None => invalid.why,
+        };
+        let field = Some(challenge("invalid_token", &why));
+        TurnedAway { status: 401, why, field }
+    }
+
+    /// The token or key that a request has, and how it came. More than one is a mistake of somebody's, and
+    /// which of them counts would be a guess.
+    fn credential<'a>(
+        &self,
+        hub: &Hub,
+        request: &'a Request,
+    ) -> Result<Option<(Way, Cow<'a, str>)>, TurnedAway> {
+        let mut found = Vec::new();
+        for value in request.header_all("authorization") {
+            let value = str::from_utf8(value).unwrap_or_default();
+            let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+            // Another scheme is for what is in front of this server.
+            if scheme.eq_ignore_ascii_case("bearer") {
+                found.push((Way::Authorization, Cow::Borrowed(token.trim_matches(' '))));
+            }
+        }
+        let queried = request.query_pairs().filter(|(name, _)| name == "token");
+        found.extend(queried.map(|(_, value)| (Way::Query, value)));
+        if let Some(name) = &self.cookie {
+            let cookies = request.cookies().filter(|(other, _)| other == name);
+            found.extend(cookies.map(|(_, value)| (Way::Cookie, Cow::Borrowed(value))));
+        }
+        if request.is_websocket() {
+            let mut offers = request.subprotocols();
+            if offers.any(|offer| offer == BEARER) {
+                let token = offers.next().unwrap_or_default();
+                found.push((Way::Subprotocol, Cow::Borrowed(token)));
+            }
+        }
+        let Some(first) = found.pop() else { return Ok(None) };
+        if !found.is_empty() {
+            let why = "more than one token came: it is for Authorization, or the query (token=), or a cookie, \
+                       or Sec-WebSocket-Protocol";
+            return Err((400, why.into()).into());
+        }
+        if first.0 == Way::Cookie {
+            self.check_page(hub, request)?;
+        }
+        Ok(Some(first))
+    }
+
+    /// A browser adds a cookie to what any page sends. So it counts for pages of this origin and of those
+    /// that are listed, and where there is no page.
+    fn check_page(&self, hub: &Hub, request: &Request) -> Result<(), TurnedAway> {
+        if let Some(why) = hub.origin_refusal(request) {
+            return Err((403, why.into()).into());
+        }
+        let origin = request.header_text("origin").unwrap_or_default();
+        // The same host over http and https is two origins, and of what comes by http anybody on the way may
+        // be the author (RFC 6454 §5). Which of them this server is, the browser knows.
+        let bare = origin.split_once("://").map_or("", |(_, host)| host);
+        let is_own_host = origin.is_empty() || bare.eq_ignore_ascii_case(request.host());
+        let is_listed = matches!(
+            &hub.config().origins,
+            Origins::List(list) if list.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+        );
+        let mut sites = request.header_all("sec-fetch-site");
+        let is_elsewhere = sites.any(|site| !matches!(site, b"same-origin" | b"none"));
+        if is_own_host && is_elsewhere && !is_listed {
+            let why = "a cookie with a token counts for pages of the same origin and of those that are listed \
+                       (--allow-origin)";
+            return Err((403, why.into()).into());
+        }
+        Ok(())
+    }
+
+    /// What was refused, as members of JSON; nothing if there are no keys.
+    pub fn stats(&self) -> String {
+        if !self.keys.policy.is_guarded {
+            return String::new();
+        }
+        let refusals = self.status.metrics().filter(|(name, ..)| name.starts_with("tokens_"));
+        refusals.map(|(name, _, _, count)| format!(",\"{name}\":{count}")).collect()
+    }
+}
+
+/// RFC 6750 §3.
+fn challenge(error: &str, why: &str) -> (&'static str, Cow<'static, str>) {
+    let value = format!("Bearer error=\"{error}\", error_description=\"{why}\"");
+    (CHALLENGE, value.into())
+}
+
+/// The time of day, as tokens have it.
+pub fn since_1970(hub: &Hub) -> Option<Duration> {
+    hub.wall_clock()?.duration_since(UNIX_EPOCH).ok()
+}

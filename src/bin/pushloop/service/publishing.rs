@@ -1,0 +1,127 @@
+//! What requests publish, at once or after it is written.
+
+use std::sync::atomic::Ordering;
+
+use pushloop::{Hub, Request, RequestId, Response};
+
+use super::{RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service};
+use crate::{
+    ahead::{Ahead, Next},
+    auth::{Action, Principal},
+    gate::TurnedAway,
+    publish::{self, Asked},
+    topics::Refusal,
+};
+
+impl Service {
+    pub(super) fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let answer = match self.asked(hub, request) {
+            Ok((asked, who)) => self.publish_asked(hub, id, request, asked, &who),
+            Err(away) => return self.turn_away(hub, id, &away),
+        };
+        self.note_file();
+        self.tell_published(hub, id, answer);
+    }
+
+    /// What a request wants published, and who wants it, if that may be: as far as its head tells.
+    pub(super) fn asked(
+        &mut self,
+        hub: &Hub,
+        request: &Request,
+    ) -> Result<(Asked, Principal), TurnedAway> {
+        let asked = publish::asked(hub, request, self.one_topic)?;
+        let who = match &asked {
+            Asked::Topics { names, .. } => self.gate.admit(hub, request, Action::Publish, names)?,
+            Asked::Batch => self.gate.admit_publisher(hub, request)?,
+        };
+        Ok((asked, who))
+    }
+
+    /// Publishes it, or has it written and then published: `None` if the publisher waits for that.
+    fn publish_asked(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        asked: Asked,
+        who: &Principal,
+    ) -> Result<Option<publish::Answer>, Refusal> {
+        let gate = &mut self.gate;
+        let may = |name: &str| {
+            gate.allow(who, Action::Publish, name).map_err(|away| away.about(name).into())
+        };
+        let Some(ahead) = &mut self.ahead else {
+            let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
+            let outcomes = publish::publish(hub, &plan);
+            return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+        };
+        let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?;
+        let is_async = publish::is_async(request);
+        let count = plan.items.len();
+        if !ahead.take(hub, plan, (!is_async).then_some(id)) {
+            return Err((503, "too many publications wait to be written to the file".into()));
+        }
+        Ok(is_async.then(|| publish::taken(count)))
+    }
+
+    /// Tells a publisher what became of its request, if that is known.
+    fn tell_published(
+        &self,
+        hub: &mut Hub,
+        id: RequestId,
+        answer: Result<Option<publish::Answer>, Refusal>,
+    ) {
+        match answer {
+            Ok(None) => {}
+            Ok(Some((202, content_type, body))) => {
+                let response = Response::new(202).body(body);
+                let applied = ("Preference-Applied", "respond-async");
+                self.answer(hub, id, response, &[("Content-Type", content_type), applied]);
+            }
+            Ok(Some((status, content_type, body))) => {
+                let response = Response::new(status).body(body);
+                self.answer(hub, id, response, &[("Content-Type", content_type)]);
+            }
+            Err((status, why)) => self.tell(hub, id, status, &why),
+        }
+    }
+
+    /// Has the file forget what is too old, now and from time to time.
+    pub fn sweep(&self, hub: &mut Hub) {
+        if let Some(ahead) = &self.ahead {
+            ahead.sweep(hub);
+            hub.set_timer(hub.now() + SWEEP_INTERVAL, SWEEP_TIMER);
+        }
+    }
+
+    /// Publishes what is in the file by now.
+    pub(super) fn publish_written(&mut self, hub: &mut Hub) {
+        while let Some(ahead) = &mut self.ahead {
+            match ahead.next(hub) {
+                Next::Published(Some(asker), outcomes) => {
+                    let answer = asker.form.answer(hub, &asker.told, outcomes);
+                    self.tell_published(hub, asker.id, answer.map(Some));
+                }
+                Next::Published(None, _) => {}
+                Next::Full => {
+                    hub.set_timer(hub.now() + RETRY_INTERVAL, RETRY_TIMER);
+                    return;
+                }
+                Next::Waits => break,
+            }
+        }
+        self.note_file();
+        if self.ahead.as_ref().is_some_and(Ahead::is_over) {
+            self.ahead = None;
+            self.status.history_file_failed.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the other threads know how it is with the file.
+    pub(super) fn note_file(&self) {
+        if let Some(ahead) = &self.ahead {
+            self.status.history_file_waiting.store(ahead.waiting() as u64, Ordering::Relaxed);
+            self.status.history_file_refused.store(ahead.refused, Ordering::Relaxed);
+        }
+    }
+}

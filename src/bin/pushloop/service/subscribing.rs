@@ -1,0 +1,98 @@
+//! What requests subscribe to, as a WebSocket or as an event stream.
+
+use pushloop::{CloseCode, Hub, Request, RequestId};
+
+use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target};
+use crate::{
+    auth::{Action, Principal},
+    gate::{BEARER, TurnedAway},
+    presence,
+    subscribe::{self, Start},
+    topics,
+};
+
+/// A subscription that may be.
+struct Asked {
+    names: Vec<String>,
+    who: Principal,
+    start: Start,
+    member: Option<presence::Claim>,
+}
+
+impl Service {
+    /// Subscribes, as a WebSocket or as an event stream.
+    pub(super) fn subscribe(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let Asked { names, who, start, member } = match self.asks_for(hub, id, request) {
+            Ok(asked) => asked,
+            Err(away) => return self.turn_away(hub, id, &away),
+        };
+        let is_open = if request.is_websocket() {
+            let envelopes = match request.query_value("envelope").as_deref() {
+                None => false,
+                Some("json") => true,
+                Some(_) => return self.tell(hub, id, 400, "the envelope that there is is json"),
+            };
+            subscribe::connect(hub, id, self.subprotocol(request), &names, &start, envelopes)
+        } else {
+            subscribe::stream(hub, id, request, &names, &start, self.retry)
+        };
+        if !is_open {
+            return;
+        }
+        if let Principal::Token(claims) = &who {
+            self.expiries.insert(hub, id.conn(), claims.expires);
+        }
+        if let (Some(presence), Some(member)) = (&mut self.presence, member)
+            && let Err(full) =
+                presence::join(presence, &self.patterns, hub, id.conn(), &names, &member)
+        {
+            hub.close(id.conn(), CloseCode::TRY_AGAIN_LATER, &full.to_string());
+        }
+        if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
+            self.stats_timer_set = true;
+            hub.set_timer(hub.now(), STATS_TIMER);
+        }
+        if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
+            let verdict = self.gate.may(&who, Action::Publish, &first);
+            self.topics.insert(id.conn(), Target { topic: first.into(), verdict });
+        }
+    }
+
+    /// What is asked for, and by whom, if that may be: all topics, or none.
+    fn asks_for(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<Asked, TurnedAway> {
+        let mut names = topics::of(request, hub.config(), self.one_topic)?;
+        if !request.is_websocket() {
+            // The ids of an event stream have their places in this order.
+            names.sort_unstable();
+        }
+        // One behind a proxy is known only now, and a token is looked at after its sender.
+        if let Some(client) = request.client() {
+            hub.admit_client(id.conn(), client).map_err(|full| TurnedAway {
+                status: 429,
+                why: full.to_string().into(),
+                field: Some(("Retry-After", RETRY_AFTER.into())),
+            })?;
+        }
+        let who = self.gate.admit(hub, request, Action::Subscribe, &names)?;
+        let start = subscribe::start(request, names.len())?;
+        let is_guarded = self.gate.is_guarded();
+        let patterns = &self.patterns;
+        let claim = |it| presence::claim(it, patterns, hub, request, &names, (&who, is_guarded));
+        let member = self.presence.as_ref().map(claim).transpose()?.flatten();
+        Ok(Asked { names, who, start, member })
+    }
+
+    /// The subprotocol that the client offers and the server has. A browser fails a connection without one
+    /// of its offers, and a token is none.
+    fn subprotocol<'a>(&self, request: &'a Request) -> Option<&'a str> {
+        let known = |offer: &&str| self.subprotocols.iter().any(|known| known == offer);
+        let is_bearer = |offer: &&str| self.gate.is_guarded() && *offer == BEARER;
+        let mut offers = request.subprotocols();
+        offers.find(known).or_else(|| request.subprotocols().find(is_bearer))
+    }
+}
