@@ -277,6 +277,7 @@ browser() {
     done
     suite "browser: origins, $1" 180 node tests/browser/origins.mjs "$1" "$target/release/pushloop"
     suite "browser: resume, $1" 180 node tests/browser/resume.mjs "$1" "$target/release/pushloop"
+    suite "browser: tokens, $1" 180 node tests/browser/tokens.mjs "$1" "$target/release/pushloop"
     suite "browser: snippet, $1" 300 \
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$1"
     for app in feed chat editor game; do
