@@ -3,6 +3,7 @@
 mod clients;
 mod presence;
 mod proxies;
+mod tls;
 mod topic;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 pub use clients::ClientLimits;
 pub use presence::PresenceConfig;
 pub use proxies::{ClientHeader, InvalidNetwork, IpNetwork, Proxies};
+pub use tls::TlsLimits;
 pub use topic::{History, OnLag, TopicOptions};
 
 /// The limits and policies of a [`Server`](crate::Server).
@@ -40,6 +42,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// What one client may take. Default: no limits.
     pub client_limits: ClientLimits,
+    /// What TLS handshakes may take, with the feature `tls`.
+    pub tls_limits: TlsLimits,
     /// What happens when more than [`send_queue_bytes_max`](Self::send_queue_bytes_max) would wait to
     /// be sent directly to a connection. Default: [`Overflow::Close`].
     pub overflow: Overflow,
@@ -301,6 +305,7 @@ impl Default for Config {
             hosts: Hosts::Automatic,
             proxies: Proxies::default(),
             client_limits: ClientLimits::default(),
+            tls_limits: TlsLimits::default(),
             overflow: Overflow::Close,
             topic: TopicOptions::default(),
             head_bytes_max: 8 * KIB,

@@ -205,6 +205,21 @@ counters! {
     list_steps: Counter,
     /// Callbacks that panicked. See [`Handler`](crate::Handler).
     handler_panics: Counter,
+    /// TLS handshakes that were completed.
+    tls_handshakes: Counter,
+    /// TLS handshakes that resumed an earlier session.
+    tls_handshakes_resumed: Counter,
+    /// TLS handshakes that failed: peers and server could not agree, the client did not trust the certificate
+    /// or has none itself, left, took too long, or sent something else.
+    tls_handshakes_failed: Counter,
+    /// TLS handshakes that were given up because too many were open, the oldest first.
+    tls_handshakes_dropped: Counter,
+    /// Connections that spoke plain HTTP where TLS is expected, and were told so.
+    tls_plain_refused: Counter,
+    /// Open TLS connections that ended because a record was wrong, or said that ours was.
+    tls_broken: Counter,
+    /// TLS connections closed because all together held too much that was in part or did not leave.
+    tls_closed_held: Counter,
     /// Commands of a handle for a connection or a request that was gone when the loop came to them.
     stale_commands: Counter,
     /// Commands of a handle that a limit of topics refused when the loop came to them.
@@ -220,6 +235,41 @@ counters! {
     incomplete_bytes: Gauge,
     /// Bytes kept now of what clients sent compressed, because their next messages may refer back to it.
     window_bytes: Gauge,
+    /// TLS handshakes that are open now.
+    tls_handshakes_open: Gauge,
+    /// Bytes that TLS holds now: records that have come in part, and ciphertext that did not leave.
+    tls_held_bytes: Gauge,
+}
+
+/// What a network has counted of streams that are layers (TLS), for the [`Counters`] of the same names. The
+/// last two are what is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the counters say what they are")]
+pub struct LayerCounts {
+    pub tls_handshakes: u64,
+    pub tls_handshakes_resumed: u64,
+    pub tls_handshakes_failed: u64,
+    pub tls_handshakes_dropped: u64,
+    pub tls_plain_refused: u64,
+    pub tls_broken: u64,
+    pub tls_closed_held: u64,
+    pub tls_handshakes_open: u64,
+    pub tls_held_bytes: u64,
+}
+
+impl LiveCounters {
+    /// Takes over what a network has counted.
+    pub(crate) fn set_layer(&self, counts: &LayerCounts) {
+        self.tls_handshakes.set(counts.tls_handshakes);
+        self.tls_handshakes_resumed.set(counts.tls_handshakes_resumed);
+        self.tls_handshakes_failed.set(counts.tls_handshakes_failed);
+        self.tls_handshakes_dropped.set(counts.tls_handshakes_dropped);
+        self.tls_plain_refused.set(counts.tls_plain_refused);
+        self.tls_broken.set(counts.tls_broken);
+        self.tls_closed_held.set(counts.tls_closed_held);
+        self.tls_handshakes_open.set(counts.tls_handshakes_open);
+        self.tls_held_bytes.set(counts.tls_held_bytes);
+    }
 }
 
 #[cfg(test)]

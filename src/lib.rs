@@ -84,12 +84,14 @@ struct Embedding;
 
 pub use mio;
 
+#[cfg(feature = "tls")]
+pub use crate::server::{Tls, TlsCertificates, TlsError, TlsStream};
 pub use crate::{
     config::{
         ClientHeader, ClientLimits, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag,
-        Origins, Overflow, PresenceConfig, Proxies, TopicOptions,
+        Origins, Overflow, PresenceConfig, Proxies, TlsLimits, TopicOptions,
     },
-    counters::{Counters, Metric, MetricKind},
+    counters::{Counters, LayerCounts, Metric, MetricKind},
     event::{
         Accept, AcceptError, AsMessage, ConnId, Event, Events, InvalidPosition, Iter, Message,
         Position, Reason, RequestId, RespondError,

@@ -5,6 +5,7 @@ use std::{mem, net::SocketAddr, ops::Range};
 use super::{Hub, Slot, read_queue::ReadQueue};
 use crate::{
     conn::{Connection, Deflation, LastWords, Outcome, PANICKED, State, Unread, WorkFlags},
+    counters::LayerCounts,
     event::{Cause, ConnId, Events},
     wire::{CloseCode, Response},
 };
@@ -244,6 +245,11 @@ impl Hub {
         if excess > 0 {
             self.shed_windows(excess, events);
         }
+    }
+
+    /// What the network has counted of streams that are layers.
+    pub(crate) fn handle_layer_counts(&self, counts: &LayerCounts) {
+        self.commons.tally.set_layer(counts);
     }
 
     /// The network had nothing to read.

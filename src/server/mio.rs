@@ -1,16 +1,12 @@
 //! The network of production: mio, edge-triggered. The only file that names `mio` or reads the
 //! clock.
 
+mod listen;
+
 use std::{
-    fmt,
     fs::File,
     io,
-    net::{Shutdown, SocketAddr, ToSocketAddrs},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
-    path::{Path, PathBuf},
+    net::{Shutdown, SocketAddr},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -21,8 +17,13 @@ use ::mio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
+use self::listen::Listener;
+#[cfg(feature = "tls")]
+use super::tls::{Clock, Limits, Sessions, TlsStream, Transport};
 use super::{Input, Net, Ready, Server, Wake};
-use crate::{config::Config, event::ConnId, handle::Socket};
+#[cfg(feature = "tls")]
+use crate::counters::LayerCounts;
+use crate::{event::ConnId, handle::Socket};
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_PER_WAIT: usize = 1024;
@@ -42,30 +43,12 @@ pub struct Mio {
     listeners: Vec<Listener>,
     /// Held in reserve: with no descriptor left, it makes room to take a connection and drop it.
     spare: Option<File>,
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix {
-        /// If it is ours to remove: first, so that no path leads to a socket that is closed.
-        _file: Option<SocketFile>,
-        listener: UnixListener,
-    },
-}
-
-/// A path, and which file it led to.
-#[derive(Debug)]
-struct SocketFile(PathBuf, Option<(u64, u64)>);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // By now the path may be the next server's.
-        if identity(&self.0) == self.1 {
-            // Gone already is as good.
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
+    /// The connections over TLS, once there is a listener for them.
+    #[cfg(feature = "tls")]
+    tls: Option<Box<Sessions<TcpStream>>>,
+    /// Listeners for TLS that were left alone although they may have connections.
+    #[cfg(feature = "tls")]
+    put_off: Vec<u32>,
 }
 
 /// A connection of [`Mio`].
@@ -75,6 +58,9 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a Unix-domain socket.
     Unix(UnixStream),
+    /// Over TLS, over TCP.
+    #[cfg(feature = "tls")]
+    Tls(TlsStream),
 }
 
 impl Mio {
@@ -92,6 +78,10 @@ impl Mio {
             waker,
             listeners: Vec::new(),
             spare: File::open("/dev/null").ok(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            put_off: Vec::new(),
         })
     }
 
@@ -101,16 +91,21 @@ impl Mio {
 
     /// Whether all TCP listeners are bound to loopback addresses.
     fn is_on_loopback(&self) -> bool {
-        self.listeners.iter().all(|listener| match listener {
-            Listener::Tcp(listener) => {
-                listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
-            }
-            Listener::Unix { .. } => true,
+        self.listeners.iter().filter_map(Listener::tcp).all(|listener| {
+            listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
         })
     }
 
-    fn listener(&self, listener: u32) -> io::Result<&Listener> {
-        self.listeners.get(listener as usize).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    #[cfg(feature = "tls")]
+    #[allow(clippy::disallowed_methods)]
+    pub(super) fn begin_tls(&mut self, limits: Limits) {
+        let clock = Clock { now: Instant::now, wall: SystemTime::now };
+        self.tls.get_or_insert_with(|| Box::new(Sessions::new(clock, limits)));
+    }
+
+    #[cfg(feature = "tls")]
+    fn sessions(&mut self) -> io::Result<&mut Sessions<TcpStream>> {
+        self.tls.as_deref_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -121,167 +116,11 @@ pub(crate) fn clock_start() -> Instant {
     Instant::now()
 }
 
-impl Server<Mio> {
-    /// A server on an address, with the default limits.
-    ///
-    /// # Errors
-    ///
-    /// See [`listen`](Self::listen).
-    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::bind_with(address, Config::default())
+#[cfg(feature = "tls")]
+impl Transport for TcpStream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        TcpStream::shutdown(self, how)
     }
-
-    /// A server on an address, with these limits.
-    ///
-    /// # Errors
-    ///
-    /// See [`listen`](Self::listen).
-    pub fn bind_with(address: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
-        let mut server = Self::new(config)?;
-        server.listen(address)?;
-        Ok(server)
-    }
-
-    /// A server that listens nowhere yet.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system: no descriptor for the poll, most likely.
-    pub fn new(config: Config) -> io::Result<Self> {
-        Ok(Self::with_net(Mio::new()?, config))
-    }
-
-    /// Listens on the first address of `address` that can be bound; port 0 takes a free one. Gives
-    /// the bound address. May be called several times.
-    ///
-    /// # Errors
-    ///
-    /// The address is in use, not this machine's, not permitted, or could not be resolved.
-    pub fn listen(&mut self, address: impl ToSocketAddrs) -> io::Result<SocketAddr> {
-        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
-        for address in address.to_socket_addrs()? {
-            match TcpListener::bind(address) {
-                Ok(listener) => return self.add(listener),
-                Err(error) => failed = named(error, &address),
-            }
-        }
-        Err(failed)
-    }
-
-    /// Listens on a socket that the caller has bound and set to listen: with a longer backlog than
-    /// the 128 of [`listen`](Self::listen), say, or inherited from a supervisor. `TCP_NODELAY` is set
-    /// on it, for what is accepted to inherit.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn listen_on(&mut self, listener: std::net::TcpListener) -> io::Result<SocketAddr> {
-        listener.set_nonblocking(true)?;
-        self.add(TcpListener::from_std(listener))
-    }
-
-    fn add(&mut self, mut listener: TcpListener) -> io::Result<SocketAddr> {
-        let bound = listener.local_addr()?;
-        // What is accepted inherits it: no system call for each. No listener's type has the option,
-        // which another handle to the same socket does.
-        TcpStream::from(listener.as_fd().try_clone_to_owned()?).set_nodelay(true)?;
-        let token = self.net.next_listener();
-        self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        self.net.listeners.push(Listener::Tcp(listener));
-        self.hub.handle_listening(self.net.is_on_loopback());
-        Ok(bound)
-    }
-
-    /// Listens on a Unix-domain socket. The file is removed with the server, unless another has its
-    /// path by then; one that a crashed server left behind is replaced.
-    ///
-    /// # Errors
-    ///
-    /// The path is in use, or cannot be created.
-    pub fn listen_unix(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
-        let path = path.as_ref();
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if !is_left_behind(path) {
-                    return Err(named(error, &path.display()));
-                }
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            bound => bound.map_err(|error| named(error, &path.display()))?,
-        };
-        let file = SocketFile(path.into(), identity(path));
-        self.add_unix(listener, Some(file))
-    }
-
-    /// Listens on a Unix-domain socket that the caller has bound and set to listen, as a supervisor does.
-    /// Its file stays where it is.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn listen_unix_on(&mut self, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        self.add_unix(UnixListener::from_std(listener), None)
-    }
-
-    fn add_unix(&mut self, mut listener: UnixListener, file: Option<SocketFile>) -> io::Result<()> {
-        let token = self.net.next_listener();
-        self.net.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        self.net.listeners.push(Listener::Unix { _file: file, listener });
-        Ok(())
-    }
-
-    /// The address of the first TCP listener.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.net.listeners.iter().find_map(|listener| match listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix { .. } => None,
-        })
-    }
-
-    /// Lets the poll watch a source of the caller's own, edge-triggered: it comes back as
-    /// [`Event::Source`](crate::Event::Source) with `key`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the source.
-    pub fn register(
-        &mut self,
-        source: &mut impl Source,
-        key: u32,
-        interests: Interest,
-    ) -> io::Result<()> {
-        let id = ConnId { index: key, generation: SOURCE_GENERATION };
-        self.net.poll.registry().register(source, Token(id.to_bits() as usize), interests)
-    }
-
-    /// Ends what [`register`](Self::register) began.
-    ///
-    /// # Errors
-    ///
-    /// Those of the source.
-    pub fn deregister(&mut self, source: &mut impl Source) -> io::Result<()> {
-        self.net.poll.registry().deregister(source)
-    }
-}
-
-fn named(error: io::Error, address: &dyn fmt::Display) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-}
-
-/// Which file a path leads to. No other can be that one while a listener is bound to it.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-/// Whether the path is a socket that nobody listens on.
-fn is_left_behind(path: &Path) -> bool {
-    let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    // Without blocking: the backlog of one that is stuck may be full.
-    let refused = UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    is_socket && refused
 }
 
 impl Wake for Arc<Waker> {
@@ -305,6 +144,15 @@ impl Net for Mio {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, mut tell: impl FnMut(Ready)) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        let timeout = match &mut self.tls {
+            Some(sessions) => {
+                sessions.begin_turn();
+                let waits = self.put_off.drain(..).map(|it| tell(Ready::Listener(it))).count() > 0;
+                if waits { Some(Duration::ZERO) } else { timeout }
+            }
+            None => timeout,
+        };
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -329,13 +177,28 @@ impl Net for Mio {
     }
 
     fn accept(&mut self, listener: u32) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match self.listener(listener)? {
-            Listener::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
+        let Some(accepting) = self.listeners.get(listener as usize) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        match accepting {
+            Listener::Tcp(accepting) => {
+                let (stream, peer) = accepting.accept()?;
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
-            Listener::Unix { listener, .. } => {
-                let (stream, _) = listener.accept()?;
+            #[cfg(feature = "tls")]
+            Listener::Tls(accepting, tls) => {
+                let Some(sessions) = &mut self.tls else {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                };
+                if sessions.is_full() {
+                    self.put_off.push(listener);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let (stream, peer) = accepting.accept()?;
+                Ok((Stream::Tls(sessions.accept(stream, tls)), Some(peer)))
+            }
+            Listener::Unix { listener: accepting, .. } => {
+                let (stream, _) = accepting.accept()?;
                 Ok((Stream::Unix(stream), None))
             }
         }
@@ -368,7 +231,7 @@ impl Net for Mio {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         drop(held);
-        let accepted = self.accept(listener).map(drop);
+        let accepted = self.accept(listener).map(|(stream, _)| self.release(stream));
         self.spare = File::open("/dev/null").ok();
         accepted
     }
@@ -381,6 +244,13 @@ impl Net for Mio {
         match stream {
             Stream::Tcp(stream) => self.poll.registry().register(stream, token, both),
             Stream::Unix(stream) => self.poll.registry().register(stream, token, both),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => {
+                let Some(sessions) = &mut self.tls else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
+                self.poll.registry().register(sessions.register(stream)?, token, both)
+            }
         }
     }
 
@@ -388,6 +258,8 @@ impl Net for Mio {
         let count = match stream {
             Stream::Tcp(stream) => io::Read::read(stream, into),
             Stream::Unix(stream) => io::Read::read(stream, into),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => return self.sessions()?.read(stream, into),
         }?;
         // epoll(7): fewer bytes than there was room for are all that there are, but for an end or
         // urgent data, of which a readiness tells (`read_closed`).
@@ -398,6 +270,17 @@ impl Net for Mio {
         match stream {
             Stream::Tcp(stream) => io::Write::write(stream, from),
             Stream::Unix(stream) => io::Write::write(stream, from),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => self.sessions()?.write(stream, from),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[inline]
+    fn flush(&mut self, stream: &mut Stream) -> io::Result<()> {
+        match stream {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => self.sessions()?.flush(stream),
         }
     }
 
@@ -405,7 +288,22 @@ impl Net for Mio {
         match stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => self.sessions()?.finish(stream),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    fn release(&mut self, stream: Stream) {
+        if let (Stream::Tls(stream), Some(sessions)) = (stream, &mut self.tls) {
+            sessions.release(stream);
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[inline]
+    fn layer_counts(&self) -> Option<LayerCounts> {
+        self.tls.as_deref().map(Sessions::counts)
     }
 
     fn waker(&self) -> Box<dyn Wake + Send + Sync> {
@@ -419,7 +317,18 @@ impl Net for Mio {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Net, Server, Stream};
+    use super::{Net, Server, Stream};
+    use crate::config::Config;
+
+    #[test]
+    fn a_stream_is_no_larger_than_the_sockets_without_layers() {
+        #[allow(dead_code, reason = "its size is what counts")]
+        enum Plain {
+            Tcp(::mio::net::TcpStream),
+            Unix(::mio::net::UnixStream),
+        }
+        assert_eq!(size_of::<Option<Stream>>(), size_of::<Option<Plain>>());
+    }
 
     #[test]
     fn what_is_accepted_has_the_nodelay_of_its_listener() {

@@ -9,6 +9,8 @@ mod mio;
 mod net;
 #[cfg(feature = "log")]
 mod report;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     collections::VecDeque,
@@ -21,6 +23,8 @@ pub use handler::Handler;
 pub(crate) use mio::clock_start;
 pub use mio::{Mio, Stream};
 pub use net::{Input, Net, Ready};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsCertificates, TlsError, TlsStream};
 
 pub use crate::mailbox::Wake;
 
@@ -139,7 +143,7 @@ impl<N: Net> Server<N> {
     /// Frees what ended before, and makes the batch ready.
     fn begin(&mut self, events: &mut Events) {
         while let Some(id) = self.hub.next_closed() {
-            self.streams[id.index as usize] = None;
+            self.release(id);
         }
         self.hub.begin_turn(events);
         if self.hub.is_shutting_down() {
@@ -249,20 +253,22 @@ impl<N: Net> Server<N> {
                     any = true;
                     let is_proxied = self.proxied.contains(&listener);
                     if !self.hub.admits(peer, is_proxied) {
+                        self.net.release(stream);
                         continue;
                     }
                     if let Some(id) = self.hub.make_room(events) {
-                        self.streams[id.index as usize] = None;
+                        self.release(id);
                     }
-                    if let Some(id) = self.hub.handle_accepted(peer, is_proxied) {
-                        self.admit(id, stream);
+                    match self.hub.handle_accepted(peer, is_proxied) {
+                        Some(id) => self.admit(id, stream),
+                        None => self.net.release(stream),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if self.net.is_out_of_resources(&error) => {
                     if let Some(id) = self.hub.spare_descriptor(events) {
                         // Its slot is freed with the others; its descriptor, now.
-                        self.streams[id.index as usize] = None;
+                        self.release(id);
                         any = true;
                         continue;
                     }
@@ -291,13 +297,16 @@ impl<N: Net> Server<N> {
 
     fn adopt(&mut self, socket: Socket, read: Vec<u8>) {
         match self.net.adopt(socket) {
-            Ok((stream, peer)) if self.hub.admits(peer, false) => {
-                if let Some(id) = self.hub.handle_accepted(peer, false) {
+            Ok((stream, peer)) => {
+                if self.hub.admits(peer, false)
+                    && let Some(id) = self.hub.handle_accepted(peer, false)
+                {
                     self.admit(id, stream);
                     self.hub.handle_adopted(id, read);
+                } else {
+                    self.net.release(stream);
                 }
             }
-            Ok(_) => {}
             Err(_) => self.hub.handle_accept_failed(),
         }
     }
@@ -315,6 +324,12 @@ impl<N: Net> Server<N> {
         }
     }
 
+    fn release(&mut self, id: ConnId) {
+        if let Some(stream) = self.streams[id.index as usize].take() {
+            self.net.release(stream);
+        }
+    }
+
     #[inline(never)]
     fn read(&mut self, events: &mut Events) {
         self.hub.handle_departed(events);
@@ -329,6 +344,9 @@ impl<N: Net> Server<N> {
             }
         }
         self.hub.end_reading(events);
+        if let Some(counts) = self.net.layer_counts() {
+            self.hub.handle_layer_counts(&counts);
+        }
     }
 
     /// Reads once from one connection, up to `room` bytes.

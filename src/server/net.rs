@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{event::ConnId, handle::Socket, mailbox::Wake};
+use crate::{counters::LayerCounts, event::ConnId, handle::Socket, mailbox::Wake};
 
 /// What became ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,8 @@ pub enum Input {
 ///   `WouldBlock`, it flushes and calls it again when the connection is writable. Afterwards it
 ///   writes nothing, and reads on.
 /// - It calls anything again at once that gives `Interrupted`.
-/// - It drops a stream after an error, at the end, at a deadline, or to free what the stream takes.
+/// - It [releases](Self::release) a stream after an error, at the end, at a deadline, or to free what the
+///   stream takes.
 ///
 /// # What a network promises
 ///
@@ -92,7 +93,7 @@ pub enum Input {
 ///   peer's records demand more answers than the stream can hold, the read fails.
 /// - A stream that has something to say about an error sends it before it gives the error.
 pub trait Net {
-    /// One connection. Dropping it closes it, and what it holds is lost.
+    /// One connection.
     type Stream;
 
     /// The time. The loop asks once for each turn, after its wait, and once before it while the
@@ -197,6 +198,18 @@ pub trait Net {
     /// `WouldBlock` if it is not done, and to be called again when the connection is writable, which
     /// will be told. It and `Interrupted` are not failures; any other error ends the connection.
     fn finish(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    /// Takes a stream back and closes it: what it holds is lost. A stream that closes when it is dropped needs
+    /// no more than what is here.
+    fn release(&mut self, stream: Self::Stream) {
+        drop(stream);
+    }
+
+    /// What is counted of streams that are layers. The loop asks in each turn. A network without layers
+    /// needs no more than what is here.
+    fn layer_counts(&self) -> Option<LayerCounts> {
+        None
+    }
 
     /// What another thread wakes [`wait`](Self::wait) with.
     fn waker(&self) -> Box<dyn Wake + Send + Sync>;

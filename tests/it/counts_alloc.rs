@@ -4,6 +4,8 @@
 #[cfg(feature = "deflate")]
 mod deflated;
 mod history;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::env;
 use std::io::{Read, Write};
@@ -309,12 +311,17 @@ fn idle_bytes(test: &str, before: &Before) -> Option<u64> {
         }
         Err(_) => {}
     }
+    let bytes = told_by(test);
+    println!("an idle connection owns {} bytes of heap and slab", bytes.div_ceil(IDLE));
+    Some(bytes)
+}
+
+/// The bytes that a test tells of as a server, in a process of its own.
+fn told_by(test: &str) -> u64 {
     let child = cast(test, "server", "").wait_with_output().expect("it is ours");
     let output = String::from_utf8(child.stdout).expect("the harness writes text");
     let bytes = output.lines().find_map(|line| line.strip_prefix("bytes ")?.parse::<u64>().ok());
-    let bytes = bytes.unwrap_or_else(|| panic!("the server does not say how much it is: {output}"));
-    println!("an idle connection owns {} bytes of heap and slab", bytes.div_ceil(IDLE));
-    Some(bytes)
+    bytes.unwrap_or_else(|| panic!("the server does not say how much it is: {output}"))
 }
 
 #[test]

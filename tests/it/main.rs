@@ -40,5 +40,7 @@ mod reports;
 mod server;
 mod testing;
 mod timeouts;
+#[cfg(feature = "tls")]
+mod tls;
 mod topics;
 mod turns;

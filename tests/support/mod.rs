@@ -129,7 +129,14 @@ pub struct TestServer {
 impl TestServer {
     /// Starts a server whose application is `app`, which gets every event but those of sources.
     pub fn start(config: Config, app: impl FnMut(&mut Hub, Event<'_>) + Send + 'static) -> Self {
-        let mut server = Server::bind_with("127.0.0.1:0", config).expect("a port is free");
+        Self::serves(Server::bind_with("127.0.0.1:0", config).expect("a port is free"), app)
+    }
+
+    /// Starts a server that listens already, on an address of TCP first.
+    pub fn serves(
+        mut server: Server,
+        app: impl FnMut(&mut Hub, Event<'_>) + Send + 'static,
+    ) -> Self {
         let address = server.local_addr().expect("the server listens on TCP");
         let handle = server.handle();
         let (bell, knocked) = UnixStream::pair().expect("two descriptors are free");

@@ -149,3 +149,12 @@ fn a_log_is_one_dependency_more() {
         (expected.into_iter().map(String::from).collect(), dependencies("").1)
     );
 }
+
+#[test]
+fn tls_is_rustls_and_ring() {
+    let (with_tls, _) = dependencies("tls");
+    let mut expected = DIRECT.to_vec();
+    expected.extend(["ring", "rustls"]);
+    expected.sort_unstable();
+    assert_eq!(with_tls, expected.into_iter().map(String::from).collect::<Vec<_>>());
+}
