@@ -218,6 +218,10 @@ counters! {
     tls_plain_refused: Counter,
     /// Open TLS connections that ended because a record was wrong, or said that ours was.
     tls_broken: Counter,
+    /// Times that certificates were read again and taken.
+    tls_reloads: Counter,
+    /// Times that certificates were to be read again, and those of before were kept.
+    tls_reloads_failed: Counter,
     /// TLS connections closed because all together held too much that was in part or did not leave.
     tls_closed_held: Counter,
     /// Commands of a handle for a connection or a request that was gone when the loop came to them.
@@ -253,6 +257,8 @@ pub struct LayerCounts {
     pub tls_plain_refused: u64,
     pub tls_broken: u64,
     pub tls_closed_held: u64,
+    pub tls_reloads: u64,
+    pub tls_reloads_failed: u64,
     pub tls_handshakes_open: u64,
     pub tls_held_bytes: u64,
 }
@@ -267,6 +273,8 @@ impl LiveCounters {
         self.tls_plain_refused.set(counts.tls_plain_refused);
         self.tls_broken.set(counts.tls_broken);
         self.tls_closed_held.set(counts.tls_closed_held);
+        self.tls_reloads.set(counts.tls_reloads);
+        self.tls_reloads_failed.set(counts.tls_reloads_failed);
         self.tls_handshakes_open.set(counts.tls_handshakes_open);
         self.tls_held_bytes.set(counts.tls_held_bytes);
     }

@@ -50,8 +50,8 @@
 //! and one dependency, `flate2` on zlib-rs; [`Config`] says how they are agreed on. `log` reports trouble
 //! through the crate [`log`](https://docs.rs/log), which `mio` brings along: a warning for each counter
 //! of refused connections, limits met and panics that grew, at most once a second, and a debug line for
-//! each request that the server itself refused. `server` builds the `pushloop` binary, with compression
-//! in it. `testing` adds the module of that name: an application's tests without sockets, in simulated
+//! each request that the server itself refused. `tls` adds `Tls` and `Server::listen_tls`, by rustls with
+//! ring. `server` builds the `pushloop` binary, with compression and TLS in it. `testing` adds the module of that name: an application's tests without sockets, in simulated
 //! time.
 //!
 //! # Platforms

@@ -213,6 +213,7 @@ tools() {
     step "tool: strace" 300 need strace strace
     step "tool: curl" 300 need curl curl
     step "tool: jq" 300 need jq jq
+    step "tool: openssl" 300 need openssl openssl
     step "tool: prlimit" 300 need prlimit util-linux
     step "tool: ip, tc" 300 need tc iproute2
     step "tool: nft" 300 need nft nftables

@@ -19,7 +19,7 @@ use ::mio::{
 
 use self::listen::Listener;
 #[cfg(feature = "tls")]
-use super::tls::{Clock, Limits, Sessions, TlsStream, Transport};
+use super::tls::{Clock, Limits, Sessions, Tls, TlsStream, Transport};
 use super::{Input, Net, Ready, Server, Wake};
 #[cfg(feature = "tls")]
 use crate::counters::LayerCounts;
@@ -98,9 +98,9 @@ impl Mio {
 
     #[cfg(feature = "tls")]
     #[allow(clippy::disallowed_methods)]
-    pub(super) fn begin_tls(&mut self, limits: Limits) {
+    pub(super) fn begin_tls(&mut self, limits: Limits, tls: &Tls) {
         let clock = Clock { now: Instant::now, wall: SystemTime::now };
-        self.tls.get_or_insert_with(|| Box::new(Sessions::new(clock, limits)));
+        self.tls.get_or_insert_with(|| Box::new(Sessions::new(clock, limits))).listen(tls);
     }
 
     #[cfg(feature = "tls")]

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is a warning when it grows: what was refused for a limit, closed for one, or panicked. What
 /// comes of a policy that the application chose is none, nor is what each peer may do.
-const WARNED_OF: [&str; 10] = [
+const WARNED_OF: [&str; 12] = [
     "connections_refused",
     "accepts_failed",
     "messages_dropped_full",
@@ -24,6 +24,8 @@ const WARNED_OF: [&str; 10] = [
     "closed_windows",
     "closed_for_descriptor",
     "closed_protocol",
+    "tls_handshakes_dropped",
+    "tls_closed_held",
     "handler_panics",
     "commands_refused",
 ];

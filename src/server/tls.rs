@@ -66,6 +66,8 @@ impl Limits {
 pub(super) struct Sessions<T> {
     clock: Clock,
     limits: Limits,
+    /// What listeners have, each once.
+    known: Vec<Tls>,
     slab: Slab<Session<T>>,
     /// Shared by all: what is read and written passes through it.
     scratch: Vec<u8>,
@@ -89,6 +91,7 @@ impl<T: Transport> Sessions<T> {
         Self {
             clock,
             limits,
+            known: Vec::new(),
             slab: Slab::new(),
             scratch: vec![0; SCRATCH_BYTES],
             counts: LayerCounts::default(),
@@ -101,6 +104,13 @@ impl<T: Transport> Sessions<T> {
             handshake_steps: 0,
             had_to_wait: false,
             is_crowded: false,
+        }
+    }
+
+    /// A listener has this.
+    pub(super) fn listen(&mut self, tls: &Tls) {
+        if !self.known.iter().any(|known| known.is(tls)) {
+            self.known.push(tls.clone());
         }
     }
 
@@ -211,7 +221,13 @@ impl<T: Transport> Sessions<T> {
 
     pub(super) fn counts(&self) -> LayerCounts {
         let held = self.input_bytes + self.output_bytes;
-        LayerCounts { tls_held_bytes: held as u64, ..self.counts }
+        let mut counts = LayerCounts { tls_held_bytes: held as u64, ..self.counts };
+        for tls in &self.known {
+            let (done, failed) = tls.reloads();
+            counts.tls_reloads += done;
+            counts.tls_reloads_failed += failed;
+        }
+        counts
     }
 
     fn handshakes_open(&self) -> usize {

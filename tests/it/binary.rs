@@ -13,6 +13,7 @@ mod publishing;
 mod reload;
 mod resume;
 mod supervised;
+mod tls;
 mod tokens;
 mod topics;
 mod urls;

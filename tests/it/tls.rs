@@ -20,7 +20,7 @@ use crate::support::http::{ask, dial, upgrade};
 use crate::support::{Frame, TestServer, close_empty, echo, quiet, text};
 
 /// A certificate and its key, in PEM.
-type Pair = (String, String);
+pub type Pair = (String, String);
 
 /// Who signs certificates.
 pub struct Authority {
@@ -37,7 +37,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    fn signs(&self, names: &[&str]) -> Pair {
+    pub fn signs(&self, names: &[&str]) -> Pair {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(names).unwrap();
@@ -113,7 +113,7 @@ impl Client {
         Ok(stream)
     }
 
-    fn connects(&self, address: SocketAddr) -> Connection {
+    pub fn connects(&self, address: SocketAddr) -> Connection {
         self.tries(address, "localhost").expect("the server takes part in the handshake")
     }
 
@@ -124,6 +124,10 @@ impl Client {
         echoes(&mut stream, "hello");
         stream
     }
+}
+
+pub fn is_resumed(stream: &Connection) -> bool {
+    stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 fn echoes(stream: &mut Connection, message: &str) {

@@ -6,13 +6,17 @@ use std::{
     path::Path,
 };
 
-use crate::options::{CONFIG, Entry, Origin, Set, Taken, Value, all};
+use crate::{
+    options::{CONFIG, Entry, Origin, Set, Taken, Value, all},
+    tls,
+};
 
 /// Looks at the files that are named, and gives all that would be taken: a TOML file, which has it as
 /// well.
 pub fn check(taken: &Taken) -> Result<String, String> {
     check_files(taken)?;
     taken.options.tokens.read()?;
+    tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
     let mut text = String::new();
     for entry in all() {
         tell(&mut text, entry, taken.values(entry));

@@ -2,12 +2,12 @@
 
 use std::{io, net::SocketAddr};
 
-use pushloop::Server;
+use pushloop::{Server, Tls};
 use rustix::{fs::Mode, process::umask};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    options::{Options, Place},
+    options::{Listen, Options, Place, Speech},
     supervisor::{self, Inherited},
 };
 
@@ -16,7 +16,7 @@ const BACKLOG: i32 = 4096;
 
 /// Listens on all that was handed over, and wherever it was asked for; gives what to tell of it. The default is
 /// not asked for where something was handed over.
-pub fn all(server: &mut Server, options: &Options) -> io::Result<String> {
+pub fn all(server: &mut Server, options: &Options, tls: Option<&Tls>) -> io::Result<String> {
     let mut opened = String::new();
     let inherited = supervisor::inherited()?;
     let is_handed_over = !inherited.is_empty();
@@ -27,8 +27,8 @@ pub fn all(server: &mut Server, options: &Options) -> io::Result<String> {
     }
     let asked = options.listen.iter().filter(|_| !(is_handed_over && options.listens_by_default));
     for listen in asked {
-        opened += &self::listen(server, &listen.place, options)?;
-        if listen.is_proxied {
+        opened += &self::listen(server, listen, options, tls)?;
+        if listen.speech == Speech::Proxied {
             server.require_proxy_header(number);
         }
         number += 1;
@@ -40,7 +40,7 @@ fn inherit(server: &mut Server, socket: Inherited, options: &Options) -> io::Res
     match socket {
         Inherited::Tcp(socket) => {
             options.check_reach(socket.local_addr()?).map_err(io::Error::other)?;
-            server.listen_on(socket).map(told)
+            server.listen_on(socket).map(|bound| told(bound, ""))
         }
         Inherited::Unix(socket) => {
             let told = match socket.local_addr()?.as_pathname() {
@@ -52,22 +52,30 @@ fn inherit(server: &mut Server, socket: Inherited, options: &Options) -> io::Res
     }
 }
 
-/// What there is to say of an address that is open.
-fn told(bound: SocketAddr) -> String {
+/// What there is to say of an address that is open; `s` is the end of a scheme that has TLS.
+fn told(bound: SocketAddr, s: &str) -> String {
     format!(
-        "pushloop: open http://{bound}/\n  \
-         subscribe: new WebSocket(\"ws://{bound}/scores\")\n  \
-         publish:   curl -d 'Goal!' http://{bound}/scores\n"
+        "pushloop: open http{s}://{bound}/\n  \
+         subscribe: new WebSocket(\"ws{s}://{bound}/scores\")\n  \
+         publish:   curl -d 'Goal!' http{s}://{bound}/scores\n"
     )
 }
 
-fn listen(server: &mut Server, place: &Place, options: &Options) -> io::Result<String> {
-    match place {
+fn listen(
+    server: &mut Server,
+    listen: &Listen,
+    options: &Options,
+    tls: Option<&Tls>,
+) -> io::Result<String> {
+    match &listen.place {
         Place::Tcp(address) => {
             let socket = tcp_listener(*address).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
-            server.listen_on(socket.into()).map(told)
+            match tls.filter(|_| listen.speech == Speech::Tls) {
+                Some(tls) => server.listen_tls_on(socket.into(), tls).map(|it| told(it, "s")),
+                None => server.listen_on(socket.into()).map(|it| told(it, "")),
+            }
         }
         Place::Unix(path) => {
             // The file is made with these rights: at no moment has it others. No thread that makes files

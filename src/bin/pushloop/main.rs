@@ -25,6 +25,7 @@ mod status;
 mod store;
 mod subscribe;
 mod supervisor;
+mod tls;
 mod token;
 mod topics;
 mod watchdog;
@@ -65,14 +66,15 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     left_out.iter().for_each(|why| status::say(why));
     let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
     let ahead = restore::open(&mut server, options)?;
+    let tls = tls::of(options)?;
     // Nothing is said to be open before all is.
-    let mut opened = listen::all(&mut server, options)?;
+    let mut opened = listen::all(&mut server, options, tls.as_ref())?;
     opened += &descriptors.told();
     if let Some(address) = options.metrics_listen {
         opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
     }
     // What is told that it is open may end it at once.
-    let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status));
+    let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status), tls);
     let slot = reload.slot();
     drain::on_signals(server.handle(), reload)?;
     // Where nobody can be told, it listens all the same.

@@ -26,8 +26,26 @@ use crate::patterns::{ByTopic, Patterns};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listen {
     pub place: Place,
-    /// Its connections begin with a header of the PROXY protocol.
-    pub is_proxied: bool,
+    pub speech: Speech,
+}
+
+/// How the connections of a listener begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    Plain,
+    /// With a header of the PROXY protocol.
+    Proxied,
+    Tls,
+}
+
+/// The files of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates and keys, paired in their order.
+    pub certificates: Vec<PathBuf>,
+    pub keys: Vec<PathBuf>,
+    pub client_authority: Option<PathBuf>,
+    pub ticket_secret: Option<PathBuf>,
 }
 
 /// What the options ask for. The defaults are in the table of options.
@@ -37,6 +55,7 @@ pub struct Options {
     pub listen: Vec<Listen>,
     /// No address was asked for: it is the default.
     pub listens_by_default: bool,
+    pub tls: TlsFiles,
     /// Where the metrics are, besides.
     pub metrics_listen: Option<SocketAddr>,
     pub client_limits: ClientLimits,
@@ -157,6 +176,7 @@ impl Taken {
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;
+        taken.check_tls()?;
         taken.check_reach().map_err(|why| match taken.origin_of_reach() {
             Some(origin) => format!("{origin}: {why}"),
             None => why,
@@ -303,6 +323,26 @@ impl Taken {
             self.refuse(&["token-cookie"], why)?;
         }
         Ok(())
+    }
+
+    /// What TLS needs, and what is for TLS only.
+    fn check_tls(&self) -> Result<(), String> {
+        let TlsFiles { certificates, keys, .. } = &self.options.tls;
+        if !self.options.listen.iter().any(|listen| listen.speech == Speech::Tls) {
+            let names = ["tls-cert", "tls-key", "tls-client-ca", "tls-ticket-secret-file"];
+            return self.refuse(&names, "it is for TLS: add --listen-tls");
+        }
+        if certificates.is_empty() && keys.is_empty() {
+            return self.refuse(&["listen-tls"], "it needs --tls-cert and --tls-key");
+        }
+        if certificates.len() == keys.len() {
+            return Ok(());
+        }
+        let (certificates, keys) = (certificates.len(), keys.len());
+        let why = format!(
+            "each --tls-cert has its --tls-key, in the same order: there are {certificates} and {keys}"
+        );
+        self.refuse(&["tls-cert", "tls-key"], &why)
     }
 
     /// Whether strangers who reach the server are meant to.

@@ -10,14 +10,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use pushloop::{Handle, Hub};
+use pushloop::{Handle, Hub, Tls, TlsCertificates};
 
 use crate::{
     check, config,
     gate::Keys,
-    options::{self, Asked, Drain, Taken},
+    options::{self, Asked, Drain, Entry, Taken},
     service::Service,
     status::{Status, say},
+    tls,
 };
 
 /// What the service is notified of, when there is something to take.
@@ -31,6 +32,8 @@ pub type Slot = Arc<Mutex<Option<Prepared>>>;
 pub struct Prepared {
     taken: Arc<Taken>,
     keys: Keys,
+    /// What TLS presents from now on.
+    tls: Option<(Tls, TlsCertificates)>,
     /// Whether topics that begin from now on have other options.
     with_topics: bool,
     /// What is said once it is so.
@@ -45,14 +48,20 @@ pub struct Reload {
     begun: Arc<Taken>,
     /// What it has taken since.
     latest: Arc<Taken>,
+    tls: Option<Tls>,
     slot: Slot,
     status: Arc<Status>,
 }
 
 impl Reload {
-    pub fn new(arguments: Vec<OsString>, begun: Arc<Taken>, status: Arc<Status>) -> Self {
+    pub fn new(
+        arguments: Vec<OsString>,
+        begun: Arc<Taken>,
+        status: Arc<Status>,
+        tls: Option<Tls>,
+    ) -> Self {
         let (latest, slot) = (Arc::clone(&begun), Slot::default());
-        Self { arguments, begun, latest, slot, status }
+        Self { arguments, begun, latest, tls, slot, status }
     }
 
     /// Where the loop finds what was prepared.
@@ -89,12 +98,16 @@ impl Reload {
         };
         check::check_files(&taken)?;
         let (keys, left_out) = taken.options.tokens.read()?;
+        let tls = self.load(&taken)?;
         // What is in the file of histories has been written as the topics were then.
         let with_topics = self.begun.options.history_file.is_none();
-        let is_taken = |by_topic: bool, reloads: bool| reloads && (with_topics || !by_topic);
+        let is_taken = |entry: &Entry| {
+            let is_for_tls = entry.name.starts_with("tls-");
+            entry.reloads && (with_topics || !entry.by_topic) && (tls.is_some() || !is_for_tls)
+        };
         let (mut changed, mut left) = (Vec::new(), Vec::new());
         for entry in options::all() {
-            if is_taken(entry.by_topic, entry.reloads) {
+            if is_taken(entry) {
                 if taken.differs(&self.latest, entry) {
                     changed.push(entry.name);
                 }
@@ -106,12 +119,29 @@ impl Reload {
         if taken.topics_differ(before) {
             if with_topics { &mut changed } else { &mut left }.push("topics");
         }
+        if tls.is_some() {
+            // The files may be others under the same names.
+            changed.push("the certificates");
+        }
         let mut told = told(&changed, &left);
         if taken.options.tokens.are_given() {
             told += "; the keys were read again";
         }
         left_out.iter().for_each(|why| told += &format!("; {why}"));
-        Ok(Prepared { taken: taken.into(), keys, with_topics, told })
+        Ok(Prepared { taken: taken.into(), keys, tls, with_topics, told })
+    }
+
+    /// What TLS is to present, if it was and is still asked for.
+    fn load(&self, taken: &Taken) -> Result<Option<(Tls, TlsCertificates)>, String> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        match tls::load(&taken.options) {
+            Ok(certificates) => Ok(certificates.map(|it| (tls.clone(), it))),
+            Err(error) => {
+                // It is counted there.
+                let _ = tls.reload(|| Err(error.clone()));
+                Err(error.to_string())
+            }
+        }
     }
 }
 
@@ -130,10 +160,16 @@ fn told(changed: &[&str], left: &[&str]) -> String {
 /// Takes what was prepared, if something is.
 pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     let prepared = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Prepared { taken, keys, with_topics, told }) = prepared else { return };
+    let Some(Prepared { taken, keys, tls, with_topics, told }) = prepared else { return };
     let options = &taken.options;
     if with_topics && let Err(why) = service.set_patterns(hub, options) {
         return say(&format!("not reloaded, all is as it was: {why}"));
+    }
+    // It was read and checked, and is not empty.
+    if let Some((tls, certificates)) = tls
+        && let Err(error) = tls.reload(|| Ok(certificates))
+    {
+        return say(&format!("not reloaded: {error}"));
     }
     service.set_keys(keys);
     hub.set_origins(config::origins(options));
@@ -158,7 +194,7 @@ mod tests {
         let begun: Arc<Taken> = taken.into();
         let mut server = Server::new(config::of(&begun.options, 1000)).expect("it can begin");
         let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
-        let reload = Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status));
+        let reload = Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status), None);
         let slot = reload.slot();
         let (keys, _) = begun.options.tokens.read().expect("there are none");
         let gate = Gate::new(keys, None, Arc::clone(&status));

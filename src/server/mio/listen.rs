@@ -137,7 +137,7 @@ impl Server<Mio> {
     /// See [`listen`](Self::listen).
     #[cfg(feature = "tls")]
     pub fn listen_tls(&mut self, address: impl ToSocketAddrs, tls: &Tls) -> io::Result<SocketAddr> {
-        self.net.begin_tls(Limits::new(self.hub.config()));
+        self.net.begin_tls(Limits::new(self.hub.config()), tls);
         self.bind_first(address, |listener| Listener::Tls(listener, tls.clone()))
     }
 
@@ -152,7 +152,7 @@ impl Server<Mio> {
         listener: std::net::TcpListener,
         tls: &Tls,
     ) -> io::Result<SocketAddr> {
-        self.net.begin_tls(Limits::new(self.hub.config()));
+        self.net.begin_tls(Limits::new(self.hub.config()), tls);
         listener.set_nonblocking(true)?;
         let kind = |listener| Listener::Tls(listener, tls.clone());
         self.add(TcpListener::from_std(listener), kind)

@@ -119,6 +119,11 @@ impl Tls {
         (reloads.load(Ordering::Relaxed), reloads_failed.load(Ordering::Relaxed))
     }
 
+    /// Whether both are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A connection with the certificates of now.
     pub(super) fn begin(&self) -> std::io::Result<UnbufferedServerConnection> {
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::{Listen, Options, values::*};
+use super::{Listen, Options, Speech, values::*};
 
 /// One option.
 pub struct Entry {
@@ -131,6 +131,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Main options", entries: MAIN },
     Group { title: "Who gets in", entries: ACCESS },
     Group { title: "Tokens and keys", entries: TOKENS },
+    Group { title: "TLS", entries: TLS },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },
@@ -144,7 +145,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
 
 const MAIN: &[Entry] = &[
     Entry::text("listen", "ADDR", "listen on IP:PORT or unix:PATH", |options, text| {
-        listen(options, text, false)
+        listen(options, place(text)?, Speech::Plain)
     })
     .repeated()
     .or("127.0.0.1:9001"),
@@ -283,6 +284,41 @@ const TOKENS: &[Entry] = &[
     .reloads(),
 ];
 
+const TLS: &[Entry] = &[
+    Entry::text(
+        "listen-tls",
+        "ADDR",
+        "listen for https:// and wss:// on IP:PORT",
+        |options, text| listen(options, Place::Tcp(address(text)?), Speech::Tls),
+    )
+    .repeated(),
+    Entry::file(
+        "tls-cert",
+        "the certificate, and those between it and its authority (PEM); of several, the first that a client's name \
+         is in, or the first of all",
+        |options, path| options.tls.certificates.push(path),
+    )
+    .repeated()
+    .reloads(),
+    Entry::file("tls-key", "and its key (PEM), in the same order", |options, path| {
+        options.tls.keys.push(path);
+    })
+    .repeated()
+    .reloads(),
+    Entry::file(
+        "tls-client-ca",
+        "let in only clients with a certificate of this authority (PEM)",
+        |options, path| options.tls.client_authority = Some(path),
+    )
+    .reloads(),
+    Entry::file(
+        "tls-ticket-secret-file",
+        "32 random bytes or more, the same for all servers that may resume each other's sessions, also after a \
+         restart",
+        |options, path| options.tls.ticket_secret = Some(path),
+    ),
+];
+
 const PROXIES: &[Entry] = &[
     Entry::text(
         "trust-proxy",
@@ -307,7 +343,7 @@ const PROXIES: &[Entry] = &[
         "listen-proxied",
         "ADDR",
         "as --listen, where each connection begins with a PROXY protocol header",
-        |options, text| listen(options, text, true),
+        |options, text| listen(options, place(text)?, Speech::Proxied),
     )
     .repeated(),
     Entry::switch(
@@ -427,6 +463,7 @@ const DRAIN: &[Entry] = &[
 ];
 
 /// Adds a listener.
-fn listen(options: &mut Options, text: &str, is_proxied: bool) -> Result<(), String> {
-    place(text).map(|place| options.listen.push(Listen { place, is_proxied }))
+fn listen(options: &mut Options, place: Place, speech: Speech) -> Result<(), String> {
+    options.listen.push(Listen { place, speech });
+    Ok(())
 }

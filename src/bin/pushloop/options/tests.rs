@@ -32,7 +32,7 @@ fn texts(given: &Given, name: &str) -> Vec<String> {
 fn the_default_is_this_machine_only_and_the_librarys() {
     let place = Place::Tcp(([127, 0, 0, 1], 9001).into());
     let options = options("");
-    assert_eq!(options.listen, [Listen { place, is_proxied: false }]);
+    assert_eq!(options.listen, [Listen { place, speech: Speech::Plain }]);
     assert_eq!(options.patterns.of("t"), ByTopic::default());
     let library = pushloop::Config::default();
     assert_eq!(options.history_bytes_max, library.history_bytes_max);
@@ -422,4 +422,28 @@ fn the_docs_have_the_table() {
 fn help_and_version_win() {
     assert_eq!(parsed("--help --listne"), Ok(Asked::Help));
     assert_eq!(parsed("-V"), Ok(Asked::Version));
+}
+
+#[test]
+fn tls_needs_a_certificate_with_its_key_and_these_need_tls() {
+    let pair = "--tls-cert c --tls-key k";
+    for (line, said) in [
+        ("--listen-tls localhost:1".to_owned(), "--listen-tls: it needs --tls-cert and --tls-key"),
+        (
+            format!("--listen-tls localhost:1 {pair} --tls-cert d"),
+            "--tls-cert: each --tls-cert has its --tls-key, in the same order: there are 2 and 1",
+        ),
+        ("--listen-tls localhost:1 --tls-key k".to_owned(), "--tls-key: each --tls-cert has"),
+        (pair.to_owned(), "--tls-cert: it is for TLS: add --listen-tls"),
+        ("--tls-ticket-secret-file x".to_owned(), "--tls-ticket-secret-file: it is for TLS"),
+        (format!("--listen-tls unix:/x {pair}"), "--listen-tls: 'unix:/x' is no address"),
+        (format!("--listen-tls 0.0.0.0:1 {pair}"), "--listen-tls: 0.0.0.0:1 can be reached"),
+    ] {
+        let error = parsed(&line).unwrap_err();
+        assert!(error.starts_with(said), "{line}: {error}");
+    }
+    let options = options(&format!("--listen-tls localhost:1 {pair} --tls-client-ca a"));
+    let place = Place::Tcp(([127, 0, 0, 1], 1).into());
+    assert_eq!(options.listen, [Listen { place, speech: Speech::Tls }]);
+    assert_eq!(options.tls.client_authority, Some("a".into()));
 }
