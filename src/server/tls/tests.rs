@@ -1,5 +1,7 @@
 //! Sessions over a transport in memory, which takes and gives as little as it likes.
 
+mod records;
+
 use std::{
     cell::{Cell, RefCell},
     io::{self, ErrorKind, Read, Write},
@@ -92,11 +94,12 @@ fn parties() -> (Tls, RootCertStore) {
 
 fn client(roots: RootCertStore, is_old: bool) -> ClientConnection {
     let version = if is_old { &version::TLS12 } else { &version::TLS13 };
-    let config = ClientConfig::builder_with_provider(Arc::new(super::settings::provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(super::settings::provider()))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.enable_secret_extraction = true;
     ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
 }
 
