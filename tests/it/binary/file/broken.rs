@@ -195,8 +195,10 @@ fn a_file_that_may_not_be_written_is_refused_unless_it_can_be_set_aside() {
     let run = |more: &[&str]| {
         let file = place.file();
         let fixed = ["--listen", "127.0.0.1:0", "--history", "9", "--history-file", &file];
-        let mut run = Command::new(&command[0]);
-        let output = run.args(&command[1..]).args(fixed).args(more).output().expect("it runs");
+        // One that starts would run on.
+        let mut run = Command::new("timeout");
+        let run = run.arg("20").args(&command).args(fixed).args(more);
+        let output = run.output().expect("it runs");
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).expect("text")
     };
