@@ -249,8 +249,10 @@ pub struct Config {
     pub mailbox_bytes_max: usize,
 }
 
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
 /// The largest receive buffer, in bytes.
-const RECEIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const RECEIVE_BYTES_MAX: usize = 64 * MIB;
 /// The largest limit on what waits for one connection, in bytes: places in it are kept in four bytes.
 const SEND_BYTES_MAX: usize = 1 << 30;
 /// Attempts to accept in one turn, at the most: a listener may fail each time, for good.
@@ -297,8 +299,6 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        const KIB: usize = 1024;
-        const MIB: usize = 1024 * KIB;
         Self {
             origins: Origins::SameOrigin,
             cors: None,

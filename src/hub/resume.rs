@@ -160,8 +160,10 @@ impl Hub {
     pub fn expire_history(&mut self, topic: &str, before: Position) -> Result<u64, PositionError> {
         let topic = self.live_topic(topic).ok_or(PositionError::NoTopic)?;
         match self.count_since(topic, before) {
-            Ok(_) => Ok(self.topics.expire_history(topic, before.offset, &mut self.commons)),
-            Err(PositionError::NotKept) => Ok(0),
+            // What is not kept under these options may be under the next ones.
+            Ok(_) | Err(PositionError::NotKept) => {
+                Ok(self.topics.expire_history(topic, before.offset, &mut self.commons))
+            }
             Err(wrong) => Err(wrong),
         }
     }

@@ -108,13 +108,42 @@ fn what_the_docs_show_in_a_shell_is_so() {
     }
 }
 
+/// The blocks in `bash` of a section, and what follows each.
+fn bash_blocks(title: &str) -> Vec<(&'static str, &'static str)> {
+    let (_, section) = PAGE.split_once(&format!("\n{title}\n")).expect("the page has it");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let blocks = section.split("```bash\n").skip(1);
+    blocks.map(|rest| rest.split_once("```").expect("an end")).collect()
+}
+
+#[test]
+fn what_the_docs_show_of_tls_is_so() {
+    let [_, (block, _)] = bash_blocks("## TLS")[..] else {
+        panic!("the section has other blocks");
+    };
+    let (makes, rest) = block.split_once("pushloop ").expect("a server");
+    let (arguments, asks) = rest.split_once(" &\n").expect("in the background");
+    let folder = scratch("tls");
+    fs::create_dir(&folder).expect("there is room");
+    let script = |lines: &str| {
+        let script = format!("cd '{}' && {lines}", folder.display());
+        Process::start(Path::new("bash"), &["-c", &script])
+    };
+    let arguments = arguments.replace(":9443", ":0");
+    let mut server = script(&format!("{{ {makes}}} 2>&1 && exec {PUSHLOOP} {arguments}"));
+    let address = server.address("https://");
+    let port = address.rsplit(':').next().expect("a port");
+    let mut client = script(&asks.replace("9443", port));
+    assert_eq!(client.line(), "{\"delivered\":0}\n");
+    server.signal("TERM");
+    fs::remove_dir_all(folder).expect("it is there");
+}
+
 /// Those in `bash` go on from each other, beside a server that one of them starts.
 #[test]
 fn what_the_docs_show_of_tokens_is_so() {
-    let blocks =
-        PAGE.split("```bash\n").skip(1).map(|rest| rest.split_once("```").expect("an end"));
-    let [(begins, _), (sends, _), (checks, rest)] = blocks.collect::<Vec<_>>()[..] else {
-        panic!("the page has other blocks");
+    let [(begins, _), (sends, _), (checks, rest)] = bash_blocks("## Tokens")[..] else {
+        panic!("the section has other blocks");
     };
     let folder = scratch("tokens");
     fs::create_dir(&folder).expect("there is room");

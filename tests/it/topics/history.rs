@@ -404,6 +404,21 @@ fn what_is_before_a_position_is_given_up_and_what_is_behind_it_stays() {
     assert_eq!((place(&mut sim), sim.hub().counters().history_bytes), (here, 0));
 }
 
+/// One piece has all five, and the history only the last.
+#[test]
+fn what_was_given_up_is_not_kept_again_by_other_options() {
+    let mut sim = of(1);
+    (1..=5).for_each(|n| _ = sim.hub().publish("t", number(n)).unwrap());
+    sim.turn();
+    let here = place(&mut sim);
+    assert_eq!(sim.hub().expire_history("t", before(here, 2)), Ok(0));
+    let mut options = sim.hub().topic_options("t");
+    options.history = Some(History::of(10));
+    sim.hub().configure_topic("t", options).unwrap();
+    assert_eq!(resumes(&mut sim, before(here, 3)).0, Err(PositionError::NotKept));
+    assert_eq!(resumes(&mut sim, before(here, 2)), (Ok(2), numbers(4..=5)));
+}
+
 /// Its pieces go as soon as all that is in them is before the position.
 #[test]
 fn the_memory_of_what_is_given_up_comes_back_by_pieces() {
