@@ -5,6 +5,9 @@ use std::{fmt, time::Duration};
 use super::{Hub, PublishError, Published, log::Log, messages::parts, topics::Topic};
 use crate::event::{Message, Position};
 
+/// Where a topic may go on: a million publications a second take it no further in a hundred thousand years.
+const OFFSETS: u64 = 1 << 63;
+
 /// Why [`Hub::restore_topic`] did not begin a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,7 +22,7 @@ pub enum RestoreError {
     NameTooLong,
     /// The process would have more history than `history_bytes_max`.
     HistoryFull,
-    /// Offsets would not fit into 64 bits.
+    /// An offset would be 2^63 or more, and what follows might not fit into 64 bits.
     OffsetTooLarge,
 }
 
@@ -31,7 +34,7 @@ impl fmt::Display for RestoreError {
             RestoreError::TooManyTopics => "the process is at `topics_max`",
             RestoreError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
             RestoreError::HistoryFull => "the process is at `history_bytes_max`",
-            RestoreError::OffsetTooLarge => "an offset exceeds 64 bits",
+            RestoreError::OffsetTooLarge => "an offset is 2^63 or more",
         })
     }
 }
@@ -102,7 +105,7 @@ impl Hub {
         if self.topics.places() >= config.topics_max {
             return Err(RestoreError::TooManyTopics);
         }
-        if first.offset.checked_add(publications.len() as u64).is_none() {
+        if first.offset.saturating_add(publications.len() as u64) >= OFFSETS {
             return Err(RestoreError::OffsetTooLarge);
         }
         let bytes: usize =

@@ -149,6 +149,7 @@ impl<N: Net> Server<N> {
         if self.hub.is_shutting_down() {
             self.net.close_listeners();
             self.acceptable.clear();
+            self.accept_paused = None;
         }
     }
 

@@ -169,6 +169,24 @@ fn an_accept_that_always_failed_kept_the_loop_busy() {
 }
 
 #[test]
+fn an_accept_that_was_to_be_tried_again_kept_a_shutdown_busy() {
+    let mut sim = sim(|_| {});
+    let (_, wire) = sim.opens();
+    let net = sim.server.net();
+    net.accept_errors = vec![std::io::ErrorKind::InvalidInput; 100].into();
+    let _late: Vec<Wire> = (0..100).map(|_| net.connects()).collect();
+    sim.turn_within(Some(Duration::ZERO));
+    // It is waited for as long as the peer does not answer the Close.
+    sim.hub().shutdown(Duration::from_secs(60));
+    sim.server.net().passes(Duration::from_secs(1));
+    sim.rests();
+    let before = sim.server.net().slept();
+    sim.turn_within(Some(Duration::from_secs(1)));
+    assert!(sim.server.net().slept() > before);
+    drop(wire);
+}
+
+#[test]
 fn a_connection_that_is_closed_before_its_answer_is_not_asked_again() {
     let mut sim = sim(|_| {});
     let (id, wire) = sim.asks(&get("/").repeat(2));

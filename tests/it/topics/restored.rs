@@ -83,11 +83,14 @@ fn what_cannot_be_restored_is_refused_and_nothing_has_changed() {
         assert_eq!(sim.hub().position("t"), None);
     }
     let mut sim = of(1000);
-    let last = Position { offset: u64::MAX, ..PLACE };
+    let last = Position { offset: (1 << 63) - 1, ..PLACE };
     let one = [(Message::Text("x"), Duration::ZERO)];
-    let too_large = sim.hub().restore_topic("t", last, &one);
-    assert_eq!(too_large, Err(RestoreError::OffsetTooLarge));
+    for (offset, publications) in [(last.offset, &one[..]), (1 << 63, &[]), (u64::MAX, &one)] {
+        let too_large = sim.hub().restore_topic("t", Position { offset, ..PLACE }, publications);
+        assert_eq!(too_large, Err(RestoreError::OffsetTooLarge), "{offset}");
+    }
     assert_eq!(sim.hub().restore_topic("t", last, &[]), Ok(last));
+    assert!(sim.hub().publish("t", "it goes on").is_ok());
 }
 
 #[test]
