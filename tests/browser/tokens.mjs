@@ -97,6 +97,12 @@ try {
     equal(await page.evaluate(() => end), [4401, "the token expired"]);
   });
 
+  await report("the-live-page-has-that-of-its-address", async () => {
+    const live = await browser.newPage();
+    await live.goto(`${url}/?token=${token}#t`);
+    await live.waitForSelector("#state[data-state=open]");
+  });
+
   // Cookies are those of a host: pages of its other ports are others, and the browser sends them along.
   await browser.setCookie({ name: "session", value: token, domain: "127.0.0.1", path: "/" });
   page = await open(browser, url);
