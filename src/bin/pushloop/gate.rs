@@ -41,6 +41,8 @@ pub struct TurnedAway {
     pub why: Cow<'static, str>,
     /// A field that the answer has besides.
     pub field: Option<(&'static str, Cow<'static, str>)>,
+    /// It is the last of its connection.
+    pub is_last: bool,
 }
 
 impl TurnedAway {
@@ -53,7 +55,8 @@ impl TurnedAway {
 impl From<Refusal> for TurnedAway {
     fn from((status, why): Refusal) -> Self {
         // RFC 9110 §15.5.2: a 401 MUST have one.
-        Self { status, why, field: (status == 401).then_some((CHALLENGE, "Bearer".into())) }
+        let field = (status == 401).then_some((CHALLENGE, "Bearer".into()));
+        Self { status, why, field, is_last: false }
     }
 }
 
@@ -151,7 +154,7 @@ impl Gate {
             }
         };
         count.fetch_add(1, Ordering::Relaxed);
-        TurnedAway { status, why: why.into(), field }
+        TurnedAway { status, why: why.into(), field, is_last: false }
     }
 
     /// Who asks.
@@ -190,7 +193,9 @@ impl Gate {
             Some(_) | None => invalid.why,
         };
         let field = Some(challenge("invalid_token", &why));
-        TurnedAway { status: 401, why, field }
+        // To look at a signature costs more than to answer: the next one costs its sender a connection, of
+        // which it may have so many (`--client-connections-per-second`).
+        TurnedAway { status: 401, why, field, is_last: true }
     }
 
     /// The token or key that a request has, and how it came. More than one is a mistake of somebody's, and

@@ -199,7 +199,10 @@ impl Service {
 
     /// Tells why a request is refused.
     fn turn_away(&self, hub: &mut Hub, id: RequestId, away: &TurnedAway) {
-        let response = Response::text(away.status, away.why.as_ref());
+        let mut response = Response::text(away.status, away.why.as_ref());
+        if away.is_last {
+            response = response.close();
+        }
         let field = away.field.as_ref().map(|(name, value)| (*name, value.as_ref()));
         self.answer(hub, id, response, field.as_slice());
     }

@@ -285,6 +285,28 @@ fn a_refusal_says_what_is_wrong() {
     }
 }
 
+/// To verify a signature costs more than to answer. So each costs a connection, of which a client has so many.
+#[test]
+fn a_token_that_is_not_good_is_the_last_of_its_connection() {
+    let (_server, address, _files) = guarded(&[]);
+    let forged = granting(&["t"], &["t"]) + "A";
+    for (credential, expected, then) in [
+        ("", 401, "keep-alive"),
+        (&*granting(&[], &[]), 403, "keep-alive"),
+        (&*granting(&[], &["t"]), 200, "keep-alive"),
+        (&*forged, 401, "close"),
+    ] {
+        let mut stream = dial(&address);
+        let head = "POST /t HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n";
+        let head = format!("{head}{}\r\n", bearer(credential));
+        stream.write_all(head.as_bytes()).expect("the server reads");
+        let head = read_head(&mut stream).expect("the server answers");
+        let head = String::from_utf8(head).expect("heads are text");
+        assert_eq!(status(&head), expected, "{head}");
+        assert!(head.contains(&format!("\r\nConnection: {then}\r\n")), "{head}");
+    }
+}
+
 #[test]
 fn what_came_with_a_token_ends_with_it() {
     let (_server, address, _files) = guarded(&[]);

@@ -76,6 +76,7 @@ impl Service {
                 status: 429,
                 why: full.to_string().into(),
                 field: Some(("Retry-After", RETRY_AFTER.into())),
+                is_last: false,
             })?;
         }
         let who = self.gate.admit(hub, request, Action::Subscribe, &names)?;
