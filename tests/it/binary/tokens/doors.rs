@@ -37,6 +37,9 @@ fn subscribes(address: &str, name: &str, credential: &str) -> u16 {
         let asks = ask_tcp(address, &format!("HEAD /?topic={topic}&presence=count"), &fields, "");
         verdicts.push(status(&asks));
     }
+    if name == "$stats" {
+        verdicts.push(status(&ask_tcp(address, "GET /metrics", &fields, "")));
+    }
     assert!(verdicts.iter().all(|it| *it == verdicts[0]), "{name}: {verdicts:?}");
     verdicts[0]
 }
