@@ -102,6 +102,10 @@ impl World {
             assert_eq!(done, Err(SubscribeError::Subscribed));
             return None;
         }
+        if done == Err(SubscribeError::TooManyTopics) {
+            self.has_left_many(at);
+            return None;
+        }
         let joined = done.expect("it may subscribe");
         assert_eq!(self.server.hub().position(&topic_name(topic)), Some(joined.position));
         let count = joined.kept.unwrap_or(0);
@@ -111,6 +115,13 @@ impl World {
         let dues = kept.into_iter().map(|said| Due { said, must: true, kept: true });
         self.members[at].due.extend(dues);
         Some(joined)
+    }
+
+    /// A subscription to what was kept is two entries for one that lags, until it has read them. Of those that it has
+    /// left, it may have as many as of topics.
+    pub fn has_left_many(&mut self, at: usize) {
+        let most = self.server.hub().config().topics_per_connection_max;
+        assert!(2 * self.members[at].readings.len() > most, "peer {at} may subscribe");
     }
 
     /// The member subscribes from here on, and so many publications come first.
