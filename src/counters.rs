@@ -241,12 +241,14 @@ counters! {
     window_bytes: Gauge,
     /// TLS handshakes that are open now.
     tls_handshakes_open: Gauge,
+    /// When the first of the certificates for TLS expires, in seconds since 1970; 0 without one.
+    tls_expires_seconds: Gauge,
     /// Bytes that TLS holds now: records that have come in part, and ciphertext that did not leave.
     tls_held_bytes: Gauge,
 }
 
 /// What a network has counted of streams that are layers (TLS), for the [`Counters`] of the same names. The
-/// last two are what is now.
+/// last three are what is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the counters say what they are")]
 pub struct LayerCounts {
@@ -260,6 +262,7 @@ pub struct LayerCounts {
     pub tls_reloads: u64,
     pub tls_reloads_failed: u64,
     pub tls_handshakes_open: u64,
+    pub tls_expires_seconds: u64,
     pub tls_held_bytes: u64,
 }
 
@@ -276,6 +279,7 @@ impl LiveCounters {
         self.tls_reloads.set(counts.tls_reloads);
         self.tls_reloads_failed.set(counts.tls_reloads_failed);
         self.tls_handshakes_open.set(counts.tls_handshakes_open);
+        self.tls_expires_seconds.set(counts.tls_expires_seconds);
         self.tls_held_bytes.set(counts.tls_held_bytes);
     }
 }

@@ -5,6 +5,7 @@
 //! what carries the ciphertext, nor the clock: those are given.
 
 mod certificates;
+mod expiry;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -226,6 +227,10 @@ impl<T: Transport> Sessions<T> {
             let (done, failed) = tls.reloads();
             counts.tls_reloads += done;
             counts.tls_reloads_failed += failed;
+            let expires = tls.expires();
+            if counts.tls_expires_seconds == 0 || expires < counts.tls_expires_seconds {
+                counts.tls_expires_seconds = expires;
+            }
         }
         counts
     }

@@ -18,7 +18,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::settings::provider;
+use super::{expiry::not_after, settings::provider};
 
 /// Bytes of one file of certificates or of a key. A longer one is another file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -165,6 +165,13 @@ impl TlsCertificates {
 
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Seconds since 1970 at which the first of the certificates expires, of those between them and their
+    /// authorities, too. 0 if one of them does not say when.
+    pub(super) fn expires(&self) -> u64 {
+        let chains = self.keys.iter().flat_map(|key| &key.cert);
+        chains.map(|it| not_after(it).unwrap_or_default()).min().unwrap_or_default()
     }
 
     pub(super) fn verifier(&self) -> Option<Arc<dyn ClientCertVerifier>> {

@@ -57,6 +57,8 @@ struct Shared {
     secret: Secret,
     /// Seconds since 1970, for the tickets.
     now: Arc<AtomicU64>,
+    /// Seconds since 1970 at which the first certificate expires.
+    expires: AtomicU64,
     reloads: AtomicU64,
     reloads_failed: AtomicU64,
 }
@@ -91,9 +93,10 @@ impl Tls {
             return Err(TlsError::new("the ticket secret", problem));
         }
         let (secret, now) = (Secret::new(secret), Arc::default());
+        let expires = certificates.expires().into();
         let config = RwLock::new(Arc::new(server_config(certificates, &secret, &now)?));
         let (reloads, reloads_failed) = Default::default();
-        Ok(Self(Arc::new(Shared { config, secret, now, reloads, reloads_failed })))
+        Ok(Self(Arc::new(Shared { config, secret, now, expires, reloads, reloads_failed })))
     }
 
     /// Replaces the certificates, for connections that begin from now on. Those that are there, and the
@@ -106,10 +109,15 @@ impl Tls {
         &self,
         load: impl FnOnce() -> Result<TlsCertificates, TlsError>,
     ) -> Result<(), TlsError> {
-        let config = load().and_then(|it| server_config(it, &self.0.secret, &self.0.now));
-        let counter = if config.is_ok() { &self.0.reloads } else { &self.0.reloads_failed };
+        let loaded = load().and_then(|certificates| {
+            let expires = certificates.expires();
+            Ok((server_config(certificates, &self.0.secret, &self.0.now)?, expires))
+        });
+        let counter = if loaded.is_ok() { &self.0.reloads } else { &self.0.reloads_failed };
         counter.fetch_add(1, Ordering::Relaxed);
-        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config?);
+        let (config, expires) = loaded?;
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.0.expires.store(expires, Ordering::Relaxed);
         Ok(())
     }
 
@@ -117,6 +125,10 @@ impl Tls {
     pub fn reloads(&self) -> (u64, u64) {
         let Shared { reloads, reloads_failed, .. } = &*self.0;
         (reloads.load(Ordering::Relaxed), reloads_failed.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn expires(&self) -> u64 {
+        self.0.expires.load(Ordering::Relaxed)
     }
 
     /// Whether both are the same.

@@ -46,6 +46,37 @@ fn a_session_is_resumed_by_another_server_with_the_same_secret() {
     assert_eq!(short.unwrap_err().to_string(), expected);
 }
 
+#[test]
+fn the_first_end_of_a_certificate_is_told_and_another_after_a_reload() {
+    let authority = Authority::new();
+    let until = |years: &[i32]| {
+        let mut pairs = years.iter().map(|year| authority.signs_until(&["localhost"], *year));
+        pairs.try_fold(TlsCertificates::new(), |certificates, (chain, key)| {
+            certificates.pem(chain.as_bytes(), key.as_bytes())
+        })
+    };
+    let tls = Tls::new(until(&[2040, 2035, 2060]).unwrap()).unwrap();
+    let server = serves(&tls);
+    let tells = |seconds| server.until(move |hub| hub.counters().tls_expires_seconds == seconds);
+    tells(2_051_222_400);
+    tls.reload(|| until(&[2060])).unwrap();
+    tells(2_840_140_800);
+}
+
+#[test]
+fn nothing_is_taken_early() {
+    let authority = Authority::new();
+    let server = serves(&localhost(&authority));
+    let mut client = authority.client();
+    client.0.enable_early_data = true;
+    client.opens(server.address());
+    let mut again = client.tls("localhost");
+    assert!(again.early_data().is_none(), "the ticket allows none (RFC 8446 §4.6.1)");
+    let mut stream = StreamOwned::new(again, dial(server.address()));
+    upgrade(&mut stream, "/");
+    assert!(is_resumed(&stream));
+}
+
 /// Reloads, one in ten of something broken, while clients connect all the time.
 fn reloads(times: usize) {
     let authority = Authority::new();
