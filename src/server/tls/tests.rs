@@ -247,7 +247,7 @@ fn a_conversation_comes_through_wherever_it_is_cut() {
 
 #[test]
 #[ignore = "exhaustive: run in release mode"]
-fn a_thousand_conversations_come_through_wherever_they_are_cut() {
+fn two_thousand_conversations_come_through_wherever_they_are_cut() {
     let parties = parties();
     (1000..3000).for_each(|seed| converse(seed, &parties));
 }
