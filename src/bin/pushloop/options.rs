@@ -22,6 +22,9 @@ pub use values::{Place, value};
 
 use crate::patterns::{ByTopic, Patterns};
 
+const COOKIE_ORIGINS: &str =
+    "a cookie is for origins that are listed, and not for *, null or file://";
+
 /// A listener.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -98,6 +101,26 @@ impl Options {
             return Ok(());
         }
         self.check_open(&address.to_string())
+    }
+
+    /// Whether a server that began with others may take these, in place of the latest: where it listens, its
+    /// proxies and its cookie stay, and a file that was cut as it was written may have lost its keys.
+    pub fn check_beside(&self, begun: &Self, latest: &Self) -> Result<(), String> {
+        if latest.tokens.are_given() && !self.tokens.are_given() && !self.anyone_may_publish {
+            let why = "there are no keys any more, and anyone could publish: add --anyone-may-publish if that \
+                       is meant, or restart";
+            return Err(why.to_owned());
+        }
+        if begun.tokens.cookie.is_some() && self.allows_anybodys_pages() {
+            return Err(format!("there is a --token-cookie until a restart: {COOKIE_ORIGINS}"));
+        }
+        Ok(())
+    }
+
+    /// Whether any page may act for whoever looks at it. What has no origin may be anybody's.
+    fn allows_anybodys_pages(&self) -> bool {
+        let is_anybodys = |origin: &String| ["*", "null", "file://"].contains(&origin.as_str());
+        self.allow_origins.iter().any(is_anybodys)
     }
 
     fn check_open(&self, what: &str) -> Result<(), String> {
@@ -299,7 +322,7 @@ impl Taken {
 
     /// Whether what is said of tokens goes together.
     fn check_tokens(&self) -> Result<(), String> {
-        let Options { tokens, allow_origins, .. } = &self.options;
+        let tokens = &self.options.tokens;
         if !tokens.has_keys() {
             let why = "it is about tokens: add --jwt-secret-file, --jwt-public-key-file or --jwks";
             self.refuse(&["jwt-issuer", "jwt-audience", "token-cookie"], why)?;
@@ -316,11 +339,8 @@ impl Taken {
             let why = "with keys, those may publish who have a token or the publish key";
             self.refuse(&["anyone-may-publish"], why)?;
         }
-        // Any page could act for whoever looks at it; what has no origin may be anybody's.
-        let is_nobody = |origin: &String| ["*", "null", "file://"].contains(&origin.as_str());
-        if allow_origins.iter().any(is_nobody) {
-            let why = "a cookie is for origins that are listed, and not for *, null or file://";
-            self.refuse(&["token-cookie"], why)?;
+        if self.options.allows_anybodys_pages() {
+            self.refuse(&["token-cookie"], COOKIE_ORIGINS)?;
         }
         Ok(())
     }

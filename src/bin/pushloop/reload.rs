@@ -96,6 +96,7 @@ impl Reload {
         else {
             return Err("the arguments ask for no server".to_owned());
         };
+        taken.options.check_beside(&self.begun.options, &self.latest.options)?;
         check::check_files(&taken)?;
         let (keys, left_out) = taken.options.tokens.read()?;
         let tls = self.load(&taken)?;

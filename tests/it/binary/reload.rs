@@ -9,8 +9,13 @@ use crate::support::process::{Process, connect, read_text};
 
 /// A server whose lines on standard error are read with the others.
 fn serve(config: &Scratch) -> (Process, String) {
-    let shell = "exec \"$0\" --listen 127.0.0.1:0 --config \"$1\" 2>&1";
-    let mut server = Process::start(Path::new("bash"), &["-c", shell, PUSHLOOP, &config.0]);
+    serve_with(config, &["--listen", "127.0.0.1:0"])
+}
+
+fn serve_with(config: &Scratch, flags: &[&str]) -> (Process, String) {
+    let shell = "exec \"$0\" --config \"$@\" 2>&1";
+    let arguments = [&["-c", shell, PUSHLOOP, &config.0], flags].concat();
+    let mut server = Process::start(Path::new("bash"), &arguments);
     let address = server.address("open http://");
     while !server.line().contains("publish:") {}
     (server, address)
@@ -139,6 +144,42 @@ fn with_a_file_of_histories_what_topics_keep_needs_a_restart() {
     );
     assert!(has_id(&address, "x"));
     super::file::ends(server, "TERM");
+}
+
+/// Where it listens and its cookie stay until a restart, whatever the file says by now; and a file that is
+/// read while it is written may be empty.
+#[test]
+fn nothing_is_taken_that_opens_what_stays() {
+    let secret = Scratch::with("stays-secret", &[b'k'; 32]);
+    let keys = format!("jwt-secret-file = '{}'\n", secret.0);
+    let near = "listen = '127.0.0.1:0'\n";
+    let cookie =
+        "there is a --token-cookie until a restart: a cookie is for origins that are listed";
+    for (first, then, why) in [
+        (format!("listen = '0.0.0.0:0'\n{keys}"), near.to_owned(), "there are no keys any more"),
+        (format!("{near}{keys}"), String::new(), "there are no keys any more"),
+        (
+            format!("{near}{keys}token-cookie = 'it'\n"),
+            format!("{near}{keys}allow-origin = '*'\n"),
+            cookie,
+        ),
+    ] {
+        let config = Scratch::with("stays.toml", first.as_bytes());
+        let (mut server, address) = serve_with(&config, &[]);
+        let line = reloads(&mut server, &config, &then);
+        assert!(line.starts_with(&format!("not reloaded, all is as it was: {why}")), "{line}");
+        let publishes = |fields: &str| ask_tcp(&address, "POST /t", fields, "x")[9..12].to_owned();
+        assert_eq!([publishes(""), publishes("Origin: http://a\r\n")], ["401", "403"]);
+        // Where that is meant, it is taken.
+        let line = reloads(&mut server, &config, &format!("anyone-may-publish = true\n{then}"));
+        let is_meant = why != cookie;
+        assert_eq!(
+            line.starts_with("reloaded: anyone-may-publish, jwt-secret"),
+            is_meant,
+            "{line}"
+        );
+        assert_eq!(publishes(""), if is_meant { "200" } else { "401" });
+    }
 }
 
 #[test]

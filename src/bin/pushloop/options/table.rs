@@ -198,7 +198,8 @@ const ACCESS: &[Entry] = &[
         "anyone-may-publish",
         "allow listening beyond this machine, where all who reach it can publish",
         |options, on| options.anyone_may_publish = on,
-    ),
+    )
+    .reloads(),
     Entry::number(
         "client-connections-max",
         "N",
