@@ -23,6 +23,8 @@ use redb::{
     Table, TableDefinition, TableError, TableHandle, TransactionError, WriteTransaction,
 };
 
+use rustix::fs::{FlockOperation, flock};
+
 use crate::patterns::Patterns;
 
 /// The version of the format, which is its only entry.
@@ -174,10 +176,20 @@ impl Store {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(path)?;
-        let is_new = file.metadata()?.len() == 0;
-        if !is_new {
+        if file.metadata()?.len() > 0 {
             check_magic(&mut file)?;
+            return Self::begin_with(file, false, limits, now);
         }
+        let made = file.try_clone()?;
+        Self::begin_with(file, true, limits, now).inspect_err(|_| empty(&made))
+    }
+
+    fn begin_with(
+        file: File,
+        is_new: bool,
+        limits: Limits,
+        now: u64,
+    ) -> Result<(Self, Vec<Kept>), StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).create_with_file_format_v3(true);
         let mut database = builder.create_file(file)?;
@@ -322,6 +334,14 @@ fn begin_write(database: &Database) -> Result<WriteTransaction, StoreError> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     Ok(transaction)
+}
+
+/// Empties a file that could not be made whole, say for want of room: what is in it would be taken for another
+/// program's by the next start. Where that cannot be done either, the next start says so.
+fn empty(made: &File) {
+    if flock(made, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = made.set_len(0);
+    }
 }
 
 /// What every redb database begins with.

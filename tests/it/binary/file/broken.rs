@@ -248,6 +248,24 @@ fn serve_limited(command: &[String], place: &Place, kib: usize) -> (Process, Str
     (server, address)
 }
 
+/// In a namespace of its own, where it may mount what is as small as this.
+#[test]
+fn a_file_that_a_full_disk_left_half_made_is_no_hindrance_once_there_is_room() {
+    let place = Place::new("no-room");
+    let shell = "mount -t tmpfs -o size=64k none \"$1\" && history=\"$1/history\" && shift && \
+                 ! \"$0\" \"$@\" --history-file \"$history\" 2>&1 && \
+                 mount -o remount,size=16m \"${history%/*}\" && \
+                 exec \"$0\" \"$@\" --history-file \"$history\" 2>&1";
+    let directory = place.0.to_str().expect("text");
+    let server = ["--listen", "127.0.0.1:0", "--history", "9"];
+    let command = ["-rm", "--kill-child", "bash", "-c", shell, PUSHLOOP, directory];
+    let mut server = Process::start(Path::new("unshare"), &[&command[..], &server].concat());
+    let said = server.line();
+    assert!(said.contains("No space left on device"), "{said}");
+    let address = server.address("http://");
+    id_of(&post(&address, "/t", "x").1);
+}
+
 #[test]
 fn when_the_disk_is_full_the_server_goes_on_and_nobody_resumes_from_the_file() {
     let place = Place::new("full");
