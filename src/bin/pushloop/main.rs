@@ -14,6 +14,7 @@ mod gate;
 mod listen;
 mod metrics;
 mod options;
+mod pace;
 mod patterns;
 mod presence;
 mod publish;

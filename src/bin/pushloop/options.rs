@@ -62,6 +62,10 @@ pub struct Options {
     /// Where the metrics are, besides.
     pub metrics_listen: Option<SocketAddr>,
     pub client_limits: ClientLimits,
+    /// What one client, or one subject of tokens, may publish.
+    pub publications_per_second: Option<u32>,
+    pub publication_bytes_per_second: Option<u32>,
+    pub subject_connections_max: Option<usize>,
     /// The permissions of the files of Unix sockets.
     pub unix_mode: u32,
     pub proxies: Proxies,

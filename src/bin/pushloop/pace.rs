@@ -33,10 +33,13 @@ impl<K: Clone + Eq + Hash> Pace<K> {
         self.forget(now);
         let known = self.done.get_mut(who);
         let done = known.as_deref().copied().unwrap_or(now).max(now);
-        if done >= now + BURST {
-            return Err((done - now) - BURST + Duration::from_millis(1));
+        let takes = (BURST * amount) / self.per_second;
+        // What takes longer than that may be done when nothing is left, and is waited for afterwards.
+        let ahead = done + takes.min(BURST) - now;
+        if ahead > BURST {
+            return Err(ahead - BURST);
         }
-        let done = done + (BURST * amount) / self.per_second;
+        let done = done + takes;
         match known {
             Some(known) => *known = done,
             None => {
@@ -79,7 +82,11 @@ mod tests {
             assert_eq!(pace.take(&"ada", 1, start), Ok(()));
         }
         let wait = pace.take(&"ada", 1, start).unwrap_err();
-        assert_eq!(wait, Duration::from_millis(1));
+        assert_eq!(wait, Duration::from_millis(250));
+        assert_eq!(
+            pace.take(&"ada", 1, start + wait - Duration::from_nanos(1)),
+            Err(Duration::from_nanos(1))
+        );
         assert_eq!(pace.take(&"ben", 1, start), Ok(()));
         assert_eq!(pace.take(&"ada", 1, start + wait), Ok(()));
         let wait = pace.take(&"ada", 1, start + wait).unwrap_err();

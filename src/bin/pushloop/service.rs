@@ -1,5 +1,6 @@
 //! The notification service: a URL is a topic.
 
+mod pacing;
 mod publishing;
 mod subscribing;
 
@@ -29,6 +30,8 @@ use crate::{
     topics,
     writer::WRITTEN,
 };
+
+use pacing::{Pacing, Who};
 
 /// The live page: one file, with no outside resource.
 const PAGE: &str = include_str!("page.html");
@@ -61,6 +64,7 @@ pub struct Service {
     gate: Gate,
     /// When connections end that came with a token.
     expiries: Expiries,
+    pacing: Pacing,
     topics: ConnMap<Target>,
     patterns: Patterns,
     /// Who subscribes, if that is to be known of some topics.
@@ -82,6 +86,8 @@ pub struct Service {
 struct Target {
     topic: Box<str>,
     verdict: Result<(), Denied>,
+    /// Of whom it is counted what is published.
+    whos: Vec<Who>,
 }
 
 impl Service {
@@ -97,6 +103,7 @@ impl Service {
             started: now,
             gate,
             expiries: Expiries::new(EXPIRY_TIMER),
+            pacing: Pacing::new(options, Arc::clone(&status)),
             topics: ConnMap::new(),
             patterns: options.patterns.clone(),
             presence: presence::of(options),
@@ -322,10 +329,13 @@ impl Handler for Service {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let Some(Target { topic, verdict }) = self.topics.get(id) else { return };
+        let Some(Target { topic, verdict, whos }) = self.topics.get(id) else { return };
         if let Err(denied) = verdict {
             let away = self.gate.turn_away(*denied);
             return hub.close(id, CloseCode::POLICY, &away.why);
+        }
+        if let Err(away) = self.pacing.take(whos, message, hub.now()) {
+            return hub.close(id, CloseCode::TRY_AGAIN_LATER, &away.why);
         }
         // A refusal is counted; the sender sees that its own message does not come back.
         match &mut self.ahead {
@@ -338,6 +348,7 @@ impl Handler for Service {
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
         self.topics.remove(id);
         self.expiries.remove(id);
+        self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {
             presence.handle_close(hub, id);
         }

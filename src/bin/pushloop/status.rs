@@ -42,6 +42,9 @@ status! {
     slow_turns: Counter,
     /// Requests that were refused because their connections came when there was no place.
     requests_turned_away: Counter,
+    /// Requests, and connections, that were refused or closed because their client or their token's subject
+    /// published or connected more than it may.
+    publishers_limited: Counter,
     /// Whether the histories' file can no longer be written: 1, or 0.
     history_file_failed: Gauge,
     /// Publications that wait to be written to the histories' file now.

@@ -1,6 +1,7 @@
 //! Who may subscribe and publish at the server to run: every way in, for everybody who may come.
 
 mod doors;
+mod pacing;
 
 use std::{
     fs,

@@ -215,6 +215,25 @@ const ACCESS: &[Entry] = &[
             number(text).map(|it| options.client_limits.connections_per_second_max = Some(it))
         },
     ),
+    Entry::number(
+        "publications-per-second",
+        "N",
+        "how many publications one such client, and one token's subject (sub), may make in a second; the publish \
+         key has no limit",
+        |options, text| number(text).map(|it| options.publications_per_second = Some(it)),
+    ),
+    Entry::number(
+        "publication-bytes-per-second",
+        "BYTES",
+        "and of how many bytes",
+        |options, text| number(text).map(|it| options.publication_bytes_per_second = Some(it)),
+    ),
+    Entry::number(
+        "subject-connections-max",
+        "N",
+        "how many WebSockets and event streams one token's subject may have",
+        |options, text| number(text).map(|it| options.subject_connections_max = Some(it)),
+    ),
     Entry::text(
         "unix-mode",
         "OCTAL",

@@ -15,12 +15,14 @@ use crate::{
 
 impl Service {
     pub(super) fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let answer = match self.asked(hub, request) {
-            Ok((asked, who)) => self.publish_asked(hub, id, request, asked, &who),
-            Err(away) => return self.turn_away(hub, id, &away),
-        };
+        let answer = self
+            .asked(hub, request)
+            .and_then(|(asked, who)| self.publish_asked(hub, id, request, asked, &who));
         self.note_file();
-        self.tell_published(hub, id, answer);
+        match answer {
+            Ok(answer) => self.tell_published(hub, id, Ok(answer)),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
     }
 
     /// What a request wants published, and who wants it, if that may be: as far as its head tells.
@@ -45,21 +47,23 @@ impl Service {
         request: &Request,
         asked: Asked,
         who: &Principal,
-    ) -> Result<Option<publish::Answer>, Refusal> {
+    ) -> Result<Option<publish::Answer>, TurnedAway> {
         let gate = &mut self.gate;
         let may = |name: &str| {
             gate.allow(who, Action::Publish, name).map_err(|away| away.about(name).into())
         };
         let Some(ahead) = &mut self.ahead else {
             let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
+            self.pacing.take_plan(request, who, &plan, hub.now())?;
             let outcomes = publish::publish(hub, &plan);
-            return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+            return Ok(plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some)?);
         };
         let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?;
+        self.pacing.take_plan(request, who, &plan, hub.now())?;
         let is_async = publish::is_async(request);
         let count = plan.items.len();
         if !ahead.take(hub, plan, (!is_async).then_some(id)) {
-            return Err((503, "too many publications wait to be written to the file".into()));
+            return Err((503, "too many publications wait to be written to the file".into()).into());
         }
         Ok(is_async.then(|| publish::taken(count)))
     }

@@ -2,7 +2,7 @@
 
 use pushloop::{CloseCode, Hub, Request, RequestId};
 
-use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target};
+use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target, Who};
 use crate::{
     auth::{Action, Principal},
     gate::{BEARER, TurnedAway},
@@ -39,6 +39,7 @@ impl Service {
         if !is_open {
             return;
         }
+        self.pacing.seat(id.conn(), &who);
         if let Principal::Token(claims) = &who {
             self.expiries.insert(hub, id.conn(), claims.expires);
         }
@@ -54,7 +55,8 @@ impl Service {
         }
         if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
             let verdict = self.gate.may(&who, Action::Publish, &first);
-            self.topics.insert(id.conn(), Target { topic: first.into(), verdict });
+            let whos = Who::of(request, &who);
+            self.topics.insert(id.conn(), Target { topic: first.into(), verdict, whos });
         }
     }
 
@@ -80,6 +82,7 @@ impl Service {
             })?;
         }
         let who = self.gate.admit(hub, request, Action::Subscribe, &names)?;
+        self.pacing.admit(&who)?;
         let start = subscribe::start(request, names.len())?;
         let is_guarded = self.gate.is_guarded();
         let patterns = &self.patterns;

@@ -1,0 +1,157 @@
+//! How much one client, or one that a token names, may publish and have.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use pushloop::{ConnId, ConnMap, Message, Request};
+
+use crate::{
+    auth::Principal, gate::TurnedAway, options::Options, pace::Pace, publish::Plan, status::Status,
+};
+
+const TOO_FAST: &str =
+    "too much is published: --publications-per-second, --publication-bytes-per-second";
+const TOO_MANY: &str =
+    "the token's subject has as many connections as it may: --subject-connections-max";
+
+/// Or the answer to one that asks for too much.
+type Taken = Result<(), TurnedAway>;
+
+/// Of whom it is counted: addresses as the library counts them, and what tokens name as their subjects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Who {
+    Client(IpAddr),
+    Subject(Box<str>),
+}
+
+impl Who {
+    /// Those that a request comes from. A backend's key has no limits, nor has this machine.
+    pub(super) fn of(request: &Request, principal: &Principal) -> Vec<Self> {
+        let client = request.client().map(|it| it.to_canonical()).filter(|it| !it.is_loopback());
+        let client = client.map(|address| match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        });
+        let subject = match principal {
+            Principal::PublishKey => return Vec::new(),
+            Principal::Token(claims) => claims.subject.as_deref(),
+            Principal::Anyone => None,
+        };
+        let subject = subject.map(|it| Self::Subject(it.into()));
+        client.map(Self::Client).into_iter().chain(subject).collect()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pacing {
+    publications: Option<Pace<Who>>,
+    bytes: Option<Pace<Who>>,
+    /// Connections that one subject may have.
+    connections_max: Option<usize>,
+    /// Of each that has some, how many.
+    open: HashMap<Box<str>, usize>,
+    seats: ConnMap<Box<str>>,
+    status: Arc<Status>,
+}
+
+impl Pacing {
+    pub(super) fn new(options: &Options, status: Arc<Status>) -> Self {
+        Self {
+            status,
+            publications: options.publications_per_second.map(Pace::new),
+            bytes: options.publication_bytes_per_second.map(Pace::new),
+            connections_max: options.subject_connections_max,
+            open: HashMap::new(),
+            seats: ConnMap::new(),
+        }
+    }
+
+    /// Notes that a message is published.
+    pub(super) fn take(&mut self, whos: &[Who], message: Message<'_>, now: Instant) -> Taken {
+        self.take_all(whos, 1, length(message), now)
+    }
+
+    /// Notes that what a request asks for is published.
+    pub(super) fn take_plan(
+        &mut self,
+        request: &Request,
+        who: &Principal,
+        plan: &Plan<'_>,
+        now: Instant,
+    ) -> Taken {
+        let bytes = plan.items.iter().map(|item| length(item.content.message())).sum();
+        self.take_all(&Who::of(request, who), plan.items.len(), bytes, now)
+    }
+
+    fn take_all(&mut self, whos: &[Who], publications: usize, bytes: usize, now: Instant) -> Taken {
+        for who in whos {
+            for (pace, amount) in [(&mut self.publications, publications), (&mut self.bytes, bytes)]
+            {
+                let Some(pace) = pace else { continue };
+                let amount = amount.try_into().unwrap_or(u32::MAX);
+                pace.take(who, amount, now)
+                    .map_err(|wait| self.status.slow_down(TOO_FAST, wait))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the subject of a token may have one more connection.
+    pub(super) fn admit(&self, principal: &Principal) -> Taken {
+        let open = subject(principal).map(|it| self.open.get(it).copied().unwrap_or_default());
+        match (open, self.connections_max) {
+            (Some(open), Some(max)) if open >= max => {
+                Err(self.status.slow_down(TOO_MANY, Duration::from_secs(1)))
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    /// A connection is open, of this subject.
+    pub(super) fn seat(&mut self, id: ConnId, principal: &Principal) {
+        let Some(subject) = subject(principal).filter(|_| self.connections_max.is_some()) else {
+            return;
+        };
+        *self.open.entry(subject.into()).or_default() += 1;
+        self.seats.insert(id, subject.into());
+    }
+
+    pub(super) fn leave(&mut self, id: ConnId) {
+        let Some(subject) = self.seats.remove(id) else { return };
+        if let Some(open) = self.open.get_mut(&subject) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&subject);
+            }
+        }
+    }
+}
+
+fn subject(principal: &Principal) -> Option<&str> {
+    match principal {
+        Principal::Token(claims) => claims.subject.as_deref(),
+        Principal::Anyone | Principal::PublishKey => None,
+    }
+}
+
+fn length(message: Message<'_>) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+    }
+}
+
+impl Status {
+    /// Counts somebody that asks for too much, and gives the answer.
+    fn slow_down(&self, why: &'static str, wait: Duration) -> TurnedAway {
+        self.publishers_limited.fetch_add(1, Ordering::Relaxed);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let field = Some(("Retry-After", seconds.to_string().into()));
+        TurnedAway { status: 429, why: why.into(), field, is_last: false }
+    }
+}
