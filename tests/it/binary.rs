@@ -7,6 +7,7 @@ mod content;
 mod docs;
 mod file;
 mod full;
+mod hooks;
 mod options;
 mod presence;
 mod publishing;

@@ -16,6 +16,7 @@ use crate::{
 pub fn check(taken: &Taken) -> Result<String, String> {
     check_files(taken)?;
     taken.options.tokens.read()?;
+    taken.options.hooks.key()?;
     tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
     let mut text = String::new();
     for entry in all() {

@@ -11,6 +11,7 @@ mod descriptors;
 mod drain;
 mod expiries;
 mod gate;
+mod hooks;
 mod listen;
 mod metrics;
 mod options;
@@ -45,7 +46,7 @@ use gate::Gate;
 use options::Taken;
 use pushloop::{Net, Server};
 use reload::Reload;
-use service::Service;
+use service::{Hooks, Service};
 use status::Status;
 
 fn main() -> ExitCode {
@@ -58,7 +59,9 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let descriptors = descriptors::raise_limit();
     let mut server = Server::new(config::of(
         options,
-        descriptors.limit.saturating_sub(metrics::descriptors(options)),
+        descriptors
+            .limit
+            .saturating_sub(metrics::descriptors(options) + options.hooks.descriptors()),
     ))?;
     options.patterns.configure(server.hub()).map_err(io::Error::other)?;
     let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -66,6 +69,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let (keys, left_out) = options.tokens.read().map_err(io::Error::other)?;
     left_out.iter().for_each(|why| status::say(why));
     let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
+    let hooks = Hooks::new(&options.hooks, server.handle(), &status).map_err(io::Error::other)?;
     let ahead = restore::open(&mut server, options)?;
     let tls = tls::of(options)?;
     // Nothing is said to be open before all is.
@@ -82,7 +86,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
-    let mut service = Service::new(server.hub().now(), status, options, gate, ahead, slot);
+    let mut service = Service::new(server.hub().now(), status, options, gate, hooks, ahead, slot);
     service.sweep(server.hub());
     server.run(&mut service)
 }

@@ -10,7 +10,10 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use pushloop::{ClientLimits, OnLag, Proxies};
 
-use crate::gate::TokenOptions;
+use crate::{
+    gate::TokenOptions,
+    hooks::{HookOptions, Kind},
+};
 
 use file::InFile;
 pub use file::Topics;
@@ -74,6 +77,8 @@ pub struct Options {
     pub anyone_may_publish: bool,
     /// Who may subscribe and publish.
     pub tokens: TokenOptions,
+    /// Of whom it is asked who may, and who is told.
+    pub hooks: HookOptions,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -128,12 +133,14 @@ impl Options {
     }
 
     fn check_open(&self, what: &str) -> Result<(), String> {
-        if self.anyone_may_publish || self.tokens.are_given() {
+        let is_asked = self.hooks.has(Kind::Publish);
+        if self.anyone_may_publish || self.tokens.are_given() || is_asked {
             return Ok(());
         }
         Err(format!(
             "{what} can be reached from other machines, and anyone there could publish: \
-             add --anyone-may-publish if that is meant, or keys (--jwt-secret-file, --publish-key-file)"
+             add --anyone-may-publish if that is meant, or keys (--jwt-secret-file, --publish-key-file), \
+             or a hook (--hook-event publish)"
         ))
     }
 }
@@ -203,6 +210,7 @@ impl Taken {
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;
+        taken.check_hooks()?;
         taken.check_tls()?;
         taken.check_reach().map_err(|why| match taken.origin_of_reach() {
             Some(origin) => format!("{origin}: {why}"),
@@ -345,6 +353,29 @@ impl Taken {
         }
         if self.options.allows_anybodys_pages() {
             self.refuse(&["token-cookie"], COOKIE_ORIGINS)?;
+        }
+        Ok(())
+    }
+
+    /// Whether what is said of hooks goes together.
+    fn check_hooks(&self) -> Result<(), String> {
+        let HookOptions { url, kinds, .. } = &self.options.hooks;
+        if url.is_none() {
+            let names = [
+                "hook-event",
+                "hook-secret-file",
+                "hook-timeout",
+                "hook-allow-on-failure",
+                "hook-forward-header",
+            ];
+            return self.refuse(&names, "it is about --hook-url");
+        }
+        if kinds.is_empty() {
+            return self.refuse(&["hook-url"], "nothing is asked or told there: add --hook-event");
+        }
+        if ![Kind::Subscribe, Kind::Publish].iter().any(|kind| kinds.contains(kind)) {
+            let why = "nothing is asked: add --hook-event subscribe or publish";
+            self.refuse(&["hook-allow-on-failure", "hook-forward-header"], why)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Publishing over HTTP: to a topic, to several, or a batch of lines.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushloop::{ContentError, Cors, Hub, Message, Position, PublishError, Published, Request};
@@ -299,6 +299,13 @@ pub fn plan_lines(
         }
     }
     Plan { items, form: Form::Lines { broken: None } }
+}
+
+/// The topics that the lines of a batch name, each once, as far as it would be published.
+pub fn topics_of_lines(hub: &Hub, request: &Request) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    names.extend(plan_lines(hub, request.body(), |_| Ok(())).items.into_iter().map(|it| it.name));
+    names.into_iter().collect()
 }
 
 fn plan_line(

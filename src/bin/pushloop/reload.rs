@@ -186,7 +186,7 @@ mod tests {
     use pushloop::Server;
 
     use super::*;
-    use crate::gate::Gate;
+    use crate::{gate::Gate, service::Hooks};
 
     #[test]
     fn the_spread_of_the_end_is_taken() {
@@ -200,7 +200,15 @@ mod tests {
         let (keys, _) = begun.options.tokens.read().expect("there are none");
         let gate = Gate::new(keys, None, Arc::clone(&status));
         let now = server.hub().now();
-        let mut service = Service::new(now, status, &begun.options, gate, None, Arc::clone(&slot));
+        let mut service = Service::new(
+            now,
+            status,
+            &begun.options,
+            gate,
+            Hooks::default(),
+            None,
+            Arc::clone(&slot),
+        );
         *slot.lock().expect("nobody panics") = Some(reload.prepare().expect("it is right"));
         take(&slot, server.hub(), &mut service);
         assert_eq!(server.hub().config().shutdown_spread, Duration::from_secs(3));

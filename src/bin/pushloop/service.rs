@@ -1,25 +1,31 @@
 //! The notification service: a URL is a topic.
 
+mod asking;
+mod messages;
 mod pacing;
 mod publishing;
 mod subscribing;
+mod telling;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use pushloop::{
-    CloseCode, ConfigureError, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request,
-    RequestId, Response,
+    CloseCode, ConfigureError, ConnId, ConnMap, Handle, Handler, Hub, Message, Presence, Reason,
+    Request, RequestId, Response,
 };
 
+use self::asking::Door;
 use crate::{
     ahead::Ahead,
     auth::{Action, Denied},
     drain::ENDS_SOON,
     expiries::Expiries,
     gate::{Gate, Keys, TurnedAway},
+    hooks::{ANSWERED, HookOptions, Kind},
     metrics,
     options::Options,
     patterns::Patterns,
@@ -58,6 +64,27 @@ const RETRY_AFTER: &str = "1";
 /// What a topic's address takes, and the page's.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 
+/// The backend that is asked, and told.
+#[derive(Default)]
+pub struct Hooks {
+    asking: Option<asking::Asking>,
+    telling: Option<telling::Telling>,
+}
+
+impl Hooks {
+    /// What the options ask for. The error names a file.
+    pub fn new(
+        options: &HookOptions,
+        handle: Handle,
+        status: &Arc<Status>,
+    ) -> Result<Self, String> {
+        let pool = options.pool(handle, status)?;
+        let asking = pool.map(|pool| asking::Asking::new(options, pool, Arc::clone(status)));
+        let telling = options.teller(status)?.map(|it| telling::Telling::new(options, it));
+        Ok(Self { asking, telling })
+    }
+}
+
 pub struct Service {
     started: Instant,
     /// Who may do what.
@@ -66,6 +93,8 @@ pub struct Service {
     expiries: Expiries,
     pacing: Pacing,
     topics: ConnMap<Target>,
+    /// Of connections that are over, those of which messages wait for the backend.
+    leaving: HashMap<ConnId, Target>,
     patterns: Patterns,
     /// Who subscribes, if that is to be known of some topics.
     presence: Option<Presence>,
@@ -76,6 +105,10 @@ pub struct Service {
     subprotocols: Vec<String>,
     /// How long browsers wait before they come back to an event stream.
     retry: Duration,
+    /// The backend.
+    hooks: Hooks,
+    /// Bytes of messages that wait for it.
+    message_bytes: usize,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
     /// What was read anew, on SIGHUP.
@@ -88,6 +121,8 @@ struct Target {
     verdict: Result<(), Denied>,
     /// Of whom it is counted what is published.
     whos: Vec<Who>,
+    /// If a backend is asked about them.
+    messages: Option<Box<messages::Messages>>,
 }
 
 impl Service {
@@ -96,6 +131,7 @@ impl Service {
         status: Arc<Status>,
         options: &Options,
         gate: Gate,
+        hooks: Hooks,
         ahead: Option<Ahead>,
         reload: Slot,
     ) -> Self {
@@ -105,6 +141,7 @@ impl Service {
             expiries: Expiries::new(EXPIRY_TIMER),
             pacing: Pacing::new(options, Arc::clone(&status)),
             topics: ConnMap::new(),
+            leaving: HashMap::new(),
             patterns: options.patterns.clone(),
             presence: presence::of(options),
             stats_timer_set: false,
@@ -112,6 +149,8 @@ impl Service {
             one_topic: options.one_topic,
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
+            hooks,
+            message_bytes: 0,
             ahead,
             reload,
         }
@@ -143,34 +182,58 @@ impl Service {
         true
     }
 
+    /// Who subscribes may be known to those who may read the joins and leaves.
     fn tell_presence(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        match self.list_presence(hub, request) {
+        let asked = topics::of(request, hub.config(), self.one_topic).map_err(TurnedAway::from);
+        let admitted = asked.and_then(|names| {
+            let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
+            let who = self.gate.admit(hub, request, Action::Subscribe, &told)?;
+            Ok((names, told, who))
+        });
+        match admitted {
+            Ok((names, told, who)) if self.asks(Kind::Subscribe, &who) => {
+                self.ask(hub, (id, request), &who, &told, Door::Presence(names));
+            }
+            Ok((names, ..)) => self.tell_presence_of(hub, id, request, &names),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    fn tell_presence_of(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        names: &[String],
+    ) {
+        let list = match &self.presence {
+            Some(presence) => presence::list(presence, &self.patterns, hub, request, names),
+            None => Err((404, presence::UNKNOWN.into())),
+        };
+        match list {
             Ok(list) => {
                 let json = ("Content-Type", "application/json");
                 let fields = [json, ("Cache-Control", "no-store")];
                 self.answer(hub, id, Response::new(200).body(list), &fields);
             }
-            Err(away) => self.turn_away(hub, id, &away),
-        }
-    }
-
-    fn list_presence(&mut self, hub: &Hub, request: &Request) -> Result<String, TurnedAway> {
-        let names = topics::of(request, hub.config(), self.one_topic)?;
-        // As whoever reads the joins and leaves.
-        let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
-        self.gate.admit(hub, request, Action::Subscribe, &told)?;
-        match &self.presence {
-            Some(presence) => Ok(presence::list(presence, &self.patterns, hub, request, &names)?),
-            None => Err((404, presence::UNKNOWN.into()).into()),
+            Err(refusal) => self.turn_away(hub, id, &refusal.into()),
         }
     }
 
     /// Answers with the metrics, which are for those who may read the server's own figures.
     fn tell_metrics(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        match self.gate.admit(hub, request, Action::Subscribe, &[STATS.to_owned()]) {
-            Ok(_) => self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]),
+        let names = [STATS.to_owned()];
+        match self.gate.admit(hub, request, Action::Subscribe, &names) {
+            Ok(who) if self.asks(Kind::Subscribe, &who) => {
+                self.ask(hub, (id, request), &who, &names, Door::Metrics);
+            }
+            Ok(_) => self.tell_metrics_to(hub, id),
             Err(away) => self.turn_away(hub, id, &away),
         }
+    }
+
+    fn tell_metrics_to(&self, hub: &mut Hub, id: RequestId) {
+        self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]);
     }
 
     /// Answers a GET of a topic, or another request that does nothing to it.
@@ -329,7 +392,7 @@ impl Handler for Service {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let Some(Target { topic, verdict, whos }) = self.topics.get(id) else { return };
+        let Some(Target { topic, verdict, whos, messages }) = self.topics.get(id) else { return };
         if let Err(denied) = verdict {
             let away = self.gate.turn_away(*denied);
             return hub.close(id, CloseCode::POLICY, &away.why);
@@ -337,16 +400,22 @@ impl Handler for Service {
         if let Err(away) = self.pacing.take(whos, message, hub.now()) {
             return hub.close(id, CloseCode::TRY_AGAIN_LATER, &away.why);
         }
-        // A refusal is counted; the sender sees that its own message does not come back.
-        match &mut self.ahead {
-            Some(ahead) => drop(ahead.take_message(hub, topic, message)),
-            None => drop(hub.publish(topic, message)),
+        if messages.is_some() {
+            return self.take_message(hub, id, message);
         }
+        publish_message(&mut self.ahead, hub, topic, message);
         self.note_file();
     }
 
+    fn on_request_gone(&mut self, hub: &mut Hub, id: RequestId) {
+        self.forget_handshake(hub, id);
+    }
+
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
-        self.topics.remove(id);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.end(hub, id);
+        }
+        self.leave(id);
         self.expiries.remove(id);
         self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {
@@ -360,6 +429,8 @@ impl Handler for Service {
             hub.end_keep_alive();
         } else if key == WRITTEN {
             self.publish_written(hub);
+        } else if key == ANSWERED {
+            self.take_answers(hub);
         } else if key == PREPARED {
             reload::take(&Arc::clone(&self.reload), hub, self);
         }
@@ -368,6 +439,7 @@ impl Handler for Service {
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
         if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key))
             || self.expiries.handle_timer(hub, key)
+            || self.handle_question_timer(hub, key)
         {
             return;
         }
@@ -382,5 +454,13 @@ impl Handler for Service {
             self.publish_stats(hub);
             hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
         }
+    }
+}
+
+/// Publishes what a WebSocket sent. A refusal is counted; the sender sees that its own message does not come back.
+fn publish_message(ahead: &mut Option<Ahead>, hub: &mut Hub, topic: &str, message: Message<'_>) {
+    match ahead {
+        Some(ahead) => drop(ahead.take_message(hub, topic, message)),
+        None => drop(hub.publish(topic, message)),
     }
 }

@@ -67,6 +67,38 @@ status! {
     tokens_missing: Counter,
     /// Requests and messages that were refused because a token or key does not allow that.
     tokens_insufficient: Counter,
+    /// Questions that a backend was asked.
+    hook_questions_asked: Counter,
+    /// Questions that were not asked, because an answer of before holds.
+    hook_questions_cached: Counter,
+    /// Questions that were answered with yes.
+    hook_questions_allowed: Counter,
+    /// Questions that were answered with no.
+    hook_questions_refused: Counter,
+    /// Questions that were not answered in time.
+    hook_questions_timed_out: Counter,
+    /// Questions that were not answered because there was no connection to the backend.
+    hook_questions_unreachable: Counter,
+    /// Questions that were answered with a status that says neither yes nor no.
+    hook_questions_bad_status: Counter,
+    /// Questions that were answered with what cannot be read, or is too long.
+    hook_questions_bad_answer: Counter,
+    /// Questions that were not asked, because too many waited.
+    hook_questions_turned_away: Counter,
+    /// Questions that a backend is asked now.
+    hook_questions_in_flight: Gauge,
+    /// Questions that wait to be asked now.
+    hook_questions_waiting: Gauge,
+    /// WebSockets that were closed because too many of their messages waited for a backend.
+    hook_messages_overflowed: Counter,
+    /// Events that a backend was told.
+    hook_events_sent: Counter,
+    /// Events that a backend was not told, because too many waited or it could not be reached for long.
+    hook_events_lost: Counter,
+    /// Events that wait to be told now.
+    hook_events_waiting: Gauge,
+    /// Requests that tell events and failed; most are tried again.
+    hook_batches_failed: Counter,
     /// Whether the process was told to end: 1, or 0.
     ending: Gauge,
 }

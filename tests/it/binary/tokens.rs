@@ -6,6 +6,7 @@ mod pacing;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    net::TcpStream,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -24,19 +25,19 @@ use crate::support::http::{answer_to, dial, read_head};
 use crate::support::process::{Process, Stream, connect, read_json, read_text, scratch};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-const PUBLISH_KEY: &str = "a-publish-key-of-a-backend";
+pub const PUBLISH_KEY: &str = "a-publish-key-of-a-backend";
 
 /// A file that is there as long as this.
-struct File(std::path::PathBuf);
+pub struct File(std::path::PathBuf);
 
 impl File {
-    fn new(name: &str, bytes: &[u8]) -> Self {
+    pub fn new(name: &str, bytes: &[u8]) -> Self {
         let path = scratch(name);
         fs::write(&path, bytes).expect("it is written");
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.0.to_str().expect("the path is text")
     }
 }
@@ -49,7 +50,7 @@ impl Drop for File {
 }
 
 /// A server with a secret and a publish key, and its address.
-fn guarded(arguments: &[&str]) -> (Process, String, [File; 2]) {
+pub fn guarded(arguments: &[&str]) -> (Process, String, [File; 2]) {
     let files = [File::new("secret", SECRET), File::new("key", PUBLISH_KEY.as_bytes())];
     let keys = ["--jwt-secret-file", files[0].path(), "--publish-key-file", files[1].path()];
     let (server, address) = serve(&[&keys, arguments].concat());
@@ -58,13 +59,13 @@ fn guarded(arguments: &[&str]) -> (Process, String, [File; 2]) {
 
 // Tokens end by the clock on the wall.
 #[allow(clippy::disallowed_methods)]
-fn in_seconds(seconds: i64) -> i64 {
+pub fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     now.as_secs() as i64 + seconds
 }
 
 /// A token with these claims, made without the code that reads it.
-fn token(claims: &Value) -> String {
+pub fn token(claims: &Value) -> String {
     let parts = [r#"{"alg":"HS256"}"#.to_owned(), claims.to_string()];
     let signed = parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
     let code =
@@ -85,14 +86,14 @@ fn check(secret: &str, token: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-fn bearer(credential: &str) -> String {
+pub fn bearer(credential: &str) -> String {
     if credential.is_empty() {
         return String::new();
     }
     format!("Authorization: Bearer {credential}\r\n")
 }
 
-fn status(answer: &str) -> u16 {
+pub fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
 }
 
@@ -107,7 +108,7 @@ fn connect_as(address: &str, path: &str, credential: &str) -> WebSocket<Stream> 
 }
 
 /// The status of the answer to an opening handshake.
-fn handshake_status(address: &str, path: &str, fields: &str) -> u16 {
+pub fn handshake_status(address: &str, path: &str, fields: &str) -> u16 {
     let mut stream = dial(address);
     stream.write_all(handshake(path, fields).as_bytes()).expect("the server reads");
     let head = read_head(&mut stream).expect("the server answers");
@@ -117,14 +118,20 @@ fn handshake_status(address: &str, path: &str, fields: &str) -> u16 {
     }
 }
 
-/// The status of the answer to a request for an event stream, which goes on if it is good.
-fn stream_status(address: &str, path: &str, fields: &str) -> u16 {
+/// Asks for an event stream: the connection, and the status of the answer, which goes on if it is good.
+pub fn open_stream(address: &str, path: &str, fields: &str) -> (TcpStream, u16) {
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{fields}\r\n"
     );
     let mut stream = dial(address);
     stream.write_all(head.as_bytes()).expect("the server reads");
-    status(&String::from_utf8_lossy(&read_head(&mut stream).expect("the server answers")))
+    let head = read_head(&mut stream).expect("the server answers");
+    let status = status(&String::from_utf8_lossy(&head));
+    (stream, status)
+}
+
+pub fn stream_status(address: &str, path: &str, fields: &str) -> u16 {
+    open_stream(address, path, fields).1
 }
 
 #[test]

@@ -27,6 +27,7 @@ use ring::hmac;
 pub use self::{
     cache::Cache,
     claims::Claims,
+    encoding::without_line_end,
     keys::{key_set, public_key, secret},
     token::{Cause, Invalid, Unverified, Verifier, sign},
 };

@@ -2,6 +2,8 @@
 //!
 //! To add an option, add a row here and a field in `Options`.
 
+mod hooks;
+
 use std::path::PathBuf;
 
 use super::{Listen, Options, Speech, values::*};
@@ -132,6 +134,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Who gets in", entries: ACCESS },
     Group { title: "Tokens and keys", entries: TOKENS },
     Group { title: "TLS", entries: TLS },
+    Group { title: "Hooks: a backend decides, or knows", entries: hooks::HOOKS },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },

@@ -4,11 +4,15 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, tim
 
 use pushloop::{ClientHeader, IpNetwork, OnLag};
 
-use crate::gate::KeyFile;
+use crate::{gate::KeyFile, hooks::Kind};
 
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
 const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
+
+/// How long a question to a hook may take, in milliseconds: less than `Config::answer_timeout`, after which the
+/// server itself has answered.
+const HOOK_TIMEOUT: RangeInclusive<u64> = 1..=20_000;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,4 +147,42 @@ pub fn host(value: &str) -> Result<String, String> {
     Err(format!(
         "'{value}' is no host: NAME[:PORT] without a scheme, as in example.org, or '*.example.org', or '*'"
     ))
+}
+
+pub fn hook_url(value: &str) -> Result<String, String> {
+    if value.starts_with("https:") {
+        return Err(format!(
+            "'{value}' is https, and hooks are asked over http: of a proxy on this machine, if the way has \
+             strangers on it"
+        ));
+    }
+    let wrong = || format!("'{value}' is no URL of a hook: http://HOST[:PORT]/PATH");
+    let url: ureq::http::Uri = value.parse().map_err(|_| wrong())?;
+    let has_user = url.authority().is_none_or(|it| it.as_str().contains('@'));
+    let is_whole = url.scheme_str() == Some("http") && url.host().is_some_and(|it| !it.is_empty());
+    if is_whole && !has_user && !value.contains('#') { Ok(value.to_owned()) } else { Err(wrong()) }
+}
+
+pub fn hook_event(value: &str) -> Result<Kind, String> {
+    Kind::parse(value).ok_or_else(|| {
+        format!(
+            "'{value}' is none of subscribe, publish, connect, disconnect, occupied and vacated"
+        )
+    })
+}
+
+pub fn hook_timeout(value: &str) -> Result<Duration, String> {
+    let milliseconds = value.parse().ok().filter(|it| HOOK_TIMEOUT.contains(it));
+    milliseconds.map(Duration::from_millis).ok_or_else(|| {
+        let (least, most) = HOOK_TIMEOUT.into_inner();
+        format!("'{value}' is no number of milliseconds from {least} to {most}")
+    })
+}
+
+/// RFC 9110 §5.1, in lower case: that is how a question has it.
+pub fn header_name(value: &str) -> Result<String, String> {
+    let name = word(value).map(|name| name.to_ascii_lowercase());
+    name.ok_or_else(|| {
+        format!("'{value}' is no header's name: letters, digits and !#$%&'*+-.^_`|~")
+    })
 }

@@ -4,20 +4,42 @@ use std::sync::atomic::Ordering;
 
 use pushloop::{Hub, Request, RequestId, Response};
 
-use super::{RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service};
+use super::{RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service, asking::Door};
 use crate::{
     ahead::{Ahead, Next},
     auth::{Action, Principal},
     gate::TurnedAway,
+    hooks::Kind,
     publish::{self, Asked},
     topics::Refusal,
 };
 
 impl Service {
     pub(super) fn publish(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let answer = self
-            .asked(hub, request)
-            .and_then(|(asked, who)| self.publish_asked(hub, id, request, asked, &who));
+        match self.asked(hub, request) {
+            Ok((asked, who)) if self.asks(Kind::Publish, &who) => {
+                let names = match &asked {
+                    Asked::Topics { names, .. } => names.clone(),
+                    Asked::Batch => publish::topics_of_lines(hub, request),
+                };
+                let door = Door::Publish(asked, who.clone());
+                self.ask(hub, (id, request), &who, &names, door);
+            }
+            Ok((asked, who)) => self.publish_allowed(hub, id, request, asked, &who),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    /// Publishes what was asked for and may be.
+    pub(super) fn publish_allowed(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        asked: Asked,
+        who: &Principal,
+    ) {
+        let answer = self.publish_asked(hub, id, request, asked, who);
         self.note_file();
         match answer {
             Ok(answer) => self.tell_published(hub, id, Ok(answer)),

@@ -2,17 +2,18 @@
 
 use pushloop::{CloseCode, Hub, Request, RequestId};
 
-use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target, Who};
+use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target, Who, asking::Door};
 use crate::{
     auth::{Action, Principal},
     gate::{BEARER, TurnedAway},
+    hooks::Kind,
     presence,
     subscribe::{self, Start},
     topics,
 };
 
 /// A subscription that may be.
-struct Asked {
+pub struct Asked {
     names: Vec<String>,
     who: Principal,
     start: Start,
@@ -22,10 +23,23 @@ struct Asked {
 impl Service {
     /// Subscribes, as a WebSocket or as an event stream.
     pub(super) fn subscribe(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let Asked { names, who, start, member } = match self.asks_for(hub, id, request) {
-            Ok(asked) => asked,
-            Err(away) => return self.turn_away(hub, id, &away),
-        };
+        match self.asks_for(hub, id, request) {
+            Ok(asked) if self.asks(Kind::Subscribe, &asked.who) => {
+                let (names, who) = (asked.names.clone(), asked.who.clone());
+                self.ask(hub, (id, request), &who, &names, Door::Subscribe(asked));
+            }
+            Ok(asked) => self.open(hub, id, request, asked),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    /// Opens what was asked for and may be.
+    pub(super) fn open(&mut self, hub: &mut Hub, id: RequestId, request: &Request, asked: Asked) {
+        let Asked { names, who, start, member } = asked;
+        // Not before: others may have come while a backend was asked.
+        if let Err(away) = self.pacing.admit(&who) {
+            return self.turn_away(hub, id, &away);
+        }
         let is_open = if request.is_websocket() {
             let envelopes = match request.query_value("envelope").as_deref() {
                 None => false,
@@ -40,6 +54,9 @@ impl Service {
             return;
         }
         self.pacing.seat(id.conn(), &who);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.begin(hub, (id.conn(), request), &names, &who);
+        }
         if let Principal::Token(claims) = &who {
             self.expiries.insert(hub, id.conn(), claims.expires);
         }
@@ -56,7 +73,8 @@ impl Service {
         if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
             let verdict = self.gate.may(&who, Action::Publish, &first);
             let whos = Who::of(request, &who);
-            self.topics.insert(id.conn(), Target { topic: first.into(), verdict, whos });
+            let messages = self.messages(request, &who, &first);
+            self.topics.insert(id.conn(), Target { topic: first.into(), verdict, whos, messages });
         }
     }
 
@@ -82,7 +100,6 @@ impl Service {
             })?;
         }
         let who = self.gate.admit(hub, request, Action::Subscribe, &names)?;
-        self.pacing.admit(&who)?;
         let start = subscribe::start(request, names.len())?;
         let is_guarded = self.gate.is_guarded();
         let patterns = &self.patterns;

@@ -1,0 +1,198 @@
+//! What the backend is told: numbered, in order, from one thread, some at a time, again if it fails.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::client::Client;
+use crate::status::{Status, say};
+
+/// Events that wait, and their bytes: those that come then are lost.
+const WAITING_MAX: usize = 16_384;
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Events of one request, its bytes if it has more than one, and how long it waits for more of them.
+const BATCH_MAX: usize = 100;
+const BATCH_BYTES_MAX: usize = 512 * 1024;
+const BATCH_WAIT: Duration = Duration::from_millis(100);
+/// How often one request is sent, and how long it waits for the next time: half a minute in all, and the times
+/// that the attempts take.
+const ATTEMPTS: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long the end of the server waits for what is still to be told.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Event {
+    number: u64,
+    json: String,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// The number of the latest event, lost ones among them.
+    latest: u64,
+    ends: bool,
+    /// The thread has ended.
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    queue: Mutex<Queue>,
+    wakes: Condvar,
+    status: Arc<Status>,
+    attempts: u32,
+}
+
+/// The loop's end of the thread.
+#[derive(Debug)]
+pub struct Teller {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Teller {
+    pub fn new(client: Client, status: Arc<Status>) -> Self {
+        Self::with_attempts(client, status, ATTEMPTS)
+    }
+
+    /// A test does not wait for as many.
+    pub(super) fn with_attempts(client: Client, status: Arc<Status>, attempts: u32) -> Self {
+        let (queue, wakes) = Default::default();
+        let shared = Arc::new(Shared { client, queue, wakes, status, attempts });
+        let shared_too = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            shared_too.run();
+            shared_too.lock().is_over = true;
+            shared_too.wakes.notify_all();
+        });
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// Has it told. It has a number in any case: when too many wait, that is the one that is missing.
+    pub fn tell(&self, mut event: Map<String, Value>) {
+        let shared = &self.shared;
+        let mut queue = shared.lock();
+        queue.latest += 1;
+        let number = queue.latest;
+        event.insert("number".to_owned(), number.into());
+        let json = Value::Object(event).to_string();
+        if queue.events.len() >= WAITING_MAX || queue.bytes + json.len() > WAITING_BYTES_MAX {
+            shared.status.hook_events_lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.bytes += json.len();
+        queue.events.push_back(Event { number, json });
+        shared.note(&queue);
+        // Both it waits for: the first, and as many as go at once.
+        if matches!(queue.events.len(), 1 | BATCH_MAX) {
+            shared.wakes.notify_all();
+        }
+    }
+}
+
+impl Drop for Teller {
+    /// Waits until all is told, for a while.
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        let mut queue = self.shared.lock();
+        queue.ends = true;
+        self.shared.wakes.notify_all();
+        let waits = self.shared.wakes.wait_timeout_while(queue, FLUSH_TIME, |it| !it.is_over);
+        let (queue, waited) = waits.unwrap_or_else(PoisonError::into_inner);
+        let left = queue.events.len();
+        drop(queue);
+        if left > 0 {
+            say(&format!("{left} events were not told to the hook"));
+        }
+        if !waited.timed_out() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, queue: &Queue) {
+        self.status.hook_events_waiting.store(queue.events.len() as u64, Ordering::Relaxed);
+    }
+
+    fn run(&self) {
+        // The latest event that the backend has.
+        let mut told = 0;
+        let epoch = self.status.started.duration_since(std::time::UNIX_EPOCH);
+        let epoch = epoch.unwrap_or_default().as_millis();
+        loop {
+            let Some((events, latest)) = self.batch() else { return };
+            let count = events.len() as u64;
+            let lost = latest - told - count;
+            let body = format!(
+                "{{\"type\":\"events\",\"epoch\":\"{epoch}\",\"lost\":{lost},\"events\":[{}]}}",
+                events.join(",")
+            );
+            if self.send(body.as_bytes()) {
+                told = latest;
+                self.status.hook_events_sent.fetch_add(count, Ordering::Relaxed);
+            } else {
+                self.status.hook_events_lost.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What goes in one request, and the number of the last of it; `None` at the end.
+    fn batch(&self) -> Option<(Vec<String>, u64)> {
+        let mut queue = self.lock();
+        let is_idle = |queue: &mut Queue| queue.events.is_empty() && !queue.ends;
+        queue = self.wakes.wait_while(queue, is_idle).unwrap_or_else(PoisonError::into_inner);
+        let is_short = |queue: &mut Queue| queue.events.len() < BATCH_MAX && !queue.ends;
+        let waits = self.wakes.wait_timeout_while(queue, BATCH_WAIT, is_short);
+        (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
+        let (mut events, mut latest, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(next) = queue.events.front()
+            && events.len() < BATCH_MAX
+            && (events.is_empty() || bytes + next.json.len() <= BATCH_BYTES_MAX)
+        {
+            let Some(Event { number, json }) = queue.events.pop_front() else { break };
+            (latest, bytes) = (number, bytes + json.len());
+            queue.bytes -= json.len();
+            events.push(json);
+        }
+        self.note(&queue);
+        (!events.is_empty()).then_some((events, latest))
+    }
+
+    /// Whether the backend has it, at last.
+    fn send(&self, body: &[u8]) -> bool {
+        let mut wait = FIRST_WAIT;
+        for attempt in 1..=self.attempts {
+            match self.client.post(body) {
+                Ok(reply) if (200..300).contains(&reply.status) => return true,
+                Ok(_) | Err(_) => {}
+            }
+            self.status.hook_batches_failed.fetch_add(1, Ordering::Relaxed);
+            if attempt < self.attempts {
+                let queue = self.lock();
+                // At the end, it is tried once more at once; what then fails is given up.
+                let waits = self.wakes.wait_timeout_while(queue, wait, |queue| !queue.ends);
+                let (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
+                if queue.ends && attempt > 1 {
+                    break;
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,152 @@
+//! Hooks: a backend is asked who may subscribe and publish, and told who comes and goes.
+//!
+//! It knows the backend's URL, its HTTP, the bytes of questions, answers and events, and the threads that wait for
+//! it. It must not know the hub, requests or connections: what waits for an answer is `service/asking.rs`'s, which
+//! knows a question by its number, and what is told is `service/telling.rs`'s.
+//!
+//! The HTTP is `ureq`'s, without TLS: a backend is a neighbour, and what reaches it over a network of strangers
+//! goes through a proxy. It blocks, which is what a thread is for, and brings three crates.
+
+mod answers;
+mod client;
+mod events;
+mod pool;
+mod question;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use pushloop::Handle;
+use ring::hmac;
+
+use self::client::{Client, IN_FLIGHT_MAX};
+pub use self::{
+    answers::{Answers, Mark},
+    client::Failure,
+    events::Teller,
+    pool::Pool,
+    question::{Verdict, question},
+};
+use crate::{auth::without_line_end, gate, status::Status};
+
+/// What the service is notified of, when there are answers.
+pub const ANSWERED: u32 = 3;
+
+/// Bytes of a secret.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// What a backend may be asked or told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Asked, before a WebSocket or an event stream begins, or something else of a topic is read.
+    Subscribe,
+    /// Asked, before something is published.
+    Publish,
+    /// Told, when a WebSocket or an event stream has begun.
+    Connect,
+    /// Told, when it has ended.
+    Disconnect,
+    /// Told, when a topic has its first subscriber.
+    Occupied,
+    /// Told, when a topic has none any more.
+    Vacated,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::Subscribe,
+        Self::Publish,
+        Self::Connect,
+        Self::Disconnect,
+        Self::Occupied,
+        Self::Vacated,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe",
+            Self::Publish => "publish",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
+            Self::Occupied => "occupied",
+            Self::Vacated => "vacated",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn is_asked(self) -> bool {
+        match self {
+            Self::Subscribe | Self::Publish => true,
+            Self::Connect | Self::Disconnect | Self::Occupied | Self::Vacated => false,
+        }
+    }
+}
+
+/// What the options say of hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookOptions {
+    pub url: Option<String>,
+    pub kinds: Vec<Kind>,
+    pub secret: Option<PathBuf>,
+    /// How long a question may take in all.
+    pub timeout: Duration,
+    pub allow_on_failure: bool,
+    /// Fields of a request that a question has as well.
+    pub forward_headers: Vec<String>,
+}
+
+impl HookOptions {
+    /// Whether it is a backend that says who may do this.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// How many descriptors the connections to it take from the others.
+    pub fn descriptors(&self) -> usize {
+        // And what looks up its name, and tells.
+        if self.url.is_some() { IN_FLIGHT_MAX + 8 } else { 0 }
+    }
+
+    /// The key that signs, if there is one. The error names its file.
+    pub fn key(&self) -> Result<Option<hmac::Key>, String> {
+        self.secret.as_ref().map(|path| gate::read(path, key)).transpose()
+    }
+
+    /// What asks, if something is to be asked.
+    pub fn pool(&self, handle: Handle, status: &Arc<Status>) -> Result<Option<Pool>, String> {
+        if !self.kinds.iter().any(|kind| kind.is_asked()) {
+            return Ok(None);
+        }
+        Ok(self.client()?.map(|client| Pool::new(client, handle, Arc::clone(status))))
+    }
+
+    /// What tells, if something is to be told.
+    pub fn teller(&self, status: &Arc<Status>) -> Result<Option<Teller>, String> {
+        if self.kinds.iter().all(|kind| kind.is_asked()) {
+            return Ok(None);
+        }
+        Ok(self.client()?.map(|client| Teller::new(client, Arc::clone(status))))
+    }
+
+    fn client(&self) -> Result<Option<Client>, String> {
+        let Some(url) = &self.url else { return Ok(None) };
+        Ok(Some(Client::new(url, self.key()?, self.timeout)))
+    }
+}
+
+/// Reads the bytes of a secret's file. A line end behind them is not part of it.
+fn key(bytes: &[u8]) -> Result<hmac::Key, String> {
+    let secret = without_line_end(bytes);
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(format!(
+            "a secret of hooks has at least hook_secret_bytes_min = {SECRET_BYTES_MIN} bytes, and this one {}",
+            secret.len()
+        ));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, secret))
+}
+
+#[cfg(test)]
+mod tests;

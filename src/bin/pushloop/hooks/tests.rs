@@ -1,0 +1,161 @@
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime},
+};
+
+use pushloop::{Config, Server};
+use serde_json::{Map, Value};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn listens() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+fn client(address: SocketAddr) -> Client {
+    Client::new(&format!("http://{address}/"), None, PATIENCE)
+}
+
+fn status() -> Arc<Status> {
+    Arc::new(Status::new(SystemTime::UNIX_EPOCH))
+}
+
+/// The signature is what anybody makes of the same: `printf '5.{}' | openssl dgst -sha256 -hmac secret`.
+#[test]
+fn a_signature_is_of_the_time_and_the_body() {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+    let signature = client::sign(&key, 5, b"{}");
+    assert_eq!(
+        signature,
+        "t=5,v1=f18d2fcd9a24151471e3e2d71bc7ce901fb7b89b341918a08f95e9ffc497ea26"
+    );
+}
+
+#[test]
+fn an_answer_holds_for_an_hour_at_most() {
+    for (fields, seconds) in [
+        (&["private, max-age=3600"][..], 3600),
+        (&["max-age=3601"], 3600),
+        (&["Max-Age=\"5\""], 5),
+        (&["max-age=-1"], 0),
+        (&["public"], 0),
+        (&["max-age=5, no-cache"], 0),
+        (&["no-store", "max-age=5"], 0),
+    ] {
+        let holds = client::max_age(fields.iter().copied());
+        assert_eq!(holds, Duration::from_secs(seconds), "{fields:?}");
+    }
+}
+
+#[test]
+fn an_answer_holds_until_its_end_for_its_question() {
+    let now = Server::new(Config::default()).expect("it can begin").hub().now();
+    let (one, other) = (Mark::of(b"one"), Mark::of(b"other"));
+    let mut answers = Answers::default();
+    answers.insert(one, now, Duration::from_secs(5));
+    let (last, end) = (now + Duration::from_millis(4999), now + Duration::from_secs(5));
+    assert!(answers.allow(one, last) && !answers.allow(one, end) && !answers.allow(other, now));
+    answers.insert(other, now, Duration::ZERO);
+    assert!(!answers.allow(other, now));
+}
+
+/// Sixty-four are asked, and 1,024 wait: one more is refused at once.
+#[test]
+fn so_many_questions_are_open_and_no_more() {
+    // The kernel accepts, and nobody answers.
+    let (_listener, address) = listens();
+    let server = Server::new(Config::default()).expect("it can begin");
+    let status = status();
+    let pool = Pool::new(client(address), server.handle(), Arc::clone(&status));
+    let is_over = Arc::new(AtomicBool::new(false));
+    for number in 1..=64 + 1024 {
+        assert!(pool.ask(number, b"{}".to_vec(), Arc::clone(&is_over)), "{number}");
+    }
+    assert!(!pool.ask(1089, b"{}".to_vec(), is_over));
+}
+
+/// The next batch that comes, which is answered once that is asked for.
+fn batch(stream: &mut TcpStream) -> Value {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a batch comes");
+        bytes.push(byte[0]);
+        if bytes.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    let head = String::from_utf8(bytes).expect("a head is text").to_ascii_lowercase();
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; len.expect("it has a length").parse().expect("a number")];
+    stream.read_exact(&mut body).expect("it comes");
+    serde_json::from_slice(&body).expect("it is JSON")
+}
+
+fn answer(stream: &mut TcpStream, status: u16) {
+    let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(answer.as_bytes()).expect("it is read");
+}
+
+fn numbers(batch: &Value) -> Vec<u64> {
+    let events = batch["events"].as_array().expect("a list");
+    events.iter().map(|event| event["number"].as_u64().expect("a number")).collect()
+}
+
+/// So many wait while the backend does not answer; the one after them is lost, and the batch that follows says so.
+#[test]
+fn what_finds_no_room_is_a_gap_in_the_numbers() {
+    let (listener, address) = listens();
+    let status = status();
+    let teller = Teller::new(client(address), Arc::clone(&status));
+    teller.tell(Map::new());
+    let (mut stream, _) = listener.accept().expect("it connects");
+    assert_eq!(numbers(&batch(&mut stream)), [1]);
+    for _ in 0..16_384 {
+        teller.tell(Map::new());
+    }
+    let lost = || status.hook_events_lost.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(lost(), 0);
+    teller.tell(Map::new());
+    assert_eq!(lost(), 1);
+    let mut next = 2;
+    while next <= 16_385 {
+        answer(&mut stream, 200);
+        let batch = batch(&mut stream);
+        assert_eq!(batch["lost"], 0);
+        let last = (next + 99).min(16_385);
+        assert_eq!(numbers(&batch), (next..=last).collect::<Vec<_>>());
+        next = last + 1;
+    }
+    teller.tell(Map::new());
+    answer(&mut stream, 200);
+    let after = batch(&mut stream);
+    assert_eq!((numbers(&after), &after["lost"]), (vec![16_387], &1.into()));
+    answer(&mut stream, 200);
+}
+
+/// What the backend does not take at last is given up, and the next batch says so. At the end, what waits is told.
+#[test]
+fn what_is_given_up_is_a_gap_too() {
+    let (listener, address) = listens();
+    let status = status();
+    let teller = Teller::with_attempts(client(address), Arc::clone(&status), 2);
+    teller.tell(Map::new());
+    let (mut stream, _) = listener.accept().expect("it connects");
+    for _ in 0..2 {
+        assert_eq!(numbers(&batch(&mut stream)), [1]);
+        answer(&mut stream, 503);
+    }
+    teller.tell(Map::new());
+    let ends = std::thread::spawn(move || drop(teller));
+    let last = batch(&mut stream);
+    assert_eq!((numbers(&last), &last["lost"]), (vec![2], &1.into()));
+    answer(&mut stream, 204);
+    ends.join().expect("it ends");
+}

@@ -1,0 +1,118 @@
+//! What a backend is told of connections and of topics.
+
+use std::{collections::HashMap, sync::Arc};
+
+use pushloop::{ConnId, ConnMap, Hub, Request};
+use serde_json::{Map, Value};
+
+use super::asking::subject;
+use crate::{
+    auth::Principal,
+    gate::since_1970,
+    hooks::{HookOptions, Kind, Teller},
+};
+
+/// Who subscribes to what, as far as the backend is told of it.
+///
+/// Subscribers are counted here and not asked of the hub: when several end in one turn, it has left all of them
+/// out by the time that it tells of the first.
+pub(super) struct Telling {
+    options: HookOptions,
+    teller: Teller,
+    sessions: ConnMap<Session>,
+    subscribers: HashMap<Arc<str>, usize>,
+}
+
+struct Session {
+    names: Box<[Arc<str>]>,
+    subject: Option<Box<str>>,
+}
+
+impl Telling {
+    pub fn new(options: &HookOptions, teller: Teller) -> Self {
+        Self {
+            options: options.clone(),
+            teller,
+            sessions: ConnMap::new(),
+            subscribers: HashMap::new(),
+        }
+    }
+
+    /// A connection has begun that reads these topics.
+    pub fn begin(
+        &mut self,
+        hub: &Hub,
+        (id, request): (ConnId, &Request),
+        names: &[String],
+        who: &Principal,
+    ) {
+        let names: Box<[_]> = names.iter().map(|name| self.known(name)).collect();
+        let session = Session { names, subject: subject(who).map(Box::from) };
+        if self.options.has(Kind::Connect) {
+            let mut event = of_session(hub, Kind::Connect, id, &session);
+            let client = request.client().map(|client| client.to_string());
+            event.insert("client".to_owned(), client.into());
+            self.teller.tell(event);
+        }
+        for name in &session.names {
+            let count = self.subscribers.entry(Arc::clone(name)).or_default();
+            *count += 1;
+            if *count == 1 && self.options.has(Kind::Occupied) {
+                self.teller.tell(of_topic(hub, Kind::Occupied, name));
+            }
+        }
+        self.sessions.insert(id, session);
+    }
+
+    /// A connection is over.
+    pub fn end(&mut self, hub: &Hub, id: ConnId) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        if self.options.has(Kind::Disconnect) {
+            self.teller.tell(of_session(hub, Kind::Disconnect, id, &session));
+        }
+        for name in &session.names {
+            let Some(count) = self.subscribers.get_mut(name) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.subscribers.remove(name);
+                if self.options.has(Kind::Vacated) {
+                    self.teller.tell(of_topic(hub, Kind::Vacated, name));
+                }
+            }
+        }
+    }
+
+    /// The name, which is kept once for all that have it.
+    fn known(&self, name: &str) -> Arc<str> {
+        match self.subscribers.get_key_value(name) {
+            Some((name, _)) => Arc::clone(name),
+            None => name.into(),
+        }
+    }
+}
+
+fn event(hub: &Hub, kind: Kind) -> Map<String, Value> {
+    let milliseconds = since_1970(hub).unwrap_or_default().as_millis() as u64;
+    let mut event = Map::new();
+    event.insert("type".to_owned(), kind.name().into());
+    event.insert("time".to_owned(), milliseconds.into());
+    event
+}
+
+fn of_session(hub: &Hub, kind: Kind, id: ConnId, session: &Session) -> Map<String, Value> {
+    let mut event = event(hub, kind);
+    let names: Vec<_> = session.names.iter().map(|name| Value::from(&**name)).collect();
+    // As text: JavaScript has no whole numbers of 64 bits.
+    event.insert("id".to_owned(), id.to_bits().to_string().into());
+    event.insert("topics".to_owned(), names.into());
+    if let Some(subject) = &session.subject {
+        event.insert("sub".to_owned(), (&**subject).into());
+    }
+    event
+}
+
+fn of_topic(hub: &Hub, kind: Kind, name: &str) -> Map<String, Value> {
+    let mut event = event(hub, kind);
+    event.insert("topic".to_owned(), name.into());
+    event
+}
