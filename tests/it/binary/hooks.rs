@@ -125,7 +125,7 @@ fn a_backend_that_fails_is_as_its_policy_says() {
         (reply(302, to, ""), "bad_status"),
         (reply(401, "", ""), "bad_status"),
         (reply(200, "", "<html>Log in"), "bad_answer"),
-        (reply(200, "", "[true]"), "bad_answer"),
+        (reply(200, "", "[true,null]"), "bad_answer"),
         (reply(200, "", "{}"), "bad_answer"),
         (reply(200, "", "{\"allow\":1}"), "bad_answer"),
         (reply(200, "", "{\"allow\":false,\"allow\":true}"), "bad_answer"),
