@@ -1,7 +1,8 @@
 //! Sends every message back, under limits wide enough for the longest cases of the Autobahn
 //! testsuite (`tests/autobahn.sh`): messages of 16 MiB, and one of 4 MiB in 65,536 frames.
 //!
-//! `cargo run --release --all-features --example autobahn_server -- 127.0.0.1:9001`
+//! `cargo run --release --all-features --example autobahn_server -- 127.0.0.1:9001 [CHAIN KEY]`: with
+//! the files of a certificate it speaks TLS.
 
 use std::{env, io};
 
@@ -39,9 +40,15 @@ fn config() -> Config {
 
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
-    let mut server = Server::bind_with(address, config())?;
-    if let Some(bound) = server.local_addr() {
-        println!("autobahn_server: ws://{bound}");
+    let mut server = Server::new(config())?;
+    match (env::args().nth(2), env::args().nth(3)) {
+        #[cfg(feature = "tls")]
+        (Some(chain), Some(key)) => {
+            let tls = pushloop::Tls::new(pushloop::TlsCertificates::new().files(chain, key)?)?;
+            println!("autobahn_server: wss://{}", server.listen_tls(address, &tls)?);
+        }
+        (None, _) => println!("autobahn_server: ws://{}", server.listen(address)?),
+        _ => return Err(io::Error::other("CHAIN and KEY go together, with the feature `tls`")),
     }
     server.run(&mut Echo)
 }

@@ -2,6 +2,7 @@
 # The Autobahn testsuite against examples/autobahn_server.rs, without Docker.
 #
 #   tests/autobahn.sh [core | rules | load | subset | all]...   `core subset` when nothing is said
+#   tests/autobahn.sh wss [core | …]...                         the same over TLS
 #   tests/autobahn.sh install                                   only install the suite
 #
 #   core     the 301 cases without compression, which are
@@ -50,8 +51,8 @@ die() {
 
 pypy=(env "LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/pypy")
 
-# The suite imports TLS, which is not used here and would need a compiler and an old OpenSSL: an
-# empty module takes its place.
+# The suite imports TLS, which would need a compiler and an old OpenSSL: an empty module takes its
+# place. For `wss`, it comes through tests/autobahn/tunnel.py.
 wstest=("${pypy[@]}" -c '
 import sys, types, twisted.internet
 tls = types.ModuleType("twisted.internet.ssl")
@@ -111,33 +112,44 @@ install_suite() {
     touch "$root/complete"
 }
 
-server=
-stop_server() {
-    [[ -z $server ]] || kill "$server"
+started=()
+stop() {
+    [[ ! ${started[*]} ]] || kill "${started[@]}"
 }
-trap stop_server EXIT
+trap stop EXIT
+
+# start NAME COMMAND [ARGUMENT]...: sets $url to what it says.
+start() {
+    # What an earlier run left would name a port of that run.
+    rm -f "$results/$1.out"
+    "${@:2}" >"$results/$1.out" &
+    local process=$!
+    started+=("$process")
+    for _ in {1..100}; do
+        url=$(grep -Eso 'wss?://.*' "$results/$1.out") && return
+        kill -0 "$process" || break
+        sleep 0.1
+    done
+    die "the $1 does not start"
+}
 
 # Sets $url.
 start_server() {
     cargo build -q --release --all-features --example autobahn_server
-    # What an earlier run left would name a port of that run.
-    rm -f "$results/server.out"
-    local under
+    local under certificate=()
     read -ra under <<<"${AUTOBAHN_UNDER:-}"
-    ${under[@]+"${under[@]}"} "$target/release/examples/autobahn_server" \
-        "${AUTOBAHN_LISTEN:-127.0.0.1:0}" >"$results/server.out" &
-    server=$!
-    for _ in {1..100}; do
-        url=$(grep -so 'ws://.*' "$results/server.out") && return
-        kill -0 "$server" || break
-        sleep 0.1
-    done
-    die "the server does not start"
+    if [[ $over ]]; then
+        tests/operations/certificates.sh "$results" 2>"$results/certificates.log"
+        certificate=("$results/chain.pem" "$results/key.pem")
+    fi
+    start server ${under[@]+"${under[@]}"} "$target/release/examples/autobahn_server" \
+        "${AUTOBAHN_LISTEN:-127.0.0.1:0}" "${certificate[@]}"
+    [[ ! $over ]] || start tunnel python3 tests/autobahn/tunnel.py "${url#wss://}" "$results/authority.pem"
 }
 
 # run_cases NAME NUMBER CASES EXCLUDED: runs and judges.
 run_cases() {
-    local outdir=$results/$1
+    local outdir=$results/$over$1
     rm -rf "$outdir"
     mkdir -p "$outdir"
     python3 -c '
@@ -147,7 +159,7 @@ print(json.dumps({
     "servers": [{"agent": "pushloop", "url": url}], "outdir": outdir, "exclude-agent-cases": {},
     "cases": cases.split(","), "exclude-cases": [case for case in excluded.split(",") if case],
 }))' "$url" "$(realpath "$outdir")" "$3" "$4" >"$outdir/spec.json"
-    echo "autobahn.sh: $1, $2 cases"
+    echo "autobahn.sh: $over$1, $2 cases"
     "${wstest[@]}" -m fuzzingclient -s "$outdir/spec.json" >"$outdir/wstest.log" 2>&1 ||
         die "the suite ended: $outdir/wstest.log"
     [[ -e $outdir/index.json ]] || die "the suite left no results: $outdir/wstest.log"
@@ -156,6 +168,11 @@ print(json.dumps({
 
 main() {
     local status=0
+    over=
+    if [[ $1 == wss ]]; then
+        over=wss- && shift
+        (($#)) || set -- core subset
+    fi
     for set in "$@"; do
         case $set in
         core | rules | load | subset | all | install) ;;

@@ -221,7 +221,7 @@ tools() {
     step "tool: nginx" 300 need nginx nginx-light
     step "tool: haproxy" 300 need haproxy haproxy
     step "tool: caddy" 300 need caddy caddy
-    step "tool: openssl" 300 need openssl openssl
+    step "tool: certutil" 300 need certutil libnss3-tools
     step "tool: systemd-analyze" 300 need systemd-analyze systemd
     step "packages: clients" 600 client_libraries
     [[ ! $full ]] || step "tool: g++, zlib" 600 compiler_and_zlib
@@ -279,6 +279,7 @@ browser() {
     suite "browser: origins, $1" 180 node tests/browser/origins.mjs "$1" "$target/release/pushloop"
     suite "browser: resume, $1" 180 node tests/browser/resume.mjs "$1" "$target/release/pushloop"
     suite "browser: tokens, $1" 180 node tests/browser/tokens.mjs "$1" "$target/release/pushloop"
+    suite "browser: TLS, $1" 180 node tests/browser/tls.mjs "$1" "$target/release/pushloop"
     suite "browser: snippet, $1" 300 \
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$1"
     for app in feed chat editor game; do
@@ -336,11 +337,14 @@ suite "strictness" 300 tests/strictness.sh
 suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
 campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
 suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
+suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
 join clients
 
 suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"
 suite "autobahn" 900 tests/autobahn.sh core subset
 suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
+suite "autobahn: TLS" 300 tests/autobahn.sh wss subset
+campaign "autobahn: TLS, core" 1800 tests/autobahn.sh wss core
 campaign "strictness: peers" 1800 tests/strictness.sh --peers
 campaign "autobahn: all" 3600 tests/autobahn.sh all
 campaign "autobahn: 8 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
