@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pushloop::{
     CloseCode, ConnId, Event, HandleError, Message, OnLag, Overflow, ProtocolError, PublishError,
-    Published, Reason, SendError, SubscribeError,
+    Published, Reason, SendError,
 };
 
 use super::deflate::{send_uncompressed, set_topic_deflate};
@@ -108,21 +108,6 @@ impl World {
             _ => hub.close(id, CloseCode::NORMAL, "go"),
         }
         self.notices(at);
-    }
-
-    fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
-        self.looks_at(topic);
-        let done = self.server.hub().subscribe(id, &topic_name(topic));
-        if !self.members[at].is_open {
-            return assert_eq!(done, Err(SubscribeError::Gone));
-        }
-        if done == Err(SubscribeError::TooManyTopics) {
-            return self.has_left_many(at);
-        }
-        assert_eq!(done, Ok(()));
-        if !self.members[at].topics.contains(&topic) {
-            self.subscribed(at, topic, 0);
-        }
     }
 
     pub fn unsubscribes(&mut self, at: usize, id: ConnId, topic: usize) {

@@ -87,6 +87,21 @@ impl World {
         self.marks.hit(Mark::BeganWithLatest);
     }
 
+    pub fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
+        self.looks_at(topic);
+        let done = self.server.hub().subscribe(id, &topic_name(topic));
+        if !self.members[at].is_open {
+            return assert_eq!(done, Err(SubscribeError::Gone));
+        }
+        if done == Err(SubscribeError::TooManyTopics) {
+            return self.has_left_many(at);
+        }
+        assert_eq!(done, Ok(()));
+        if !self.members[at].topics.contains(&topic) {
+            self.subscribed(at, topic, 0);
+        }
+    }
+
     /// Notes what the member is due from here on. Nothing if it was not subscribed.
     fn has_joined(
         &mut self,
