@@ -1,6 +1,9 @@
 //! Where the server listens.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
 
 use pushloop::{Server, Tls};
 use rustix::{fs::Mode, process::umask};
@@ -20,9 +23,12 @@ pub fn all(server: &mut Server, options: &Options, tls: Option<&Tls>) -> io::Res
     let mut opened = String::new();
     let inherited = supervisor::inherited()?;
     let is_handed_over = !inherited.is_empty();
+    if options.tls.is_inherited && !is_handed_over {
+        return Err(io::Error::other("--inherit-tls: no socket was handed over (LISTEN_FDS)"));
+    }
     let mut number = 0;
     for socket in inherited {
-        opened += &inherit(server, socket, options)?;
+        opened += &inherit(server, socket, options, tls)?;
         number += 1;
     }
     let asked = options.listen.iter().filter(|_| !(is_handed_over && options.listens_by_default));
@@ -36,11 +42,16 @@ pub fn all(server: &mut Server, options: &Options, tls: Option<&Tls>) -> io::Res
     Ok(opened)
 }
 
-fn inherit(server: &mut Server, socket: Inherited, options: &Options) -> io::Result<String> {
+fn inherit(
+    server: &mut Server,
+    socket: Inherited,
+    options: &Options,
+    tls: Option<&Tls>,
+) -> io::Result<String> {
     match socket {
         Inherited::Tcp(socket) => {
             options.check_reach(socket.local_addr()?).map_err(io::Error::other)?;
-            server.listen_on(socket).map(|bound| told(bound, ""))
+            listen_on(server, socket, tls.filter(|_| options.tls.is_inherited))
         }
         Inherited::Unix(socket) => {
             let told = match socket.local_addr()?.as_pathname() {
@@ -49,6 +60,13 @@ fn inherit(server: &mut Server, socket: Inherited, options: &Options) -> io::Res
             };
             server.listen_unix_on(socket).map(|()| told)
         }
+    }
+}
+
+fn listen_on(server: &mut Server, socket: TcpListener, tls: Option<&Tls>) -> io::Result<String> {
+    match tls {
+        Some(tls) => server.listen_tls_on(socket, tls).map(|bound| told(bound, "s")),
+        None => server.listen_on(socket).map(|bound| told(bound, "")),
     }
 }
 
@@ -72,10 +90,7 @@ fn listen(
             let socket = tcp_listener(*address).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
-            match tls.filter(|_| listen.speech == Speech::Tls) {
-                Some(tls) => server.listen_tls_on(socket.into(), tls).map(|it| told(it, "s")),
-                None => server.listen_on(socket.into()).map(|it| told(it, "")),
-            }
+            listen_on(server, socket.into(), tls.filter(|_| listen.speech == Speech::Tls))
         }
         Place::Unix(path) => {
             // The file is made with these rights: at no moment has it others. No thread that makes files

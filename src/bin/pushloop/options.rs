@@ -52,6 +52,8 @@ pub struct TlsFiles {
     pub keys: Vec<PathBuf>,
     pub client_authority: Option<PathBuf>,
     pub ticket_secret: Option<PathBuf>,
+    /// Sockets that are handed over are for TLS.
+    pub is_inherited: bool,
 }
 
 /// What the options ask for. The defaults are in the table of options.
@@ -104,6 +106,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether some socket is for TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_inherited || self.listen.iter().any(|listen| listen.speech == Speech::Tls)
+    }
+
     /// Whether strangers who reach this address are meant to.
     pub fn check_reach(&self, address: SocketAddr) -> Result<(), String> {
         if address.ip().to_canonical().is_loopback() {
@@ -383,12 +390,13 @@ impl Taken {
     /// What TLS needs, and what is for TLS only.
     fn check_tls(&self) -> Result<(), String> {
         let TlsFiles { certificates, keys, .. } = &self.options.tls;
-        if !self.options.listen.iter().any(|listen| listen.speech == Speech::Tls) {
+        if !self.options.has_tls() {
             let names = ["tls-cert", "tls-key", "tls-client-ca", "tls-ticket-secret-file"];
             return self.refuse(&names, "it is for TLS: add --listen-tls");
         }
         if certificates.is_empty() && keys.is_empty() {
-            return self.refuse(&["listen-tls"], "it needs --tls-cert and --tls-key");
+            let why = "it needs --tls-cert and --tls-key";
+            return self.refuse(&["listen-tls", "inherit-tls"], why);
         }
         if certificates.len() == keys.len() {
             return Ok(());

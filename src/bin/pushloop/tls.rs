@@ -8,7 +8,7 @@ use std::{
 
 use pushloop::{Tls, TlsCertificates, TlsError};
 
-use crate::options::{Options, Speech};
+use crate::options::Options;
 
 /// What a file with a secret may have.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -29,9 +29,9 @@ pub fn of(options: &Options) -> io::Result<Option<Tls>> {
     Ok(Some(tls?))
 }
 
-/// Reads certificates and keys, and checks them; `None` if no listener is for TLS.
+/// Reads certificates and keys, and checks them; `None` if no socket is for TLS.
 pub fn load(options: &Options) -> Result<Option<TlsCertificates>, TlsError> {
-    if !options.listen.iter().any(|listen| listen.speech == Speech::Tls) {
+    if !options.has_tls() {
         return Ok(None);
     }
     let files = &options.tls;

@@ -23,14 +23,14 @@ use crate::support::{
 };
 
 /// The server with one socket that was bound elsewhere, as a service manager hands it over.
-fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Process {
+pub fn serve_on(socket: impl Into<OwnedFd>, arguments: &[&str]) -> Process {
     let shell = "exec \"$0\" \"$@\" 3<&0 </dev/null 2>&1";
     let mut command = Command::new("bash");
     command.args(["-c", shell, PUSHLOOP]).args(arguments);
     Process::of(command.env("LISTEN_FDS", "1").stdin(socket.into()))
 }
 
-fn listener() -> TcpListener {
+pub fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("a port is free")
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::supervised::{listener, serve_on};
 use super::{PUSHLOOP, ask_tcp};
 use crate::support::http::ask;
 use crate::support::process::{Process, scratch};
@@ -104,6 +105,24 @@ fn certificates_are_read_again_on_sighup_and_kept_if_they_are_bad() {
     // And after a restart.
     let (_server, address, _) = files.serves();
     assert!(is_resumed(&client.connects(address)));
+}
+
+/// Ports below 1024 are for root to bind, and a restart on the same socket refuses nobody.
+#[test]
+fn a_socket_that_was_handed_over_may_be_for_tls() {
+    let (authority, files) = (Authority::new(), Files::new());
+    files.has(&authority.signs(&["localhost"]));
+    let socket = listener();
+    let address = socket.local_addr().expect("it is bound");
+    let arguments = files.arguments();
+    let files: Vec<_> = arguments[1..5].iter().map(String::as_str).collect();
+    let mut server = serve_on(socket, &[&["--inherit-tls"], &files[..]].concat());
+    assert_eq!(server.address("https://"), address.to_string());
+    let answer = ask(&mut authority.client().connects(address), "POST /scores", "", "Goal!");
+    assert!(answer.ends_with("{\"delivered\":0}\n"), "{answer}");
+    let alone = Command::new(PUSHLOOP).arg("--inherit-tls").args(files).output().expect("it runs");
+    assert_eq!(alone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("no socket was handed over"));
 }
 
 #[test]

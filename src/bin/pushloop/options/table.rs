@@ -315,6 +315,11 @@ const TLS: &[Entry] = &[
         |options, text| listen(options, Place::Tcp(address(text)?), Speech::Tls),
     )
     .repeated(),
+    Entry::switch(
+        "inherit-tls",
+        "speak TLS on the TCP sockets that a service manager hands over",
+        |options, on| options.tls.is_inherited = on,
+    ),
     Entry::file(
         "tls-cert",
         "the certificate, and those between it and its authority (PEM); of several, the first that a client's name \

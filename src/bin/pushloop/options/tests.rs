@@ -435,6 +435,7 @@ fn tls_needs_a_certificate_with_its_key_and_these_need_tls() {
         ),
         ("--listen-tls localhost:1 --tls-key k".to_owned(), "--tls-key: each --tls-cert has"),
         (pair.to_owned(), "--tls-cert: it is for TLS: add --listen-tls"),
+        ("--inherit-tls".to_owned(), "--inherit-tls: it needs --tls-cert and --tls-key"),
         ("--tls-ticket-secret-file x".to_owned(), "--tls-ticket-secret-file: it is for TLS"),
         (format!("--listen-tls unix:/x {pair}"), "--listen-tls: 'unix:/x' is no address"),
         (format!("--listen-tls 0.0.0.0:1 {pair}"), "--listen-tls: 0.0.0.0:1 can be reached"),
