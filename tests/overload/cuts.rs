@@ -165,7 +165,7 @@ fn cuts(seed: u64, keeps: u64, cuts: usize) -> Tally {
 
 #[test]
 fn who_is_cut_off_at_any_moment_misses_nothing_while_it_is_kept() {
-    let tally = cuts(1, 1_000_000, scale(500, 12_000));
+    let tally = cuts(1, 1_000_000, scale(500, 24_000));
     assert_eq!(tally.lost, 0);
     assert!(tally.recovered > 500 && tally.missed > 500, "{tally:?}");
 }
