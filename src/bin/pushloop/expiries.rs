@@ -17,10 +17,7 @@ const CLOCK_INTERVAL: Duration = Duration::from_millis(70);
 const CLOSES_PER_TURN: usize = 512;
 
 /// Of those that applications may use, the one that resembles HTTP's 401.
-const EXPIRED: CloseCode = match CloseCode::new(4401) {
-    Some(code) => code,
-    None => CloseCode::POLICY,
-};
+const EXPIRED: u16 = 4401;
 
 /// The connections that came with a token. Each costs a step in a tree when it comes and when it goes, and
 /// nothing between.
@@ -58,7 +55,8 @@ impl Expiries {
         let now = since_1970(hub).unwrap_or_default();
         for _ in 0..CLOSES_PER_TURN {
             let Some(id) = self.ends.pop_due(now) else { break };
-            hub.close(id, EXPIRED, "the token expired");
+            let code = CloseCode::new(EXPIRED).unwrap_or(CloseCode::POLICY);
+            hub.close(id, code, "the token expired");
         }
         self.set_timer(hub);
         true
