@@ -125,6 +125,19 @@ fn a_connection_that_a_proxy_names_the_client_of_is_that_clients() {
     let eve = address("192.0.2.3");
     assert_eq!(hub.admit_client(fourth, eve), Ok(()));
     assert_eq!(hub.admit_client(fifth, eve), Err(ClientFull::Rate));
+    let told = [ClientFull::Connections, ClientFull::Rate].map(|full| full.to_string());
+    assert!(told[0].ends_with(": connections_max"), "{told:?}");
+    assert!(told[1].ends_with(": connections_per_second_max"), "{told:?}");
+}
+
+#[test]
+fn where_the_pace_is_not_limited_nothing_is_remembered_of_those_that_left() {
+    let mut hub = hub(Some(1), None);
+    for host in 1..9 {
+        let id = connects(&mut hub, &format!("192.0.2.{host}")).unwrap();
+        ends(&mut hub, id);
+        assert!(hub.clients.networks.len() <= 1);
+    }
 }
 
 /// Whoever has many addresses leaves one behind with each connection.
