@@ -404,6 +404,21 @@ fn what_is_before_a_position_is_given_up_and_what_is_behind_it_stays() {
     assert_eq!((place(&mut sim), sim.hub().counters().history_bytes), (here, 0));
 }
 
+/// What is given up for its number has no part in the bytes any more.
+#[test]
+fn a_history_that_was_published_to_for_long_keeps_as_many_as_at_first() {
+    let mut history = History::of(4);
+    history.bytes = 100_000;
+    let mut sim = keeping(history, |_| {});
+    for _ in 0..400 {
+        sim.hub().publish("t", "x".repeat(1000)).unwrap();
+        sim.turn();
+        let kept = sim.hub().history_len("t");
+        assert!(kept >= 1, "{kept}");
+    }
+    assert_eq!(sim.hub().history_len("t"), 4);
+}
+
 /// One piece has all five, and the history only the last.
 #[test]
 fn what_was_given_up_is_not_kept_again_by_other_options() {
