@@ -143,7 +143,7 @@ pub(super) struct Topics {
     /// What each connection reads, by its index.
     pub(super) lists: Vec<Subscriptions>,
     options: HashMap<Box<str>, TopicOptions>,
-    /// Options of topics whose names begin so, the longest first.
+    /// Options of topics with names that begin so, the longest first.
     prefixes: Vec<(String, TopicOptions)>,
     /// Topics with subscribers that have something to take: passes are due.
     pub(super) passes: VecDeque<u32>,

@@ -77,7 +77,7 @@ pub(super) struct Sessions<T> {
     output_bytes: usize,
     turn: u32,
     next_number: u32,
-    /// Places and numbers of sessions whose handshakes began, in this order. Some are done.
+    /// Places and numbers of sessions of which the handshakes began, in this order. Some are done.
     handshakes: VecDeque<(u32, u32)>,
     /// What handshakes have taken of this turn.
     handshake_time: Duration,

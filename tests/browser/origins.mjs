@@ -5,25 +5,12 @@
 //
 // Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 
-import { once } from "node:events";
-import { createServer } from "node:http";
-import { assert, bounded, check, start } from "../clients/harness.mjs";
+import { bounded, check, start } from "../clients/harness.mjs";
 import { launch } from "./launch.mjs";
+import { equal, site } from "./site.mjs";
 
 const [name, program] = process.argv.slice(2);
 const report = (what, run) => check(`${name}-origins-${what}`, run);
-
-function equal(actual, expected) {
-  [actual, expected] = [actual, expected].map((it) => JSON.stringify(it));
-  assert(actual === expected, `${actual} and not ${expected}`);
-}
-
-/** A site of its own origin, whose pages are empty. */
-async function site() {
-  const pages = createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<!doctype html>"));
-  await once(pages.listen(0, "127.0.0.1"), "listening");
-  return { pages, origin: `http://127.0.0.1:${pages.address().port}` };
-}
 
 const [friend, stranger] = [await site(), await site()];
 const { child, url } = await start(program, ["--listen", "127.0.0.1:0", "--allow-origin", friend.origin], "http");

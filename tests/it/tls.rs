@@ -22,7 +22,7 @@ use crate::support::{Frame, TestServer, close_empty, echo, quiet, text};
 /// A certificate and its key, in PEM.
 pub type Pair = (String, String);
 
-/// Who signs certificates.
+/// What signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -210,7 +210,7 @@ fn a_name_gets_its_certificate_and_another_name_or_none_the_first() {
     let first = presented("localhost").unwrap();
     let [a, any, b] = ["a.test", "x.b.test", "b.test"].map(|name| presented(name).unwrap());
     assert!(a == any && a != b && a != first && b != first);
-    // The client is told, and is who refuses.
+    // The client is told, and it refuses.
     let error = presented("c.test").unwrap_err();
     assert!(error.contains("not valid for name"), "{error}");
     // An address is no name, and is not told.

@@ -37,7 +37,7 @@ use crate::{
     writer::WRITTEN,
 };
 
-use pacing::{Pacing, Who};
+use pacing::{Account, Pacing};
 
 /// The live page: one file, with no outside resource.
 const PAGE: &str = include_str!("page.html");
@@ -119,8 +119,8 @@ pub struct Service {
 struct Target {
     topic: Box<str>,
     verdict: Result<(), Denied>,
-    /// Of whom it is counted what is published.
-    whos: Vec<Who>,
+    /// Where it is counted what is published.
+    accounts: Vec<Account>,
     /// If a backend is asked about them.
     messages: Option<Box<messages::Messages>>,
 }
@@ -392,12 +392,14 @@ impl Handler for Service {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let Some(Target { topic, verdict, whos, messages }) = self.topics.get(id) else { return };
+        let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
+            return;
+        };
         if let Err(denied) = verdict {
             let away = self.gate.turn_away(*denied);
             return hub.close(id, CloseCode::POLICY, &away.why);
         }
-        if let Err(away) = self.pacing.take(whos, message, hub.now()) {
+        if let Err(away) = self.pacing.take(accounts, message, hub.now()) {
             return hub.close(id, CloseCode::TRY_AGAIN_LATER, &away.why);
         }
         if messages.is_some() {

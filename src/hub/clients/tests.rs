@@ -140,7 +140,7 @@ fn where_the_pace_is_not_limited_nothing_is_remembered_of_those_that_left() {
     }
 }
 
-/// Whoever has many addresses leaves one behind with each connection.
+/// A client with many addresses leaves one behind with each connection.
 #[test]
 fn what_is_remembered_is_bounded_and_forgotten() {
     let mut hub = hub(Some(1), Some(1));

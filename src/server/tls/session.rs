@@ -26,7 +26,7 @@ pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 /// client's certificates is, with what its records add, or a record. A message in more pieces is
 /// refused.
 pub(super) const KEPT_BYTES_MAX: usize = 80 * 1024;
-/// Ciphertext that a stream holds: one write, and what a handshake adds. A peer whose records demand
+/// Ciphertext that a stream holds: one write, and what a handshake adds. A peer with records that demand
 /// more answers, and which reads none, is refused.
 const OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// Steps of the protocol that need no input: messages to be sent, the peer's end, rest.

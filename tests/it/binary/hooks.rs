@@ -208,7 +208,7 @@ fn an_answer_holds_as_its_cache_control_says() {
     }
 }
 
-/// What has the key is the backend itself; and who has a token is named.
+/// What has the key is the backend itself; and the subject of a token is named.
 #[test]
 fn tokens_are_asked_for_first() {
     let backend = Backend::start(|_: &Got| yes());

@@ -7,7 +7,7 @@ use super::{PUSHLOOP, ask_tcp};
 use crate::support::http::{answer_to, dial};
 use crate::support::process::{Process, connect, read_text};
 
-/// A server whose lines on standard error are read with the others.
+/// A server, of which the lines on standard error are read with the others.
 fn serve(config: &Scratch) -> (Process, String) {
     serve_with(config, &["--listen", "127.0.0.1:0"])
 }

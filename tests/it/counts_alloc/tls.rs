@@ -12,7 +12,7 @@ use crate::tls::{Authority, Connection};
 const CONNECTIONS: u64 = 1000;
 const MIB: usize = 1 << 20;
 
-/// A server of TLS whose loop is the test, with buffers of the kernel that are small.
+/// A server of TLS that has the test as its loop, with buffers of the kernel that are small.
 fn serves(authority: &Authority, change: impl FnOnce(&mut Config)) -> (Loop, SocketAddr) {
     let mut config = Config::default();
     config.ping_interval = None;

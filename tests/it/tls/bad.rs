@@ -70,7 +70,7 @@ fn what_is_no_tls_gets_an_alert_and_its_connection_ends() {
     assert_eq!(server.handle().counters().tls_handshakes_failed, 6);
 }
 
-/// The loop, a client whose records are cut at will, and all in one thread.
+/// The loop, a client with records that are cut at will, and all in one thread.
 struct Lone {
     server: Server,
     events: Events,

@@ -49,7 +49,7 @@ impl Algorithm {
 pub struct Key {
     /// Its name in a set of keys.
     pub id: Option<String>,
-    /// Whose tokens it verifies, if there are several.
+    /// The issuer of the tokens that it verifies, if there are several.
     pub issuer: Option<String>,
     material: Material,
 }

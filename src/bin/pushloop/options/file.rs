@@ -72,7 +72,7 @@ pub struct InFile {
     pub topics: Vec<Topics>,
 }
 
-/// What is given for topics whose names begin with a prefix: `[[topics]]`.
+/// What is given for topics with names that begin with a prefix: `[[topics]]`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topics {
     pub prefix: String,

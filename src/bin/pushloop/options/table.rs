@@ -164,13 +164,13 @@ const MAIN: &[Entry] = &[
     Entry::number(
         "history",
         "N",
-        "keep the latest N publications of each topic, for those who come back",
+        "keep the latest N publications of each topic, for clients that come back",
         |options, text| number(text).map(|it| options.history = Some(it)),
     )
     .by_topic(),
     Entry::made(
         "history-file",
-        "keep it in this file too, for those who come back after a restart",
+        "keep it in this file too, for clients that come back after a restart",
         |options, path| options.history_file = Some(path),
     ),
     Entry::switch("presence", "tell who subscribes", |options, on| options.presence = on)
@@ -199,7 +199,7 @@ const ACCESS: &[Entry] = &[
     .reloads(),
     Entry::switch(
         "anyone-may-publish",
-        "allow listening beyond this machine, where all who reach it can publish",
+        "allow listening beyond this machine, where all that reach it can publish",
         |options, on| options.anyone_may_publish = on,
     )
     .reloads(),
@@ -295,13 +295,13 @@ const TOKENS: &[Entry] = &[
     ),
     Entry::file(
         "publish-key-file",
-        "let those publish who send the key in this file as Authorization: Bearer KEY",
+        "let all publish that send the key in this file as Authorization: Bearer KEY",
         |options, path| options.tokens.publish_key = Some(path),
     )
     .reloads(),
     Entry::switch(
         "anyone-may-subscribe",
-        "with keys, ask none of those who subscribe, but to topics that begin with private-, presence- or $",
+        "with keys, ask no subscriber, but of topics that begin with private-, presence- or $",
         |options, on| options.tokens.anyone_may_subscribe = on,
     )
     .reloads(),

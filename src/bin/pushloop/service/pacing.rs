@@ -21,14 +21,14 @@ const TOO_MANY: &str =
 /// Or the answer to one that asks for too much.
 type Taken = Result<(), TurnedAway>;
 
-/// Of whom it is counted: addresses as the library counts them, and what tokens name as their subjects.
+/// What is counted for itself: addresses as the library counts them, and what tokens name as their subjects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Who {
+pub(super) enum Account {
     Client(IpAddr),
     Subject(Box<str>),
 }
 
-impl Who {
+impl Account {
     /// Those that a request comes from. A backend's key has no limits, nor has this machine.
     pub(super) fn of(request: &Request, principal: &Principal) -> Vec<Self> {
         let client = request.client().map(|it| it.to_canonical()).filter(|it| !it.is_loopback());
@@ -42,15 +42,16 @@ impl Who {
             Principal::Anyone => None,
         };
         let subject = subject.map(|it| Self::Subject(it.into()));
-        client.map(Self::Client).into_iter().chain(subject).collect()
+        // One that is refused for itself takes nothing of its address.
+        subject.into_iter().chain(client.map(Self::Client)).collect()
     }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pacing {
-    publications: Option<Pace<Who>>,
-    bytes: Option<Pace<Who>>,
+    publications: Option<Pace<Account>>,
+    bytes: Option<Pace<Account>>,
     /// Connections that one subject may have.
     connections_max: Option<usize>,
     /// Of each that has some, how many.
@@ -72,8 +73,13 @@ impl Pacing {
     }
 
     /// Notes that a message is published.
-    pub(super) fn take(&mut self, whos: &[Who], message: Message<'_>, now: Instant) -> Taken {
-        self.take_all(whos, 1, length(message), now)
+    pub(super) fn take(
+        &mut self,
+        accounts: &[Account],
+        message: Message<'_>,
+        now: Instant,
+    ) -> Taken {
+        self.take_all(accounts, 1, length(message), now)
     }
 
     /// Notes that what a request asks for is published.
@@ -85,16 +91,22 @@ impl Pacing {
         now: Instant,
     ) -> Taken {
         let bytes = plan.items.iter().map(|item| length(item.content.message())).sum();
-        self.take_all(&Who::of(request, who), plan.items.len(), bytes, now)
+        self.take_all(&Account::of(request, who), plan.items.len(), bytes, now)
     }
 
-    fn take_all(&mut self, whos: &[Who], publications: usize, bytes: usize, now: Instant) -> Taken {
-        for who in whos {
+    fn take_all(
+        &mut self,
+        accounts: &[Account],
+        publications: usize,
+        bytes: usize,
+        now: Instant,
+    ) -> Taken {
+        for account in accounts {
             for (pace, amount) in [(&mut self.publications, publications), (&mut self.bytes, bytes)]
             {
                 let Some(pace) = pace else { continue };
                 let amount = amount.try_into().unwrap_or(u32::MAX);
-                pace.take(who, amount, now)
+                pace.take(account, amount, now)
                     .map_err(|wait| self.status.slow_down(TOO_FAST, wait))?;
             }
         }

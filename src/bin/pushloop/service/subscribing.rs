@@ -2,7 +2,7 @@
 
 use pushloop::{CloseCode, Hub, Request, RequestId};
 
-use super::{RETRY_AFTER, STATS, STATS_TIMER, Service, Target, Who, asking::Door};
+use super::{Account, RETRY_AFTER, STATS, STATS_TIMER, Service, Target, asking::Door};
 use crate::{
     auth::{Action, Principal},
     gate::{BEARER, TurnedAway},
@@ -72,9 +72,10 @@ impl Service {
         }
         if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
             let verdict = self.gate.may(&who, Action::Publish, &first);
-            let whos = Who::of(request, &who);
+            let accounts = Account::of(request, &who);
             let messages = self.messages(request, &who, &first);
-            self.topics.insert(id.conn(), Target { topic: first.into(), verdict, whos, messages });
+            self.topics
+                .insert(id.conn(), Target { topic: first.into(), verdict, accounts, messages });
         }
     }
 
