@@ -66,13 +66,34 @@ impl Pulse {
         Self { every: sd_notify::watchdog_enabled().map(looks), looks: 0 }
     }
 
-    /// To be called at each look that finds the loop alive.
-    pub fn beat(&mut self) {
-        let Some(every) = self.every else { return };
-        self.looks += 1;
-        if self.looks >= every {
-            self.looks = 0;
+    /// To be called at each look at the loop. One that is stuck in a turn is not alive.
+    pub fn look(&mut self, is_stuck: bool) {
+        if self.is_due(is_stuck) {
             tell(&[NotifyState::Watchdog]);
         }
+    }
+
+    fn is_due(&mut self, is_stuck: bool) -> bool {
+        self.looks += u32::from(!is_stuck);
+        let is_due = self.every.is_some_and(|every| !is_stuck && self.looks >= every);
+        if is_due {
+            self.looks = 0;
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_is_stuck_gives_no_sign() {
+        let mut pulse = Pulse { every: Some(2), looks: 0 };
+        let looks = [false, false, true, true, true, false, false, false, true, false];
+        let signs = looks.map(|is_stuck| pulse.is_due(is_stuck));
+        assert_eq!(signs, [false, true, false, false, false, false, true, false, false, true]);
+        let mut nobody = Pulse { every: None, looks: 0 };
+        assert!(!(0..9).any(|_| nobody.is_due(false)));
     }
 }

@@ -31,9 +31,7 @@ pub fn watch(handle: Handle, status: Arc<Status>) {
             let counters = handle.counters();
             let refused = status.refused(&counters) + counters.accepts_failed;
             let stuck = turn.look(counters);
-            if !turn.is_slow() {
-                pulse.beat();
-            }
+            pulse.look(turn.is_slow());
             // It is counted as well, also where there is nobody to tell.
             status
                 .slow_turns
