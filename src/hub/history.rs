@@ -180,7 +180,7 @@ impl Topics {
         entry.log.add_reader(cursor);
         // It is for everyone, also where its sender left out one that subscribed.
         let kept = Leaving { topic, cursor, until, excepted: 0, is_fresh: false, joined };
-        self.lists[id.index as usize].many().leaving.push(kept);
+        self.list_mut(id.index).many().leaving.push(kept);
     }
 
     /// The topic has other options than `before`.

@@ -28,7 +28,6 @@ impl Hub {
         let mut connection = Connection::new(peer, is_proxied, &self.commons);
         connection.generation = generation;
         let index = self.slots.insert(Slot { connection }) as u32;
-        self.topics.handle_accepted(index);
         let id = ConnId { index, generation };
         if count >= self.commons.config.connections_max {
             self.take_into_reserve(id);

@@ -218,6 +218,15 @@ impl Topics {
         self.lists.get(connection as usize).unwrap_or(&Subscriptions::None)
     }
 
+    /// The same, to change. A connection that never reads anything has no place in the table.
+    pub(super) fn list_mut(&mut self, connection: u32) -> &mut Subscriptions {
+        let at = connection as usize;
+        if at >= self.lists.len() {
+            self.lists.resize_with(at + 1, Subscriptions::default);
+        }
+        &mut self.lists[at]
+    }
+
     /// The connection's subscription to a topic, and where its list holds it.
     pub(super) fn subscription_of(
         &mut self,
@@ -229,17 +238,6 @@ impl Topics {
         let found = at.map(|at| (at, list.as_slice()[at]));
         self.steps += at.map_or(len, |at| at + 1) as u64;
         found
-    }
-
-    pub(super) fn list_mut(&mut self, connection: u32) -> &mut Subscriptions {
-        &mut self.lists[connection as usize]
-    }
-
-    /// There is a connection with this index.
-    pub(super) fn handle_accepted(&mut self, connection: u32) {
-        if connection as usize >= self.lists.len() {
-            self.lists.resize_with(connection as usize + 1, Subscriptions::default);
-        }
     }
 
     // The clock.
@@ -269,11 +267,13 @@ impl Topics {
     pub(super) fn subscribe(&mut self, name: &str, connection: u32, default: TopicOptions) -> u32 {
         let topic = self.find(name).unwrap_or_else(|| self.create(name, default));
         self.handle_used(topic);
-        let entry = &mut self.topics[topic];
+        let entry = &self.topics[topic];
         self.subscribed += usize::from(entry.subscribers.is_empty());
-        let list = &mut self.lists[connection as usize];
-        let (position, last) = (list.as_slice().len() as u16, entry.subscribers.len() as u32);
+        let last = entry.subscribers.len() as u32;
+        let list = self.list_mut(connection);
+        let position = list.as_slice().len() as u16;
         list.push(Subscription { topic, position: last });
+        let entry = &mut self.topics[topic];
         let cursor = entry.log.head();
         entry.subscribers.push(Subscriber { connection, position, excepted: 0, cursor });
         self.unpark(topic, last);

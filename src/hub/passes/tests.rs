@@ -112,7 +112,6 @@ fn a_batch_of_each_topic_in_turn_gives_way_and_each_is_a_step() {
 fn a_pass_does_not_come_to_one_that_subscribes_meanwhile() {
     let (mut commons, mut topics) =
         (Commons::new(Config::default(), Arc::default()), Topics::new());
-    (0..2).for_each(|connection| topics.handle_accepted(connection));
     topics.subscribe("ada", 0, TopicOptions::default());
     let topic = topics.find("ada").unwrap();
     topics.topics[topic].log.push(
@@ -134,7 +133,6 @@ fn a_pass_takes_no_more_steps_than_it_may_and_counts_them() {
     let (mut commons, mut topics) =
         (Commons::new(Config::default(), Arc::default()), Topics::new());
     for connection in 0..3 {
-        topics.handle_accepted(connection);
         topics.subscribe("ada", connection, TopicOptions::default());
     }
     let topic = topics.find("ada").unwrap();

@@ -10,7 +10,6 @@ const ADA: ConnId = ConnId { index: 0, generation: 1 };
 /// Topics to which one connection subscribes, in this order.
 fn subscribed(names: &[&str]) -> (Topics, Commons) {
     let mut topics = Topics::new();
-    topics.handle_accepted(ADA.index);
     for name in names {
         topics.subscribe(name, ADA.index, TopicOptions::default());
     }
@@ -46,7 +45,6 @@ fn options_that_are_taken_back_give_back_their_room() {
 #[test]
 fn steps_along_a_connections_list_are_counted() {
     let (mut topics, mut commons) = subscribed(&["one", "two", "six", "ten"]);
-    topics.handle_accepted(1);
     topics.subscribe("other", 1, TopicOptions::default());
     for (name, steps) in [("one", 1), ("six", 3), ("other", 4)] {
         let topic = topics.find(name).unwrap();
