@@ -259,6 +259,13 @@ impl Hub {
         self.topics.find(topic).map_or(0, |topic| self.topics.subscribers(topic))
     }
 
+    /// The connections that subscribe to the topic, in no particular order.
+    pub fn subscribers(&self, topic: &str) -> impl Iterator<Item = ConnId> {
+        let topic = self.topics.find(topic).map(|topic| self.topics.topic(topic));
+        let places = topic.map(|topic| topic.places().map(|(index, _)| self.id_at(index)));
+        places.into_iter().flatten()
+    }
+
     /// How many of a topic's publications the connection is behind: those that it is due and has not
     /// taken yet, given up by the topic or not. `None` if it does not subscribe.
     pub fn lag(&self, id: ConnId, topic: &str) -> Option<u64> {

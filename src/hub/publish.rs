@@ -10,7 +10,7 @@ use super::{
 use crate::event::{AsMessage, ConnId, Message, Position};
 
 /// What became of a publication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
     /// How many connections subscribe to the topic, and are due it.

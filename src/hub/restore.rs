@@ -132,6 +132,19 @@ impl Hub {
         Ok(Some(position))
     }
 
+    /// Ends the life of a topic that nobody subscribes to: what it has kept is given up, and it has no
+    /// positions until it begins anew. False if it has subscribers, or connections that have left it still
+    /// read what is due; then nothing has changed.
+    pub fn forget_topic(&mut self, name: &str) -> bool {
+        let Some(topic) = self.topics.find(name) else { return true };
+        let is_over = self.topics.topic(topic).is_unread();
+        if is_over {
+            self.topics.handle_used(topic);
+            self.topics.remove_topic(topic, &mut self.commons);
+        }
+        is_over
+    }
+
     /// What was answered to a publication under this key, if it is remembered:
     /// [`publish_once`](Self::publish_once) would publish nothing and answer so again.
     pub fn published_under(&mut self, topic: &str, key: &str) -> Option<Published> {

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod auth;
+mod broker;
 mod check;
 mod client;
 mod commands;
@@ -70,7 +71,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     left_out.iter().for_each(|why| status::say(why));
     let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
     let hooks = Hooks::new(&options.hooks, server.handle(), &status).map_err(io::Error::other)?;
-    let ahead = restore::open(&mut server, options)?;
+    let engine = restore::engine(&mut server, options, &status)?;
     let tls = tls::of(options)?;
     // Nothing is said to be open before all is.
     let mut opened = listen::all(&mut server, options, tls.as_ref())?;
@@ -86,7 +87,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
-    let mut service = Service::new(server.hub().now(), status, options, gate, hooks, ahead, slot);
-    service.sweep(server.hub());
+    let mut service = Service::new(server.hub().now(), status, options, gate, hooks, engine, slot);
+    service.begin(server.hub());
     server.run(&mut service)
 }

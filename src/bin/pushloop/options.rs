@@ -12,6 +12,7 @@ use pushloop::{ClientLimits, OnLag, Proxies};
 
 use crate::{
     gate::TokenOptions,
+    broker::BrokerOptions,
     hooks::{HookOptions, Kind},
 };
 
@@ -81,6 +82,7 @@ pub struct Options {
     pub tokens: TokenOptions,
     /// Of whom it is asked who may, and who is told.
     pub hooks: HookOptions,
+    pub broker: BrokerOptions,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -214,6 +216,7 @@ impl Taken {
         let mut taken = Self { options, given, topics };
         taken.options.patterns = taken.patterns()?;
         taken.check_topics()?;
+        taken.check_broker()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;
@@ -304,6 +307,15 @@ impl Taken {
             self.refuse(&["history-file-optional"], "it is about --history-file")?;
         }
         Ok(())
+    }
+
+    /// What is for a broker only, and what is not for one.
+    fn check_broker(&self) -> Result<(), String> {
+        if self.options.broker.url.is_none() {
+            let names = ["redis-password-file", "redis-prefix", "redis-durable"];
+            return self.refuse(&names, "it is about a broker: add --redis");
+        }
+        self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 
     /// What bounds a history of topics that have none.

@@ -25,6 +25,16 @@ pub enum Asked {
     Batch,
 }
 
+impl Asked {
+    /// Where the topic has to be.
+    pub fn only_at(&self) -> Option<Position> {
+        match self {
+            Self::Topics { only_at, .. } => *only_at,
+            Self::Batch => None,
+        }
+    }
+}
+
 /// An answer: a status, a content type, and a body.
 pub type Answer = (u16, &'static str, String);
 

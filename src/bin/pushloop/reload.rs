@@ -186,7 +186,10 @@ mod tests {
     use pushloop::Server;
 
     use super::*;
-    use crate::{gate::Gate, service::Hooks};
+    use crate::{
+        gate::Gate,
+        service::{Engine, Hooks},
+    };
 
     #[test]
     fn the_spread_of_the_end_is_taken() {
@@ -206,7 +209,7 @@ mod tests {
             &begun.options,
             gate,
             Hooks::default(),
-            None,
+            Engine::Memory,
             Arc::clone(&slot),
         );
         *slot.lock().expect("nobody panics") = Some(reload.prepare().expect("it is right"));

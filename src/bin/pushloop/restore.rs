@@ -1,20 +1,31 @@
 //! The file of the histories, as the server begins.
 
-use std::{io, path::Path, time::UNIX_EPOCH};
+use std::{io, path::Path, sync::Arc, time::UNIX_EPOCH};
 
 use pushloop::{Net, RestoreError, Server};
 
 use crate::{
     ahead::Ahead,
+    broker::Broker,
     options::Options,
-    status::say,
+    service::Engine,
+    status::{Status, say},
     store::{Kept, Limits, StoreError},
     writer::{Writer, set_aside},
 };
 
+/// What decides the order of publications, and keeps them.
+pub fn engine(server: &mut Server, options: &Options, status: &Arc<Status>) -> io::Result<Engine> {
+    let broker = Broker::start(&options.broker, server.handle(), status);
+    if let Some(broker) = broker.map_err(io::Error::other)? {
+        return Ok(Engine::Broker(Box::new(broker)));
+    }
+    Ok(open(server, options)?.map_or(Engine::Memory, Engine::File))
+}
+
 /// Restores the topics that the file has, and gives what writes to it; `None` if there is none, or the
 /// server does without.
-pub fn open(server: &mut Server, options: &Options) -> io::Result<Option<Ahead>> {
+fn open(server: &mut Server, options: &Options) -> io::Result<Option<Ahead>> {
     let Some(path) = &options.history_file else { return Ok(None) };
     let config = server.hub().config();
     let (bytes, topics) = (config.history_bytes_max, config.topics_remembered_max);

@@ -1,6 +1,7 @@
 //! The notification service: a URL is a topic.
 
 mod asking;
+mod brokering;
 mod messages;
 mod pacing;
 mod publishing;
@@ -18,9 +19,10 @@ use pushloop::{
     Request, RequestId, Response,
 };
 
-use self::asking::Door;
+use self::{asking::Door, brokering::Brokering};
 use crate::{
     ahead::Ahead,
+    broker::{Broker, TOLD},
     auth::{Action, Denied},
     drain::ENDS_SOON,
     expiries::Expiries,
@@ -85,6 +87,15 @@ impl Hooks {
     }
 }
 
+/// What decides the order of publications, and keeps them.
+pub enum Engine {
+    /// This process, for as long as it lives.
+    Memory,
+    /// This process and a file.
+    File(Ahead),
+    Broker(Box<Broker>),
+}
+
 pub struct Service {
     started: Instant,
     /// Who may do what.
@@ -111,6 +122,8 @@ pub struct Service {
     message_bytes: usize,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
+    /// What decides the order in place of this server, if there is a broker.
+    broker: Option<Brokering>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
 }
@@ -132,9 +145,14 @@ impl Service {
         options: &Options,
         gate: Gate,
         hooks: Hooks,
-        ahead: Option<Ahead>,
+        engine: Engine,
         reload: Slot,
     ) -> Self {
+        let (ahead, broker) = match engine {
+            Engine::Memory => (None, None),
+            Engine::File(ahead) => (Some(ahead), None),
+            Engine::Broker(broker) => (None, Some(Brokering::new(*broker))),
+        };
         Self {
             started: now,
             gate,
@@ -152,6 +170,7 @@ impl Service {
             hooks,
             message_bytes: 0,
             ahead,
+            broker,
             reload,
         }
     }
@@ -372,6 +391,9 @@ impl Handler for Service {
             ("GET" | "HEAD", "/readyz") if self.status.ending.load(Ordering::Relaxed) != 0 => {
                 self.tell(hub, id, 503, "the server is about to end");
             }
+            ("GET" | "HEAD", "/readyz") if !self.has_broker() => {
+                self.tell(hub, id, 503, "the broker cannot be reached");
+            }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
             ("GET" | "HEAD", metrics::PATH) if !wants_events(request) => {
                 self.tell_metrics(hub, id, request);
@@ -405,7 +427,7 @@ impl Handler for Service {
         if messages.is_some() {
             return self.take_message(hub, id, message);
         }
-        publish_message(&mut self.ahead, hub, topic, message);
+        publish_message(&mut self.ahead, &mut self.broker, hub, topic, message);
         self.note_file();
     }
 
@@ -433,6 +455,8 @@ impl Handler for Service {
             self.publish_written(hub);
         } else if key == ANSWERED {
             self.take_answers(hub);
+        } else if key == TOLD {
+            self.take_told(hub);
         } else if key == PREPARED {
             reload::take(&Arc::clone(&self.reload), hub, self);
         }
@@ -442,6 +466,7 @@ impl Handler for Service {
         if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key))
             || self.expiries.handle_timer(hub, key)
             || self.handle_question_timer(hub, key)
+            || self.handle_broker_timer(hub, key)
         {
             return;
         }
@@ -460,9 +485,16 @@ impl Handler for Service {
 }
 
 /// Publishes what a WebSocket sent. A refusal is counted; the sender sees that its own message does not come back.
-fn publish_message(ahead: &mut Option<Ahead>, hub: &mut Hub, topic: &str, message: Message<'_>) {
-    match ahead {
-        Some(ahead) => drop(ahead.take_message(hub, topic, message)),
-        None => drop(hub.publish(topic, message)),
+fn publish_message(
+    ahead: &mut Option<Ahead>,
+    broker: &mut Option<Brokering>,
+    hub: &mut Hub,
+    topic: &str,
+    message: Message<'_>,
+) {
+    match (ahead, broker) {
+        (Some(ahead), _) => drop(ahead.take_message(hub, topic, message)),
+        (None, Some(broker)) => broker.take_message(hub, topic, message),
+        (None, None) => drop(hub.publish(topic, message)),
     }
 }

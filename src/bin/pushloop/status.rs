@@ -99,6 +99,24 @@ status! {
     hook_events_waiting: Gauge,
     /// Requests that tell events and failed; most are tried again.
     hook_batches_failed: Counter,
+    /// Whether there is a broker, and it answers: 1, or 0.
+    broker_up: Gauge,
+    /// Publications that wait for the broker now.
+    broker_waiting: Gauge,
+    /// Connections to the broker that were lost, or could not be made.
+    broker_connections_lost: Counter,
+    /// Messages of WebSockets that were not published because the broker could not take them.
+    broker_messages_refused: Counter,
+    /// Times that something was missed of a topic, and was asked for.
+    broker_holes: Counter,
+    /// Publications that were missed, and then had from the broker's history.
+    broker_recovered: Counter,
+    /// Topics of which the subscribers were sent away, because it began anew or something could not be had.
+    broker_topics_ended: Counter,
+    /// Times that what the broker told waited for room.
+    broker_waits: Counter,
+    /// Messages on the broker's channels that no server like this has sent.
+    broker_foreign_messages: Counter,
     /// Whether the process was told to end: 1, or 0.
     ending: Gauge,
 }
@@ -108,6 +126,10 @@ impl Status {
     pub fn refused(&self, counters: &Counters) -> u64 {
         counters.connections_refused + self.requests_turned_away.load(Ordering::Relaxed)
     }
+}
+
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Says something on standard error, where somebody may be who can be told.

@@ -38,6 +38,11 @@ pub fn client_header(value: &str) -> Result<ClientHeader, String> {
     }
 }
 
+/// The URL of a broker.
+pub fn broker(value: &str) -> Result<String, String> {
+    crate::broker::connection(value).map(|_| value.to_owned())
+}
+
 pub fn on_lag(value: &str) -> Result<OnLag, String> {
     match value {
         "close" => Ok(OnLag::Close),

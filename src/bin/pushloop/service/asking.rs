@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use crate::{
     gate::TurnedAway,
     hooks::{Failure, HookOptions, Kind, Mark, Pool, Verdict, question},
     publish,
-    status::Status,
+    status::{Status, count},
 };
 
 /// Timers of questions have their numbers behind this bit.
@@ -188,10 +188,6 @@ impl Asking {
     }
 }
 
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// Who it is, as a token has it.
 pub(super) fn subject(who: &Principal) -> Option<&str> {
     match who {
@@ -249,7 +245,7 @@ impl Service {
         }
     }
 
-    fn go_on(&mut self, hub: &mut Hub, next: Next, verdict: Result<(), TurnedAway>) {
+    pub(super) fn go_on(&mut self, hub: &mut Hub, next: Next, verdict: Result<(), TurnedAway>) {
         match (next, verdict) {
             (Next::Request { id, request, door }, Ok(())) => self.enter(hub, id, &request, door),
             (Next::Request { id, .. }, Err(away)) => self.turn_away(hub, id, &away),

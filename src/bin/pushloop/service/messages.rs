@@ -147,7 +147,7 @@ impl Service {
         let Some(Target { topic, messages: Some(messages), .. }) = target else { return };
         let Some(first) = messages.waiting.pop_front() else { return };
         self.message_bytes -= first.len();
-        publish_message(&mut self.ahead, hub, topic, first.message());
+        publish_message(&mut self.ahead, &mut self.broker, hub, topic, first.message());
         self.note_file();
     }
 

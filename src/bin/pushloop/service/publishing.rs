@@ -74,6 +74,17 @@ impl Service {
         let may = |name: &str| {
             gate.allow(who, Action::Publish, name).map_err(|away| away.about(name).into())
         };
+        if let Some(broker) = &mut self.broker {
+            let only_at = asked.only_at();
+            let plan = publish::plan(hub, request, asked, |_| only_at, may)?;
+            self.pacing.take_plan(request, who, &plan, hub.now())?;
+            let asker = (!publish::is_async(request)).then_some(id);
+            let count = plan.items.len();
+            let done = broker.take(hub, plan, only_at, asker)?;
+            let is_async = asker.is_none();
+            self.settle_all(hub, done);
+            return Ok(is_async.then(|| publish::taken(count)));
+        }
         let Some(ahead) = &mut self.ahead else {
             let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
             self.pacing.take_plan(request, who, &plan, hub.now())?;
@@ -91,7 +102,7 @@ impl Service {
     }
 
     /// Tells a publisher what became of its request, if that is known.
-    fn tell_published(
+    pub(super) fn tell_published(
         &self,
         hub: &mut Hub,
         id: RequestId,

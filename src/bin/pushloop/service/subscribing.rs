@@ -14,7 +14,7 @@ use crate::{
 
 /// A subscription that may be.
 pub struct Asked {
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     who: Principal,
     start: Start,
     member: Option<presence::Claim>,
@@ -35,6 +35,7 @@ impl Service {
 
     /// Opens what was asked for and may be.
     pub(super) fn open(&mut self, hub: &mut Hub, id: RequestId, request: &Request, asked: Asked) {
+        let Some(asked) = self.once_there(hub, id, request, asked) else { return };
         let Asked { names, who, start, member } = asked;
         // Not before: others may have come while a backend was asked.
         if let Err(away) = self.pacing.admit(&who) {

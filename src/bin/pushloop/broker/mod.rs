@@ -1,0 +1,193 @@
+//! A broker that several nodes share, Redis: it decides a topic's order and keeps its history; this node delivers.
+//!
+//! A topic that somebody here subscribes to is heard from the broker, and lives in the hub with the broker's
+//! positions. What is published here comes back as what is published elsewhere does. Where something was missed,
+//! nothing more is delivered until the broker's history has closed the hole; if it cannot, the topic's subscribers
+//! are sent away, and are told when they come back.
+//!
+//! The loop never waits: `threads` ask and listen, `shared` is between them and the loop.
+
+mod keys;
+mod link;
+mod publishing;
+mod record;
+mod shared;
+mod threads;
+mod topics;
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use pushloop::{Handle, Hub};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo};
+
+pub use shared::TOLD;
+
+use crate::{
+    ahead::Asker,
+    publish::Outcome,
+    status::{Status, count},
+};
+use publishing::Publishing;
+use shared::{Event, Shared};
+use topics::{Applied, Topics};
+
+/// What is taken of what the threads have told in one turn.
+const TAKEN_MAX: usize = 1024;
+
+/// Where the broker is, and how it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerOptions {
+    pub url: Option<String>,
+    pub password: Option<PathBuf>,
+    /// What all keys and channels begin with.
+    pub prefix: String,
+    /// The broker loses nothing of what it has acknowledged.
+    pub is_durable: bool,
+}
+
+impl BrokerOptions {
+    /// How to reach the broker; `None` if there is none. The error is about an option.
+    pub fn client(&self) -> Result<Option<Client>, String> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let mut info = connection(url)?;
+        if let Some(path) = &self.password {
+            let password = fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let settings = info.redis_settings().clone().set_password(password.trim_end());
+            info = info.set_redis_settings(settings);
+        }
+        Client::open(info).map(Some).map_err(|error| format!("redis: {error}"))
+    }
+}
+
+/// What a URL leads to.
+pub fn connection(url: &str) -> Result<ConnectionInfo, String> {
+    let info = url.into_connection_info().map_err(|error| format!("redis: {error}"))?;
+    if info.redis_settings().password().is_some() {
+        return Err("the password is for --redis-password-file, and not in the URL".to_owned());
+    }
+    Ok(info)
+}
+
+/// What comes of what the threads have told.
+#[derive(Debug)]
+pub enum Done {
+    /// All topics that were asked for under this number are there.
+    Ready(u64),
+    /// They are not, for this reason.
+    Failed(u64, String),
+    /// A request has its answer.
+    Published(Asker, Vec<Outcome>),
+}
+
+/// See the module.
+pub struct Broker {
+    shared: Arc<Shared>,
+    topics: Topics,
+    publishing: Publishing,
+    /// What was taken of the threads, and waits for room in the hub.
+    pending: VecDeque<Event>,
+    status: Arc<Status>,
+}
+
+impl Broker {
+    /// Starts to connect. `None` if there is no broker.
+    pub fn start(
+        options: &BrokerOptions,
+        handle: Handle,
+        status: &Arc<Status>,
+    ) -> Result<Option<Self>, String> {
+        let Some(client) = options.client()? else { return Ok(None) };
+        let shared = Arc::new(Shared::new(handle));
+        threads::start(client, options, &shared, status).map_err(|error| error.to_string())?;
+        let topics = Topics::new(options.prefix.clone(), Arc::clone(&shared), Arc::clone(status));
+        let publishing = Publishing::new(Arc::clone(&shared));
+        let status = Arc::clone(status);
+        Ok(Some(Self { shared, topics, publishing, pending: Default::default(), status }))
+    }
+
+    /// Whether the broker answers, and what others publish is heard.
+    pub fn is_up(&self) -> bool {
+        self.shared.is_up()
+    }
+
+    /// Whether subscriptions to all of these topics may begin.
+    pub fn has(&self, hub: &Hub, names: &[String]) -> bool {
+        names.iter().all(|name| self.topics.has(hub, name))
+    }
+
+    /// Has these topics heard. [`Done`] comes with the number that is given.
+    pub fn want(&mut self, hub: &mut Hub, names: &[String]) -> Result<u64, String> {
+        if !self.is_up() {
+            return Err("the broker cannot be reached".to_owned());
+        }
+        Ok(self.topics.want(hub, names))
+    }
+
+    /// Nobody waits for these topics any more.
+    pub fn forget(&mut self, number: u64) {
+        self.topics.forget(number);
+    }
+
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Has the other threads know how it is.
+    pub fn note(&self) {
+        self.status.broker_up.store(self.is_up().into(), Ordering::Relaxed);
+        self.status.broker_waiting.store(self.publishing.open() as u64, Ordering::Relaxed);
+    }
+
+    /// What publishes.
+    pub fn publishing(&mut self) -> &mut Publishing {
+        &mut self.publishing
+    }
+
+    /// Acts on what the threads have told. False if the hub has no room, and it is to be tried again soon.
+    pub fn take(&mut self, hub: &mut Hub, done: &mut Vec<Done>) -> bool {
+        if self.pending.is_empty() {
+            self.pending.extend(self.shared.take(TAKEN_MAX));
+        }
+        while let Some(event) = self.pending.pop_front() {
+            let applied = match event {
+                Event::Published { number, outcome } => {
+                    self.publishing.settle(hub, number, outcome, done);
+                    Applied::Yes
+                }
+                Event::Connected => self.topics.handle_connected(),
+                Event::Disconnected => Applied::Yes,
+                Event::Subscribed(topic) => self.topics.handle_subscribed(hub, &topic),
+                Event::Opened { topic, wanted, place } => {
+                    self.topics.handle_opened(hub, topic, wanted, place, done)
+                }
+                Event::News { topic, position, record } => {
+                    self.topics.handle_news(hub, topic, position, record)
+                }
+            };
+            if let Applied::Full(event) = applied {
+                count(&self.status.broker_waits);
+                self.pending.push_front(event);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Looks after topics from time to time: in how long it is to be done again.
+    pub fn look(&mut self, hub: &mut Hub) -> Duration {
+        self.topics.look(hub)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}

@@ -1,0 +1,23 @@
+-- Tells where a topic is, and what is kept of it. A topic that is not known begins its life.
+-- KEYS  what is known of the topic, its publications
+-- ARGV  1 the broker's run   2 the name of a new life   3 whether a life outlasts the run
+--       4 how many publications are wanted at most   5 those from this offset on, or '' for the latest
+--       6 for how long the topic is remembered (ms)
+local topic = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'run')
+local epoch, offset = topic[1], topic[2]
+local is_new = not epoch or not offset or (topic[3] ~= ARGV[1] and ARGV[3] ~= '1')
+if is_new then
+    epoch, offset = ARGV[2], '0'
+    redis.call('DEL', KEYS[2])
+end
+if is_new or topic[3] ~= ARGV[1] then
+    redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', offset, 'run', ARGV[1])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+local kept = {}
+if ARGV[4] ~= '0' and ARGV[5] == '' then
+    kept = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[4])
+elseif ARGV[4] ~= '0' then
+    kept = redis.call('XRANGE', KEYS[2], ARGV[5], '+', 'COUNT', ARGV[4])
+end
+return {epoch, offset, kept}

@@ -1,0 +1,298 @@
+//! What the loop and the broker's two threads hand each other. The loop never waits for a thread; a thread waits
+//! for the loop once much is untold, and the broker then for it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use pushloop::{Handle, Position};
+
+use super::{
+    link::{Failure, Place, Publication, Wanted},
+    record::Record,
+};
+
+/// What the service is notified of, when a thread has told something.
+pub const TOLD: u32 = 5;
+
+/// Publications that wait for the broker, and their bytes: more are refused.
+const WAITING_MAX: usize = 16_384;
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes of what was told and not yet taken, from which on the threads wait.
+const TOLD_BYTES_MAX: usize = 16 << 20;
+/// What is asked of the broker in one go, at the most, beside the first.
+const BATCH_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How often the broker is asked to echo, so that both ways are known to be open.
+const ECHO_INTERVAL: Duration = Duration::from_secs(1);
+/// Without an echo for so long, the subscriptions are taken for dead.
+pub const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the loop is told.
+#[derive(Debug)]
+pub enum Event {
+    /// The way to ask the broker is open, and was not.
+    Connected,
+    /// It is not any more.
+    Disconnected,
+    /// What is published to the topic from now on is heard here.
+    Subscribed(Arc<str>),
+    Opened { topic: Arc<str>, wanted: Wanted, place: Result<Place, String> },
+    Published { number: u64, outcome: Result<Position, Failure> },
+    News { topic: Arc<str>, position: Position, record: Record },
+}
+
+impl Event {
+    fn cost(&self) -> usize {
+        64 + match self {
+            Self::Connected | Self::Disconnected | Self::Subscribed(_) => 0,
+            Self::Published { .. } => 0,
+            Self::News { record, .. } => record.cost(),
+            Self::Opened { place, .. } => {
+                let kept = place.as_ref().map_or(&[][..], |place| &place.kept);
+                kept.iter().map(|(_, record)| record.cost()).sum()
+            }
+        }
+    }
+}
+
+/// What the thread that asks does next.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub publications: Vec<Publication>,
+    pub asked: Vec<(Arc<str>, Wanted)>,
+    /// The other thread is to be woken, or to hear that the way is open.
+    pub echoes: bool,
+}
+
+/// What the thread that listens does next.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Subscribe(Arc<str>),
+    Unsubscribe(Arc<str>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    publications: VecDeque<Publication>,
+    bytes: usize,
+    asked: BTreeMap<Arc<str>, Wanted>,
+    echo_due: Option<Instant>,
+    wakes_listener: bool,
+    is_connected: bool,
+    /// The topics that are to be heard, by their channels' names.
+    wanted: HashMap<String, Arc<str>>,
+    changes: Vec<Change>,
+    told: VecDeque<Event>,
+    told_bytes: usize,
+    /// When the listener heard an echo.
+    heard: Option<Instant>,
+    ends: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    state: Mutex<State>,
+    /// For the thread that asks.
+    work: Condvar,
+    /// For threads that have something to tell.
+    room: Condvar,
+    handle: Handle,
+}
+
+impl Shared {
+    pub fn new(handle: Handle) -> Self {
+        let (state, work, room) = Default::default();
+        Self { state, work, room, handle }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The loop's side.
+
+    /// Whether what is asked now is answered, and what is published elsewhere is heard, as far as is known.
+    pub fn is_up(&self) -> bool {
+        let state = self.lock();
+        state.is_connected && state.heard.is_some_and(|heard| heard.elapsed() < ECHO_TIMEOUT)
+    }
+
+    /// Hands over publications that belong together, all or none.
+    pub fn publish(&self, publications: Vec<Publication>) -> Result<(), Failure> {
+        let bytes: usize = publications.iter().map(|it| it.record.cost()).sum();
+        let mut state = self.lock();
+        if !state.is_connected {
+            return Err(Failure::Unreachable);
+        }
+        let waiting = state.publications.len() + publications.len();
+        if waiting > WAITING_MAX || state.bytes.saturating_add(bytes) > WAITING_BYTES_MAX {
+            return Err(Failure::Refused("too many publications wait for the broker".to_owned()));
+        }
+        state.publications.extend(publications);
+        state.bytes += bytes;
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Asks about a topic. Without a connection it is not asked: [`Event::Connected`] comes first then.
+    pub fn ask(&self, topic: &Arc<str>, wanted: Wanted) {
+        let mut state = self.lock();
+        if state.is_connected {
+            state.asked.insert(Arc::clone(topic), wanted);
+            self.work.notify_one();
+        }
+    }
+
+    /// Has a topic heard from now on, or no longer.
+    pub fn change(&self, channel: String, change: Change) {
+        let mut state = self.lock();
+        match &change {
+            Change::Subscribe(topic) => {
+                state.wanted.insert(channel, Arc::clone(topic));
+            }
+            Change::Unsubscribe(_) => {
+                state.wanted.remove(&channel);
+            }
+        }
+        state.changes.push(change);
+        state.wakes_listener = true;
+        self.work.notify_one();
+    }
+
+    /// The next things that the threads have told, so many at most.
+    pub fn take(&self, most: usize) -> Vec<Event> {
+        let mut state = self.lock();
+        let count = state.told.len().min(most);
+        let taken: Vec<_> = state.told.drain(..count).collect();
+        state.told_bytes -= taken.iter().map(Event::cost).sum::<usize>();
+        if !state.told.is_empty() {
+            let _ = self.handle.notify(TOLD);
+        }
+        self.room.notify_all();
+        taken
+    }
+
+    pub fn end(&self) {
+        self.lock().ends = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    // The threads' side.
+
+    pub fn ends(&self) -> bool {
+        self.lock().ends
+    }
+
+    /// Tells the loop. Waits if much is told and not taken yet.
+    pub fn tell(&self, event: Event) {
+        let mut state = self.lock();
+        while state.told_bytes >= TOLD_BYTES_MAX && !state.ends {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.told_bytes += event.cost();
+        state.told.push_back(event);
+        if state.told.len() == 1 {
+            let _ = self.handle.notify(TOLD);
+        }
+    }
+
+    /// The way to ask is open, or is not any more. What waits then is not published.
+    pub fn set_connected(&self, is_connected: bool) {
+        let mut state = self.lock();
+        state.is_connected = is_connected;
+        state.echo_due = Some(Instant::now());
+        let left = mem::take(&mut state.publications);
+        (state.bytes, state.asked) = (0, BTreeMap::new());
+        drop(state);
+        for it in left {
+            let outcome = Err(Failure::Unreachable);
+            self.tell(Event::Published { number: it.number, outcome });
+        }
+        self.tell(if is_connected { Event::Connected } else { Event::Disconnected });
+    }
+
+    /// What to ask next; waits for it. `None` at the end.
+    pub fn next_batch(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if state.ends {
+                return None;
+            }
+            let now = Instant::now();
+            let due = state.echo_due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
+            let is_due = due.is_zero() || state.wakes_listener;
+            if is_due || !state.publications.is_empty() || !state.asked.is_empty() {
+                return Some(state.batch(is_due));
+            }
+            let waited = self.work.wait_timeout(state, due);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits, unless it ends.
+    pub fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while !state.ends
+            && let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The listener has a connection: all topics that are wanted, which it subscribes to anew.
+    pub fn begin_listening(&self) -> Vec<(String, Arc<str>)> {
+        let mut state = self.lock();
+        state.changes.clear();
+        state.wanted.iter().map(|(channel, topic)| (channel.clone(), Arc::clone(topic))).collect()
+    }
+
+    /// An echo was heard: what is to be subscribed to, and no longer.
+    pub fn take_changes(&self) -> Vec<Change> {
+        let mut state = self.lock();
+        state.heard = Some(Instant::now());
+        mem::take(&mut state.changes)
+    }
+
+    /// The listener hears nothing any more.
+    pub fn set_deaf(&self) {
+        self.lock().heard = None;
+    }
+
+    /// The topic of a channel, if it is wanted.
+    pub fn topic_of(&self, channel: &str) -> Option<Arc<str>> {
+        self.lock().wanted.get(channel).cloned()
+    }
+}
+
+impl State {
+    fn batch(&mut self, echoes: bool) -> Batch {
+        if echoes {
+            self.wakes_listener = false;
+            self.echo_due = Some(Instant::now() + ECHO_INTERVAL);
+        }
+        let mut batch = Batch { echoes, ..Batch::default() };
+        let mut bytes = 0;
+        while batch.publications.len() < BATCH_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Some(first) = self.publications.pop_front()
+        {
+            bytes += first.record.cost();
+            batch.publications.push(first);
+        }
+        self.bytes -= bytes;
+        while batch.asked.len() < BATCH_MAX
+            && let Some(first) = self.asked.pop_first()
+        {
+            batch.asked.push(first);
+        }
+        batch
+    }
+}

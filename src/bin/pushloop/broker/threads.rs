@@ -1,0 +1,185 @@
+//! The broker's two threads: one asks, one listens. Each has a connection of its own, and makes a new one when it
+//! is lost.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use redis::{Client, Connection, PubSub, RedisResult};
+
+use super::{
+    BrokerOptions, keys,
+    link::{Failure, Link, TIMEOUT, draw},
+    record::decode_news,
+    shared::{Batch, Change, ECHO_TIMEOUT, Event, Shared},
+};
+use crate::status::{Status, say};
+
+/// How long a thread waits before it tries again to connect, at first and at the most; half of it at random.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Topics of which the place is asked in one go.
+const ASKED_MAX: usize = 64;
+
+/// What both threads know.
+struct Node {
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    client: Client,
+    options: BrokerOptions,
+    /// The channel on which it hears of itself.
+    channel: String,
+}
+
+/// Starts the threads. They end with `Shared::end`, and nobody waits for that.
+pub fn start(
+    client: Client,
+    options: &BrokerOptions,
+    shared: &Arc<Shared>,
+    status: &Arc<Status>,
+) -> std::io::Result<()> {
+    let channel = keys::node(&options.prefix, draw());
+    let (shared, status) = (Arc::clone(shared), Arc::clone(status));
+    let node = Arc::new(Node { shared, status, client, options: options.clone(), channel });
+    for (name, run) in [("asks", asks as fn(&Node)), ("listens", listens)] {
+        let node = Arc::clone(&node);
+        thread::Builder::new().name(format!("broker-{name}")).spawn(move || run(&node))?;
+    }
+    Ok(())
+}
+
+/// Runs `life` again and again, each time with a new connection.
+fn again_and_again(node: &Node, what: &str, mut life: impl FnMut(&Node) -> RedisResult<()>) {
+    let mut backoff = BACKOFF_MIN;
+    let mut said = String::new();
+    while !node.shared.ends() {
+        let began = Instant::now();
+        let Err(error) = life(node) else { return };
+        crate::status::count(&node.status.broker_connections_lost);
+        // The same again and again would fill the log.
+        let why = error.to_string();
+        if why != said {
+            say(&format!("the broker: {what}: {why}"));
+            said = why;
+        }
+        if began.elapsed() > ECHO_TIMEOUT {
+            (backoff, said) = (BACKOFF_MIN, String::new());
+        }
+        let jitter = backoff / 1024 * (draw() % 512) as u32;
+        node.shared.pause(backoff / 2 + jitter);
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+fn asks(node: &Node) {
+    let mut warned = false;
+    again_and_again(node, "cannot ask", |node| {
+        let mut link = Link::connect(&node.client, &node.options.prefix, node.options.is_durable)?;
+        if let Some(policy) = link.eviction().filter(|policy| policy != "noeviction")
+            && !std::mem::replace(&mut warned, true)
+        {
+            say(&format!(
+                "the broker forgets topics when it is full: maxmemory-policy is {policy}, not noeviction"
+            ));
+        }
+        node.shared.set_connected(true);
+        let ended = ask(node, &mut link);
+        node.shared.set_connected(false);
+        ended
+    });
+}
+
+/// Asks until the connection is lost. What was asked and not answered is told to be unknown.
+fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
+    while let Some(Batch { publications, asked, echoes }) = node.shared.next_batch() {
+        if echoes {
+            link.tell(&node.channel, b"echo").inspect_err(|_| fail(node, &publications))?;
+        }
+        if !publications.is_empty() {
+            let outcomes =
+                link.publish(&publications).inspect_err(|_| fail(node, &publications))?;
+            for (it, outcome) in publications.iter().zip(outcomes) {
+                node.shared.tell(Event::Published { number: it.number, outcome });
+            }
+        }
+        for some in asked.chunks(ASKED_MAX) {
+            let wanted: Vec<_> = some.iter().map(|(topic, wanted)| (&**topic, *wanted)).collect();
+            let places = link.open(&wanted)?;
+            for ((topic, wanted), place) in some.iter().zip(places) {
+                let (topic, wanted) = (Arc::clone(topic), *wanted);
+                node.shared.tell(Event::Opened { topic, wanted, place });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fail(node: &Node, publications: &[super::link::Publication]) {
+    for it in publications {
+        let outcome = Err(Failure::Unknown);
+        node.shared.tell(Event::Published { number: it.number, outcome });
+    }
+}
+
+fn listens(node: &Node) {
+    again_and_again(node, "cannot listen", |node| {
+        let mut connection = node.client.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(ECHO_TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
+        let ended = listen(node, &mut connection);
+        node.shared.set_deaf();
+        ended
+    });
+}
+
+/// Listens until nothing is heard for too long, not even an echo.
+fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
+    let mut hears = connection.as_pubsub();
+    hears.subscribe(&node.channel)?;
+    for (channel, topic) in node.shared.begin_listening() {
+        subscribe(node, &mut hears, &channel, topic)?;
+    }
+    while !node.shared.ends() {
+        let message = hears.get_message()?;
+        let channel = message.get_channel_name();
+        if channel == node.channel {
+            for change in node.shared.take_changes() {
+                follow(node, &mut hears, change)?;
+            }
+        } else if let Some(topic) = node.shared.topic_of(channel) {
+            match decode_news(message.get_payload_bytes()) {
+                Some((position, record)) => {
+                    node.shared.tell(Event::News { topic, position, record });
+                }
+                None => crate::status::count(&node.status.broker_foreign_messages),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn follow(node: &Node, hears: &mut PubSub<'_>, change: Change) -> RedisResult<()> {
+    match change {
+        Change::Subscribe(topic) => {
+            let channel = keys::channel(&node.options.prefix, &topic);
+            subscribe(node, hears, &channel, topic)
+        }
+        Change::Unsubscribe(topic) => {
+            hears.unsubscribe(keys::channel(&node.options.prefix, &topic))
+        }
+    }
+}
+
+fn subscribe(
+    node: &Node,
+    hears: &mut PubSub<'_>,
+    channel: &str,
+    topic: Arc<str>,
+) -> RedisResult<()> {
+    hears.subscribe(channel)?;
+    node.shared.tell(Event::Subscribed(topic));
+    Ok(())
+}

@@ -1,0 +1,514 @@
+//! The topics that are heard from the broker.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use pushloop::{CloseCode, ConnId, Hub, Position, PublishError, RestoreError};
+
+use super::{
+    Done, keys,
+    link::{Place, Wanted, now},
+    record::Record,
+    shared::{Change, Event, Shared},
+};
+use crate::status::{Status, count};
+
+/// How long a topic is heard after its last subscriber is gone: one that reloads a page is back by then.
+const LINGER: Duration = Duration::from_secs(5);
+/// How often topics are looked after, and how often while some end.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const END_INTERVAL: Duration = Duration::from_millis(50);
+/// Topics that are looked after in one go.
+const LOOKS: usize = 1000;
+/// Subscribers that are sent away in one go.
+const SENT_AWAY: usize = 1000;
+/// What is held of one topic until it is known where it belongs: what is more is asked for again.
+const EARLY_MAX: usize = 1024;
+const EARLY_BYTES_MAX: usize = 1 << 20;
+/// An answer that has not come after this time is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// Whether the topic is this node's own, and none of the broker's.
+pub fn is_local(name: &str) -> bool {
+    name.starts_with('$')
+}
+
+/// What became of what a thread has told.
+#[derive(Debug)]
+pub enum Applied {
+    Yes,
+    /// The hub has no room for it now.
+    Full(Event),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is asked where the topic is.
+    Opening,
+    /// What is published is delivered.
+    Live,
+    /// Something was missed, or may have been: it is asked for, and what comes meanwhile waits.
+    Catching,
+    /// The topic goes on in a way that its subscribers cannot follow: they are sent away.
+    Ending,
+}
+
+#[derive(Debug)]
+struct Topic {
+    state: State,
+    /// What was published last, as far as it is known here.
+    position: Position,
+    /// It has a history, and the broker's positions in the hub.
+    keeps: Option<u64>,
+    /// What came and waits for its place.
+    early: VecDeque<(Position, Record)>,
+    early_bytes: usize,
+    waiters: Vec<u64>,
+    asked_at: Instant,
+    /// Since when nobody subscribes.
+    idle_since: Option<Instant>,
+    /// The broker was here when it was looked at last, and news of it had not come.
+    suspect: Option<u64>,
+}
+
+impl Topic {
+    /// What is asked for to begin.
+    fn latest(&self) -> Wanted {
+        Wanted::Latest(self.keeps.unwrap_or(0))
+    }
+
+    /// What is asked for to go on: without a history, only whether there is anything.
+    fn missed(&self) -> Wanted {
+        Wanted::After(self.position.offset, self.keeps.unwrap_or(0))
+    }
+
+    fn hold(&mut self, position: Position, record: Record) {
+        if self.early.len() < EARLY_MAX && self.early_bytes < EARLY_BYTES_MAX {
+            self.early_bytes += record.cost();
+            self.early.push_back((position, record));
+        }
+    }
+
+    fn take_early(&mut self) -> VecDeque<(Position, Record)> {
+        self.early_bytes = 0;
+        mem::take(&mut self.early)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Topics {
+    prefix: String,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    topics: HashMap<Arc<str>, Topic>,
+    /// All topics, in the order in which they are looked after.
+    round: VecDeque<Arc<str>>,
+    /// Topics whose subscribers are sent away.
+    ending: Vec<Arc<str>>,
+    /// How many topics each waiter still waits for.
+    waiters: HashMap<u64, usize>,
+    latest: u64,
+}
+
+impl Topics {
+    pub fn new(prefix: String, shared: Arc<Shared>, status: Arc<Status>) -> Self {
+        Self {
+            prefix,
+            shared,
+            status,
+            topics: HashMap::new(),
+            round: VecDeque::new(),
+            ending: Vec::new(),
+            waiters: HashMap::new(),
+            latest: 0,
+        }
+    }
+
+    /// Whether a subscription to the topic may begin.
+    pub fn has(&self, hub: &Hub, name: &str) -> bool {
+        is_local(name)
+            || self.topics.get(name).is_some_and(|topic| match topic.state {
+                State::Live | State::Catching => topic.lives(hub, name),
+                State::Opening | State::Ending => false,
+            })
+    }
+
+    /// Has topics heard that are not, and gives the number under which it is told that all are.
+    pub fn want(&mut self, hub: &mut Hub, names: &[String]) -> u64 {
+        self.latest += 1;
+        let number = self.latest;
+        let missing: Vec<_> = names.iter().filter(|name| !self.has(hub, name)).collect();
+        self.waiters.insert(number, missing.len());
+        for name in missing {
+            if !self.topics.contains_key(&**name) {
+                self.add(hub, name);
+            }
+            let Some((name, topic)) = self.topics.get_key_value(&**name) else { continue };
+            let name = Arc::clone(name);
+            if matches!(topic.state, State::Live | State::Catching) {
+                // The hub has forgotten it.
+                self.open_anew(hub, &name);
+            }
+            if let Some(topic) = self.topics.get_mut(&name) {
+                topic.waiters.push(number);
+            }
+        }
+        number
+    }
+
+    fn add(&mut self, hub: &Hub, name: &str) {
+        let name: Arc<str> = name.into();
+        let topic = Topic {
+            state: State::Opening,
+            position: Position { epoch: 0, offset: 0 },
+            keeps: hub.topic_options(&name).history.map(|history| history.publications),
+            early: VecDeque::new(),
+            early_bytes: 0,
+            waiters: Vec::new(),
+            asked_at: hub.now(),
+            idle_since: None,
+            suspect: None,
+        };
+        let channel = keys::channel(&self.prefix, &name);
+        self.shared.change(channel, Change::Subscribe(Arc::clone(&name)));
+        self.round.push_back(Arc::clone(&name));
+        self.topics.insert(name, topic);
+    }
+
+    /// Asks where a topic is of which nothing is in the hub.
+    fn open_anew(&mut self, hub: &Hub, name: &Arc<str>) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        (topic.state, topic.asked_at) = (State::Opening, hub.now());
+        topic.take_early();
+        self.shared.ask(name, topic.latest());
+    }
+
+    /// Asks for what was missed.
+    fn catch_up(&mut self, hub: &Hub, name: &Arc<str>) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        (topic.state, topic.asked_at) = (State::Catching, hub.now());
+        self.shared.ask(name, topic.missed());
+    }
+
+    pub fn forget(&mut self, number: u64) {
+        self.waiters.remove(&number);
+    }
+
+    /// The way to ask is open: all that was asked before is asked again.
+    pub fn handle_connected(&mut self) -> Applied {
+        for (name, topic) in &mut self.topics {
+            match topic.state {
+                State::Ending => {}
+                // Should it not be heard yet, what is missed will be asked for once it is.
+                State::Opening => self.shared.ask(name, topic.latest()),
+                State::Live | State::Catching => {
+                    topic.state = State::Catching;
+                    self.shared.ask(name, topic.missed());
+                }
+            }
+        }
+        Applied::Yes
+    }
+
+    /// What is published from now on is heard: what was published before is asked for.
+    pub fn handle_subscribed(&mut self, hub: &Hub, name: &Arc<str>) -> Applied {
+        match self.topics.get(name).map(|topic| topic.state) {
+            Some(State::Opening) => self.open_anew(hub, name),
+            Some(State::Live | State::Catching) => self.catch_up(hub, name),
+            Some(State::Ending) | None => {}
+        }
+        Applied::Yes
+    }
+
+    pub fn handle_opened(
+        &mut self,
+        hub: &mut Hub,
+        name: Arc<str>,
+        wanted: Wanted,
+        place: Result<Place, String>,
+        done: &mut Vec<Done>,
+    ) -> Applied {
+        let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
+        let place = match (place, topic.state) {
+            (Ok(place), _) => place,
+            (Err(why), State::Opening) => {
+                let waiters = mem::take(&mut topic.waiters);
+                self.remove(&name);
+                self.fail(waiters, &format!("the broker does not tell where the topic is: {why}"), done);
+                return Applied::Yes;
+            }
+            // It is asked again when it is looked after.
+            (Err(_), State::Live | State::Catching | State::Ending) => return Applied::Yes,
+        };
+        match (topic.state, wanted) {
+            (State::Opening, Wanted::Latest(_)) => return self.begin(hub, name, place, done),
+            (State::Catching, Wanted::After(after, _)) if after == topic.position.offset => {
+                return self.close_hole(hub, name, place);
+            }
+            (State::Live, Wanted::Place) => self.compare(hub, &name, place.position),
+            // What was asked for before something else came.
+            (State::Opening | State::Live | State::Catching | State::Ending, _) => {}
+        }
+        Applied::Yes
+    }
+
+    /// It is known where a topic is, and it begins here.
+    fn begin(
+        &mut self,
+        hub: &mut Hub,
+        name: Arc<str>,
+        place: Place,
+        done: &mut Vec<Done>,
+    ) -> Applied {
+        let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
+        if topic.keeps.is_some() {
+            match restore(hub, &name, &place) {
+                Ok(()) => {}
+                // Connections that have left it still read: it is looked after.
+                Err(RestoreError::Alive) => return Applied::Yes,
+                Err(why) => {
+                    let waiters = mem::take(&mut topic.waiters);
+                    self.remove(&name);
+                    self.fail(waiters, &why.to_string(), done);
+                    return Applied::Yes;
+                }
+            }
+        }
+        (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
+        for number in mem::take(&mut topic.waiters) {
+            if let Some(left) = self.waiters.get_mut(&number) {
+                *left -= 1;
+                if *left == 0 {
+                    self.waiters.remove(&number);
+                    done.push(Done::Ready(number));
+                }
+            }
+        }
+        self.apply_early(hub, name)
+    }
+
+    fn fail(&mut self, waiters: Vec<u64>, why: &str, done: &mut Vec<Done>) {
+        let known = waiters.into_iter().filter(|number| self.waiters.remove(number).is_some());
+        done.extend(known.map(|number| Done::Failed(number, why.to_owned())));
+    }
+
+    /// What was missed is published, if it is all there.
+    fn close_hole(&mut self, hub: &mut Hub, name: Arc<str>, place: Place) -> Applied {
+        let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
+        let Position { epoch, offset } = topic.position;
+        let missed = place.position.offset.checked_sub(offset);
+        let is_whole = place.position.epoch == epoch
+            && missed == Some(place.kept.len() as u64)
+            && place.kept.iter().zip(offset + 1..).all(|((at, _), expected)| *at == expected);
+        if !is_whole {
+            self.end(hub, &name);
+            return Applied::Yes;
+        }
+        self.status.broker_recovered.fetch_add(missed.unwrap_or(0), Ordering::Relaxed);
+        (topic.state, topic.suspect) = (State::Live, None);
+        let kept = place.kept.into_iter();
+        let missed = kept.map(|(offset, record)| (Position { epoch, offset }, record));
+        let early = topic.take_early();
+        topic.early = missed.chain(early).collect();
+        self.apply_early(hub, name)
+    }
+
+    /// Publishes what came before it was known where it belongs.
+    fn apply_early(&mut self, hub: &mut Hub, name: Arc<str>) -> Applied {
+        let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
+        let mut early = topic.take_early();
+        while let Some((position, record)) = early.pop_front() {
+            let applied = self.handle_news(hub, Arc::clone(&name), position, record);
+            if let Applied::Full(first) = applied {
+                if let Some(topic) = self.topics.get_mut(&name) {
+                    topic.early = early;
+                }
+                return Applied::Full(first);
+            }
+        }
+        Applied::Yes
+    }
+
+    /// Something was published.
+    pub fn handle_news(
+        &mut self,
+        hub: &mut Hub,
+        name: Arc<str>,
+        position: Position,
+        record: Record,
+    ) -> Applied {
+        let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
+        match topic.state {
+            State::Ending => return Applied::Yes,
+            State::Opening | State::Catching => {
+                topic.hold(position, record);
+                return Applied::Yes;
+            }
+            State::Live => {}
+        }
+        if !topic.lives(hub, &name) {
+            // The hub has forgotten it: nobody subscribes.
+            return Applied::Yes;
+        }
+        let here = topic.position;
+        if position.epoch != here.epoch {
+            self.end(hub, &name);
+            return Applied::Yes;
+        }
+        if position.offset <= here.offset {
+            return Applied::Yes;
+        }
+        if position.offset > here.offset + 1 {
+            count(&self.status.broker_holes);
+            topic.hold(position, record);
+            self.catch_up(hub, &name);
+            return Applied::Yes;
+        }
+        match hub.publish(&name, record.message()) {
+            Err(PublishError::ProcessFull | PublishError::TopicFull) => {
+                return Applied::Full(Event::News { topic: name, position, record });
+            }
+            // It has a history, or nobody subscribes.
+            Err(_) | Ok(_) => topic.position = position,
+        }
+        match topic.early.is_empty() {
+            true => Applied::Yes,
+            false => self.apply_early(hub, name),
+        }
+    }
+
+    /// The broker says where a topic is that was thought to be here.
+    fn compare(&mut self, hub: &mut Hub, name: &Arc<str>, position: Position) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        let here = topic.position;
+        if position.epoch != here.epoch || position.offset < here.offset {
+            return self.end(hub, name);
+        }
+        let suspect = topic.suspect.replace(position.offset);
+        if suspect.is_some_and(|suspect| suspect > here.offset) {
+            // Its news should have come by now.
+            count(&self.status.broker_holes);
+            self.catch_up(hub, name);
+        }
+    }
+
+    /// The topic goes on elsewhere than where its subscribers are.
+    fn end(&mut self, hub: &mut Hub, name: &Arc<str>) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        count(&self.status.broker_topics_ended);
+        topic.state = State::Ending;
+        topic.take_early();
+        self.ending.push(Arc::clone(name));
+        self.send_away(hub, name);
+    }
+
+    /// Sends subscribers of an ending topic away. True if it is over, or begins anew for those that wait.
+    fn send_away(&mut self, hub: &mut Hub, name: &Arc<str>) -> bool {
+        let some: Vec<ConnId> = hub.subscribers(name).take(SENT_AWAY).collect();
+        for id in &some {
+            hub.close(*id, CloseCode::TRY_AGAIN_LATER, "the topic begins anew");
+        }
+        let Some(topic) = self.topics.get(name) else { return true };
+        if hub.subscriber_count(name) > 0
+            || (topic.keeps.is_some() && hub.position(name).is_some() && !hub.forget_topic(name))
+        {
+            return false;
+        }
+        if topic.waiters.is_empty() {
+            self.remove(name);
+        } else {
+            self.open_anew(hub, name);
+        }
+        true
+    }
+
+    /// The topic is not heard any more.
+    fn remove(&mut self, name: &Arc<str>) {
+        self.topics.remove(name);
+        let channel = keys::channel(&self.prefix, name);
+        self.shared.change(channel, Change::Unsubscribe(Arc::clone(name)));
+    }
+
+    /// See `Broker::look`.
+    pub fn look(&mut self, hub: &mut Hub) -> Duration {
+        for name in mem::take(&mut self.ending) {
+            if !self.send_away(hub, &name) {
+                self.ending.push(name);
+            }
+        }
+        if !self.ending.is_empty() {
+            return END_INTERVAL;
+        }
+        for _ in 0..self.round.len().min(LOOKS) {
+            let Some(name) = self.round.pop_front() else { break };
+            if self.look_at(hub, &name) {
+                self.round.push_back(name);
+            }
+        }
+        LOOK_INTERVAL
+    }
+
+    /// Looks after one topic. False if it is not heard any more.
+    fn look_at(&mut self, hub: &mut Hub, name: &Arc<str>) -> bool {
+        let Some(topic) = self.topics.get_mut(name) else { return false };
+        let is_old = hub.now() >= topic.asked_at + ASK_AGAIN;
+        match topic.state {
+            State::Opening if topic.waiters.is_empty() || !is_old => {}
+            State::Opening => self.open_anew(hub, name),
+            State::Catching if is_old => self.catch_up(hub, name),
+            State::Catching | State::Ending => return true,
+            State::Live => self.shared.ask(name, Wanted::Place),
+        }
+        let Some(topic) = self.topics.get_mut(name) else { return false };
+        if hub.subscriber_count(name) > 0 || !topic.waiters.is_empty() {
+            topic.idle_since = None;
+            return true;
+        }
+        let since = *topic.idle_since.get_or_insert(hub.now());
+        let is_over = hub.now() >= since + LINGER
+            && (topic.keeps.is_none() || hub.position(name).is_none() || hub.forget_topic(name));
+        if is_over {
+            self.remove(name);
+        }
+        !is_over
+    }
+}
+
+impl Topic {
+    /// Whether the topic is in the hub, where the broker has it.
+    fn lives(&self, hub: &Hub, name: &str) -> bool {
+        self.keeps.is_none() || hub.position(name) == Some(self.position)
+    }
+}
+
+/// Begins the topic in the hub with what is kept, as far back as nothing is missing.
+fn restore(hub: &mut Hub, name: &str, place: &Place) -> Result<(), RestoreError> {
+    if hub.position(name).is_some() && !hub.forget_topic(name) {
+        return Err(RestoreError::Alive);
+    }
+    let Position { epoch, offset } = place.position;
+    let backwards = place.kept.iter().rev().zip((0..=offset).rev());
+    let whole = backwards.take_while(|((at, _), expected)| at == expected).count();
+    let kept = &place.kept[place.kept.len() - whole..];
+    let now = now();
+    let publications: Vec<_> = kept
+        .iter()
+        .map(|(_, record)| {
+            let age = Duration::from_millis(now.saturating_sub(record.made_at));
+            (record.message(), age)
+        })
+        .collect();
+    let first = Position { epoch, offset: offset - whole as u64 };
+    match hub.restore_topic(name, first, &publications) {
+        Err(RestoreError::HistoryFull) => hub.restore_topic(name, place.position, &[]).map(|_| ()),
+        restored => restored.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

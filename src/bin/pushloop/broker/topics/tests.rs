@@ -1,0 +1,220 @@
+use pushloop::{Config, History, Server, TopicOptions};
+
+use super::*;
+
+const EPOCH: u64 = 7;
+
+/// A node of which the threads are the test.
+struct World {
+    server: Server,
+    shared: Arc<Shared>,
+    topics: Topics,
+    name: Arc<str>,
+    done: Vec<Done>,
+}
+
+fn at(offset: u64) -> Position {
+    Position { epoch: EPOCH, offset }
+}
+
+fn record(offset: u64) -> Record {
+    Record { is_text: true, made_at: now(), payload: offset.to_string().into_bytes().into() }
+}
+
+fn place(kept: impl IntoIterator<Item = u64>, position: Position) -> Place {
+    Place { position, kept: kept.into_iter().map(|offset| (offset, record(offset))).collect() }
+}
+
+impl World {
+    /// Its one topic is wanted, and heard.
+    fn opening() -> Self {
+        let mut config = Config::default();
+        let mut options = TopicOptions::default();
+        options.history = Some(History::of(2000));
+        config.topic = options;
+        let mut server = Server::new(config).expect("there are descriptors");
+        let shared = Arc::new(Shared::new(server.handle()));
+        shared.set_connected(true);
+        let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
+        let mut topics = Topics::new("p".to_owned(), Arc::clone(&shared), status);
+        let name: Arc<str> = "t".into();
+        assert!(!topics.has(server.hub(), &name));
+        assert_eq!(topics.want(server.hub(), &["t".to_owned()]), 1);
+        let mut world = Self { server, shared, topics, name, done: Vec::new() };
+        assert_eq!(world.asked(), None, "it is not heard yet");
+        world.topics.handle_subscribed(world.server.hub(), &world.name);
+        assert_eq!(world.asked(), Some(Wanted::Latest(2000)));
+        world
+    }
+
+    /// It was published to five times, of which two are kept.
+    fn live() -> Self {
+        let mut world = Self::opening();
+        world.opened(Wanted::Latest(2000), place([4, 5], at(5)));
+        assert!(matches!(world.done[..], [Done::Ready(1)]));
+        world.is_at(5, &[4, 5]);
+        world
+    }
+
+    /// What is asked of the broker.
+    fn asked(&self) -> Option<Wanted> {
+        let batch = self.shared.next_batch().expect("it does not end");
+        batch.asked.first().map(|(_, wanted)| *wanted)
+    }
+
+    fn opened(&mut self, wanted: Wanted, place: Place) {
+        let (hub, name) = (self.server.hub(), Arc::clone(&self.name));
+        let applied = self.topics.handle_opened(hub, name, wanted, Ok(place), &mut self.done);
+        assert!(matches!(applied, Applied::Yes));
+    }
+
+    fn news(&mut self, position: Position) {
+        let (hub, name) = (self.server.hub(), Arc::clone(&self.name));
+        let applied = self.topics.handle_news(hub, name, position, record(position.offset));
+        assert!(matches!(applied, Applied::Yes));
+    }
+
+    /// The topic is there, and has the latest of what is published.
+    fn is_at(&mut self, offset: u64, latest: &[u64]) {
+        let hub = self.server.hub();
+        assert_eq!(hub.position("t"), Some(at(offset)));
+        let kept = hub.history_last("t", latest.len() as u64);
+        let kept: Vec<_> = kept.map(|it| (it.position, it.message.as_bytes().to_vec())).collect();
+        let expected = latest.iter().map(|offset| (at(*offset), offset.to_string().into_bytes()));
+        assert_eq!(kept, expected.collect::<Vec<_>>());
+        assert!(self.topics.has(hub, "t"));
+    }
+
+    fn is_over(&mut self) {
+        let hub = self.server.hub();
+        assert_eq!((hub.position("t"), self.topics.has(hub, "t")), (None, false));
+        assert!(self.topics.topics.is_empty());
+    }
+}
+
+#[test]
+fn what_comes_while_a_topic_opens_waits_for_its_place() {
+    let mut world = World::opening();
+    (4..=7).for_each(|offset| world.news(at(offset)));
+    world.opened(Wanted::Latest(2000), place([4, 5], at(5)));
+    world.is_at(7, &[4, 5, 6, 7]);
+    world.news(at(7));
+    world.news(at(2));
+    world.is_at(7, &[6, 7]);
+    assert_eq!(world.asked(), None);
+}
+
+/// Of what is kept, what lies before a hole or is not the end is no history.
+#[test]
+fn a_history_with_holes_begins_behind_them() {
+    let kept: [(&[u64], &[u64]); 5] =
+        [(&[], &[]), (&[2, 4, 5], &[4, 5]), (&[3, 4], &[]), (&[5], &[5]), (&[4, 5, 6], &[])];
+    for (kept, expected) in kept {
+        let mut world = World::opening();
+        world.opened(Wanted::Latest(2000), place(kept.iter().copied(), at(5)));
+        assert_eq!(world.server.hub().history_len("t"), expected.len() as u64, "{kept:?}");
+        world.is_at(5, expected);
+    }
+}
+
+#[test]
+fn nothing_behind_a_hole_is_delivered_before_it_is_closed() {
+    let mut world = World::live();
+    world.news(at(8));
+    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
+    world.news(at(9));
+    world.is_at(5, &[4, 5]);
+    // An answer to what was asked before.
+    world.opened(Wanted::After(4, 2000), place([5], at(5)));
+    world.opened(Wanted::Place, place([], at(9)));
+    world.is_at(5, &[4, 5]);
+    world.opened(Wanted::After(5, 2000), place([6, 7, 8], at(8)));
+    world.is_at(9, &[6, 7, 8, 9]);
+    assert_eq!(world.topics.status.broker_recovered.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_topic_ends_where_its_subscribers_cannot_follow() {
+    let other = Position { epoch: EPOCH + 1, offset: 8 };
+    // What was missed is not all there, or is another life's, or was taken back under the same epoch.
+    for lost in [
+        place([7, 8], at(8)),
+        place([6, 8], at(8)),
+        place([6, 7], at(8)),
+        place([6, 7, 8], other),
+        place([], at(4)),
+    ] {
+        let mut world = World::live();
+        world.news(at(8));
+        world.opened(Wanted::After(5, 2000), lost);
+        world.is_over();
+    }
+    let mut world = World::live();
+    world.news(other);
+    world.is_over();
+    // The broker was looked at.
+    for elsewhere in [other, at(4)] {
+        let mut world = World::live();
+        world.opened(Wanted::Place, place([], elsewhere));
+        world.is_over();
+    }
+}
+
+#[test]
+fn a_subscription_that_is_dead_is_found_at_the_second_look() {
+    let mut world = World::live();
+    world.opened(Wanted::Place, place([], at(6)));
+    world.news(at(6));
+    world.opened(Wanted::Place, place([], at(7)));
+    assert_eq!(world.asked(), None, "its news may be on the way");
+    world.opened(Wanted::Place, place([], at(7)));
+    assert_eq!(world.asked(), Some(Wanted::After(6, 2000)));
+    world.opened(Wanted::After(6, 2000), place([7], at(7)));
+    world.is_at(7, &[6, 7]);
+}
+
+#[test]
+fn what_is_too_much_to_hold_is_asked_for_again() {
+    let held = EARLY_MAX as u64;
+    for (published, asked) in [(held, None), (held + 1, Some(Wanted::After(5 + held, 2000)))] {
+        let mut world = World::opening();
+        (6..=5 + published).for_each(|offset| world.news(at(offset)));
+        world.opened(Wanted::Latest(2000), place([], at(5)));
+        world.is_at(5 + held, &[5 + held]);
+        world.news(at(6 + published));
+        assert_eq!(world.asked(), asked, "{published} came early");
+    }
+    let mut world = World::opening();
+    let big = Record { payload: vec![b'x'; EARLY_BYTES_MAX].into(), ..record(0) };
+    let name = Arc::clone(&world.name);
+    world.topics.handle_news(world.server.hub(), name, at(6), big);
+    world.news(at(7));
+    world.opened(Wanted::Latest(2000), place([], at(5)));
+    assert_eq!(world.server.hub().position("t"), Some(at(6)));
+}
+
+#[test]
+fn after_a_lost_connection_each_topic_is_asked_for() {
+    let mut world = World::live();
+    world.topics.handle_connected();
+    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
+    world.news(at(6));
+    world.is_at(5, &[5]);
+    world.opened(Wanted::After(5, 2000), place([6], at(6)));
+    world.is_at(6, &[5, 6]);
+    world.topics.handle_subscribed(world.server.hub(), &world.name);
+    assert_eq!(world.asked(), Some(Wanted::After(6, 2000)));
+}
+
+/// One that came while nobody subscribed is not waited for twice, and one that gave up is not told.
+#[test]
+fn a_broker_that_does_not_tell_fails_those_that_wait() {
+    let mut world = World::opening();
+    assert_eq!(world.topics.want(world.server.hub(), &["t".to_owned(), "$x".to_owned()]), 2);
+    world.topics.forget(1);
+    let (hub, name, why) = (world.server.hub(), Arc::clone(&world.name), "WRONGTYPE".to_owned());
+    let wanted = Wanted::Latest(2000);
+    world.topics.handle_opened(hub, name, wanted, Err(why), &mut world.done);
+    assert!(matches!(&world.done[..], [Done::Failed(2, why)] if why.contains("WRONGTYPE")));
+    world.is_over();
+}

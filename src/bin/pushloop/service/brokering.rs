@@ -1,0 +1,144 @@
+//! What waits for the broker: requests that subscribe to topics that are not here yet, and those that publish.
+
+use std::{collections::HashMap, time::Duration};
+
+use pushloop::{Hub, Message, Position, Request, RequestId, TimerId};
+
+use super::{
+    RETRY_INTERVAL, Service,
+    asking::{Door, Next, unavailable},
+    subscribing::Asked,
+};
+use crate::{
+    broker::{Broker, Done},
+    publish::Plan,
+    status::count,
+    topics::Refusal,
+};
+
+/// How long a subscription waits until its topics are heard.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timers of subscriptions that wait have their numbers behind this bit.
+const TIMERS: u64 = 1 << 62;
+const LOOK_TIMER: u64 = 5;
+const ROOM_TIMER: u64 = 6;
+
+/// The broker, and who waits for it.
+pub(super) struct Brokering {
+    broker: Broker,
+    parked: HashMap<u64, (Next, TimerId)>,
+}
+
+impl Brokering {
+    pub fn new(broker: Broker) -> Self {
+        Self { broker, parked: HashMap::new() }
+    }
+
+    /// Takes a client's message.
+    pub fn take_message(&mut self, hub: &mut Hub, topic: &str, message: Message<'_>) {
+        if self.broker.publishing().take_message(hub, topic, message).is_err() {
+            count(&self.broker.status().broker_messages_refused);
+        }
+    }
+
+    /// Takes what a request wants published.
+    pub fn take(
+        &mut self,
+        hub: &mut Hub,
+        plan: Plan<'_>,
+        only_at: Option<Position>,
+        id: Option<RequestId>,
+    ) -> Result<Vec<Done>, Refusal> {
+        let mut done = Vec::new();
+        self.broker.publishing().take(hub, plan, only_at, id, &mut done)?;
+        Ok(done)
+    }
+}
+
+impl Service {
+    /// Begins what is done from time to time.
+    pub fn begin(&mut self, hub: &mut Hub) {
+        self.sweep(hub);
+        if self.broker.is_some() {
+            hub.set_timer(hub.now(), LOOK_TIMER);
+        }
+    }
+
+    /// Whether there is no broker, or it answers.
+    pub(super) fn has_broker(&self) -> bool {
+        self.broker.as_ref().is_none_or(|it| it.broker.is_up())
+    }
+
+    /// What is asked for, if its topics are here. If not, the request waits until they are.
+    pub(super) fn once_there(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        asked: Asked,
+    ) -> Option<Asked> {
+        let Some(Brokering { broker, parked }) = &mut self.broker else { return Some(asked) };
+        if broker.has(hub, &asked.names) {
+            return Some(asked);
+        }
+        match broker.want(hub, &asked.names) {
+            Ok(number) => {
+                let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
+                let (request, door) = (Box::new(request.clone()), Door::Subscribe(asked));
+                parked.insert(number, (Next::Request { id, request, door }, timer));
+            }
+            Err(why) => self.turn_away(hub, id, &unavailable(why)),
+        }
+        None
+    }
+
+    /// Acts on what the broker's threads have told.
+    pub(super) fn take_told(&mut self, hub: &mut Hub) {
+        let Some(Brokering { broker, .. }) = &mut self.broker else { return };
+        let mut done = Vec::new();
+        if !broker.take(hub, &mut done) {
+            hub.set_timer(hub.now() + RETRY_INTERVAL, ROOM_TIMER);
+        }
+        broker.note();
+        self.settle_all(hub, done);
+    }
+
+    pub(super) fn settle_all(&mut self, hub: &mut Hub, done: Vec<Done>) {
+        for it in done {
+            match it {
+                Done::Ready(number) => self.settle_parked(hub, number, Ok(())),
+                Done::Failed(number, why) => self.settle_parked(hub, number, Err(why)),
+                Done::Published(asker, outcomes) => {
+                    let answer = asker.form.answer(hub, &asker.told, outcomes);
+                    self.tell_published(hub, asker.id, answer.map(Some));
+                }
+            }
+        }
+    }
+
+    fn settle_parked(&mut self, hub: &mut Hub, number: u64, verdict: Result<(), String>) {
+        let Some(Brokering { broker, parked }) = &mut self.broker else { return };
+        let Some((next, timer)) = parked.remove(&number) else { return };
+        broker.forget(number);
+        hub.cancel_timer(timer);
+        self.go_on(hub, next, verdict.map_err(unavailable));
+    }
+
+    /// Whether the timer is one of the broker's.
+    pub(super) fn handle_broker_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
+        if key & TIMERS != 0 {
+            let why = "the broker has not told in time where the topic is".to_owned();
+            self.settle_parked(hub, key & !TIMERS, Err(why));
+        } else if key == ROOM_TIMER {
+            self.take_told(hub);
+        } else if key == LOOK_TIMER {
+            let Some(Brokering { broker, .. }) = &mut self.broker else { return true };
+            let next = broker.look(hub);
+            broker.note();
+            hub.set_timer(hub.now() + next, LOOK_TIMER);
+        } else {
+            return false;
+        }
+        true
+    }
+}

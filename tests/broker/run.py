@@ -1,0 +1,554 @@
+"""Servers that share a Redis that is really there.
+
+Usage: python run.py SERVER [CHECK]...
+    SERVER is the pushloop binary; without names of checks, all are run. FULL=1 in the environment runs them longer.
+
+Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import websockets.asyncio.client as websocket
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+PATIENCE = 30  # seconds, for anything that is waited for
+FULL = bool(os.environ.get("FULL"))
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+KEEPS = ("--history", "10000", "--anyone-may-publish")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Redis:
+    """A Redis of its own, with its files in a folder of its own."""
+
+    def __init__(self, *options):
+        self.folder = Path(tempfile.mkdtemp(prefix="pushloop-"))
+        self.port, self.options = free_port(), options
+        self.start()
+
+    def start(self):
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "")
+        self.process = subprocess.Popen(
+            ["redis-server", *place, *self.options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def ask(self, *words):
+        """What redis-cli prints."""
+        run = ["redis-cli", "-p", str(self.port), *words]
+        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.strip()
+
+    def end(self):
+        self.go_on()
+        self.kill()
+        shutil.rmtree(self.folder)
+
+
+class Node:
+    """A server at that Redis."""
+
+    def __init__(self, server, redis, options=KEEPS):
+        self.port = free_port()
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [server, "--listen", f"127.0.0.1:{self.port}", "--redis", f"redis://127.0.0.1:{redis.port}", *options],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )
+
+    def end(self):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.log.close()
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def connect(self, path, **options):
+        return websocket.connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, open_timeout=PATIENCE, **options)
+
+
+class World:
+    """A Redis, and so many nodes that are ready."""
+
+    def __init__(self, server, http):
+        self.server, self.http = server, http
+        self.redis, self.nodes = None, []
+
+    async def begin(self, nodes=2, redis=(), options=KEEPS):
+        self.redis = Redis(*redis)
+        self.nodes = [Node(self.server, self.redis, options) for _ in range(nodes)]
+        for node in self.nodes:
+            await self.ready(node)
+        return self.nodes
+
+    def end(self):
+        for node in self.nodes:
+            node.end()
+        if self.redis:
+            self.redis.end()
+
+    async def ask(self, node, method, path, body=None, **headers):
+        """Status and text of an answer; no status if there is none."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"http://127.0.0.1:{node.port}{path}"
+        try:
+            async with self.http.request(method, url, data=body, headers=fields) as answer:
+                return answer.status, (await answer.text()).strip()
+        except aiohttp.ClientError as error:
+            return None, str(error)
+
+    async def publish(self, node, path, body, **headers):
+        status, text = await self.ask(node, "POST", path, body, **headers)
+        assert status == 200, f"{status} {text}"
+        return json.loads(text)
+
+    async def until(self, what, seconds=PATIENCE):
+        """Waits for something to be so; gives what it is, and after how many seconds."""
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
+            found = await what()
+            if found:
+                return found, time.monotonic() - began
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"not within {seconds} s")
+
+    async def ready(self, node, seconds=PATIENCE):
+        async def is_ready():
+            return (await self.ask(node, "GET", "/readyz"))[0] == 200
+
+        return (await self.until(is_ready, seconds))[1]
+
+    async def figure(self, node, name):
+        _, text = await self.ask(node, "GET", "/metrics")
+        found = [line.split()[1] for line in text.splitlines() if line.split(" ")[0] in (name, f"{name}_total")]
+        assert found, f"no metric {name}"
+        return int(float(found[0]))
+
+
+async def heard(peer, count):
+    return [await asyncio.wait_for(peer.recv(), PATIENCE) for _ in range(count)]
+
+
+async def nodes_share_topics(world):
+    a, b = await world.begin()
+    async with a.connect("/t") as one, b.connect("/t") as two, b.connect("/other") as other:
+        ids = [(await world.publish(node, "/t", f"{nth}"))["id"] for nth, node in enumerate([a, b, a])]
+        await two.send("three")
+        await world.publish(a, "/other", "x")
+        expected = ["0", "1", "2", "three"]
+        assert await heard(one, 4) == expected and await heard(two, 4) == expected
+        assert await heard(other, 1) == ["x"]
+    epoch = ids[0].split("-")[0]
+    assert ids == [f"{epoch}-{offset}" for offset in (1, 2, 3)], ids
+    # Missed at one, had at the other.
+    async with b.connect(f"/t?after={ids[1]}") as peer:
+        assert await heard(peer, 2) == ["2", "three"]
+    async with a.connect("/t?last=3&envelope=json") as peer:
+        told = [json.loads(it) for it in await heard(peer, 4)]
+        assert [it.get("data") for it in told[1:]] == ["1", "2", "three"], told
+    async with a.connect(f"/t?after={epoch}-999&envelope=json") as peer:
+        told = json.loads((await heard(peer, 1))[0])
+        assert told["recovered"] is False and "ahead" in told["why"], told
+    binary = bytes(range(256))
+    async with a.connect("/binary") as peer:
+        await world.publish(b, "/binary", binary, Content_Type="application/octet-stream")
+        assert await heard(peer, 1) == [binary]
+
+
+async def what_is_kept_outlives_nodes(world):
+    a, b = await world.begin()
+    ids = [(await world.publish(a, "/t", f"{nth}"))["id"] for nth in range(5)]
+    a.end()
+    # One that was never subscribed to the topic, and one that is new.
+    late = Node(world.server, world.redis)
+    world.nodes[0] = late
+    await world.ready(late)
+    for node in (b, late):
+        async with node.connect(f"/t?after={ids[1]}") as peer:
+            assert await heard(peer, 3) == ["2", "3", "4"]
+    assert (await world.publish(late, "/t", "5"))["id"] == ids[0].rsplit("-", 1)[0] + "-6"
+
+
+async def a_key_publishes_once_at_any_node(world):
+    a, b = await world.begin()
+    async with a.connect("/t") as peer:
+        answers = [await world.publish(node, "/t", "x", Idempotency_Key="k") for node in (a, b, a)]
+        assert len({it["id"] for it in answers}) == 1, answers
+        first = answers[0]["id"]
+        status, text = await world.ask(b, "POST", "/t", "y", If_Match=first[:-1] + "9")
+        assert status == 412, text
+        second = await world.publish(b, "/t", "y", If_Match=first)
+        assert await heard(peer, 2) == ["x", "y"] and second["id"].endswith("-2")
+    status, text = await world.ask(
+        b, "POST", "/", '{"topic":"t","data":"1"}\n{"topic":"u","data":"2"}\n{"x":1}\n',
+        Content_Type="application/x-ndjson",
+    )
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert status == 400 and [line.get("line") for line in lines] == [None, None, 3], (status, text)
+    assert (await world.ask(a, "POST", "/t", "z", Prefer="respond-async"))[0] == 202
+
+
+async def what_is_published_once_a_subscriber_is_open_reaches_it(world):
+    nodes = await world.begin()
+
+    async def open_and_publish(nth):
+        topic = f"/open/{nth}"
+        here, there = nodes[nth % 2], nodes[(nth + 1) % 2]
+        async with here.connect(topic) as peer:
+            await world.publish(there, topic, f"{nth}")
+            assert await heard(peer, 1) == [f"{nth}"]
+
+    for first in range(0, 20_000 if FULL else 600, 50):
+        await asyncio.gather(*(open_and_publish(nth) for nth in range(first, first + 50)))
+    # Those that nobody subscribes to are no longer heard.
+    async def is_left():
+        return world.redis.ask("PUBSUB", "NUMPAT") == "0" and not [
+            line for line in world.redis.ask("PUBSUB", "CHANNELS", "pushloop:news:*").splitlines() if line
+        ]
+
+    await world.until(is_left)
+
+
+class Crowd:
+    """Publishers that try again with the same key, and subscribers that come back, at all nodes."""
+
+    def __init__(self, world, topics, rate):
+        self.world, self.topics, self.rate = world, topics, rate
+        self.acknowledged = {topic: [] for topic in range(topics)}
+        self.heard = {}
+        self.silent, self.told, self.ends, self.cuts = [], 0, False, 0
+
+    async def publisher(self, first):
+        nth = 0
+        while not self.ends:
+            topic = (first + nth) % self.topics
+            node = self.world.nodes[nth % len(self.world.nodes)]
+            text = f"{first}.{nth}"
+            while not self.ends:
+                status, answer = await self.world.ask(node, "POST", f"/c/{topic}", text, Idempotency_Key=text)
+                if status == 200:
+                    self.acknowledged[topic].append((json.loads(answer)["id"], text))
+                    break
+                assert status in (None, 503, 504), (status, answer)
+                await asyncio.sleep(0.05)
+            nth += 1
+            await asyncio.sleep(1 / self.rate)
+
+    async def subscriber(self, topic, nth):
+        """Hears a topic, with envelopes, and comes back to where it was."""
+        place, had = None, self.heard.setdefault((topic, nth), [])
+        while not self.ends:
+            node = self.world.nodes[(topic + nth + self.cuts) % len(self.world.nodes)]
+            after = f"&after={place}" if place else ""
+            try:
+                async with node.connect(f"/c/{topic}?envelope=json{after}") as peer:
+                    while not self.ends:
+                        told = json.loads(await asyncio.wait_for(peer.recv(), 0.5))
+                        if "data" in told:
+                            had.append((told["id"], told["data"]))
+                        elif told.get("recovered") is False:
+                            self.told += 1
+                            had.append((told["id"], None))
+                        place = told["id"]
+            except (ConnectionClosed, InvalidStatus, OSError, asyncio.TimeoutError):
+                self.cuts += 1
+                await asyncio.sleep(0.05)
+
+    def judge(self):
+        """Each subscriber had each publication once and in order, or was told that it did not."""
+        for (topic, _), had in self.heard.items():
+            before = None
+            for place, data in had:
+                epoch, offset = place.split("-")
+                offset = int(offset)
+                if data is not None and before and before[0] == epoch:
+                    assert offset == before[1] + 1, f"topic {topic}: {offset} follows {before[1]}"
+                elif data is not None and before:
+                    raise AssertionError(f"topic {topic}: another life, and nothing was told")
+                before = (epoch, offset)
+        for topic, all_ in self.acknowledged.items():
+            assert len({place for place, _ in all_}) == len(all_), "one place, two publications"
+
+
+@asynccontextmanager
+async def crowd(world, topics, rate):
+    it = Crowd(world, topics, rate)
+    tasks = [asyncio.create_task(it.subscriber(topic, nth)) for topic in range(topics) for nth in range(2)]
+    tasks += [asyncio.create_task(it.publisher(first)) for first in range(4)]
+    try:
+        yield it
+    finally:
+        await asyncio.sleep(1)
+        it.ends = True
+        await asyncio.gather(*tasks)
+
+
+async def a_broker_that_is_killed_loses_nothing_that_it_acknowledged(world):
+    await world.begin(redis=DURABLE, options=(*KEEPS, "--redis-durable"))
+    slowest = 0
+    async with crowd(world, 20, 200) as many:
+        for _ in range(10 if FULL else 2):
+            await asyncio.sleep(1)
+            world.redis.kill()
+            await asyncio.sleep(10 if FULL else 1)
+            world.redis.start()
+            slowest = max([slowest, *[await world.ready(node) for node in world.nodes]])
+    many.judge()
+    assert many.told == 0, f"{many.told} were told that something is lost"
+    # What was acknowledged is what is kept.
+    for topic, all_ in many.acknowledged.items():
+        entries = world.redis.ask("XLEN", f"pushloop:log:{{c/{topic}}}")
+        assert int(entries) >= len(all_), f"topic {topic}: {entries} are kept of {len(all_)}"
+        kept = world.redis.ask("XRANGE", f"pushloop:log:{{c/{topic}}}", "-", "+")
+        lost = [text for _, text in all_ if f" {text}\n" not in kept + "\n"]
+        assert not lost, f"topic {topic}: {lost[:3]} of {len(lost)}"
+    acknowledged = sum(map(len, many.acknowledged.values()))
+    delivered = sum(map(len, many.heard.values()))
+    print(f"figure killed: {acknowledged} acknowledged, {delivered} delivered, {many.cuts} cuts; ready after {slowest:.1f} s")
+    assert slowest < 5, f"ready {slowest:.1f} s after the broker"
+
+
+async def a_broker_that_forgets_is_noticed(world):
+    a, b = await world.begin()
+    async with a.connect("/t?envelope=json") as one, b.connect("/quiet?envelope=json") as two:
+        place = (await world.publish(b, "/t", "x"))["id"]
+        await heard(one, 2)
+        world.redis.ask("FLUSHALL")
+        for peer in (one, two):
+            try:
+                await asyncio.wait_for(peer.recv(), PATIENCE)
+                raise AssertionError("something came")
+            except ConnectionClosed as closed:
+                assert closed.rcvd.code == 1013, closed
+    async with b.connect(f"/t?after={place}&envelope=json") as peer:
+        assert json.loads((await heard(peer, 1))[0])["recovered"] is False
+        await world.publish(a, "/t", "y")
+        assert json.loads((await heard(peer, 1))[0])["data"] == "y"
+
+
+async def a_broker_that_starts_again_without_its_data_is_noticed(world):
+    """Also where an old copy of it comes back, with offsets that were given since."""
+    a, b = await world.begin()
+    places = [(await world.publish(a, "/t", f"{nth}"))["id"] for nth in range(3)]
+    world.redis.ask("SAVE")
+    places += [(await world.publish(a, "/t", f"{nth}"))["id"] for nth in range(3, 6)]
+    world.redis.kill()
+    world.redis.start()
+    for node in (a, b):
+        await world.ready(node)
+    new = [(await world.publish(b, "/t", f"new {nth}"))["id"] for nth in range(5)]
+    assert not {place.split("-")[0] for place in new} & {places[0].split("-")[0]}, (places, new)
+    async with a.connect(f"/t?after={places[4]}&envelope=json") as peer:
+        assert json.loads((await heard(peer, 1))[0])["recovered"] is False
+
+
+async def a_broker_that_stands_still_runs_nothing_late(world):
+    a, b = await world.begin()
+    async with a.connect("/t") as peer, a.connect("/$local") as local:
+        await world.publish(b, "/t", "before")
+        world.redis.pause()
+        began = time.monotonic()
+        answers = [await world.ask(b, "POST", "/t", f"{nth}") for nth in range(3)]
+        took = time.monotonic() - began
+        assert {status for status, _ in answers} <= {503, 504} and took < 8, (answers, took)
+
+        async def is_down():
+            return (await world.ask(a, "GET", "/readyz"))[0] == 503
+
+        await world.until(is_down)
+        status, text = await world.ask(a, "POST", "/t", "down")
+        assert (status, text) == (503, "the broker cannot be reached: it was not published"), text
+        try:
+            async with a.connect("/new"):
+                raise AssertionError("a topic that cannot be heard was subscribed to")
+        except InvalidStatus as refused:
+            assert refused.response.status_code == 503
+        await asyncio.sleep(30 if FULL else 3)
+        world.redis.go_on()
+        slowest = max([await world.ready(node) for node in (a, b)])
+        await world.publish(b, "/t", "after")
+        assert await heard(peer, 2) == ["before", "after"]
+        assert local.state.name == "OPEN"
+    print(f"figure stands still: ready after {slowest:.1f} s")
+
+
+async def foreign_data_full_and_read_only_brokers_are_told_of(world):
+    a, b = await world.begin()
+    world.redis.ask("SET", "pushloop:topic:{foreign}", "1")
+    status, text = await world.ask(a, "POST", "/foreign", "x")
+    assert status == 503 and "WRONGTYPE" in text, text
+    try:
+        async with a.connect("/foreign"):
+            raise AssertionError("it was opened")
+    except InvalidStatus as refused:
+        assert refused.response.status_code == 503 and b"WRONGTYPE" in refused.response.body
+    async with a.connect("/t") as peer:
+        for wrong in ("", "1", "{}", "1 1 1 t 1", "x 1 1 t 1 y", "1 -1 1 t 1 y", "\x00"):
+            world.redis.ask("PUBLISH", "pushloop:news:{t}", wrong or "x")
+        await world.publish(b, "/t", "ours")
+        assert await heard(peer, 1) == ["ours"]
+    assert await world.figure(a, "pushloop_broker_foreign_messages") == 7
+    world.redis.ask("XADD", "pushloop:log:{odd}", "9-0", "r", "not ours")
+    world.redis.ask("HSET", "pushloop:topic:{odd}", "epoch", "1", "offset", "9", "run", "x")
+    # A life of another run of the broker.
+    async with a.connect("/odd") as peer:
+        await world.publish(b, "/odd", "x")
+        assert await heard(peer, 1) == ["x"]
+    world.redis.ask("CONFIG", "SET", "maxmemory", "1")
+    status, text = await world.ask(a, "POST", "/t", "x")
+    assert status == 503 and "OOM" in text, text
+    world.redis.ask("CONFIG", "SET", "maxmemory", "0")
+    world.redis.ask("SCRIPT", "FLUSH")
+    await world.publish(a, "/t", "x")
+    world.redis.ask("REPLICAOF", "127.0.0.1", str(free_port()))
+    status, text = await world.ask(a, "POST", "/t", "x")
+    assert status == 503 and "READONLY" in text, text
+
+
+async def what_is_missed_on_the_way_is_had_from_the_history(world):
+    """A subscription that is dead and does not say so; and one whose connection is cut."""
+    a, b = await world.begin()
+    async with a.connect("/t") as peer:
+        await world.publish(b, "/t", "0")
+        assert await heard(peer, 1) == ["0"]
+        # The number goes on and the history with it, and no news comes.
+        publish = "redis.call('HINCRBY', KEYS[1], 'offset', 1) return redis.call('XADD', KEYS[2], ARGV[1]..'-0', 'r', ARGV[2])"
+        keys = ("2", "pushloop:topic:{t}", "pushloop:log:{t}")
+        world.redis.ask("EVAL", publish, *keys, "2", "1 t 1893456000000 lost")
+        assert await heard(peer, 1) == ["lost"]
+        world.redis.ask("EVAL", publish, *keys, "3", "1 t 1893456000000 lost too")
+        await world.publish(b, "/t", "next")
+        assert await heard(peer, 2) == ["lost too", "next"]
+        assert await world.figure(a, "pushloop_broker_recovered") == 3
+        world.redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        world.redis.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for node in (a, b):
+            await world.ready(node)
+        for nth in range(50):
+            await world.until(lambda nth=nth: published(world, b, "/t", f"{nth}"))
+        assert await heard(peer, 50) == [f"{nth}" for nth in range(50)]
+    # What is no longer kept cannot be had.
+    async with a.connect("/t") as peer:
+        world.redis.ask("HINCRBY", "pushloop:topic:{t}", "offset", "1")
+        await world.publish(b, "/t", "behind a hole")
+        try:
+            await asyncio.wait_for(peer.recv(), PATIENCE)
+            raise AssertionError("something came behind a hole")
+        except ConnectionClosed as closed:
+            assert closed.rcvd.code == 1013
+
+
+async def published(world, node, path, body):
+    return (await world.ask(node, "POST", path, body, Idempotency_Key=f"{path} {body}"))[0] == 200
+
+
+async def topics_without_a_history_are_shared_too(world):
+    a, b = await world.begin(options=("--anyone-may-publish",))
+    async with a.connect("/t") as one, b.connect("/t") as two:
+        for nth in range(100):
+            await world.publish([a, b][nth % 2], "/t", f"{nth}")
+        expected = [f"{nth}" for nth in range(100)]
+        assert await heard(one, 100) == expected and await heard(two, 100) == expected
+        world.redis.ask("HINCRBY", "pushloop:topic:{t}", "offset", "1")
+        await world.publish(b, "/t", "behind a hole")
+        for peer in (one, two):
+            try:
+                await asyncio.wait_for(peer.recv(), PATIENCE)
+                raise AssertionError("something came behind a hole")
+            except ConnectionClosed as closed:
+                assert closed.rcvd.code == 1013
+
+
+async def passwords_are_needed_and_kept(world):
+    secret = Path(tempfile.mkdtemp(prefix="pushloop-")) / "secret"
+    secret.write_text("s3cret\n")
+    try:
+        a, = await world.begin(1, ("--requirepass", "s3cret"), (*KEEPS, "--redis-password-file", str(secret)))
+        assert (await world.publish(a, "/t", "x"))["id"].endswith("-1")
+        other = Node(world.server, world.redis)
+        world.nodes.append(other)
+
+        async def has_said():
+            return "NOAUTH" in other.said() or "Authentication" in other.said()
+
+        await world.until(has_said)
+        assert (await world.ask(other, "GET", "/readyz"))[0] == 503
+        assert "s3cret" not in a.said() + other.said()
+    finally:
+        shutil.rmtree(secret.parent)
+
+
+CHECKS = [
+    nodes_share_topics,
+    what_is_kept_outlives_nodes,
+    a_key_publishes_once_at_any_node,
+    what_is_published_once_a_subscriber_is_open_reaches_it,
+    a_broker_that_is_killed_loses_nothing_that_it_acknowledged,
+    a_broker_that_forgets_is_noticed,
+    a_broker_that_starts_again_without_its_data_is_noticed,
+    a_broker_that_stands_still_runs_nothing_late,
+    foreign_data_full_and_read_only_brokers_are_told_of,
+    what_is_missed_on_the_way_is_had_from_the_history,
+    topics_without_a_history_are_shared_too,
+    passwords_are_needed_and_kept,
+]
+
+
+async def run(server, check):
+    limit = 600 if FULL else 120
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+        world = World(server, http)
+        try:
+            await asyncio.wait_for(check(world), limit)
+            print(f"ok {check.__name__}", flush=True)
+            return True
+        except (AssertionError, OSError, asyncio.TimeoutError, subprocess.SubprocessError, ConnectionClosed, InvalidStatus) as error:
+            print(f"FAIL {check.__name__}: {type(error).__name__} {error}", flush=True)
+            for node in world.nodes:
+                if not node.log.closed:
+                    print(node.said())
+            return False
+        finally:
+            world.end()
+
+
+def main():
+    server, *names = sys.argv[1:]
+    checks = [check for check in CHECKS if not names or check.__name__ in names]
+    if not checks:
+        sys.exit("no check has such a name")
+    results = [asyncio.run(run(server, check)) for check in checks]
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
