@@ -11,8 +11,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use pushloop::{ClientLimits, OnLag, Proxies};
 
 use crate::{
-    gate::TokenOptions,
     broker::BrokerOptions,
+    gate::TokenOptions,
     hooks::{HookOptions, Kind},
 };
 

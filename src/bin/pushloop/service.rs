@@ -22,8 +22,8 @@ use pushloop::{
 use self::{asking::Door, brokering::Brokering};
 use crate::{
     ahead::Ahead,
-    broker::{Broker, TOLD},
     auth::{Action, Denied},
+    broker::{Broker, TOLD},
     drain::ENDS_SOON,
     expiries::Expiries,
     gate::{Gate, Keys, TurnedAway},

@@ -48,7 +48,9 @@ mod tests {
     fn keys_of_a_topic_have_one_tag_and_no_two_topics_share_one() {
         for (name, expected) in [("a/b", "a/b"), ("}", "%7D"), ("{}", "%7B%7D"), ("%7D", "%257D")] {
             let tag = format!("{{{expected}}}");
-            for key in [topic("p", name), log("p", name), answer("p", name, "}k"), channel("p", name)] {
+            for key in
+                [topic("p", name), log("p", name), answer("p", name, "}k"), channel("p", name)]
+            {
                 let (from, to) = (key.find('{'), key.find('}'));
                 let between = from.zip(to).map(|(from, to)| &key[from..=to]);
                 assert_eq!(between, Some(&*tag), "{key}");

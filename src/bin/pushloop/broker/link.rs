@@ -6,7 +6,9 @@ use std::{
 };
 
 use pushloop::Position;
-use redis::{Client, Cmd, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
+use redis::{
+    Client, Cmd, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+};
 
 use super::{
     keys,
@@ -160,10 +162,7 @@ impl Link {
     }
 
     /// Tells where topics are, and what is kept of them. The inner errors are the broker's.
-    pub fn open(
-        &mut self,
-        topics: &[(&str, Wanted)],
-    ) -> RedisResult<Vec<Result<Place, String>>> {
+    pub fn open(&mut self, topics: &[(&str, Wanted)]) -> RedisResult<Vec<Result<Place, String>>> {
         let command = |link: &Self, nth: usize| {
             let (topic, wanted) = topics[nth];
             let (count, from) = match wanted {

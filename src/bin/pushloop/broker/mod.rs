@@ -17,13 +17,13 @@ mod topics;
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs, iter,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use pushloop::{Handle, Hub};
+use pushloop::{Handle, Hub, Position};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 
 pub use shared::TOLD;
@@ -117,17 +117,23 @@ impl Broker {
         self.shared.is_up()
     }
 
-    /// Whether subscriptions to all of these topics may begin.
-    pub fn has(&self, hub: &Hub, names: &[String]) -> bool {
-        names.iter().all(|name| self.topics.has(hub, name))
+    /// Whether subscriptions to all of these topics may begin, after these places if there are any.
+    pub fn has(&self, hub: &Hub, names: &[String], after: &[Option<Position>]) -> bool {
+        let after = after.iter().copied().chain(iter::repeat(None));
+        names.iter().zip(after).all(|(name, after)| self.topics.has(hub, name, after))
     }
 
-    /// Has these topics heard. [`Done`] comes with the number that is given.
-    pub fn want(&mut self, hub: &mut Hub, names: &[String]) -> Result<u64, String> {
+    /// Has these topics heard, and asks for these places. [`Done`] comes with the number that is given.
+    pub fn want(
+        &mut self,
+        hub: &mut Hub,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Result<u64, String> {
         if !self.is_up() {
             return Err("the broker cannot be reached".to_owned());
         }
-        Ok(self.topics.want(hub, names))
+        Ok(self.topics.want(hub, names, after))
     }
 
     /// Nobody waits for these topics any more.

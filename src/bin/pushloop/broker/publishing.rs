@@ -170,9 +170,7 @@ pub fn refusal(failure: Failure) -> Refusal {
                        Idempotency-Key it is published once";
             (504, why.into())
         }
-        Failure::Moved => {
-            (412, "something was published since, or the topic begins anew".into())
-        }
+        Failure::Moved => (412, "something was published since, or the topic begins anew".into()),
         Failure::Refused(why) => (503, format!("the broker has not published it: {why}").into()),
     }
 }

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_and_nothing_else_is_read() {
-        for message in [Message::Text(""), Message::Text("a b é"), Message::Binary(&[0, 255, 32])] {
+        for message in [Message::Text(""), Message::Text("a b é"), Message::Binary(&[0, 255, 32])]
+        {
             let record = Record::of(message, 1_700_000_000_123);
             assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
             assert_eq!(record.message(), message);

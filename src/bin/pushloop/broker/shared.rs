@@ -40,9 +40,20 @@ pub enum Event {
     Disconnected,
     /// What is published to the topic from now on is heard here.
     Subscribed(Arc<str>),
-    Opened { topic: Arc<str>, wanted: Wanted, place: Result<Place, String> },
-    Published { number: u64, outcome: Result<Position, Failure> },
-    News { topic: Arc<str>, position: Position, record: Record },
+    Opened {
+        topic: Arc<str>,
+        wanted: Wanted,
+        place: Result<Place, String>,
+    },
+    Published {
+        number: u64,
+        outcome: Result<Position, Failure>,
+    },
+    News {
+        topic: Arc<str>,
+        position: Position,
+        record: Record,
+    },
 }
 
 impl Event {
@@ -225,7 +236,8 @@ impl Shared {
                 return None;
             }
             let now = Instant::now();
-            let due = state.echo_due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
+            let due =
+                state.echo_due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
             let is_due = due.is_zero() || state.wakes_listener;
             if is_due || !state.publications.is_empty() || !state.asked.is_empty() {
                 return Some(state.batch(is_due));

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    mem,
+    iter, mem,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -129,30 +129,36 @@ impl Topics {
         }
     }
 
-    /// Whether a subscription to the topic may begin.
-    pub fn has(&self, hub: &Hub, name: &str) -> bool {
+    /// Whether a subscription to the topic may begin, after this place if there is one. A place that is not
+    /// here may be one that this node has not heard of yet: only the broker can tell.
+    pub fn has(&self, hub: &Hub, name: &str, after: Option<Position>) -> bool {
         is_local(name)
             || self.topics.get(name).is_some_and(|topic| match topic.state {
-                State::Live | State::Catching => topic.lives(hub, name),
-                State::Opening | State::Ending => false,
+                State::Live => topic.lives(hub, name) && after.is_none_or(|it| topic.reaches(it)),
+                State::Opening | State::Catching | State::Ending => false,
             })
     }
 
-    /// Has topics heard that are not, and gives the number under which it is told that all are.
-    pub fn want(&mut self, hub: &mut Hub, names: &[String]) -> u64 {
+    /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
+    /// under which it is told that this is done.
+    pub fn want(&mut self, hub: &mut Hub, names: &[String], after: &[Option<Position>]) -> u64 {
         self.latest += 1;
         let number = self.latest;
-        let missing: Vec<_> = names.iter().filter(|name| !self.has(hub, name)).collect();
+        let after = after.iter().copied().chain(iter::repeat(None));
+        let missing: Vec<_> =
+            names.iter().zip(after).filter(|(name, after)| !self.has(hub, name, *after)).collect();
         self.waiters.insert(number, missing.len());
-        for name in missing {
+        for (name, _) in missing {
             if !self.topics.contains_key(&**name) {
                 self.add(hub, name);
             }
             let Some((name, topic)) = self.topics.get_key_value(&**name) else { continue };
             let name = Arc::clone(name);
-            if matches!(topic.state, State::Live | State::Catching) {
+            match topic.state {
+                State::Live if topic.lives(hub, &name) => self.catch_up(hub, &name),
                 // The hub has forgotten it.
-                self.open_anew(hub, &name);
+                State::Live => self.open_anew(hub, &name),
+                State::Opening | State::Catching | State::Ending => {}
             }
             if let Some(topic) = self.topics.get_mut(&name) {
                 topic.waiters.push(number);
@@ -239,7 +245,11 @@ impl Topics {
             (Err(why), State::Opening) => {
                 let waiters = mem::take(&mut topic.waiters);
                 self.remove(&name);
-                self.fail(waiters, &format!("the broker does not tell where the topic is: {why}"), done);
+                self.fail(
+                    waiters,
+                    &format!("the broker does not tell where the topic is: {why}"),
+                    done,
+                );
                 return Applied::Yes;
             }
             // It is asked again when it is looked after.
@@ -248,7 +258,7 @@ impl Topics {
         match (topic.state, wanted) {
             (State::Opening, Wanted::Latest(_)) => return self.begin(hub, name, place, done),
             (State::Catching, Wanted::After(after, _)) if after == topic.position.offset => {
-                return self.close_hole(hub, name, place);
+                return self.close_hole(hub, name, place, done);
             }
             (State::Live, Wanted::Place) => self.compare(hub, &name, place.position),
             // What was asked for before something else came.
@@ -280,6 +290,13 @@ impl Topics {
             }
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
+        self.be_ready(&name, done);
+        self.apply_early(hub, name)
+    }
+
+    /// Those that wait for the topic need not any more.
+    fn be_ready(&mut self, name: &Arc<str>, done: &mut Vec<Done>) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
         for number in mem::take(&mut topic.waiters) {
             if let Some(left) = self.waiters.get_mut(&number) {
                 *left -= 1;
@@ -289,7 +306,6 @@ impl Topics {
                 }
             }
         }
-        self.apply_early(hub, name)
     }
 
     fn fail(&mut self, waiters: Vec<u64>, why: &str, done: &mut Vec<Done>) {
@@ -298,7 +314,13 @@ impl Topics {
     }
 
     /// What was missed is published, if it is all there.
-    fn close_hole(&mut self, hub: &mut Hub, name: Arc<str>, place: Place) -> Applied {
+    fn close_hole(
+        &mut self,
+        hub: &mut Hub,
+        name: Arc<str>,
+        place: Place,
+        done: &mut Vec<Done>,
+    ) -> Applied {
         let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
         let Position { epoch, offset } = topic.position;
         let missed = place.position.offset.checked_sub(offset);
@@ -315,7 +337,10 @@ impl Topics {
         let missed = kept.map(|(offset, record)| (Position { epoch, offset }, record));
         let early = topic.take_early();
         topic.early = missed.chain(early).collect();
-        self.apply_early(hub, name)
+        let applied = self.apply_early(hub, Arc::clone(&name));
+        // What the hub has no room for yet comes to them as what is published later.
+        self.be_ready(&name, done);
+        applied
     }
 
     /// Publishes what came before it was known where it belongs.
@@ -480,6 +505,12 @@ impl Topics {
 }
 
 impl Topic {
+    /// Whether a place is one that was here, or lies before.
+    fn reaches(&self, place: Position) -> bool {
+        self.keeps.is_none()
+            || (place.epoch == self.position.epoch && place.offset <= self.position.offset)
+    }
+
     /// Whether the topic is in the hub, where the broker has it.
     fn lives(&self, hub: &Hub, name: &str) -> bool {
         self.keeps.is_none() || hub.position(name) == Some(self.position)

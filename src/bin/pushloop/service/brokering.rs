@@ -13,6 +13,7 @@ use crate::{
     broker::{Broker, Done},
     publish::Plan,
     status::count,
+    subscribe::Start,
     topics::Refusal,
 };
 
@@ -75,14 +76,20 @@ impl Service {
         hub: &mut Hub,
         id: RequestId,
         request: &Request,
-        asked: Asked,
+        mut asked: Asked,
     ) -> Option<Asked> {
         let Some(Brokering { broker, parked }) = &mut self.broker else { return Some(asked) };
-        if broker.has(hub, &asked.names) {
+        let after = match &asked.start {
+            Start::After(places) if !asked.is_confirmed => places.clone(),
+            Start::After(_) | Start::Live | Start::Last(_) | Start::Unknown => Vec::new(),
+        };
+        if broker.has(hub, &asked.names, &after) {
             return Some(asked);
         }
-        match broker.want(hub, &asked.names) {
+        match broker.want(hub, &asked.names, &after) {
             Ok(number) => {
+                // Then the broker has been asked: a place that is not here is none.
+                asked.is_confirmed = true;
                 let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
                 let (request, door) = (Box::new(request.clone()), Door::Subscribe(asked));
                 parked.insert(number, (Next::Request { id, request, door }, timer));

@@ -16,8 +16,10 @@ use crate::{
 pub struct Asked {
     pub(super) names: Vec<String>,
     who: Principal,
-    start: Start,
+    pub(super) start: Start,
     member: Option<presence::Claim>,
+    /// The broker, if there is one, was asked for the places.
+    pub(super) is_confirmed: bool,
 }
 
 impl Service {
@@ -36,7 +38,7 @@ impl Service {
     /// Opens what was asked for and may be.
     pub(super) fn open(&mut self, hub: &mut Hub, id: RequestId, request: &Request, asked: Asked) {
         let Some(asked) = self.once_there(hub, id, request, asked) else { return };
-        let Asked { names, who, start, member } = asked;
+        let Asked { names, who, start, member, is_confirmed: _ } = asked;
         // Not before: others may have come while a backend was asked.
         if let Err(away) = self.pacing.admit(&who) {
             return self.turn_away(hub, id, &away);
@@ -107,7 +109,7 @@ impl Service {
         let patterns = &self.patterns;
         let claim = |it| presence::claim(it, patterns, hub, request, &names, (&who, is_guarded));
         let member = self.presence.as_ref().map(claim).transpose()?.flatten();
-        Ok(Asked { names, who, start, member })
+        Ok(Asked { names, who, start, member, is_confirmed: false })
     }
 
     /// The subprotocol that the client offers and the server has. A browser fails a connection without one

@@ -38,8 +38,8 @@ impl World {
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
         let mut topics = Topics::new("p".to_owned(), Arc::clone(&shared), status);
         let name: Arc<str> = "t".into();
-        assert!(!topics.has(server.hub(), &name));
-        assert_eq!(topics.want(server.hub(), &["t".to_owned()]), 1);
+        assert!(!topics.has(server.hub(), &name, None));
+        assert_eq!(topics.want(server.hub(), &["t".to_owned()], &[]), 1);
         let mut world = Self { server, shared, topics, name, done: Vec::new() };
         assert_eq!(world.asked(), None, "it is not heard yet");
         world.topics.handle_subscribed(world.server.hub(), &world.name);
@@ -82,12 +82,18 @@ impl World {
         let kept: Vec<_> = kept.map(|it| (it.position, it.message.as_bytes().to_vec())).collect();
         let expected = latest.iter().map(|offset| (at(*offset), offset.to_string().into_bytes()));
         assert_eq!(kept, expected.collect::<Vec<_>>());
-        assert!(self.topics.has(hub, "t"));
+        assert!(self.topics.has(hub, "t", None));
+    }
+
+    /// Nothing is published for now, and nobody subscribes.
+    fn holds(&mut self, offset: u64) {
+        let hub = self.server.hub();
+        assert_eq!((hub.position("t"), self.topics.has(hub, "t", None)), (Some(at(offset)), false));
     }
 
     fn is_over(&mut self) {
         let hub = self.server.hub();
-        assert_eq!((hub.position("t"), self.topics.has(hub, "t")), (None, false));
+        assert_eq!((hub.position("t"), self.topics.has(hub, "t", None)), (None, false));
         assert!(self.topics.topics.is_empty());
     }
 }
@@ -123,11 +129,11 @@ fn nothing_behind_a_hole_is_delivered_before_it_is_closed() {
     world.news(at(8));
     assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
     world.news(at(9));
-    world.is_at(5, &[4, 5]);
+    world.holds(5);
     // An answer to what was asked before.
     world.opened(Wanted::After(4, 2000), place([5], at(5)));
     world.opened(Wanted::Place, place([], at(9)));
-    world.is_at(5, &[4, 5]);
+    world.holds(5);
     world.opened(Wanted::After(5, 2000), place([6, 7, 8], at(8)));
     world.is_at(9, &[6, 7, 8, 9]);
     assert_eq!(world.topics.status.broker_recovered.load(Ordering::Relaxed), 3);
@@ -199,7 +205,7 @@ fn after_a_lost_connection_each_topic_is_asked_for() {
     world.topics.handle_connected();
     assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
     world.news(at(6));
-    world.is_at(5, &[5]);
+    world.holds(5);
     world.opened(Wanted::After(5, 2000), place([6], at(6)));
     world.is_at(6, &[5, 6]);
     world.topics.handle_subscribed(world.server.hub(), &world.name);
@@ -210,11 +216,28 @@ fn after_a_lost_connection_each_topic_is_asked_for() {
 #[test]
 fn a_broker_that_does_not_tell_fails_those_that_wait() {
     let mut world = World::opening();
-    assert_eq!(world.topics.want(world.server.hub(), &["t".to_owned(), "$x".to_owned()]), 2);
+    assert_eq!(world.topics.want(world.server.hub(), &["t".to_owned(), "$x".to_owned()], &[]), 2);
     world.topics.forget(1);
     let (hub, name, why) = (world.server.hub(), Arc::clone(&world.name), "WRONGTYPE".to_owned());
     let wanted = Wanted::Latest(2000);
     world.topics.handle_opened(hub, name, wanted, Err(why), &mut world.done);
     assert!(matches!(&world.done[..], [Done::Failed(2, why)] if why.contains("WRONGTYPE")));
     world.is_over();
+}
+
+/// A client comes with a place that another node gave it: this one is behind, or the place is none.
+#[test]
+fn only_the_broker_says_that_a_place_is_none() {
+    let mut world = World::live();
+    let names = ["t".to_owned()];
+    let hub = world.server.hub();
+    for (place, is_here) in [(at(5), true), (at(1), true), (at(6), false)] {
+        assert_eq!(world.topics.has(hub, "t", Some(place)), is_here, "{place}");
+    }
+    assert!(!world.topics.has(hub, "t", Some(Position { epoch: EPOCH + 1, offset: 1 })));
+    let number = world.topics.want(hub, &names, &[Some(at(6))]);
+    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
+    world.opened(Wanted::After(5, 2000), place([6], at(6)));
+    assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
+    world.is_at(6, &[5, 6]);
 }
