@@ -391,7 +391,7 @@ impl Handler for Service {
             ("GET" | "HEAD", "/readyz") if self.status.ending.load(Ordering::Relaxed) != 0 => {
                 self.tell(hub, id, 503, "the server is about to end");
             }
-            ("GET" | "HEAD", "/readyz") if !self.has_broker() => {
+            ("GET" | "HEAD", "/readyz") if !self.has_broker(hub) => {
                 self.tell(hub, id, 503, "the broker cannot be reached");
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),

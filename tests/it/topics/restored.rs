@@ -153,3 +153,30 @@ fn what_was_answered_under_a_key_is_told() {
     waits(&mut sim, Duration::from_secs(301));
     assert_eq!(sim.hub().published_under("t", "k"), None);
 }
+
+/// Its history is over with it, and what comes next is of another life.
+#[test]
+fn a_topic_that_nobody_reads_can_be_forgotten() {
+    let mut sim = of(1000);
+    assert!(sim.hub().forget_topic("t"), "there is none");
+    let here = restores(&mut sim, 71..=80, Duration::ZERO).unwrap();
+    assert!(sim.hub().forget_topic("t"));
+    assert_eq!((sim.hub().position("t"), sim.hub().history_len("t")), (None, 0));
+    assert_eq!(restores(&mut sim, 71..=75, Duration::ZERO), Ok(before(here, 5)));
+    let peers = subscribers(&mut sim, 2, "t");
+    let ids: Vec<_> = peers.iter().map(|(id, _)| *id).collect();
+    let mut found: Vec<_> = sim.hub().subscribers("t").collect();
+    found.sort_unstable();
+    assert_eq!(found, ids);
+    assert_eq!(sim.hub().subscribers("other").count(), 0);
+    assert!(!sim.hub().forget_topic("t"), "there are subscribers");
+    // One that leaves with something due still reads.
+    publish(&mut sim, 76..=76);
+    ids.iter().for_each(|id| assert!(sim.hub().unsubscribe(*id, "t")));
+    assert!(!sim.hub().forget_topic("t"));
+    assert_eq!(sim.hub().position("t"), Some(before(here, 4)));
+    sim.rests();
+    assert!(sim.hub().forget_topic("t"));
+    publish(&mut sim, 1..=1);
+    assert_ne!(place(&mut sim).epoch, PLACE.epoch);
+}

@@ -1,5 +1,8 @@
 //! A connection through which the broker is asked: it publishes and tells where topics are, many in one go.
 
+// These threads are none of the loop's: its clock is not theirs.
+#![allow(clippy::disallowed_methods)]
+
 use std::{
     hash::{BuildHasher, RandomState},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -14,6 +17,9 @@ use super::{
     keys,
     record::{Record, number},
 };
+
+/// A topic's life, its offset, and entries of what is kept, as the broker tells them.
+type Told = (Vec<u8>, Vec<u8>, Vec<Value>);
 
 /// How long the broker may take for anything that it is asked.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -177,8 +183,7 @@ impl Link {
             command.arg(count).arg(from).arg(millis(TOPIC_MEMORY));
             command
         };
-        let answers: Vec<RedisResult<(Vec<u8>, Vec<u8>, Vec<Value>)>> =
-            self.ask(topics.len(), command)?;
+        let answers = self.ask::<Told>(topics.len(), command)?;
         let placed = answers.into_iter().zip(topics).map(|(answer, (_, wanted))| {
             let (epoch, offset, mut kept) = answer.map_err(|error| told(&error))?;
             if matches!(wanted, Wanted::Latest(_)) {

@@ -113,8 +113,8 @@ impl Broker {
     }
 
     /// Whether the broker answers, and what others publish is heard.
-    pub fn is_up(&self) -> bool {
-        self.shared.is_up()
+    pub fn is_up(&self, hub: &Hub) -> bool {
+        self.shared.is_up(hub.now())
     }
 
     /// Whether subscriptions to all of these topics may begin, after these places if there are any.
@@ -130,7 +130,7 @@ impl Broker {
         names: &[String],
         after: &[Option<Position>],
     ) -> Result<u64, String> {
-        if !self.is_up() {
+        if !self.is_up(hub) {
             return Err("the broker cannot be reached".to_owned());
         }
         Ok(self.topics.want(hub, names, after))
@@ -146,8 +146,8 @@ impl Broker {
     }
 
     /// Has the other threads know how it is.
-    pub fn note(&self) {
-        self.status.broker_up.store(self.is_up().into(), Ordering::Relaxed);
+    pub fn note(&self, hub: &Hub) {
+        self.status.broker_up.store(self.is_up(hub).into(), Ordering::Relaxed);
         self.status.broker_waiting.store(self.publishing.open() as u64, Ordering::Relaxed);
     }
 

@@ -1,6 +1,9 @@
 //! What the loop and the broker's two threads hand each other. The loop never waits for a thread; a thread waits
 //! for the loop once much is untold, and the broker then for it.
 
+// These threads are none of the loop's: its clock is not theirs.
+#![allow(clippy::disallowed_methods)]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
@@ -128,9 +131,9 @@ impl Shared {
     // The loop's side.
 
     /// Whether what is asked now is answered, and what is published elsewhere is heard, as far as is known.
-    pub fn is_up(&self) -> bool {
+    pub fn is_up(&self, now: Instant) -> bool {
         let state = self.lock();
-        state.is_connected && state.heard.is_some_and(|heard| heard.elapsed() < ECHO_TIMEOUT)
+        state.is_connected && state.heard.is_some_and(|heard| now < heard + ECHO_TIMEOUT)
     }
 
     /// Hands over publications that belong together, all or none.

@@ -1,6 +1,9 @@
 //! The broker's two threads: one asks, one listens. Each has a connection of its own, and makes a new one when it
 //! is lost.
 
+// These threads are none of the loop's: its clock is not theirs.
+#![allow(clippy::disallowed_methods)]
+
 use std::{
     sync::Arc,
     thread,
@@ -15,7 +18,7 @@ use super::{
     record::decode_news,
     shared::{Batch, Change, ECHO_TIMEOUT, Event, Shared},
 };
-use crate::status::{Status, say};
+use crate::status::{Status, count, say};
 
 /// How long a thread waits before it tries again to connect, at first and at the most; half of it at random.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -58,7 +61,7 @@ fn again_and_again(node: &Node, what: &str, mut life: impl FnMut(&Node) -> Redis
     while !node.shared.ends() {
         let began = Instant::now();
         let Err(error) = life(node) else { return };
-        crate::status::count(&node.status.broker_connections_lost);
+        count(&node.status.broker_connections_lost);
         // The same again and again would fill the log.
         let why = error.to_string();
         if why != said {
@@ -154,7 +157,7 @@ fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
                 Some((position, record)) => {
                     node.shared.tell(Event::News { topic, position, record });
                 }
-                None => crate::status::count(&node.status.broker_foreign_messages),
+                None => count(&node.status.broker_foreign_messages),
             }
         }
     }

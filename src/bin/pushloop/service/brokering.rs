@@ -66,8 +66,8 @@ impl Service {
     }
 
     /// Whether there is no broker, or it answers.
-    pub(super) fn has_broker(&self) -> bool {
-        self.broker.as_ref().is_none_or(|it| it.broker.is_up())
+    pub(super) fn has_broker(&self, hub: &Hub) -> bool {
+        self.broker.as_ref().is_none_or(|it| it.broker.is_up(hub))
     }
 
     /// What is asked for, if its topics are here. If not, the request waits until they are.
@@ -106,7 +106,7 @@ impl Service {
         if !broker.take(hub, &mut done) {
             hub.set_timer(hub.now() + RETRY_INTERVAL, ROOM_TIMER);
         }
-        broker.note();
+        broker.note(hub);
         self.settle_all(hub, done);
     }
 
@@ -141,7 +141,7 @@ impl Service {
         } else if key == LOOK_TIMER {
             let Some(Brokering { broker, .. }) = &mut self.broker else { return true };
             let next = broker.look(hub);
-            broker.note();
+            broker.note(hub);
             hub.set_timer(hub.now() + next, LOOK_TIMER);
         } else {
             return false;
