@@ -128,7 +128,8 @@ async def a_broker_that_is_killed_loses_nothing_that_it_acknowledged(world):
     acknowledged = sum(map(len, many.acknowledged.values()))
     delivered = sum(map(len, many.heard.values()))
     print(f"figure killed: {acknowledged} acknowledged, {delivered} delivered, {many.cuts} cuts; ready after {slowest:.1f} s")
-    assert slowest < 5, f"ready {slowest:.1f} s after the broker"
+    assert delivered >= acknowledged > 0
+    assert not FULL or slowest < 5, f"ready {slowest:.1f} s after the broker"
 
 
 async def a_broker_that_forgets_is_noticed(world):

@@ -8,11 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// SPDX identifiers that are accepted without a second look.
-const ALLOWED: [&str; 9] = [
+const ALLOWED: [&str; 10] = [
     "0BSD",
     "Apache-2.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "BSL-1.0",
     "ISC",
     "MIT",
     "Unicode-3.0",

@@ -17,6 +17,7 @@ pub fn check(taken: &Taken) -> Result<String, String> {
     check_files(taken)?;
     taken.options.tokens.read()?;
     taken.options.hooks.key()?;
+    taken.options.broker.client()?;
     tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
     let mut text = String::new();
     for entry in all() {

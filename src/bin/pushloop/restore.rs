@@ -16,7 +16,8 @@ use crate::{
 
 /// What decides the order of publications, and keeps them.
 pub fn engine(server: &mut Server, options: &Options, status: &Arc<Status>) -> io::Result<Engine> {
-    let broker = Broker::start(&options.broker, server.handle(), status);
+    let now = server.hub().now();
+    let broker = Broker::start(&options.broker, server.handle(), status, now);
     if let Some(broker) = broker.map_err(io::Error::other)? {
         return Ok(Engine::Broker(Box::new(broker)));
     }

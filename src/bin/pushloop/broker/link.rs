@@ -1,8 +1,5 @@
 //! A connection through which the broker is asked: it publishes and tells where topics are, many in one go.
 
-// These threads are none of the loop's: its clock is not theirs.
-#![allow(clippy::disallowed_methods)]
-
 use std::{
     hash::{BuildHasher, RandomState},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -87,8 +84,8 @@ pub struct Link {
 }
 
 /// Milliseconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+pub fn millis_since_1970(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// What nobody can tell, and no two processes draw alike.
@@ -107,7 +104,10 @@ impl Link {
             return Err((ErrorKind::UnexpectedReturnType, "INFO names no run_id").into());
         };
         let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut connection)?;
-        let ahead = seconds * 1000 + micros / 1000 - now() as i64;
+        // Two clocks are compared, and the thread has none that is told to it.
+        #[allow(clippy::disallowed_methods)]
+        let here = millis_since_1970(SystemTime::now()) as i64;
+        let ahead = seconds * 1000 + micros / 1000 - here;
         let (publish, open) = Default::default();
         let prefix = prefix.to_owned();
         let mut link = Self { connection, prefix, is_durable, run, ahead, publish, open };
@@ -142,14 +142,14 @@ impl Link {
         &mut self,
         publications: &[Publication],
     ) -> RedisResult<Vec<Result<Position, Failure>>> {
-        let deadline = now() as i64 + self.ahead + TIMEOUT.as_millis() as i64;
-        let command = |link: &Self, nth: usize| link.publish_command(&publications[nth], deadline);
+        let command = |link: &Self, nth: usize| link.publish_command(&publications[nth]);
         let answers = self.ask(publications.len(), command)?;
         Ok(answers.into_iter().map(published).collect())
     }
 
-    fn publish_command(&self, it: &Publication, deadline: i64) -> Cmd {
+    fn publish_command(&self, it: &Publication) -> Cmd {
         let (count, age) = it.keeps;
+        let deadline = it.record.made_at as i64 + self.ahead + TIMEOUT.as_millis() as i64;
         let mut command = cmd("EVALSHA");
         command.arg(&self.publish).arg(2 + usize::from(it.key.is_some()));
         command.arg(keys::topic(&self.prefix, &it.topic)).arg(keys::log(&self.prefix, &it.topic));

@@ -5,7 +5,8 @@
 //! nothing more is delivered until the broker's history has closed the hole; if it cannot, the topic's subscribers
 //! are sent away, and are told when they come back.
 //!
-//! The loop never waits: `threads` ask and listen, `shared` is between them and the loop.
+//! The loop never waits: `threads` ask and listen, `shared` is between them and the loop. It **must not know** what a
+//! request or a connection is, beyond its id.
 
 mod keys;
 mod link;
@@ -20,7 +21,7 @@ use std::{
     fs, iter,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pushloop::{Handle, Hub, Position};
@@ -36,6 +37,10 @@ use crate::{
 use publishing::Publishing;
 use shared::{Event, Shared};
 use topics::{Applied, Topics};
+
+/// How often the broker is asked to echo. Without an echo for so long, what is heard of it is taken for dead.
+const ECHO_INTERVAL: Duration = Duration::from_secs(1);
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is taken of what the threads have told in one turn.
 const TAKEN_MAX: usize = 1024;
@@ -93,6 +98,11 @@ pub struct Broker {
     publishing: Publishing,
     /// What was taken of the threads, and waits for room in the hub.
     pending: VecDeque<Event>,
+    /// Whether the broker can be asked, and when an echo was heard last.
+    is_connected: bool,
+    heard: Option<Instant>,
+    /// When an echo is to be asked for.
+    echo_due: Instant,
     status: Arc<Status>,
 }
 
@@ -102,6 +112,7 @@ impl Broker {
         options: &BrokerOptions,
         handle: Handle,
         status: &Arc<Status>,
+        now: Instant,
     ) -> Result<Option<Self>, String> {
         let Some(client) = options.client()? else { return Ok(None) };
         let shared = Arc::new(Shared::new(handle));
@@ -109,12 +120,21 @@ impl Broker {
         let topics = Topics::new(options.prefix.clone(), Arc::clone(&shared), Arc::clone(status));
         let publishing = Publishing::new(Arc::clone(&shared));
         let status = Arc::clone(status);
-        Ok(Some(Self { shared, topics, publishing, pending: Default::default(), status }))
+        Ok(Some(Self {
+            shared,
+            topics,
+            publishing,
+            pending: VecDeque::new(),
+            is_connected: false,
+            heard: None,
+            echo_due: now,
+            status,
+        }))
     }
 
     /// Whether the broker answers, and what others publish is heard.
     pub fn is_up(&self, hub: &Hub) -> bool {
-        self.shared.is_up(hub.now())
+        self.is_connected && self.heard.is_some_and(|heard| hub.now() < heard + ECHO_TIMEOUT)
     }
 
     /// Whether subscriptions to all of these topics may begin, after these places if there are any.
@@ -167,8 +187,22 @@ impl Broker {
                     self.publishing.settle(hub, number, outcome, done);
                     Applied::Yes
                 }
-                Event::Connected => self.topics.handle_connected(),
-                Event::Disconnected => Applied::Yes,
+                Event::Connected => {
+                    self.is_connected = true;
+                    self.topics.handle_connected()
+                }
+                Event::Disconnected => {
+                    self.is_connected = false;
+                    Applied::Yes
+                }
+                Event::Echo => {
+                    self.heard = Some(hub.now());
+                    Applied::Yes
+                }
+                Event::Deaf => {
+                    self.heard = None;
+                    Applied::Yes
+                }
                 Event::Subscribed(topic) => self.topics.handle_subscribed(hub, &topic),
                 Event::Opened { topic, wanted, place } => {
                     self.topics.handle_opened(hub, topic, wanted, place, done)
@@ -188,6 +222,10 @@ impl Broker {
 
     /// Looks after topics from time to time: in how long it is to be done again.
     pub fn look(&mut self, hub: &mut Hub) -> Duration {
+        if hub.now() >= self.echo_due {
+            self.echo_due = hub.now() + ECHO_INTERVAL;
+            self.shared.echo();
+        }
         self.topics.look(hub)
     }
 }

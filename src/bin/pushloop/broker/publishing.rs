@@ -6,7 +6,7 @@ use pushloop::{Hub, Message, Position, PublishError, Published, RequestId};
 
 use super::{
     Done,
-    link::{Failure, Publication, now},
+    link::{Failure, Publication, millis_since_1970},
     record::Record,
     shared::Shared,
     topics::is_local,
@@ -112,10 +112,11 @@ impl Publishing {
         self.latest += 1;
         let history = hub.topic_options(name).history;
         let memory = hub.config().idempotency_memory;
+        let made_at = hub.wall_clock().map_or(0, millis_since_1970);
         Publication {
             number: self.latest,
             topic: name.into(),
-            record: Record::of(message, now()),
+            record: Record::of(message, made_at),
             keeps: history.map_or_else(Default::default, |it| (it.publications, it.age)),
             key: key.map(|key| (key, memory)),
             only_at,

@@ -1,14 +1,11 @@
 //! What the loop and the broker's two threads hand each other. The loop never waits for a thread; a thread waits
 //! for the loop once much is untold, and the broker then for it.
 
-// These threads are none of the loop's: its clock is not theirs.
-#![allow(clippy::disallowed_methods)]
-
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pushloop::{Handle, Position};
@@ -29,10 +26,6 @@ const TOLD_BYTES_MAX: usize = 16 << 20;
 /// What is asked of the broker in one go, at the most, beside the first.
 const BATCH_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// How often the broker is asked to echo, so that both ways are known to be open.
-const ECHO_INTERVAL: Duration = Duration::from_secs(1);
-/// Without an echo for so long, the subscriptions are taken for dead.
-pub const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -41,6 +34,10 @@ pub enum Event {
     Connected,
     /// It is not any more.
     Disconnected,
+    /// The broker was asked to echo, and did.
+    Echo,
+    /// Nothing is heard any more.
+    Deaf,
     /// What is published to the topic from now on is heard here.
     Subscribed(Arc<str>),
     Opened {
@@ -62,8 +59,12 @@ pub enum Event {
 impl Event {
     fn cost(&self) -> usize {
         64 + match self {
-            Self::Connected | Self::Disconnected | Self::Subscribed(_) => 0,
-            Self::Published { .. } => 0,
+            Self::Connected
+            | Self::Disconnected
+            | Self::Echo
+            | Self::Deaf
+            | Self::Subscribed(_)
+            | Self::Published { .. } => 0,
             Self::News { record, .. } => record.cost(),
             Self::Opened { place, .. } => {
                 let kept = place.as_ref().map_or(&[][..], |place| &place.kept);
@@ -94,16 +95,14 @@ struct State {
     publications: VecDeque<Publication>,
     bytes: usize,
     asked: BTreeMap<Arc<str>, Wanted>,
-    echo_due: Option<Instant>,
-    wakes_listener: bool,
+    /// The broker is to be asked for an echo.
+    echoes: bool,
     is_connected: bool,
     /// The topics that are to be heard, by their channels' names.
     wanted: HashMap<String, Arc<str>>,
     changes: Vec<Change>,
     told: VecDeque<Event>,
     told_bytes: usize,
-    /// When the listener heard an echo.
-    heard: Option<Instant>,
     ends: bool,
 }
 
@@ -115,13 +114,15 @@ pub struct Shared {
     work: Condvar,
     /// For threads that have something to tell.
     room: Condvar,
+    /// For threads that wait before they try again.
+    end: Condvar,
     handle: Handle,
 }
 
 impl Shared {
     pub fn new(handle: Handle) -> Self {
-        let (state, work, room) = Default::default();
-        Self { state, work, room, handle }
+        let (state, work, room, end) = Default::default();
+        Self { state, work, room, end, handle }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,10 +131,11 @@ impl Shared {
 
     // The loop's side.
 
-    /// Whether what is asked now is answered, and what is published elsewhere is heard, as far as is known.
-    pub fn is_up(&self, now: Instant) -> bool {
-        let state = self.lock();
-        state.is_connected && state.heard.is_some_and(|heard| now < heard + ECHO_TIMEOUT)
+    /// Has the broker asked for an echo, by which both ways are known to be open. It wakes the thread that
+    /// listens, too.
+    pub fn echo(&self) {
+        self.lock().echoes = true;
+        self.work.notify_one();
     }
 
     /// Hands over publications that belong together, all or none.
@@ -174,7 +176,7 @@ impl Shared {
             }
         }
         state.changes.push(change);
-        state.wakes_listener = true;
+        state.echoes = true;
         self.work.notify_one();
     }
 
@@ -193,8 +195,7 @@ impl Shared {
 
     pub fn end(&self) {
         self.lock().ends = true;
-        self.work.notify_all();
-        self.room.notify_all();
+        [&self.work, &self.room, &self.end].iter().for_each(|it| it.notify_all());
     }
 
     // The threads' side.
@@ -220,7 +221,7 @@ impl Shared {
     pub fn set_connected(&self, is_connected: bool) {
         let mut state = self.lock();
         state.is_connected = is_connected;
-        state.echo_due = Some(Instant::now());
+        state.echoes = is_connected;
         let left = mem::take(&mut state.publications);
         (state.bytes, state.asked) = (0, BTreeMap::new());
         drop(state);
@@ -234,32 +235,20 @@ impl Shared {
     /// What to ask next; waits for it. `None` at the end.
     pub fn next_batch(&self) -> Option<Batch> {
         let mut state = self.lock();
-        loop {
-            if state.ends {
-                return None;
+        while !state.ends {
+            if state.echoes || !state.publications.is_empty() || !state.asked.is_empty() {
+                return Some(state.batch());
             }
-            let now = Instant::now();
-            let due =
-                state.echo_due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now));
-            let is_due = due.is_zero() || state.wakes_listener;
-            if is_due || !state.publications.is_empty() || !state.asked.is_empty() {
-                return Some(state.batch(is_due));
-            }
-            let waited = self.work.wait_timeout(state, due);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        None
     }
 
     /// Waits, unless it ends.
     pub fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
-        let mut state = self.lock();
-        while !state.ends
-            && let left = until.saturating_duration_since(Instant::now())
-            && !left.is_zero()
-        {
-            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let state = self.lock();
+        let waited = self.end.wait_timeout_while(state, time, |state| !state.ends);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The listener has a connection: all topics that are wanted, which it subscribes to anew.
@@ -271,14 +260,7 @@ impl Shared {
 
     /// An echo was heard: what is to be subscribed to, and no longer.
     pub fn take_changes(&self) -> Vec<Change> {
-        let mut state = self.lock();
-        state.heard = Some(Instant::now());
-        mem::take(&mut state.changes)
-    }
-
-    /// The listener hears nothing any more.
-    pub fn set_deaf(&self) {
-        self.lock().heard = None;
+        mem::take(&mut self.lock().changes)
     }
 
     /// The topic of a channel, if it is wanted.
@@ -288,12 +270,8 @@ impl Shared {
 }
 
 impl State {
-    fn batch(&mut self, echoes: bool) -> Batch {
-        if echoes {
-            self.wakes_listener = false;
-            self.echo_due = Some(Instant::now() + ECHO_INTERVAL);
-        }
-        let mut batch = Batch { echoes, ..Batch::default() };
+    fn batch(&mut self) -> Batch {
+        let mut batch = Batch { echoes: mem::take(&mut self.echoes), ..Batch::default() };
         let mut bytes = 0;
         while batch.publications.len() < BATCH_MAX
             && bytes < BATCH_BYTES_MAX

@@ -1,22 +1,15 @@
 //! The broker's two threads: one asks, one listens. Each has a connection of its own, and makes a new one when it
 //! is lost.
 
-// These threads are none of the loop's: its clock is not theirs.
-#![allow(clippy::disallowed_methods)]
-
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use redis::{Client, Connection, PubSub, RedisResult};
 
 use super::{
-    BrokerOptions, keys,
-    link::{Failure, Link, TIMEOUT, draw},
+    BrokerOptions, ECHO_TIMEOUT, keys,
+    link::{Failure, Link, Publication, TIMEOUT, draw},
     record::decode_news,
-    shared::{Batch, Change, ECHO_TIMEOUT, Event, Shared},
+    shared::{Batch, Change, Event, Shared},
 };
 use crate::status::{Status, count, say};
 
@@ -54,22 +47,26 @@ pub fn start(
     Ok(())
 }
 
-/// Runs `life` again and again, each time with a new connection.
-fn again_and_again(node: &Node, what: &str, mut life: impl FnMut(&Node) -> RedisResult<()>) {
+/// Runs `life` again and again, each time with a new connection. It tells once it has one.
+fn again_and_again(
+    node: &Node,
+    what: &str,
+    mut life: impl FnMut(&Node, &mut bool) -> RedisResult<()>,
+) {
     let mut backoff = BACKOFF_MIN;
     let mut said = String::new();
     while !node.shared.ends() {
-        let began = Instant::now();
-        let Err(error) = life(node) else { return };
+        let mut was_connected = false;
+        let Err(error) = life(node, &mut was_connected) else { return };
         count(&node.status.broker_connections_lost);
+        if was_connected {
+            (backoff, said) = (BACKOFF_MIN, String::new());
+        }
         // The same again and again would fill the log.
         let why = error.to_string();
         if why != said {
             say(&format!("the broker: {what}: {why}"));
             said = why;
-        }
-        if began.elapsed() > ECHO_TIMEOUT {
-            (backoff, said) = (BACKOFF_MIN, String::new());
         }
         let jitter = backoff / 1024 * (draw() % 512) as u32;
         node.shared.pause(backoff / 2 + jitter);
@@ -79,7 +76,7 @@ fn again_and_again(node: &Node, what: &str, mut life: impl FnMut(&Node) -> Redis
 
 fn asks(node: &Node) {
     let mut warned = false;
-    again_and_again(node, "cannot ask", |node| {
+    again_and_again(node, "cannot ask", |node, was_connected| {
         let mut link = Link::connect(&node.client, &node.options.prefix, node.options.is_durable)?;
         if let Some(policy) = link.eviction().filter(|policy| policy != "noeviction")
             && !std::mem::replace(&mut warned, true)
@@ -88,6 +85,7 @@ fn asks(node: &Node) {
                 "the broker forgets topics when it is full: maxmemory-policy is {policy}, not noeviction"
             ));
         }
+        *was_connected = true;
         node.shared.set_connected(true);
         let ended = ask(node, &mut link);
         node.shared.set_connected(false);
@@ -99,11 +97,13 @@ fn asks(node: &Node) {
 fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
     while let Some(Batch { publications, asked, echoes }) = node.shared.next_batch() {
         if echoes {
-            link.tell(&node.channel, b"echo").inspect_err(|_| fail(node, &publications))?;
+            let told = link.tell(&node.channel, b"echo");
+            told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
         }
         if !publications.is_empty() {
+            let outcomes = link.publish(&publications);
             let outcomes =
-                link.publish(&publications).inspect_err(|_| fail(node, &publications))?;
+                outcomes.inspect_err(|_| fail(node, &publications, &Failure::Unknown))?;
             for (it, outcome) in publications.iter().zip(outcomes) {
                 node.shared.tell(Event::Published { number: it.number, outcome });
             }
@@ -120,20 +120,21 @@ fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
     Ok(())
 }
 
-fn fail(node: &Node, publications: &[super::link::Publication]) {
+fn fail(node: &Node, publications: &[Publication], why: &Failure) {
     for it in publications {
-        let outcome = Err(Failure::Unknown);
+        let outcome = Err(why.clone());
         node.shared.tell(Event::Published { number: it.number, outcome });
     }
 }
 
 fn listens(node: &Node) {
-    again_and_again(node, "cannot listen", |node| {
+    again_and_again(node, "cannot listen", |node, was_connected| {
         let mut connection = node.client.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(ECHO_TIMEOUT))?;
         connection.set_write_timeout(Some(TIMEOUT))?;
+        *was_connected = true;
         let ended = listen(node, &mut connection);
-        node.shared.set_deaf();
+        node.shared.tell(Event::Deaf);
         ended
     });
 }
@@ -149,6 +150,7 @@ fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
         let message = hears.get_message()?;
         let channel = message.get_channel_name();
         if channel == node.channel {
+            node.shared.tell(Event::Echo);
             for change in node.shared.take_changes() {
                 follow(node, &mut hears, change)?;
             }

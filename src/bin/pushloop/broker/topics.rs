@@ -1,5 +1,7 @@
 //! The topics that are heard from the broker.
 
+mod looks;
+
 use std::{
     collections::{HashMap, VecDeque},
     iter, mem,
@@ -7,30 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{CloseCode, ConnId, Hub, Position, PublishError, RestoreError};
+use pushloop::{Hub, Position, PublishError, RestoreError};
 
 use super::{
     Done, keys,
-    link::{Place, Wanted, now},
+    link::{Place, Wanted, millis_since_1970},
     record::Record,
     shared::{Change, Event, Shared},
 };
 use crate::status::{Status, count};
 
-/// How long a topic is heard after its last subscriber is gone: one that reloads a page is back by then.
-const LINGER: Duration = Duration::from_secs(5);
-/// How often topics are looked after, and how often while some end.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const END_INTERVAL: Duration = Duration::from_millis(50);
-/// Topics that are looked after in one go.
-const LOOKS: usize = 1000;
-/// Subscribers that are sent away in one go.
-const SENT_AWAY: usize = 1000;
 /// What is held of one topic until it is known where it belongs: what is more is asked for again.
 const EARLY_MAX: usize = 1024;
 const EARLY_BYTES_MAX: usize = 1 << 20;
-/// An answer that has not come after this time is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// Whether the topic is this node's own, and none of the broker's.
 pub fn is_local(name: &str) -> bool {
@@ -421,87 +412,6 @@ impl Topics {
             self.catch_up(hub, name);
         }
     }
-
-    /// The topic goes on elsewhere than where its subscribers are.
-    fn end(&mut self, hub: &mut Hub, name: &Arc<str>) {
-        let Some(topic) = self.topics.get_mut(name) else { return };
-        count(&self.status.broker_topics_ended);
-        topic.state = State::Ending;
-        topic.take_early();
-        self.ending.push(Arc::clone(name));
-        self.send_away(hub, name);
-    }
-
-    /// Sends subscribers of an ending topic away. True if it is over, or begins anew for those that wait.
-    fn send_away(&mut self, hub: &mut Hub, name: &Arc<str>) -> bool {
-        let some: Vec<ConnId> = hub.subscribers(name).take(SENT_AWAY).collect();
-        for id in &some {
-            hub.close(*id, CloseCode::TRY_AGAIN_LATER, "the topic begins anew");
-        }
-        let Some(topic) = self.topics.get(name) else { return true };
-        if hub.subscriber_count(name) > 0
-            || (topic.keeps.is_some() && hub.position(name).is_some() && !hub.forget_topic(name))
-        {
-            return false;
-        }
-        if topic.waiters.is_empty() {
-            self.remove(name);
-        } else {
-            self.open_anew(hub, name);
-        }
-        true
-    }
-
-    /// The topic is not heard any more.
-    fn remove(&mut self, name: &Arc<str>) {
-        self.topics.remove(name);
-        let channel = keys::channel(&self.prefix, name);
-        self.shared.change(channel, Change::Unsubscribe(Arc::clone(name)));
-    }
-
-    /// See `Broker::look`.
-    pub fn look(&mut self, hub: &mut Hub) -> Duration {
-        for name in mem::take(&mut self.ending) {
-            if !self.send_away(hub, &name) {
-                self.ending.push(name);
-            }
-        }
-        if !self.ending.is_empty() {
-            return END_INTERVAL;
-        }
-        for _ in 0..self.round.len().min(LOOKS) {
-            let Some(name) = self.round.pop_front() else { break };
-            if self.look_at(hub, &name) {
-                self.round.push_back(name);
-            }
-        }
-        LOOK_INTERVAL
-    }
-
-    /// Looks after one topic. False if it is not heard any more.
-    fn look_at(&mut self, hub: &mut Hub, name: &Arc<str>) -> bool {
-        let Some(topic) = self.topics.get_mut(name) else { return false };
-        let is_old = hub.now() >= topic.asked_at + ASK_AGAIN;
-        match topic.state {
-            State::Opening if topic.waiters.is_empty() || !is_old => {}
-            State::Opening => self.open_anew(hub, name),
-            State::Catching if is_old => self.catch_up(hub, name),
-            State::Catching | State::Ending => return true,
-            State::Live => self.shared.ask(name, Wanted::Place),
-        }
-        let Some(topic) = self.topics.get_mut(name) else { return false };
-        if hub.subscriber_count(name) > 0 || !topic.waiters.is_empty() {
-            topic.idle_since = None;
-            return true;
-        }
-        let since = *topic.idle_since.get_or_insert(hub.now());
-        let is_over = hub.now() >= since + LINGER
-            && (topic.keeps.is_none() || hub.position(name).is_none() || hub.forget_topic(name));
-        if is_over {
-            self.remove(name);
-        }
-        !is_over
-    }
 }
 
 impl Topic {
@@ -526,7 +436,7 @@ fn restore(hub: &mut Hub, name: &str, place: &Place) -> Result<(), RestoreError>
     let backwards = place.kept.iter().rev().zip((0..=offset).rev());
     let whole = backwards.take_while(|((at, _), expected)| at == expected).count();
     let kept = &place.kept[place.kept.len() - whole..];
-    let now = now();
+    let now = hub.wall_clock().map_or(0, millis_since_1970);
     let publications: Vec<_> = kept
         .iter()
         .map(|(_, record)| {

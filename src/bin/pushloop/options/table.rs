@@ -2,6 +2,7 @@
 //!
 //! To add an option, add a row here and a field in `Options`.
 
+mod broker;
 mod hooks;
 
 use std::path::PathBuf;
@@ -135,7 +136,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Tokens and keys", entries: TOKENS },
     Group { title: "TLS", entries: TLS },
     Group { title: "Hooks: a backend decides, or knows", entries: hooks::HOOKS },
-    Group { title: "Several servers, one broker", entries: BROKER },
+    Group { title: "Several servers, one broker", entries: broker::BROKER },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },
@@ -345,32 +346,6 @@ const TLS: &[Entry] = &[
         "32 random bytes or more, the same for all servers that may resume each other's sessions, also after a \
          restart",
         |options, path| options.tls.ticket_secret = Some(path),
-    ),
-];
-
-const BROKER: &[Entry] = &[
-    Entry::text(
-        "redis",
-        "URL",
-        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE or unix:PATH: it gives \
-         publications their order, and keeps the histories",
-        |options, text| broker(text).map(|it| options.broker.url = Some(it)),
-    ),
-    Entry::file("redis-password-file", "the password there", |options, path| {
-        options.broker.password = Some(path);
-    }),
-    Entry::text(
-        "redis-prefix",
-        "NAME",
-        "what all keys and channels there begin with",
-        |options, text| not_empty(text).map(|it| options.broker.prefix = it),
-    )
-    .or("pushloop"),
-    Entry::switch(
-        "redis-durable",
-        "that Redis loses nothing of what it has taken, also when it is killed (appendfsync always): positions \
-         outlast its restart",
-        |options, on| options.broker.is_durable = on,
     ),
 ];
 

@@ -1,0 +1,32 @@
+//! Several servers, one broker.
+
+use super::{
+    super::values::{broker, not_empty},
+    Entry,
+};
+
+pub const BROKER: &[Entry] = &[
+    Entry::text(
+        "redis",
+        "URL",
+        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE or redis+unix:///PATH: it gives \
+         publications their order, and keeps the histories",
+        |options, text| broker(text).map(|it| options.broker.url = Some(it)),
+    ),
+    Entry::file("redis-password-file", "the password there", |options, path| {
+        options.broker.password = Some(path);
+    }),
+    Entry::text(
+        "redis-prefix",
+        "NAME",
+        "what all keys and channels there begin with",
+        |options, text| not_empty(text).map(|it| options.broker.prefix = it),
+    )
+    .or("pushloop"),
+    Entry::switch(
+        "redis-durable",
+        "go by it that this Redis loses nothing that it has taken, also when it is killed (appendfsync always): ids \
+         outlast its restart",
+        |options, on| options.broker.is_durable = on,
+    ),
+];
