@@ -104,9 +104,7 @@ impl Link {
             return Err((ErrorKind::UnexpectedReturnType, "INFO names no run_id").into());
         };
         let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut connection)?;
-        // Two clocks are compared, and the thread has none that is told to it.
-        #[allow(clippy::disallowed_methods)]
-        let here = millis_since_1970(SystemTime::now()) as i64;
+        let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
         let ahead = seconds * 1000 + micros / 1000 - here;
         let (publish, open) = Default::default();
         let prefix = prefix.to_owned();
