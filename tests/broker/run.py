@@ -66,6 +66,27 @@ async def what_is_kept_outlives_nodes(world):
     assert (await world.publish(late, "/t", "5"))["id"] == ids[0].rsplit("-", 1)[0] + "-6"
 
 
+async def no_more_is_read_of_a_history_than_is_kept(world):
+    a, b = await world.begin(options=(*KEEPS, "--history-bytes", "1000000"))
+    sizes = [50_000] * 40 + [10] * 300
+    for nth, size in enumerate(sizes):
+        await world.publish(a, "/t", f"{nth:.<{size}}")
+    async with b.connect("/t?last=340&envelope=json") as peer:
+        first = int(json.loads((await heard(peer, 1))[0])["id"].rsplit("-", 1)[1])
+        assert 20 <= first <= 30, f"offset {first} is before what is kept"
+        texts = [json.loads(it)["data"] for it in await heard(peer, 340 - first)]
+        assert [int(it.rstrip(".")) for it in texts] == list(range(first, 340))
+    # The broker itself sends little more, forwards and backwards, and all of it to those that want as much.
+    script = (Path(__file__).parents[2] / "src/bin/pushloop/broker/open.lua").read_text()
+    for wanted, size, expected in (("", 10**6, 339), ("1-0", 10**6, 64), ("1-0", 10**8, 340), ("", 10**8, 340)):
+        arguments = ("1", "2", "1", "10000", wanted, "1000", str(size))
+        told = world.redis.ask("EVAL", script, "2", "pushloop:topic:{t}", "pushloop:log:{t}", *arguments)
+        count = sum(line.endswith("-0") for line in told.splitlines())
+        assert count <= expected and (count == 340) == (size > 10**6), f"{count} of {size} bytes from {wanted}"
+    async with b.connect("/t?after=0000000000000000-1&envelope=json") as peer:
+        assert json.loads((await heard(peer, 1))[0])["recovered"] is False
+
+
 async def a_key_publishes_once_at_any_node(world):
     a, b = await world.begin()
     async with a.connect("/t") as peer:
@@ -306,6 +327,7 @@ async def passwords_are_needed_and_kept(world):
 CHECKS = [
     nodes_share_topics,
     what_is_kept_outlives_nodes,
+    no_more_is_read_of_a_history_than_is_kept,
     a_key_publishes_once_at_any_node,
     what_is_published_once_a_subscriber_is_open_reaches_it,
     a_broker_that_is_killed_loses_nothing_that_it_acknowledged,

@@ -59,13 +59,20 @@ pub struct Place {
     pub kept: Vec<(u64, Record)>,
 }
 
+/// How many publications a topic keeps, and how many bytes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeps {
+    pub publications: u64,
+    pub bytes: usize,
+}
+
 /// What is asked about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// The latest publications, so many.
-    Latest(u64),
-    /// Those behind this offset, so many.
-    After(u64, u64),
+    /// The latest publications, of so much.
+    Latest(Keeps),
+    /// Those behind this offset, of so much.
+    After(u64, Keeps),
     /// Only where it is.
     Place,
 }
@@ -103,14 +110,20 @@ impl Link {
         let Some(run) = run.map(|run| run.trim().to_owned()) else {
             return Err((ErrorKind::UnexpectedReturnType, "INFO names no run_id").into());
         };
-        let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut connection)?;
-        let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
-        let ahead = seconds * 1000 + micros / 1000 - here;
         let (publish, open) = Default::default();
         let prefix = prefix.to_owned();
-        let mut link = Self { connection, prefix, is_durable, run, ahead, publish, open };
+        let mut link = Self { connection, prefix, is_durable, run, ahead: 0, publish, open };
+        link.compare_clocks()?;
         link.load()?;
         Ok(link)
+    }
+
+    /// Looks how far the broker's clock is ahead of ours: either may be set.
+    pub fn compare_clocks(&mut self) -> RedisResult<()> {
+        let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut self.connection)?;
+        let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
+        self.ahead = seconds * 1000 + micros / 1000 - here;
+        Ok(())
     }
 
     /// What the broker gives up when it is full; `None` if it does not say.
@@ -169,16 +182,16 @@ impl Link {
     pub fn open(&mut self, topics: &[(&str, Wanted)]) -> RedisResult<Vec<Result<Place, String>>> {
         let command = |link: &Self, nth: usize| {
             let (topic, wanted) = topics[nth];
-            let (count, from) = match wanted {
-                Wanted::Latest(count) => (count, String::new()),
-                Wanted::After(offset, count) => (count, format!("{}-0", offset.saturating_add(1))),
-                Wanted::Place => (0, String::new()),
+            let (keeps, from) = match wanted {
+                Wanted::Latest(keeps) => (keeps, String::new()),
+                Wanted::After(offset, keeps) => (keeps, format!("{}-0", offset.saturating_add(1))),
+                Wanted::Place => (Keeps::default(), String::new()),
             };
             let mut command = cmd("EVALSHA");
             command.arg(&link.open).arg(2);
             command.arg(keys::topic(&link.prefix, topic)).arg(keys::log(&link.prefix, topic));
             command.arg(&link.run).arg(draw()).arg(u8::from(link.is_durable));
-            command.arg(count).arg(from).arg(millis(TOPIC_MEMORY));
+            command.arg(keeps.publications).arg(from).arg(millis(TOPIC_MEMORY)).arg(keeps.bytes);
             command
         };
         let answers = self.ask::<Told>(topics.len(), command)?;

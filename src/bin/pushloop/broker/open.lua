@@ -2,7 +2,7 @@
 -- KEYS  what is known of the topic, its publications
 -- ARGV  1 the broker's run   2 the name of a new life   3 whether a life outlasts the run
 --       4 how many publications are wanted at most   5 those from this offset on, or '' for the latest
---       6 for how long the topic is remembered (ms)
+--       6 for how long the topic is remembered (ms)   7 of how many bytes they are, or little more
 local topic = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'run')
 local epoch, offset = topic[1], topic[2]
 local is_new = not epoch or not offset or (topic[3] ~= ARGV[1] and ARGV[3] ~= '1')
@@ -15,9 +15,25 @@ if is_new or topic[3] ~= ARGV[1] then
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 local kept = {}
-if ARGV[4] ~= '0' and ARGV[5] == '' then
-    kept = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[4])
-elseif ARGV[4] ~= '0' then
-    kept = redis.call('XRANGE', KEYS[2], ARGV[5], '+', 'COUNT', ARGV[4])
+local wanted, left = tonumber(ARGV[4]), tonumber(ARGV[7])
+local backwards = ARGV[5] == ''
+local from = backwards and '+' or ARGV[5]
+while wanted > 0 and left > 0 do
+    -- What is large is looked at piece by piece.
+    local count = math.min(wanted, 64)
+    local some
+    if backwards then
+        some = redis.call('XREVRANGE', KEYS[2], from, '-', 'COUNT', count)
+    else
+        some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', count)
+    end
+    for _, entry in ipairs(some) do
+        kept[#kept + 1] = entry
+        left = left - #entry[2][2]
+    end
+    wanted = #some == count and wanted - count or 0
+    if wanted > 0 then
+        from = '(' .. some[#some][1]
+    end
 end
 return {epoch, offset, kept}

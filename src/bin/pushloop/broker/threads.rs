@@ -97,7 +97,7 @@ fn asks(node: &Node) {
 fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
     while let Some(Batch { publications, asked, echoes }) = node.shared.next_batch() {
         if echoes {
-            let told = link.tell(&node.channel, b"echo");
+            let told = link.tell(&node.channel, b"echo").and_then(|()| link.compare_clocks());
             told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
         }
         if !publications.is_empty() {

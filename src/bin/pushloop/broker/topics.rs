@@ -13,7 +13,7 @@ use pushloop::{Hub, Position, PublishError, RestoreError};
 
 use super::{
     Done, keys,
-    link::{Place, Wanted, millis_since_1970},
+    link::{Keeps, Place, Wanted, millis_since_1970},
     record::Record,
     shared::{Change, Event, Shared},
 };
@@ -54,7 +54,7 @@ struct Topic {
     /// What was published last, as far as it is known here.
     position: Position,
     /// It has a history, and the broker's positions in the hub.
-    keeps: Option<u64>,
+    keeps: Option<Keeps>,
     /// What came and waits for its place.
     early: VecDeque<(Position, Record)>,
     early_bytes: usize,
@@ -69,12 +69,12 @@ struct Topic {
 impl Topic {
     /// What is asked for to begin.
     fn latest(&self) -> Wanted {
-        Wanted::Latest(self.keeps.unwrap_or(0))
+        Wanted::Latest(self.keeps.unwrap_or_default())
     }
 
     /// What is asked for to go on: without a history, only whether there is anything.
     fn missed(&self) -> Wanted {
-        Wanted::After(self.position.offset, self.keeps.unwrap_or(0))
+        Wanted::After(self.position.offset, self.keeps.unwrap_or_default())
     }
 
     fn hold(&mut self, position: Position, record: Record) {
@@ -163,7 +163,10 @@ impl Topics {
         let topic = Topic {
             state: State::Opening,
             position: Position { epoch: 0, offset: 0 },
-            keeps: hub.topic_options(&name).history.map(|history| history.publications),
+            keeps: hub
+                .topic_options(&name)
+                .history
+                .map(|it| Keeps { publications: it.publications, bytes: it.bytes }),
             early: VecDeque::new(),
             early_bytes: 0,
             waiters: Vec::new(),

@@ -3,6 +3,7 @@ use pushloop::{Config, History, Server, TopicOptions};
 use super::*;
 
 const EPOCH: u64 = 7;
+const KEEPS: Keeps = Keeps { publications: 2000, bytes: 1 << 20 };
 
 /// A node of which the threads are the test.
 struct World {
@@ -43,14 +44,14 @@ impl World {
         let mut world = Self { server, shared, topics, name, done: Vec::new() };
         assert_eq!(world.asked(), None, "it is not heard yet");
         world.topics.handle_subscribed(world.server.hub(), &world.name);
-        assert_eq!(world.asked(), Some(Wanted::Latest(2000)));
+        assert_eq!(world.asked(), Some(Wanted::Latest(KEEPS)));
         world
     }
 
     /// It was published to five times, of which two are kept.
     fn live() -> Self {
         let mut world = Self::opening();
-        world.opened(Wanted::Latest(2000), place([4, 5], at(5)));
+        world.opened(Wanted::Latest(KEEPS), place([4, 5], at(5)));
         assert!(matches!(world.done[..], [Done::Ready(1)]));
         world.is_at(5, &[4, 5]);
         world
@@ -103,7 +104,7 @@ impl World {
 fn what_comes_while_a_topic_opens_waits_for_its_place() {
     let mut world = World::opening();
     (4..=7).for_each(|offset| world.news(at(offset)));
-    world.opened(Wanted::Latest(2000), place([4, 5], at(5)));
+    world.opened(Wanted::Latest(KEEPS), place([4, 5], at(5)));
     world.is_at(7, &[4, 5, 6, 7]);
     world.news(at(7));
     world.news(at(2));
@@ -118,7 +119,7 @@ fn a_history_with_holes_begins_behind_them() {
         [(&[], &[]), (&[2, 4, 5], &[4, 5]), (&[3, 4], &[]), (&[5], &[5]), (&[4, 5, 6], &[])];
     for (kept, expected) in kept {
         let mut world = World::opening();
-        world.opened(Wanted::Latest(2000), place(kept.iter().copied(), at(5)));
+        world.opened(Wanted::Latest(KEEPS), place(kept.iter().copied(), at(5)));
         assert_eq!(world.server.hub().history_len("t"), expected.len() as u64, "{kept:?}");
         world.is_at(5, expected);
     }
@@ -128,14 +129,14 @@ fn a_history_with_holes_begins_behind_them() {
 fn nothing_behind_a_hole_is_delivered_before_it_is_closed() {
     let mut world = World::live();
     world.news(at(8));
-    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
+    assert_eq!(world.asked(), Some(Wanted::After(5, KEEPS)));
     world.news(at(9));
     world.holds(5);
     // An answer to what was asked before.
-    world.opened(Wanted::After(4, 2000), place([5], at(5)));
+    world.opened(Wanted::After(4, KEEPS), place([5], at(5)));
     world.opened(Wanted::Place, place([], at(9)));
     world.holds(5);
-    world.opened(Wanted::After(5, 2000), place([6, 7, 8], at(8)));
+    world.opened(Wanted::After(5, KEEPS), place([6, 7, 8], at(8)));
     world.is_at(9, &[6, 7, 8, 9]);
     assert_eq!(world.topics.status.broker_recovered.load(Ordering::Relaxed), 3);
 }
@@ -153,7 +154,7 @@ fn a_topic_ends_where_its_subscribers_cannot_follow() {
     ] {
         let mut world = World::live();
         world.news(at(8));
-        world.opened(Wanted::After(5, 2000), lost);
+        world.opened(Wanted::After(5, KEEPS), lost);
         world.is_over();
     }
     let mut world = World::live();
@@ -175,18 +176,18 @@ fn a_subscription_that_is_dead_is_found_at_the_second_look() {
     world.opened(Wanted::Place, place([], at(7)));
     assert_eq!(world.asked(), None, "its news may be on the way");
     world.opened(Wanted::Place, place([], at(7)));
-    assert_eq!(world.asked(), Some(Wanted::After(6, 2000)));
-    world.opened(Wanted::After(6, 2000), place([7], at(7)));
+    assert_eq!(world.asked(), Some(Wanted::After(6, KEEPS)));
+    world.opened(Wanted::After(6, KEEPS), place([7], at(7)));
     world.is_at(7, &[6, 7]);
 }
 
 #[test]
 fn what_is_too_much_to_hold_is_asked_for_again() {
     let held = EARLY_MAX as u64;
-    for (published, asked) in [(held, None), (held + 1, Some(Wanted::After(5 + held, 2000)))] {
+    for (published, asked) in [(held, None), (held + 1, Some(Wanted::After(5 + held, KEEPS)))] {
         let mut world = World::opening();
         (6..=5 + published).for_each(|offset| world.news(at(offset)));
-        world.opened(Wanted::Latest(2000), place([], at(5)));
+        world.opened(Wanted::Latest(KEEPS), place([], at(5)));
         world.is_at(5 + held, &[5 + held]);
         world.news(at(6 + published));
         assert_eq!(world.asked(), asked, "{published} came early");
@@ -196,7 +197,7 @@ fn what_is_too_much_to_hold_is_asked_for_again() {
     let name = Arc::clone(&world.name);
     world.topics.handle_news(world.server.hub(), name, at(6), big);
     world.news(at(7));
-    world.opened(Wanted::Latest(2000), place([], at(5)));
+    world.opened(Wanted::Latest(KEEPS), place([], at(5)));
     assert_eq!(world.server.hub().position("t"), Some(at(6)));
 }
 
@@ -204,13 +205,13 @@ fn what_is_too_much_to_hold_is_asked_for_again() {
 fn after_a_lost_connection_each_topic_is_asked_for() {
     let mut world = World::live();
     world.topics.handle_connected();
-    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
+    assert_eq!(world.asked(), Some(Wanted::After(5, KEEPS)));
     world.news(at(6));
     world.holds(5);
-    world.opened(Wanted::After(5, 2000), place([6], at(6)));
+    world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
     world.is_at(6, &[5, 6]);
     world.topics.handle_subscribed(world.server.hub(), &world.name);
-    assert_eq!(world.asked(), Some(Wanted::After(6, 2000)));
+    assert_eq!(world.asked(), Some(Wanted::After(6, KEEPS)));
 }
 
 /// One that came while nobody subscribed is not waited for twice, and one that gave up is not told.
@@ -220,7 +221,7 @@ fn a_broker_that_does_not_tell_fails_those_that_wait() {
     assert_eq!(world.topics.want(world.server.hub(), &["t".to_owned(), "$x".to_owned()], &[]), 2);
     world.topics.forget(1);
     let (hub, name, why) = (world.server.hub(), Arc::clone(&world.name), "WRONGTYPE".to_owned());
-    let wanted = Wanted::Latest(2000);
+    let wanted = Wanted::Latest(KEEPS);
     world.topics.handle_opened(hub, name, wanted, Err(why), &mut world.done);
     assert!(matches!(&world.done[..], [Done::Failed(2, why)] if why.contains("WRONGTYPE")));
     world.is_over();
@@ -237,8 +238,8 @@ fn only_the_broker_says_that_a_place_is_none() {
     }
     assert!(!world.topics.has(hub, "t", Some(Position { epoch: EPOCH + 1, offset: 1 })));
     let number = world.topics.want(hub, &names, &[Some(at(6))]);
-    assert_eq!(world.asked(), Some(Wanted::After(5, 2000)));
-    world.opened(Wanted::After(5, 2000), place([6], at(6)));
+    assert_eq!(world.asked(), Some(Wanted::After(5, KEEPS)));
+    world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
     assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
     world.is_at(6, &[5, 6]);
 }
