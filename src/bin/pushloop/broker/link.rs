@@ -73,8 +73,8 @@ pub enum Wanted {
     Latest(Keeps),
     /// Those behind this offset, of so much.
     After(u64, Keeps),
-    /// Only where it is.
-    Place,
+    /// Only where it is. It was here when it was asked.
+    Place(u64),
 }
 
 /// See the module.
@@ -185,7 +185,7 @@ impl Link {
             let (keeps, from) = match wanted {
                 Wanted::Latest(keeps) => (keeps, String::new()),
                 Wanted::After(offset, keeps) => (keeps, format!("{}-0", offset.saturating_add(1))),
-                Wanted::Place => (Keeps::default(), String::new()),
+                Wanted::Place(_) => (Keeps::default(), String::new()),
             };
             let mut command = cmd("EVALSHA");
             command.arg(&link.open).arg(2);

@@ -254,7 +254,7 @@ impl Topics {
             (State::Catching, Wanted::After(after, _)) if after == topic.position.offset => {
                 return self.close_hole(hub, name, place, done);
             }
-            (State::Live, Wanted::Place) => self.compare(hub, &name, place.position),
+            (State::Live, Wanted::Place(was)) => self.compare(hub, &name, was, place.position),
             // What was asked for before something else came.
             (State::Opening | State::Live | State::Catching | State::Ending, _) => {}
         }
@@ -401,11 +401,11 @@ impl Topics {
         }
     }
 
-    /// The broker says where a topic is that was thought to be here.
-    fn compare(&mut self, hub: &mut Hub, name: &Arc<str>, position: Position) {
+    /// The broker says where a topic is that `was` there when this was asked. It may have gone on since.
+    fn compare(&mut self, hub: &mut Hub, name: &Arc<str>, was: u64, position: Position) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         let here = topic.position;
-        if position.epoch != here.epoch || position.offset < here.offset {
+        if position.epoch != here.epoch || position.offset < was {
             return self.end(hub, name);
         }
         let suspect = topic.suspect.replace(position.offset);

@@ -89,7 +89,7 @@ impl Topics {
             State::Opening => self.open_anew(hub, name),
             State::Catching if is_old => self.catch_up(hub, name),
             State::Catching | State::Ending => return true,
-            State::Live => self.shared.ask(name, Wanted::Place),
+            State::Live => self.shared.ask(name, Wanted::Place(topic.position.offset)),
         }
         let Some(topic) = self.topics.get_mut(name) else { return false };
         if hub.subscriber_count(name) > 0 || !topic.waiters.is_empty() {

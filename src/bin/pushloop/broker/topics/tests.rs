@@ -134,7 +134,7 @@ fn nothing_behind_a_hole_is_delivered_before_it_is_closed() {
     world.holds(5);
     // An answer to what was asked before.
     world.opened(Wanted::After(4, KEEPS), place([5], at(5)));
-    world.opened(Wanted::Place, place([], at(9)));
+    world.opened(Wanted::Place(5), place([], at(9)));
     world.holds(5);
     world.opened(Wanted::After(5, KEEPS), place([6, 7, 8], at(8)));
     world.is_at(9, &[6, 7, 8, 9]);
@@ -163,7 +163,7 @@ fn a_topic_ends_where_its_subscribers_cannot_follow() {
     // The broker was looked at.
     for elsewhere in [other, at(4)] {
         let mut world = World::live();
-        world.opened(Wanted::Place, place([], elsewhere));
+        world.opened(Wanted::Place(5), place([], elsewhere));
         world.is_over();
     }
 }
@@ -171,11 +171,11 @@ fn a_topic_ends_where_its_subscribers_cannot_follow() {
 #[test]
 fn a_subscription_that_is_dead_is_found_at_the_second_look() {
     let mut world = World::live();
-    world.opened(Wanted::Place, place([], at(6)));
+    world.opened(Wanted::Place(5), place([], at(6)));
     world.news(at(6));
-    world.opened(Wanted::Place, place([], at(7)));
+    world.opened(Wanted::Place(6), place([], at(7)));
     assert_eq!(world.asked(), None, "its news may be on the way");
-    world.opened(Wanted::Place, place([], at(7)));
+    world.opened(Wanted::Place(6), place([], at(7)));
     assert_eq!(world.asked(), Some(Wanted::After(6, KEEPS)));
     world.opened(Wanted::After(6, KEEPS), place([7], at(7)));
     world.is_at(7, &[6, 7]);
@@ -241,5 +241,14 @@ fn only_the_broker_says_that_a_place_is_none() {
     assert_eq!(world.asked(), Some(Wanted::After(5, KEEPS)));
     world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
     assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
+    world.is_at(6, &[5, 6]);
+}
+
+/// Two threads tell: what was published since the broker was asked may come before its answer.
+#[test]
+fn an_answer_that_is_late_ends_no_topic() {
+    let mut world = World::live();
+    world.news(at(6));
+    world.opened(Wanted::Place(5), place([], at(5)));
     world.is_at(6, &[5, 6]);
 }
