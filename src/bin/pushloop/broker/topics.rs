@@ -455,4 +455,6 @@ fn restore(hub: &mut Hub, name: &str, place: &Place) -> Result<(), RestoreError>
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
