@@ -1,8 +1,8 @@
 //! What the parts cost, over a network in memory that costs next to nothing.
 //!
-//! `cargo bench --bench micro` measures a server; `cargo micro` its private parts, too.
+//! `cargo micro` measures a server, and its private parts, which it asks for with `--cfg internals`.
 
-#[path = "../tests/support/sink.rs"]
+#[path = "../../tests/support/sink.rs"]
 #[allow(dead_code, reason = "the tests need all of it")]
 mod sink;
 
@@ -70,7 +70,6 @@ fn publish(criterion: &mut Criterion) {
     }
 }
 
-#[cfg(internals)]
 mod parts {
     use std::hint::black_box;
 
@@ -172,13 +171,9 @@ fn settings() -> Criterion {
 }
 
 criterion_group! { name = server; config = settings(); targets = echo_turn, publish }
-#[cfg(internals)]
 criterion_group! {
     name = private;
     config = settings();
     targets = parts::unmasking, parts::utf8, parts::header, parts::wheel
 }
-#[cfg(internals)]
 criterion_main!(private, server);
-#[cfg(not(internals))]
-criterion_main!(server);
