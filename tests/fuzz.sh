@@ -3,32 +3,39 @@
 #
 # Runs each fuzz target of tests/fuzz/ for SECONDS (60), as many at once as there are processors,
 # and prints `ok fuzz-TARGET` and how many executions it was, or what went wrong, the input that did
-# it, and `FAIL fuzz-TARGET`. cargo-fuzz is installed if it is missing. What is built and found is kept
-# under target/; seeds that are worth it belong into tests/fuzz/seeds/TARGET/.
+# it, and `FAIL fuzz-TARGET`. What is built and found is kept under target/; seeds that are worth it
+# belong into tests/fuzz/seeds/TARGET/.
 
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 seconds=${1:-60}
 targets=("${@:2}")
 target=$(realpath "${CARGO_TARGET_DIR:-target}" 2>/dev/null) || target=$PWD/target
-export out=$target/fuzz seconds PATH=$target/tools/bin:$PATH
+export out=$target/fuzz seconds host
 mkdir -p "$out"
 
-cargo fuzz --version >"$out/build.log" 2>&1 ||
-    cargo install cargo-fuzz --version 0.13.2 --locked --root "$target/tools" >>"$out/build.log" 2>&1
-# The coverage that libFuzzer needs is an unstable option of the compiler.
-if ! RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$out cargo fuzz build --fuzz-dir tests/fuzz >>"$out/build.log" 2>&1; then
+# What libFuzzer sees of a program, as `cargo fuzz` asks the compiler for it, but for what no target comes
+# to, which is not built and linked.
+host=$(rustc -vV | sed -n 's/^host: //p')
+flags=(
+    --cfg fuzzing -Ccodegen-units=1 -Cdebug-assertions -Zsanitizer=address -Cpasses=sancov-module
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+    -Cllvm-args=-sanitizer-coverage-stack-depth -Cllvm-args=-simplifycfg-branch-fold-threshold=0
+)
+# The sanitizer is an unstable option of the compiler. With `--target`, build scripts go without.
+if ! RUSTC_BOOTSTRAP=1 RUSTFLAGS=${flags[*]} CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+    cargo build --release --manifest-path tests/fuzz/Cargo.toml --target "$host" --target-dir "$out" \
+    >"$out/build.log" 2>&1; then
     tail -n 50 "$out/build.log"
     echo "FAIL fuzz-build"
     exit 1
 fi
-((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list --fuzz-dir tests/fuzz)
+((${#targets[@]})) || mapfile -t targets < <(basename -s .rs tests/fuzz/targets/*.rs)
 
 # fuzz TARGET
 fuzz() {
-    local name=$1 log=$out/$1.log executions
-    local binary
-    binary=$(echo "$out"/*/release/"$name")
+    local name=$1 log=$out/$1.log executions binary=$out/$host/release/$1
     mkdir -p "$out/corpus/$name" "$out/artifacts/$name" "tests/fuzz/seeds/$name"
     # A short input is no world: it says what the world is like, and then it is over.
     local lengths=(-max_len=4096)
