@@ -21,27 +21,33 @@ for argument; do
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
+# What makes the next build of a change faster makes this one slower.
+export CARGO_INCREMENTAL=0
 export target=${CARGO_TARGET_DIR:-target}
 
 logs=$target/run
 mkdir -p "$logs"
 rm -f "$logs"/*.log
-passed=0 failed=0 ignored=0
+passed=0 failed=0 ignored=0 computed=0
 # What failed is said once more at the end, where it is found: of what the step printed, these
 # lines, or else the last ones.
 failures=
 failure='^FAIL |^test .* FAILED$|^thread .* panicked at|^error|^ended after|tests were run, and not'
 
 # step NAME SECONDS COMMAND [ARGUMENT]...
-# One line when it passes, and what it printed when it does not. A step counts for one, and so
-# does each test that it reports: `test result:` lines of cargo, `ok NAME` and `FAIL NAME` lines
-# of scripts. $least is how many tests it has to report; $ignored is set to how many it left out.
+# One line when it passes, with the seconds that it took and those of a processor, and what it printed
+# when it does not. A step counts for one, and so does each test that it reports: `test result:` lines of
+# cargo, `ok NAME` and `FAIL NAME` lines of scripts. $least is how many tests it has to report; $ignored is
+# set to how many it left out.
 step() {
-    local name=$1 seconds=$2 began=$SECONDS log verdict=ok status ok bad tests=
+    local name=$1 seconds=$2 began=$SECONDS log verdict=ok status ok bad used TIMEFORMAT='%0U+%0S' tests=
     shift 2
     log="$logs/${name//[^[:alnum:]]/-}.log"
-    timeout --kill-after=10 "$seconds" bash -c '"$@"' step "$@" >"$log" 2>&1 </dev/null
+    used=$({ time timeout --kill-after=10 "$seconds" bash -c '"$@"' step "$@" >"$log" 2>&1 </dev/null; } 2>&1)
     status=$?
+    # Before that, the shell may say what was killed.
+    used=$((${used##*$'\n'}))
+    computed=$((computed + used))
     read -r ok bad ignored < <(awk '
         /^test result: / { ok += $4; bad += $6; ignored += $8 }
         /^ok /           { ok++ }
@@ -55,7 +61,7 @@ step() {
     fi
     ((status == 0 && bad == 0)) || verdict=FAILED
     ((ok + bad == 0)) || tests=" ($ok of $((ok + bad)) tests)"
-    printf '%-6s %4d s  %s%s\n' "$verdict" $((SECONDS - began)) "$name" "$tests"
+    printf '%-6s %4d s %5d s  %s%s\n' "$verdict" $((SECONDS - began)) "$used" "$name" "$tests"
     if [[ $verdict == ok ]]; then
         passed=$((passed + ok + 1))
     else
@@ -76,7 +82,7 @@ campaign() {
     if [[ $full ]]; then
         suite "$@"
     else
-        printf '%-6s         %s\n' - "$1 (left out: tests/run.sh --full)"
+        printf '%-6s                 %s\n' - "$1 (left out: tests/run.sh --full)"
     fi
 }
 
@@ -86,21 +92,21 @@ declare -A lanes
 lane() {
     rm -f "$logs/$1.counts" "$logs/$1.failures"
     {
-        passed=0 failed=0 failures=
+        passed=0 failed=0 computed=0 failures=
         "$2"
-        echo "$passed $failed" >"$logs/$1.counts"
+        echo "$passed $failed $computed" >"$logs/$1.counts"
         printf %s "$failures" >"$logs/$1.failures"
     } >"$logs/$1.lane" 2>&1 &
     lanes[$1]=$!
 }
 
 join() {
-    local ok=0 bad=1
+    local ok=0 bad=1 used=0
     wait "${lanes[$1]}"
     cat "$logs/$1.lane"
     # A lane that did not come to its end has failed.
-    [[ ! -e $logs/$1.counts ]] || read -r ok bad <"$logs/$1.counts"
-    passed=$((passed + ok)) failed=$((failed + bad))
+    [[ ! -e $logs/$1.counts ]] || read -r ok bad used <"$logs/$1.counts"
+    passed=$((passed + ok)) failed=$((failed + bad)) computed=$((computed + used))
     failures+=$(cat "$logs/$1.failures" || echo "FAILED the lane of $1")
 }
 
@@ -159,7 +165,8 @@ built() {
 compiled_clients() {
     install_packages g++ zlib1g-dev libboost-dev libwebsocketpp-dev golang-go golang-github-gorilla-websocket-dev
     # Debian's sources of gorilla, and no module from elsewhere.
-    export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(realpath "$target")/foreign/go
+    GOCACHE=$(realpath "$target")/foreign/go
+    export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE
     built go build gorilla.go &&
         built g++ -std=c++17 -pthread beast.cpp &&
         built g++ -std=c++17 -pthread -Wl,--no-as-needed -lz websocketpp.cpp
@@ -202,11 +209,12 @@ export -f default_features sanitized soak compiler_and_zlib every_position need 
 
 step "tool: cc" 300 need cc gcc libc6-dev
 step "tool: rustfmt, clippy" 300 rust_components
+# The tests of the comparison are in Python as well.
+step "tool: python" 600 need python3 python3 python3-venv
 
 tools() {
     step "tool: node" 600 need node nodejs npm
     step "tool: npm" 600 need npm npm
-    step "tool: python" 600 need python3 python3 python3-venv
     step "tool: chromium" 900 need chromium chromium
     step "tool: firefox" 900 need firefox-esr firefox-esr
     step "tool: java" 900 need javac default-jdk-headless
@@ -230,49 +238,58 @@ tools() {
     step "packages: npm" 300 node_modules
     step "packages: PyPI" 300 python_packages
 }
-# While what needs no more than the toolchain is built.
+
+# The packages that are none of the crate's, the model and the fuzzers have target directories of their
+# own, so that they build beside the crate.
+apart() {
+    # What is private in the crate is there with a cfg, also for the benchmarks of it.
+    local micro=(--manifest-path benches/micro/Cargo.toml)
+    step "fmt, micro" 60 cargo fmt "${micro[@]}" --check -- --color never
+    step "clippy, micro" 900 env RUSTFLAGS="--cfg internals" \
+        cargo clippy "${micro[@]}" --target-dir "$target/micro" --all-targets -- -D warnings
+    step "micro, once" 600 env RUSTFLAGS="--cfg internals" \
+        cargo test "${micro[@]}" --target-dir "$target/micro" --benches
+    # The example beside axum.
+    local axum=(--manifest-path examples/axum/Cargo.toml)
+    step "fmt, axum" 60 cargo fmt "${axum[@]}" --check -- --color never
+    step "clippy, axum" 900 \
+        cargo clippy "${axum[@]}" --target-dir "$target/axum" --all-targets -- -D warnings
+    suite "test, axum" 900 \
+        cargo test "${axum[@]}" --target-dir "$target/axum" --no-fail-fast -- --show-output
+    # Flags from the environment would take the place of `--cfg loom`.
+    suite "model" 1800 env -u RUSTFLAGS cargo model
+    # The programs of the comparison.
+    local compare=(--manifest-path benches/compare/Cargo.toml)
+    step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
+    step "clippy, benchmarks" 900 \
+        cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
+    suite "test, benchmarks" 1200 \
+        cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
+    suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"
+}
+
+# These lanes wait for the network, and fill the time in which a build has work for one processor only.
 lane tools tools
+lane apart apart
 
 step "fmt" 60 cargo fmt --all --check -- --color never
 step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
 step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
-# The programs of the comparison are a package of their own: nothing of theirs is the crate's.
-compare=(--manifest-path benches/compare/Cargo.toml)
-step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
-step "clippy, benchmarks" 900 \
-    cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
-# So is the example beside axum.
-axum=(--manifest-path examples/axum/Cargo.toml)
-step "fmt, axum" 60 cargo fmt "${axum[@]}" --check -- --color never
-step "clippy, axum" 900 \
-    cargo clippy "${axum[@]}" --target-dir "$target/axum" --all-targets -- -D warnings
 # The cfg for the crate alone: what it depends on is there already.
 step "clippy, internals" 300 cargo clippy --lib -- -D warnings --cfg internals
-# What is private in the crate is there with a cfg, also for the benchmarks of it.
-micro=(--manifest-path benches/micro/Cargo.toml)
-step "fmt, micro" 60 cargo fmt "${micro[@]}" --check -- --color never
-step "clippy, micro" 900 env RUSTFLAGS="--cfg internals" \
-    cargo clippy "${micro[@]}" --target-dir "$target/micro" --all-targets -- -D warnings
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
-
-step "build, release" 900 cargo build --release --all-features --bins --examples
 
 join tools
 # What the features change. Applications and simulated worlds have all of them, below.
 suite "test, default features" 1200 default_features
-suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
-suite "test, benchmarks" 1200 \
-    cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
-suite "test, axum" 900 \
-    cargo test "${axum[@]}" --target-dir "$target/axum" --no-fail-fast -- --show-output
-step "micro, once" 600 env RUSTFLAGS="--cfg internals" \
-    cargo test "${micro[@]}" --target-dir "$target/micro" --benches
 step "benchmarks, each once" 600 cargo test --bench million --bench lag
-# Tests that would take minutes in a debug build are ignored there; every one of them runs here.
-least=$ignored step "test, exhaustive" 1800 \
-    cargo test --release --all-features --tests --no-fail-fast -- --ignored --show-output
-# Flags from the environment would take the place of `--cfg loom`.
-suite "model" 1800 env -u RUSTFLAGS cargo model
+suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
+exhaustive=$ignored
+step "build, release" 900 cargo build --release --all-features --bins --examples
+# Tests that would take minutes in a debug build are ignored there; every one of them runs here. They are in these
+# crates: with another, fewer would be run than were ignored.
+least=$exhaustive step "test, exhaustive" 1800 cargo test --release --all-features --no-fail-fast \
+    --lib --test it --test apps --test sim --test exhaustive -- --ignored --show-output
 
 peer=("$target/release/examples/client_peer" 127.0.0.1:0)
 python=$target/venv/bin/python
@@ -294,10 +311,6 @@ browser() {
         suite "browser: $app, $1" 300 \
             node tests/browser/examples.mjs "$app" "$target/release/examples/$app" "$1"
     done
-}
-
-firefox() {
-    browser firefox
 }
 
 clients() {
@@ -329,18 +342,17 @@ foreign() {
     "$1" "client: $2" 300 python3 tests/clients/foreign.py "$client" "${peer[@]}"
 }
 
-proxies() {
+others() {
+    browser firefox
     local run=("$python" tests/proxies/run.py "$target/release/pushloop" "$target/release/examples/client_peer")
     suite "proxies" 600 "${run[@]}"
     campaign "proxies: a silent WebSocket and a silent stream" 300 "${run[@]}" idle
+    clients
 }
 
-lane proxies proxies
-lane firefox firefox
+# What waits for browsers and for foreign programs more than it computes.
+lane others others
 browser chromium
-join firefox
-join proxies
-lane clients clients
 suite "strictness" 300 tests/strictness.sh
 suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
 campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
@@ -348,12 +360,12 @@ suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushlo
 suite "broker" 600 "$python" tests/broker/run.py "$target/release/pushloop"
 campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
 suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
-join clients
-
-suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"
 suite "autobahn" 900 tests/autobahn.sh core subset
 suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
 suite "autobahn: TLS" 300 tests/autobahn.sh wss subset
+join others
+join apart
+
 campaign "autobahn: TLS, core" 1800 tests/autobahn.sh wss core
 campaign "strictness: peers" 1800 tests/strictness.sh --peers
 campaign "autobahn: all" 3600 tests/autobahn.sh all
@@ -372,5 +384,6 @@ step "figures" 60 tests/figures.sh
 cat "$logs/figures.log"
 
 [[ ! $failures ]] || echo "$failures"
+echo "$SECONDS s, and $computed s of $(nproc) processors"
 echo "$passed passed, $failed failed"
 ((failed == 0))
