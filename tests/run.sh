@@ -87,7 +87,7 @@ campaign() {
 }
 
 # lane NAME FUNCTION: the steps of the function beside those that follow, until `join NAME`, which prints
-# and counts them. For steps that wait more than they compute.
+# and counts them. For steps that wait more than they compute, and for builds in another target directory.
 declare -A lanes
 lane() {
     rm -f "$logs/$1.counts" "$logs/$1.failures"
@@ -265,10 +265,10 @@ apart() {
         cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
     suite "test, benchmarks" 1200 \
         cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
-    suite "fuzz" "$((full ? 5400 : 900))" tests/fuzz.sh "$((full ? 600 : 20))"
+    suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 20))"
 }
 
-# These lanes wait for the network, and fill the time in which a build has work for one processor only.
+# One waits for the network; the other has work for a processor while a build of the crate has none.
 lane tools tools
 lane apart apart
 
@@ -279,15 +279,15 @@ step "clippy, no features" 900 cargo clippy --all-targets --no-default-features 
 step "clippy, internals" 300 cargo clippy --lib -- -D warnings --cfg internals
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 
-join tools
 # What the features change. Applications and simulated worlds have all of them, below.
 suite "test, default features" 1200 default_features
 step "benchmarks, each once" 600 cargo test --bench million --bench lag
+join tools
 suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
 exhaustive=$ignored
 step "build, release" 900 cargo build --release --all-features --bins --examples
-# Tests that would take minutes in a debug build are ignored there; every one of them runs here. They are in these
-# crates: with another, fewer would be run than were ignored.
+# Tests that would take minutes in a debug build are ignored there; every one of them runs here. These crates have
+# some: if another had, fewer would run than were ignored.
 least=$exhaustive step "test, exhaustive" 1800 cargo test --release --all-features --no-fail-fast \
     --lib --test it --test apps --test sim --test exhaustive -- --ignored --show-output
 
