@@ -239,32 +239,27 @@ tools() {
     step "packages: PyPI" 300 python_packages
 }
 
-# The packages that are none of the crate's, the model and the fuzzers have target directories of their
-# own, so that they build beside the crate.
+# lints NAME FOLDER TARGET: a package that is none of the crate's, in a target directory of its own.
+lints() {
+    step "fmt, $1" 60 cargo fmt --manifest-path "$2/Cargo.toml" --check -- --color never
+    step "clippy, $1" 900 cargo clippy --manifest-path "$2/Cargo.toml" --target-dir "$target/$3" --all-targets -- -D warnings
+}
+
+# The packages, the model and the fuzzers are built beside the crate, in target directories of their own.
 apart() {
     # What is private in the crate is there with a cfg, also for the benchmarks of it.
-    local micro=(--manifest-path benches/micro/Cargo.toml)
-    step "fmt, micro" 60 cargo fmt "${micro[@]}" --check -- --color never
-    step "clippy, micro" 900 env RUSTFLAGS="--cfg internals" \
-        cargo clippy "${micro[@]}" --target-dir "$target/micro" --all-targets -- -D warnings
+    RUSTFLAGS="--cfg internals" lints micro benches/micro micro
     step "micro, once" 600 env RUSTFLAGS="--cfg internals" \
-        cargo test "${micro[@]}" --target-dir "$target/micro" --benches
-    # The example beside axum.
-    local axum=(--manifest-path examples/axum/Cargo.toml)
-    step "fmt, axum" 60 cargo fmt "${axum[@]}" --check -- --color never
-    step "clippy, axum" 900 \
-        cargo clippy "${axum[@]}" --target-dir "$target/axum" --all-targets -- -D warnings
-    suite "test, axum" 900 \
-        cargo test "${axum[@]}" --target-dir "$target/axum" --no-fail-fast -- --show-output
+        cargo test --manifest-path benches/micro/Cargo.toml --target-dir "$target/micro" --benches
+    lints axum examples/axum axum
+    suite "test, axum" 900 cargo test --manifest-path examples/axum/Cargo.toml --target-dir "$target/axum" \
+        --no-fail-fast -- --show-output
     # Flags from the environment would take the place of `--cfg loom`.
     suite "model" 1800 env -u RUSTFLAGS cargo model
     # The programs of the comparison.
-    local compare=(--manifest-path benches/compare/Cargo.toml)
-    step "fmt, benchmarks" 60 cargo fmt "${compare[@]}" --check -- --color never
-    step "clippy, benchmarks" 900 \
-        cargo clippy "${compare[@]}" --target-dir "$target/compare" --all-targets -- -D warnings
-    suite "test, benchmarks" 1200 \
-        cargo test "${compare[@]}" --target-dir "$target/compare" --no-fail-fast -- --show-output
+    lints benchmarks benches/compare compare
+    suite "test, benchmarks" 1200 cargo test --manifest-path benches/compare/Cargo.toml --target-dir "$target/compare" \
+        --no-fail-fast -- --show-output
     suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 20))"
 }
 
