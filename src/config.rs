@@ -142,6 +142,9 @@ pub struct Config {
     /// further one takes the place of one that waits for its next request. If there is none, it is closed
     /// as soon as it is accepted, and counted.
     pub connections_max: usize,
+    /// Whether it is counted what each connection gets ([`Hub::delivered`](crate::Hub::delivered)), in 8 bytes
+    /// for each. Default `false`.
+    pub count_deliveries: bool,
     /// Connections beyond [`connections_max`](Self::connections_max) that are let in nevertheless, so
     /// that health checks are answered by a server that is full. Default 0. The application refuses what
     /// else they ask for: [`Hub::is_in_reserve`](crate::Hub::is_in_reserve) tells them from the others.
@@ -333,6 +336,7 @@ impl Default for Config {
             send_queues_bytes_max: 256 * MIB,
             incomplete_bytes_max: 256 * MIB,
             connections_max: 1_000_000,
+            count_deliveries: false,
             connections_reserved: 0,
             topics_max: 1_000_000,
             topics_per_connection_max: 128,

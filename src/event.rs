@@ -6,6 +6,7 @@ mod answer;
 mod ids;
 mod message;
 mod position;
+mod reason;
 
 use std::{net::SocketAddr, slice, str, sync::Arc};
 

@@ -2,6 +2,7 @@
 //! the whole process, and spare buffers.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,7 +10,7 @@ use std::{
 #[cfg(feature = "deflate")]
 use super::deflate::Codec;
 use super::{batch::Batch, outbox::Outbox, reader::Partial};
-use crate::{config::Config, counters::LiveCounters};
+use crate::{config::Config, counters::LiveCounters, event::ConnId};
 
 /// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,10 @@ pub(crate) struct Commons {
     pub(crate) date: String,
     /// All TCP listeners are bound to loopback addresses.
     pub(crate) on_loopback: bool,
+    /// Publications that each connection has taken, by its index; empty if that is not counted.
+    pub(crate) delivered: Vec<u64>,
+    /// The same of those whose places were freed in this turn, which may tell of their end.
+    pub(crate) ended: BTreeMap<ConnId, u64>,
     /// Bytes that wait to be sent in the whole process: outboxes, and batches, each counted once.
     pub(crate) queued_bytes: usize,
     /// Bytes of batches that are kept as history alone.
@@ -103,6 +108,8 @@ impl Commons {
             wall_clock: None,
             date: String::new(),
             on_loopback: false,
+            delivered: Vec::new(),
+            ended: BTreeMap::new(),
             queued_bytes: 0,
             history_bytes: 0,
             deflate_budget: 0,
@@ -118,6 +125,34 @@ impl Commons {
             write_released: false,
             buffers: Vec::new(),
             buffers_bytes: 0,
+        }
+    }
+
+    /// A connection has come.
+    pub(crate) fn begin_delivered(&mut self, id: ConnId) {
+        if !self.config.count_deliveries {
+            return;
+        }
+        let at = id.index as usize;
+        if at >= self.delivered.len() {
+            self.delivered.resize(at + 1, 0);
+        }
+        self.delivered[at] = 0;
+    }
+
+    /// A connection's place is free.
+    pub(crate) fn end_delivered(&mut self, id: ConnId) {
+        if let Some(count) = self.delivered.get(id.index as usize) {
+            self.ended.insert(id, *count);
+        }
+    }
+
+    /// A connection has taken so many publications.
+    #[inline]
+    pub(crate) fn note_delivered(&mut self, id: ConnId, delivered: u64) {
+        self.tally.deliveries.add(delivered);
+        if let Some(count) = self.delivered.get_mut(id.index as usize) {
+            *count += delivered;
         }
     }
 

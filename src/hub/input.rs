@@ -29,6 +29,7 @@ impl Hub {
         connection.generation = generation;
         let index = self.slots.insert(Slot { connection }) as u32;
         let id = ConnId { index, generation };
+        self.commons.begin_delivered(id);
         if count >= self.commons.config.connections_max {
             self.take_into_reserve(id);
         }
@@ -48,10 +49,16 @@ impl Hub {
         self.commons.on_loopback = on_loopback;
     }
 
+    /// What was known of the connections whose slots were freed before is needed no more.
+    pub(crate) fn forget_ended(&mut self) {
+        self.commons.ended.clear();
+    }
+
     /// The connection's slot is needed no more; `None` when there is no further one.
     #[inline]
     pub(crate) fn next_closed(&mut self) -> Option<ConnId> {
         let id = self.closed.pop()?;
+        self.commons.end_delivered(id);
         self.slots.remove(id.index as usize);
         self.wheel.clear(id.index);
         self.clients.leave(id, self.now);

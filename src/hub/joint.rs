@@ -66,7 +66,7 @@ impl Taking<'_> {
             encode_event_data(&mut event, opcode, payload);
         }
         let delivered = self.topics.set_cursor(self.id, reader, cursor + 1);
-        self.commons.tally.deliveries.add(delivered);
+        self.commons.note_delivered(self.id, delivered);
         let ids = self.topics.places_of(self.id);
         event.extend_from_slice(format!("id: {ids}\n\n").as_bytes());
         self.connection.write_events(&event, self.commons);

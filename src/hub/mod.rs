@@ -275,6 +275,13 @@ impl Hub {
         Some(self.topics.lag(id, list.as_slice()[at]))
     }
 
+    /// How many publications the connection has taken, or begun to take; known also in the turn that tells of
+    /// its end. 0 without [`Config::count_deliveries`].
+    pub fn delivered(&self, id: ConnId) -> u64 {
+        let place = self.slot(id).and_then(|_| self.commons.delivered.get(id.index as usize));
+        place.or_else(|| self.commons.ended.get(&id)).copied().unwrap_or_default()
+    }
+
     /// The topics that the connection subscribes to.
     pub fn topics_of(&self, id: ConnId) -> impl Iterator<Item = &str> {
         let names = self.slot(id).map(|_| self.topics.names_of(id.index));

@@ -297,7 +297,7 @@ impl Taking<'_> {
             }
         }
         let delivered = self.topics.set_cursor(self.id, taken.reader, next);
-        self.commons.tally.deliveries.add(delivered);
+        self.commons.note_delivered(self.id, delivered);
         let now = self.commons.now;
         self.connection.note_message(now);
         self.connection.deflation.forget_sent();

@@ -142,6 +142,7 @@ impl<N: Net> Server<N> {
 
     /// Frees what ended before, and makes the batch ready.
     fn begin(&mut self, events: &mut Events) {
+        self.hub.forget_ended();
         while let Some(id) = self.hub.next_closed() {
             self.release(id);
         }

@@ -8,6 +8,7 @@ mod docs;
 mod file;
 mod full;
 mod hooks;
+mod logs;
 mod options;
 mod presence;
 mod publishing;

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     check, client,
+    logs::{self, Level},
     options::{self, Asked, Taken},
     token,
 };
@@ -18,8 +19,12 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let (command, arguments) = by_name(arguments);
     let outcome = match command {
         Command::Serve => with_options(arguments.clone(), |taken| {
-            Ok(crate::serve(taken, arguments)
-                .map_or_else(|error| fails(&error.to_string()), |()| ExitCode::SUCCESS))
+            let ended = crate::serve(taken, arguments);
+            if let Err(error) = &ended {
+                logs::say(Level::Error, &error.to_string());
+            }
+            logs::end();
+            Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }),
         Command::Check => with_options(arguments, |taken| {
             // Where nobody reads it, it was looked at all the same.

@@ -2,7 +2,7 @@
 
 use pushloop::{Config, Hosts, Origins};
 
-use crate::{descriptors, options::Options, publish};
+use crate::{descriptors, logs::Level, options::Options, publish};
 
 pub fn of(options: &Options, descriptors: usize) -> Config {
     let mut config = Config::default();
@@ -21,6 +21,7 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.deflate_context_takeover = options.deflate_takeover;
     config.connections_reserved = descriptors::reserved(descriptors);
     config.connections_max = descriptors::connections(descriptors);
+    config.count_deliveries = options.logs.level >= Level::Info;
     config.origins = origins(options);
     config.hosts = hosts(options);
     config

@@ -9,7 +9,11 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{reload::Reload, status::say, supervisor};
+use crate::{
+    logs::{Level, say},
+    reload::Reload,
+    supervisor,
+};
 
 /// How often a second signal is looked for during the delay.
 const STEP: Duration = Duration::from_millis(50);
@@ -33,7 +37,7 @@ pub fn on_signals(handle: Handle, mut reload: Reload) -> io::Result<()> {
         // If the server is gone, there is nothing to make ready for.
         let _ = handle.notify(ENDS_SOON);
         let seconds = (drain.delay + drain.deadline).as_secs();
-        say(&format!("closing, {seconds} s at most; once more to stop at once"));
+        say(Level::Info, &format!("closing, {seconds} s at most; once more to stop at once"));
         let mut again = false;
         for _ in 0..drain.delay.as_millis() / STEP.as_millis() {
             thread::sleep(STEP);
@@ -54,7 +58,7 @@ pub fn on_signals(handle: Handle, mut reload: Reload) -> io::Result<()> {
 /// Whether a signal is one more to end, once the first has come.
 fn is_told_to_end(signal: c_int) -> bool {
     if signal == SIGHUP {
-        say("not reloaded: the server is about to end");
+        say(Level::Info, "not reloaded: the server is about to end");
     }
     signal != SIGHUP
 }

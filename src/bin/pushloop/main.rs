@@ -14,6 +14,7 @@ mod expiries;
 mod gate;
 mod hooks;
 mod listen;
+mod logs;
 mod metrics;
 mod options;
 mod pace;
@@ -44,6 +45,7 @@ use std::{
 };
 
 use gate::Gate;
+use logs::Level;
 use options::Taken;
 use pushloop::{Net, Server};
 use reload::Reload;
@@ -67,8 +69,9 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     options.patterns.configure(server.hub()).map_err(io::Error::other)?;
     let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
     let status = Arc::new(Status::new(started));
+    logs::start(options.logs, &status)?;
     let (keys, left_out) = options.tokens.read().map_err(io::Error::other)?;
-    left_out.iter().for_each(|why| status::say(why));
+    left_out.iter().for_each(|why| logs::say(Level::Warn, why));
     let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
     let hooks = Hooks::new(&options.hooks, server.handle(), &status).map_err(io::Error::other)?;
     let engine = restore::engine(&mut server, options, &status)?;

@@ -14,6 +14,7 @@ use crate::{
     broker::BrokerOptions,
     gate::TokenOptions,
     hooks::{HookOptions, Kind},
+    logs::LogOptions,
 };
 
 use file::InFile;
@@ -103,6 +104,7 @@ pub struct Options {
     pub history_file_optional: bool,
     pub retry: Duration,
     pub drain: Drain,
+    pub logs: LogOptions,
     /// What is so for each topic: what is said above, but for some.
     pub patterns: Patterns,
 }

@@ -15,9 +15,10 @@ use pushloop::{Handle, Hub, Tls, TlsCertificates};
 use crate::{
     check, config,
     gate::Keys,
+    logs::{Level, say},
     options::{self, Asked, Drain, Entry, Taken},
     service::Service,
-    status::{Status, say},
+    status::Status,
     tls,
 };
 
@@ -86,7 +87,7 @@ impl Reload {
             }
             Err(why) => {
                 self.status.reloads_failed.fetch_add(1, Ordering::Relaxed);
-                say(&format!("not reloaded, all is as it was: {why}"));
+                say(Level::Warn, &format!("not reloaded, all is as it was: {why}"));
             }
         }
     }
@@ -164,19 +165,19 @@ pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     let Some(Prepared { taken, keys, tls, with_topics, told }) = prepared else { return };
     let options = &taken.options;
     if with_topics && let Err(why) = service.set_patterns(hub, options) {
-        return say(&format!("not reloaded, all is as it was: {why}"));
+        return say(Level::Warn, &format!("not reloaded, all is as it was: {why}"));
     }
     // It was read and checked, and is not empty.
     if let Some((tls, certificates)) = tls
         && let Err(error) = tls.reload(|| Ok(certificates))
     {
-        return say(&format!("not reloaded: {error}"));
+        return say(Level::Warn, &format!("not reloaded: {error}"));
     }
     service.set_keys(keys);
     hub.set_origins(config::origins(options));
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);
-    say(&told);
+    say(Level::Info, &told);
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use pushloop::{Net, RestoreError, Server};
 use crate::{
     ahead::Ahead,
     broker::Broker,
+    logs::{Level, say},
     options::Options,
     service::Engine,
-    status::{Status, say},
+    status::Status,
     store::{Kept, Limits, StoreError},
     writer::{Writer, set_aside},
 };
@@ -52,7 +53,7 @@ fn restore(server: &mut Server, kept: &[Kept]) {
             restored => restored,
         };
         if let Err(why) = restored {
-            say(&format!("the topic {:?} begins anew: {why}", topic.name));
+            say(Level::Warn, &format!("the topic {:?} begins anew: {why}", topic.name));
         }
     }
 }
@@ -74,7 +75,7 @@ fn do_without(path: &Path, why: StoreError, is_optional: bool) -> io::Result<()>
             io::Error::other(format!("{refused}; nor can it be renamed or removed ({error})"))
         })?;
     }
-    say(&format!("{refused}; the server does without it, and topics begin anew"));
+    say(Level::Warn, &format!("{refused}; the server does without it, and topics begin anew"));
     Ok(())
 }
 

@@ -2,14 +2,17 @@
 
 mod asking;
 mod brokering;
+mod figures;
 mod messages;
 mod pacing;
 mod publishing;
+mod sessions;
 mod subscribing;
 mod telling;
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -40,6 +43,7 @@ use crate::{
 };
 
 use pacing::{Account, Pacing};
+use sessions::Sessions;
 
 /// The live page: one file, with no outside resource.
 const PAGE: &str = include_str!("page.html");
@@ -103,6 +107,7 @@ pub struct Service {
     /// When connections end that came with a token.
     expiries: Expiries,
     pacing: Pacing,
+    sessions: Sessions,
     topics: ConnMap<Target>,
     /// Of connections that are over, those of which messages wait for the backend.
     leaving: HashMap<ConnId, Target>,
@@ -158,6 +163,7 @@ impl Service {
             gate,
             expiries: Expiries::new(EXPIRY_TIMER),
             pacing: Pacing::new(options, Arc::clone(&status)),
+            sessions: Sessions::new(options.logs.level),
             topics: ConnMap::new(),
             leaving: HashMap::new(),
             patterns: options.patterns.clone(),
@@ -278,16 +284,21 @@ impl Service {
     }
 
     fn not_allowed(&self, hub: &mut Hub, id: RequestId) {
+        self.sessions.refuse(405, "");
         let response = Response::text(405, format!("this address takes {ALLOW}"));
         self.answer(hub, id, response, &[("Allow", ALLOW)]);
     }
 
     fn tell(&self, hub: &mut Hub, id: RequestId, status: u16, what: &str) {
+        if status >= 400 {
+            self.sessions.refuse(status, sessions::cause(what));
+        }
         self.answer(hub, id, Response::text(status, what), &[]);
     }
 
     /// Tells why a request is refused.
     fn turn_away(&self, hub: &mut Hub, id: RequestId, away: &TurnedAway) {
+        self.sessions.refuse(away.status, sessions::cause(&away.why));
         let mut response = Response::text(away.status, away.why.as_ref());
         if away.is_last {
             response = response.close();
@@ -313,55 +324,12 @@ impl Service {
         // The peer may be gone by now, which needs no answer.
         let _ = hub.respond(id, response);
     }
-
-    /// How the file is, if there is one.
-    fn file_stats(&self) -> String {
-        let [failed, waiting, refused] = [
-            &self.status.history_file_failed,
-            &self.status.history_file_waiting,
-            &self.status.history_file_refused,
-        ]
-        .map(|number| number.load(Ordering::Relaxed));
-        if self.ahead.is_none() && failed == 0 {
-            return String::new();
-        }
-        format!(
-            ",\"history_file_failed\":{failed},\"history_waiting\":{waiting},\"history_refused\":{refused}"
-        )
-    }
-
-    fn publish_stats(&self, hub: &mut Hub) {
-        let counters = hub.counters();
-        let stats = format!(
-            "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
-             \"topics\":{},\"queued_bytes\":{},\"connections_refused\":{},\"accepts_failed\":{},\
-             \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}{}{}}}",
-            self.topics.len(),
-            counters.deliveries,
-            counters.publications,
-            counters.messages_dropped_full
-                + counters.messages_conflated
-                + counters.messages_skipped
-                + counters.messages_lost,
-            hub.topic_count(),
-            hub.queued_bytes_total(),
-            self.status.refused(&counters),
-            counters.accepts_failed,
-            counters.handshakes_refused,
-            counters.handler_panics,
-            self.status.slow_turns.load(Ordering::Relaxed),
-            (hub.now() - self.started).as_millis(),
-            self.file_stats(),
-            self.gate.stats(),
-        );
-        // A refusal is counted, and the next second tries again.
-        let _ = hub.publish(STATS, &stats);
-    }
 }
 
 impl Handler for Service {
     /// What may not be published is refused before it is uploaded.
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        self.sessions.look_at(request);
         if !self.turns_away(hub, id, request)
             && request.method() == "POST"
             && let Err(away) = self.asked(hub, request)
@@ -371,6 +339,7 @@ impl Handler for Service {
     }
 
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        self.sessions.look_at(request);
         if self.turns_away(hub, id, request) {
             return;
         }
@@ -389,7 +358,7 @@ impl Handler for Service {
             }
             ("GET" | "HEAD", "/healthz") => self.tell(hub, id, 200, "the loop turns"),
             ("GET" | "HEAD", "/readyz") if self.status.ending.load(Ordering::Relaxed) != 0 => {
-                self.tell(hub, id, 503, "the server is about to end");
+                self.answer(hub, id, Response::text(503, "the server is about to end"), &[]);
             }
             ("GET" | "HEAD", "/readyz") if !self.has_broker(hub) => {
                 self.tell(hub, id, 503, "the broker cannot be reached");
@@ -414,6 +383,7 @@ impl Handler for Service {
     }
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
+        self.sessions.receive(id);
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
             return;
         };
@@ -435,7 +405,12 @@ impl Handler for Service {
         self.forget_handshake(hub, id);
     }
 
-    fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
+    fn on_refused(&mut self, _: &mut Hub, peer: Option<SocketAddr>, status: u16, why: &str) {
+        sessions::tell_refused(peer.map(|peer| peer.ip()), None, status, sessions::cause(why));
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, id: ConnId, reason: Reason<'_>) {
+        self.sessions.end(hub, id, reason);
         if let Some(telling) = &mut self.hooks.telling {
             telling.end(hub, id);
         }

@@ -1,7 +1,6 @@
 //! What the threads of the server tell each other.
 
 use std::{
-    io::{self, Write},
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
@@ -117,6 +116,8 @@ status! {
     broker_waits: Counter,
     /// Messages on the broker's channels that no server like this has sent.
     broker_foreign_messages: Counter,
+    /// Lines of the log that were left out, because there were too many of their kind or nobody read them.
+    log_lines_left_out: Counter,
     /// Whether the process was told to end: 1, or 0.
     ending: Gauge,
 }
@@ -130,9 +131,4 @@ impl Status {
 
 pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Says something on standard error, where somebody may be who can be told.
-pub fn say(what: &str) {
-    let _ = writeln!(io::stderr(), "pushloop: {what}");
 }

@@ -5,7 +5,7 @@ use std::{io, net::TcpListener, os::unix::net::UnixListener, time::Duration};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::status::say;
+use crate::logs::{Level, say};
 
 /// A socket that is bound, and listens.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub fn tell_stopping() {
 /// Tells it, if there is one. What cannot be told is said instead: the manager would wait for it.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        say(&format!("the service manager cannot be told: {error}"));
+        say(Level::Warn, &format!("the service manager cannot be told: {error}"));
     }
 }
 

@@ -144,7 +144,7 @@ pub fn run(token: &Token) -> Result<ExitCode, String> {
         }
         Token::Check { token, options, asked } => {
             let (verifier, left_out) = options.verifier()?;
-            left_out.iter().for_each(|what| crate::status::say(what));
+            left_out.iter().for_each(|what| crate::logs::say(crate::logs::Level::Warn, what));
             let verifier = options.has_keys().then_some(verifier);
             explain(&given(token)?, verifier, asked, now)
         }

@@ -3,7 +3,6 @@
 //! full.
 
 use std::{
-    io::{self, Write},
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -11,7 +10,11 @@ use std::{
 
 use pushloop::{Counters, Handle};
 
-use crate::{status::Status, supervisor::Pulse};
+use crate::{
+    logs::{Level, say},
+    status::Status,
+    supervisor::Pulse,
+};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Looks that find the loop in the same turn before that is said.
@@ -38,7 +41,7 @@ pub fn watch(handle: Handle, status: Arc<Status>) {
                 .fetch_add(u64::from(stuck.is_some() && turn.is_slow()), Ordering::Relaxed);
             let full = refusals.look(refused, counters.connections_open);
             for news in stuck.into_iter().chain(full) {
-                let _ = writeln!(io::stderr(), "pushloop: {news}");
+                say(Level::Warn, &news);
             }
         }
     });

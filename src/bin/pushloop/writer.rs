@@ -14,7 +14,7 @@ use std::{
 use pushloop::Handle;
 
 use crate::{
-    status::say,
+    logs::{self, Level, say},
     store::{Kept, Limits, Record, Store, StoreError},
 };
 
@@ -167,15 +167,20 @@ fn end_file(path: &Path, why: &str) {
     let shown = path.display();
     let removes = |_| fs::remove_file(path).and_then(|()| sync_directory(path));
     match set_aside(path).or_else(removes) {
-        Ok(()) => say(&format!(
-            "the history can no longer be written to {shown}: {why}; the server goes on without the file, \
-             which is now {shown}.failed or removed, and topics begin anew when it starts again"
-        )),
+        Ok(()) => {
+            let told = format!(
+                "the history can no longer be written to {shown}: {why}; the server goes on without the file, \
+                 which is now {shown}.failed or removed, and topics begin anew when it starts again"
+            );
+            say(Level::Error, &told);
+        }
         Err(error) => {
-            say(&format!(
+            let told = format!(
                 "the history can no longer be written to {shown}: {why}; the server ends, because the file \
                  cannot be renamed or removed either ({error}), and would be taken for the whole history"
-            ));
+            );
+            say(Level::Error, &told);
+            logs::end();
             process::exit(1);
         }
     }

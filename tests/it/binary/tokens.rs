@@ -24,7 +24,7 @@ use crate::support::handshake;
 use crate::support::http::{answer_to, dial, read_head};
 use crate::support::process::{Process, Stream, connect, read_json, read_text, scratch};
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub const PUBLISH_KEY: &str = "a-publish-key-of-a-backend";
 
 /// A file that is there as long as this.
@@ -74,7 +74,7 @@ pub fn token(claims: &Value) -> String {
 }
 
 /// One that is good for an hour.
-fn granting(subscribe: &[&str], publish: &[&str]) -> String {
+pub fn granting(subscribe: &[&str], publish: &[&str]) -> String {
     token(&json!({ "exp": in_seconds(3600), "subscribe": subscribe, "publish": publish }))
 }
 

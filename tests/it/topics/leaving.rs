@@ -254,3 +254,35 @@ fn a_peer_that_was_blocked_once_catches_up_with_a_topic_that_publishes_much_in_e
     sim.rests();
     assert_eq!(sim.hub().lag(id, "t"), Some(0));
 }
+
+/// Of one that ends, it is known in the turn that tells so; the next in its place begins at nothing.
+#[test]
+fn what_each_connection_gets_is_counted_where_that_is_asked_for() {
+    for (is_counted, expected) in [(false, [0; 3]), (true, [3, 2, 0])] {
+        let mut sim = Sim::new(quiet(|config| config.count_deliveries = is_counted));
+        let peers = subscribers(&mut sim, 2, "t");
+        let [first, second] = [peers[0].0, peers[1].0];
+        for except in [None, Some(second), None] {
+            match except {
+                Some(id) => sim.hub().publish_except("t", "x", id).unwrap(),
+                None => sim.hub().publish("t", "x").unwrap(),
+            };
+            sim.turn();
+        }
+        let delivered = [first, second].map(|id| sim.hub().delivered(id));
+        sim.hub().abort(first);
+        let mut at_the_end = None;
+        for _ in 0..4 {
+            sim.turn_with(Some(Duration::ZERO), |hub, told| {
+                if matches!(told, Told::Closed(id, _) if *id == first) {
+                    at_the_end = Some(hub.delivered(first));
+                }
+            });
+        }
+        // And not later.
+        assert_eq!((at_the_end, sim.hub().delivered(first)), (Some(expected[0]), 0));
+        let (next, _wire) = sim.opens();
+        let delivered = [delivered[0], delivered[1], sim.hub().delivered(next)];
+        assert_eq!(delivered, expected, "{is_counted}");
+    }
+}

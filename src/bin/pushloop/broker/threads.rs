@@ -11,7 +11,10 @@ use super::{
     record::decode_news,
     shared::{Batch, Change, Event, Shared},
 };
-use crate::status::{Status, count, say};
+use crate::{
+    logs::{Level, say},
+    status::{Status, count},
+};
 
 /// How long a thread waits before it tries again to connect, at first and at the most; half of it at random.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -65,7 +68,7 @@ fn again_and_again(
         // The same again and again would fill the log.
         let why = error.to_string();
         if why != said {
-            say(&format!("the broker: {what}: {why}"));
+            say(Level::Warn, &format!("the broker: {what}: {why}"));
             said = why;
         }
         let jitter = backoff / 1024 * (draw() % 512) as u32;
@@ -81,9 +84,10 @@ fn asks(node: &Node) {
         if let Some(policy) = link.eviction().filter(|policy| policy != "noeviction")
             && !std::mem::replace(&mut warned, true)
         {
-            say(&format!(
+            let told = format!(
                 "the broker forgets topics when it is full: maxmemory-policy is {policy}, not noeviction"
-            ));
+            );
+            say(Level::Warn, &told);
         }
         *was_connected = true;
         node.shared.set_connected(true);

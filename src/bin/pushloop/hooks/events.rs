@@ -10,7 +10,10 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::client::Client;
-use crate::status::{Status, say};
+use crate::{
+    logs::{Level, say},
+    status::Status,
+};
 
 /// Events that wait, and their bytes: those that come then are lost.
 const WAITING_MAX: usize = 16_384;
@@ -112,7 +115,7 @@ impl Drop for Teller {
         let left = queue.events.len();
         drop(queue);
         if left > 0 {
-            say(&format!("{left} events were not told to the hook"));
+            say(Level::Warn, &format!("{left} events were not told to the hook"));
         }
         if !waited.timed_out() {
             let _ = thread.join();

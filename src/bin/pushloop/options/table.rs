@@ -1,9 +1,9 @@
 //! The table of options: flags, variables, keys of the file, the help and the docs are all made from it.
-//!
 //! To add an option, add a row here and a field in `Options`.
 
 mod broker;
 mod hooks;
+mod logs;
 
 use std::path::PathBuf;
 
@@ -141,6 +141,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },
     Group { title: "The end", entries: DRAIN },
+    Group { title: "What it says", entries: logs::LOGS },
 ];
 
 /// All options, in the order of the help.

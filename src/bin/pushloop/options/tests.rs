@@ -117,6 +117,9 @@ fn what_is_out_of_range_is_refused_and_the_ends_are_not() {
     for (option, good, bad) in [
         ("--unix-mode", &["0", "0660", "777"][..], &["1000", "8", "rw", "-1", ""][..]),
         ("--head-bytes-max", &["1024", "1048576"], &["1023", "1048577", "16k", "-1"]),
+        ("--log-lines-per-second", &["1", "1000000"], &["0", "1000001", "-1"]),
+        ("--log-level", &["error", "debug"], &["trace", "Warn", ""]),
+        ("--log-format", &["lines", "json"], &["text", "JSON"]),
         ("--keep-alive", &["0", "4294967295"], &["4294967296", "-1", "1.5"]),
         ("--subprotocol", &["json", "v1.chat~"], &["a,b", "a;b", "\u{e9}", "\""]),
     ] {

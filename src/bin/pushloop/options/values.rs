@@ -1,10 +1,16 @@
 //! What the values of options are, as text.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
+};
 
 use pushloop::{ClientHeader, IpNetwork, OnLag};
 
-use crate::{gate::KeyFile, hooks::Kind};
+use crate::{
+    gate::KeyFile,
+    hooks::Kind,
+    logs::{Format, LINES_PER_SECOND, Level},
+};
 
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
@@ -80,10 +86,18 @@ pub fn mode(value: &str) -> Result<u32, String> {
 }
 
 pub fn head_bytes(value: &str) -> Result<usize, String> {
-    let bytes = value.parse().ok().filter(|bytes| HEAD_BYTES.contains(bytes));
-    bytes.ok_or_else(|| {
-        let (least, most) = HEAD_BYTES.into_inner();
-        format!("'{value}' is no number of bytes from {least} to {most}")
+    within(value, HEAD_BYTES, "bytes")
+}
+
+/// A number of what the unit says.
+fn within<N>(value: &str, range: RangeInclusive<N>, unit: &str) -> Result<N, String>
+where
+    N: FromStr + PartialOrd + Display,
+{
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = range.into_inner();
+        format!("'{value}' is no number of {unit} from {least} to {most}")
     })
 }
 
@@ -177,11 +191,7 @@ pub fn hook_event(value: &str) -> Result<Kind, String> {
 }
 
 pub fn hook_timeout(value: &str) -> Result<Duration, String> {
-    let milliseconds = value.parse().ok().filter(|it| HOOK_TIMEOUT.contains(it));
-    milliseconds.map(Duration::from_millis).ok_or_else(|| {
-        let (least, most) = HOOK_TIMEOUT.into_inner();
-        format!("'{value}' is no number of milliseconds from {least} to {most}")
-    })
+    within(value, HOOK_TIMEOUT, "milliseconds").map(Duration::from_millis)
 }
 
 /// RFC 9110 §5.1, in lower case: that is how a question has it.
@@ -190,4 +200,21 @@ pub fn header_name(value: &str) -> Result<String, String> {
     name.ok_or_else(|| {
         format!("'{value}' is no header's name: letters, digits and !#$%&'*+-.^_`|~")
     })
+}
+
+pub fn log_format(value: &str) -> Result<Format, String> {
+    match value {
+        "lines" => Ok(Format::Lines),
+        "json" => Ok(Format::Json),
+        _ => Err(format!("'{value}' is neither lines nor json")),
+    }
+}
+
+pub fn log_level(value: &str) -> Result<Level, String> {
+    let level = Level::ALL.into_iter().find(|level| level.name() == value);
+    level.ok_or_else(|| format!("'{value}' is none of error, warn, info and debug"))
+}
+
+pub fn log_lines(value: &str) -> Result<u32, String> {
+    within(value, LINES_PER_SECOND, "lines")
 }

@@ -246,6 +246,9 @@ impl Service {
     }
 
     pub(super) fn go_on(&mut self, hub: &mut Hub, next: Next, verdict: Result<(), TurnedAway>) {
+        if let Next::Request { request, .. } = &next {
+            self.sessions.look_at(request);
+        }
         match (next, verdict) {
             (Next::Request { id, request, door }, Ok(())) => self.enter(hub, id, &request, door),
             (Next::Request { id, .. }, Err(away)) => self.turn_away(hub, id, &away),

@@ -116,6 +116,7 @@ impl Service {
                 Done::Ready(number) => self.settle_parked(hub, number, Ok(())),
                 Done::Failed(number, why) => self.settle_parked(hub, number, Err(why)),
                 Done::Published(asker, outcomes) => {
+                    self.sessions.look_away();
                     let answer = asker.form.answer(hub, &asker.told, outcomes);
                     self.tell_published(hub, asker.id, answer.map(Some));
                 }

@@ -116,6 +116,9 @@ impl Service {
                 self.answer(hub, id, response, &[("Content-Type", content_type), applied]);
             }
             Ok(Some((status, content_type, body))) => {
+                if status >= 400 {
+                    self.sessions.refuse(status, "one of several is not published");
+                }
                 let response = Response::new(status).body(body);
                 self.answer(hub, id, response, &[("Content-Type", content_type)]);
             }
@@ -133,6 +136,7 @@ impl Service {
 
     /// Publishes what is in the file by now.
     pub(super) fn publish_written(&mut self, hub: &mut Hub) {
+        self.sessions.look_away();
         while let Some(ahead) = &mut self.ahead {
             match ahead.next(hub) {
                 Next::Published(Some(asker), outcomes) => {

@@ -56,6 +56,7 @@ impl Service {
         if !is_open {
             return;
         }
+        self.sessions.begin(hub, id.conn(), request);
         self.pacing.seat(id.conn(), &who);
         if let Some(telling) = &mut self.hooks.telling {
             telling.begin(hub, (id.conn(), request), &names, &who);
