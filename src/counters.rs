@@ -7,7 +7,12 @@
 //!
 //! This file knows names and numbers. It must not know when something counts.
 
+mod prefixes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use prefixes::PrefixCounters;
+pub(crate) use prefixes::{LivePrefix, LivePrefixes};
 
 /// One counter. Written by the loop's thread alone; see the module.
 #[derive(Debug, Default)]
@@ -46,6 +51,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct LiveCounters {
             $(pub(crate) $name: Count,)+
+            /// By prefixes of topics' names.
+            pub(crate) prefixes: LivePrefixes,
         }
 
         impl LiveCounters {

@@ -19,7 +19,7 @@ pub use command::Socket;
 pub use pending::{AnswerError, Pending};
 
 use crate::{
-    counters::{Counters, LiveCounters},
+    counters::{Counters, LiveCounters, PrefixCounters},
     event::{AsMessage, ConnId, Message, Position},
     mailbox::{Mailbox, PushError, Wake},
     wire::CloseCode,
@@ -317,6 +317,12 @@ impl Handle {
     /// What the server has done so far, even when it is gone.
     pub fn counters(&self) -> Counters {
         self.shared.tally.snapshot()
+    }
+
+    /// What topics have done so far whose names begin with each of the prefixes of
+    /// [`Hub::configure_topics`](crate::Hub::configure_topics), in the order in which they were given.
+    pub fn prefix_counters(&self) -> Vec<(String, PrefixCounters)> {
+        self.shared.tally.prefixes.snapshot()
     }
 
     /// For the loop: takes every command that waits into `batch`, which is empty.

@@ -91,7 +91,7 @@ pub use crate::{
         ClientHeader, ClientLimits, Config, Cors, History, Hosts, InvalidNetwork, IpNetwork, OnLag,
         Origins, Overflow, PresenceConfig, Proxies, TlsLimits, TopicOptions,
     },
-    counters::{Counters, LayerCounts, Metric, MetricKind},
+    counters::{Counters, LayerCounts, Metric, MetricKind, PrefixCounters},
     event::{
         Accept, AcceptError, AsMessage, ConnId, Event, Events, InvalidPosition, Iter, Message,
         Position, Reason, RequestId, RespondError,

@@ -284,7 +284,7 @@ impl Hub {
             return Err(ConfigureError::NameTooLong);
         }
         config.topic = others;
-        self.topics.set_prefixes(prefixes);
+        self.topics.set_prefixes(prefixes, &self.commons.tally.prefixes);
         Ok(())
     }
 

@@ -122,6 +122,9 @@ impl Hub {
         let entry = &mut self.topics.topics[topic];
         let may_deflate = entry.options.may_deflate();
         let batch_bytes = entry.options.history.map_or(usize::MAX, piece_bytes);
+        if let Some(counters) = &entry.counters {
+            counters.note_published(message.1.len());
+        }
         entry.log.push(message, clock, except, may_deflate, batch_bytes, &mut self.commons);
         let position = Position { epoch: entry.epoch, offset: entry.log.head() };
         self.topics.handle_published(topic);

@@ -11,6 +11,7 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     mem,
+    sync::Arc,
 };
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     config::{OnLag, TopicOptions},
     conn::{Commons, Ticks},
+    counters::LivePrefix,
     event::ConnId,
 };
 
@@ -69,6 +71,8 @@ pub(super) struct Topic {
     /// It has a history and no readers, and is in `Memory::idle`. The last reader left then, or it was
     /// published to.
     pub(super) idle_since: Option<Ticks>,
+    /// Where it is counted with the others of its prefix.
+    pub(super) counters: Option<Arc<LivePrefix>>,
 }
 
 impl Topic {
@@ -89,6 +93,7 @@ impl Topic {
             reached: 0,
             listed: None,
             idle_since: None,
+            counters: None,
         }
     }
 
@@ -135,6 +140,14 @@ impl Topic {
     }
 }
 
+/// The beginning of names of topics, and what these begin with.
+#[derive(Debug)]
+struct Prefix {
+    text: String,
+    options: TopicOptions,
+    counters: Arc<LivePrefix>,
+}
+
 #[derive(Debug)]
 pub(super) struct Topics {
     pub(super) topics: Directory,
@@ -143,8 +156,8 @@ pub(super) struct Topics {
     /// What each connection reads, by its index.
     pub(super) lists: Vec<Subscriptions>,
     options: HashMap<Box<str>, TopicOptions>,
-    /// Options of topics with names that begin so, the longest first.
-    prefixes: Vec<(String, TopicOptions)>,
+    /// What is so of topics with names that begin so, the longest first.
+    prefixes: Vec<Prefix>,
     /// Topics with subscribers that have something to take: passes are due.
     pub(super) passes: VecDeque<u32>,
     /// Topics that have published since the last flush, and are to be sealed.
@@ -268,7 +281,11 @@ impl Topics {
         let topic = self.find(name).unwrap_or_else(|| self.create(name, default));
         self.handle_used(topic);
         let entry = &self.topics[topic];
-        self.subscribed += usize::from(entry.subscribers.is_empty());
+        let is_first = entry.subscribers.is_empty();
+        self.subscribed += usize::from(is_first);
+        if let Some(counters) = &entry.counters {
+            counters.note_subscribed(is_first);
+        }
         let last = entry.subscribers.len() as u32;
         let list = self.list_mut(connection);
         let position = list.as_slice().len() as u16;
@@ -291,7 +308,9 @@ impl Topics {
         let mut epoch = DefaultHasher::new();
         (self.secret, self.lives).hash(&mut epoch);
         let (epoch, options) = (epoch.finish(), self.options(name, default));
-        self.topics.insert(name, Topic::new(epoch, options))
+        let mut topic = Topic::new(epoch, options);
+        topic.counters = self.prefix_of(name).map(|prefix| Arc::clone(&prefix.counters));
+        self.topics.insert(name, topic)
     }
 
     /// Ends the subscription at `at` of the connection's list. With `reads_on`, the connection still
@@ -442,7 +461,11 @@ impl Topics {
         self.swap(topic, position, last);
         let entry = &mut self.topics[topic];
         entry.subscribers.pop();
-        self.subscribed -= usize::from(entry.subscribers.is_empty());
+        let was_last = entry.subscribers.is_empty();
+        self.subscribed -= usize::from(was_last);
+        if let Some(counters) = &entry.counters {
+            counters.note_unsubscribed(was_last);
+        }
         give_back(&mut entry.subscribers, 4);
     }
 

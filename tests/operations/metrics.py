@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
 PATIENCE = 30  # seconds, for one answer
+PREFIXES = ["chat/", 'odd"\\\n']
 
 
 def fetch(url, data=None):
@@ -27,10 +29,15 @@ def fetch(url, data=None):
 
 
 class Server:
-    """One server, with a listener for metrics."""
+    """One server, with a listener for metrics, and topics that have options by their prefixes."""
 
     def __init__(self, program):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".toml")
+        prefixes = [f"[[topics]]\nprefix = {json.dumps(prefix)}\nhistory = 5\n" for prefix in PREFIXES]
+        self.config.write("".join(prefixes))
+        self.config.flush()
         options = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--history", "5"]
+        options += ["--config", self.config.name]
         self.process = subprocess.Popen([program, *options], stdout=subprocess.PIPE, text=True)
         self.at, self.metrics_at = None, None
         while not (self.at and self.metrics_at):
@@ -59,11 +66,15 @@ def is_the_format(server):
     for family in families:
         assert re.fullmatch(r"(pushloop|process)_[a-z_]+", family.name), family.name
         assert family.type in ("counter", "gauge") and family.documentation.endswith("."), family
-        assert len(family.samples) == 1, family
-        sample = family.samples[0]
-        assert (sample.name == family.name + "_total") == (family.type == "counter"), sample
-        assert set(sample.labels) == ({"version"} if "build_info" in sample.name else set()), sample
-        assert not re.search(r"_(ms|kb|mb|percent)\b", sample.name), sample
+        is_by_prefix = family.name.startswith("pushloop_prefix_")
+        assert len(family.samples) == (len(PREFIXES) if is_by_prefix else 1), family
+        for sample in family.samples:
+            assert (sample.name == family.name + "_total") == (family.type == "counter"), sample
+            labels = {"version"} if "build_info" in sample.name else {"prefix"} if is_by_prefix else set()
+            assert set(sample.labels) == labels, sample
+            assert not re.search(r"_(ms|kb|mb|percent)\b", sample.name), sample
+        if is_by_prefix:
+            assert sorted(sample.labels["prefix"] for sample in family.samples) == PREFIXES, family
 
 
 def are_the_same_at_both_doors(server):
@@ -72,11 +83,14 @@ def are_the_same_at_both_doors(server):
 
 def count_what_happens(server):
     def value(name):
-        return server.families()[name].samples[0].value
+        return sum(sample.value for sample in server.families()[name].samples)
 
     published, kept = value("pushloop_publications"), value("pushloop_history_bytes")
     fetch(server.at + "/scores", b"Goal!")
     assert value("pushloop_publications") == published + 1
+    before = value("pushloop_prefix_published_bytes")
+    fetch(server.at + "/chat/1", b"Goal!")
+    assert value("pushloop_prefix_published_bytes") == before + 5
     assert value("pushloop_history_bytes") > kept
     assert value("process_resident_memory_bytes") > 1e6 and value("process_start_time_seconds") > 1.7e9
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pushloop::{
-    Config, ConnId, Counters, Handle, Handler, Hub, Message, MetricKind, Request, RequestId,
+    Config, ConnId, Handle, Handler, Hub, Message, MetricKind, PrefixCounters, Request, RequestId,
     Response, Server,
 };
 use rustix::param;
@@ -24,7 +24,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const CONNECTIONS_MAX: usize = 16;
 
 /// All of them.
-pub fn text(counters: &Counters, status: &Status) -> String {
+pub fn text(of: &Handle, status: &Status) -> String {
+    let counters = of.counters();
     let mut text = Text(String::with_capacity(16 * 1024));
     for metric in counters.iter() {
         text.metric(metric.name, metric.help, metric.kind, metric.value);
@@ -32,10 +33,46 @@ pub fn text(counters: &Counters, status: &Status) -> String {
     for (name, help, kind, value) in status.metrics() {
         text.metric(name, help, kind, value);
     }
+    text.prefixes(&of.prefix_counters());
     text.family("pushloop_build_info", "The version of the server", MetricKind::Gauge);
     text.sample(concat!("pushloop_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
     text.process(status);
     text.0
+}
+
+/// A number of a prefix: its name, help and kind, and where it is.
+type OfPrefix = (&'static str, &'static str, MetricKind, fn(&PrefixCounters) -> u64);
+
+const BY_PREFIX: [OfPrefix; 4] = [
+    (
+        "pushloop_prefix_publications_total",
+        "Messages published to topics whose names begin so",
+        MetricKind::Counter,
+        |it| it.publications,
+    ),
+    (
+        "pushloop_prefix_published_bytes_total",
+        "Bytes of messages published to topics whose names begin so",
+        MetricKind::Counter,
+        |it| it.published_bytes,
+    ),
+    (
+        "pushloop_prefix_subscribers",
+        "Subscriptions to topics whose names begin so",
+        MetricKind::Gauge,
+        |it| it.subscribers,
+    ),
+    (
+        "pushloop_prefix_topics",
+        "Topics whose names begin so that have subscribers now",
+        MetricKind::Gauge,
+        |it| it.topics,
+    ),
+];
+
+/// The value of a label, between its quotes.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 struct Text(String);
@@ -52,6 +89,19 @@ impl Text {
 
     fn sample(&mut self, name: &str, value: impl Display) {
         let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    /// What is counted by the prefixes of `[[topics]]`, of which there are 64 at the most.
+    fn prefixes(&mut self, prefixes: &[(String, PrefixCounters)]) {
+        if prefixes.is_empty() {
+            return;
+        }
+        for (name, help, kind, value) in BY_PREFIX {
+            self.family(name, help, kind);
+            for (prefix, counters) in prefixes {
+                self.sample(&format!("{name}{{prefix=\"{}\"}}", label(prefix)), value(counters));
+            }
+        }
     }
 
     fn metric(&mut self, name: &str, help: &str, kind: MetricKind, value: u64) {
@@ -117,8 +167,8 @@ fn resident_bytes() -> Option<u64> {
 }
 
 /// The answer to a GET of them.
-pub fn answer(counters: &Counters, status: &Status) -> Response {
-    let response = Response::new(200).body(text(counters, status));
+pub fn answer(of: &Handle, status: &Status) -> Response {
+    let response = Response::new(200).body(text(of, status));
     response.header("Content-Type", CONTENT_TYPE).header("Cache-Control", "no-store")
 }
 
@@ -149,7 +199,7 @@ struct Exporter {
 impl Handler for Exporter {
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         let response = match (request.method(), request.path()) {
-            ("GET" | "HEAD", PATH) => answer(&self.of.counters(), &self.status),
+            ("GET" | "HEAD", PATH) => answer(&self.of, &self.status),
             (_, PATH) => {
                 Response::text(405, "this address takes GET and HEAD").header("Allow", "GET, HEAD")
             }

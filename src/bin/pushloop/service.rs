@@ -258,7 +258,7 @@ impl Service {
     }
 
     fn tell_metrics_to(&self, hub: &mut Hub, id: RequestId) {
-        self.answer(hub, id, metrics::answer(&hub.counters(), &self.status), &[]);
+        self.answer(hub, id, metrics::answer(&hub.handle(), &self.status), &[]);
     }
 
     /// Answers a GET of a topic, or another request that does nothing to it.

@@ -2,22 +2,34 @@
 
 use std::mem;
 
-use super::Topics;
-use crate::{config::TopicOptions, conn::Commons};
+use super::{Prefix, Topics};
+use crate::{config::TopicOptions, conn::Commons, counters::LivePrefixes};
 
 impl Topics {
     /// The options with which a topic begins.
     pub(in crate::hub) fn options(&self, name: &str, default: TopicOptions) -> TopicOptions {
         let own = self.options.get(name);
-        // There are `topic_prefixes_max` at the most.
-        let by_prefix = || self.prefixes.iter().find(|(prefix, _)| name.starts_with(&**prefix));
-        own.or_else(|| by_prefix().map(|(_, options)| options)).copied().unwrap_or(default)
+        let by_prefix = || self.prefix_of(name).map(|prefix| &prefix.options);
+        own.or_else(by_prefix).copied().unwrap_or(default)
+    }
+
+    /// The longest prefix of a topic's name. There are `topic_prefixes_max` at the most.
+    pub(super) fn prefix_of(&self, name: &str) -> Option<&Prefix> {
+        self.prefixes.iter().find(|prefix| name.starts_with(&*prefix.text))
     }
 
     /// Topics that begin from here on have these options by the longest prefix of their names.
-    pub(in crate::hub) fn set_prefixes(&mut self, mut prefixes: Vec<(String, TopicOptions)>) {
-        prefixes.sort_by_key(|(prefix, _)| usize::MAX - prefix.len());
-        self.prefixes = prefixes;
+    pub(in crate::hub) fn set_prefixes(
+        &mut self,
+        prefixes: Vec<(String, TopicOptions)>,
+        counters: &LivePrefixes,
+    ) {
+        let counters = counters.set(prefixes.iter().map(|(prefix, _)| &**prefix));
+        let prefixes = prefixes.into_iter().zip(counters);
+        self.prefixes = prefixes
+            .map(|((text, options), counters)| Prefix { text, options, counters })
+            .collect();
+        self.prefixes.sort_by_key(|prefix| usize::MAX - prefix.text.len());
     }
 
     /// Sets a topic's options, or gives it those of others again. False if `max` topics have options

@@ -86,3 +86,42 @@ fn the_file_has_the_topics_that_have_a_history() {
         file::ends(server, "TERM");
     }
 }
+
+/// The numbers of metrics that have this prefix as their label.
+fn labelled(address: &str, label: &str) -> Vec<String> {
+    let metrics = ask_tcp(address, "GET /metrics", "", "");
+    let label = format!("{{prefix=\"{label}\"}} ");
+    let lines = metrics.lines().filter_map(|line| line.split_once(&*label));
+    lines
+        .map(|(name, value)| format!("{} {value}", name.trim_start_matches("pushloop_prefix_")))
+        .collect()
+}
+
+#[test]
+fn a_prefix_has_numbers_of_its_own() {
+    let odd = "[[topics]]\nprefix = \"a\\\"\\\\\\n\"\n";
+    let config = Scratch::with("numbers.toml", format!("{CHAT}{odd}").as_bytes());
+    let (server, address) = serve(&["--config", &config.0]);
+    let mut page = connect(&address, "/chat/a,chat/b,chat/state/a,other");
+    publish(&address, "chat/a", &["12345", "6"]);
+    publish(&address, "chat/state/a", &["1"]);
+    publish(&address, "other", &["1"]);
+    for (label, publications, bytes, subscribers, topics) in
+        [("chat/", 2, 6, 2, 2), ("chat/state/", 1, 1, 1, 1), ("a\\\"\\\\\\n", 0, 0, 0, 0)]
+    {
+        let expected = [
+            format!("publications_total {publications}"),
+            format!("published_bytes_total {bytes}"),
+            format!("subscribers {subscribers}"),
+            format!("topics {topics}"),
+        ];
+        assert_eq!(labelled(&address, label), expected, "{label}");
+    }
+    page.close(None).expect("it is sent");
+    while page.read().is_ok() {}
+    let after = labelled(&address, "chat/");
+    assert_eq!(after[2..], ["subscribers 0", "topics 0"]);
+    drop(server);
+    let (_server, address) = serve(&[]);
+    assert!(!ask_tcp(&address, "GET /metrics", "", "").contains("pushloop_prefix_"));
+}

@@ -90,3 +90,35 @@ fn so_many_prefixes_may_have_options_and_none_more() {
     let longest = prefixes(&[("0123456789", keeps(1))]);
     assert_eq!(sim.hub().configure_topics(keeps(2), longest), Ok(()));
 }
+
+/// Publications, their bytes, subscriptions and topics, of each prefix in the order of the list.
+fn counted(sim: &mut Sim) -> Vec<(String, [u64; 4])> {
+    let counters = sim.hub().handle().prefix_counters().into_iter();
+    counters
+        .map(|(prefix, it)| {
+            (prefix, [it.publications, it.published_bytes, it.subscribers, it.topics])
+        })
+        .collect()
+}
+
+#[test]
+fn what_topics_of_a_prefix_do_is_counted_together() {
+    let mut sim = sim();
+    let options = TopicOptions::default();
+    let both = [("a/", options), ("a/b/", options)];
+    sim.hub().configure_topics(options, prefixes(&both)).unwrap();
+    let [first, second, _other] = ["a/1", "a/b/1", "b"].map(|name| subscribers(&mut sim, 2, name));
+    let third = subscribers(&mut sim, 1, "a/2");
+    for (name, text) in [("a/1", "12345"), ("a/b/1", "1"), ("b", "x"), ("a/nobody", "x")] {
+        sim.hub().publish(name, text).unwrap();
+    }
+    assert_eq!(counted(&mut sim), [("a/".into(), [1, 5, 3, 2]), ("a/b/".into(), [1, 1, 2, 1])]);
+    // Another list: one that stays goes on counting.
+    sim.hub().configure_topics(options, prefixes(&[("c", options), both[0]])).unwrap();
+    sim.hub().publish("a/1", "1").unwrap();
+    assert!(sim.hub().unsubscribe(first[0].0, "a/1"));
+    sim.hub().abort(third[0].0);
+    sim.hub().abort(second[0].0);
+    sim.rests();
+    assert_eq!(counted(&mut sim), [("c".into(), [0; 4]), ("a/".into(), [2, 6, 1, 1])]);
+}
