@@ -98,7 +98,7 @@ pub use crate::{
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
-        ClientFull, ConfigureError, ConnMap, Hub, Joined, Member, PositionError, Presence,
+        ClientFull, ConfigureError, ConnMap, Hub, Joined, Laggard, Member, PositionError, Presence,
         PresenceError, Publication, PublishError, Published, RestoreError, SendError,
         SubscribeError, TimerId,
     },

@@ -60,6 +60,12 @@ impl Topics {
         entry.log.head() - cursor - entry.left_out(id, position)
     }
 
+    /// How many publications the subscriber has not taken, those that are not for it among them.
+    pub(super) fn behind(&self, Subscription { topic, position }: Subscription) -> u64 {
+        let entry = &self.topics[topic];
+        entry.log.head() - entry.subscribers[position as usize].cursor
+    }
+
     /// The topic's next publication is not for this subscriber. True if the batch has to say so, because
     /// the subscriber has not taken all that is before.
     pub(super) fn except_next(&mut self, topic: u32, position: u32) -> bool {

@@ -24,8 +24,8 @@ const { child, url } = await start(program, ["--listen", "127.0.0.1:0", "--jwt-s
   "--token-cookie", "session", "--allow-origin", friend.origin, "--history", "1"], "http");
 
 /** A token for the topic `t`. */
-function make(seconds) {
-  const grants = ["--subscribe", "t", "--publish", "t", "--expires-in", String(seconds)];
+function make(seconds, ...more) {
+  const grants = ["--subscribe", "t", "--publish", "t", "--expires-in", String(seconds), ...more];
   return execFileSync(program, ["token", "make", "--secret-file", secret, ...grants], { encoding: "utf8" }).trim();
 }
 const token = make(3600);
@@ -88,6 +88,15 @@ try {
     const live = await browser.newPage();
     await live.goto(`${url}/?token=${token}#t`);
     await live.waitForSelector("#state[data-state=open]");
+  });
+
+  await report("an-operator-sees-more-on-it-and-others-do-not", async () => {
+    const live = await browser.newPage();
+    await live.goto(`${url}/?operator&token=${make(3600, "--subscribe", "$operator")}#t`);
+    await live.waitForSelector("#operator:not([hidden]) caption");
+    await live.goto(`${url}/?operator&token=${token}#t`);
+    await live.waitForSelector("#state[data-state=open]");
+    equal(await live.$eval("#operator", ({ hidden, children }) => [hidden, children.length]), [true, 0]);
   });
 
   // Cookies are those of a host: pages of its other ports are others, and the browser sends them along.

@@ -9,6 +9,7 @@ mod file;
 mod full;
 mod hooks;
 mod logs;
+mod operator;
 mod options;
 mod presence;
 mod publishing;

@@ -9,6 +9,7 @@ mod except;
 mod history;
 mod kept;
 mod lag;
+mod laggards;
 mod leaving;
 mod limits;
 mod model;

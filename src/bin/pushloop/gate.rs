@@ -83,6 +83,12 @@ pub struct Keys {
     publish_key: Option<PublishKey>,
 }
 
+impl Keys {
+    pub fn are_given(&self) -> bool {
+        self.policy.is_guarded
+    }
+}
+
 impl Gate {
     /// Refusals are counted in `status`.
     pub fn new(keys: Keys, cookie: Option<String>, status: Arc<Status>) -> Self {
@@ -97,7 +103,7 @@ impl Gate {
 
     /// Whether there are keys.
     pub fn is_guarded(&self) -> bool {
-        self.keys.policy.is_guarded
+        self.keys.are_given()
     }
 
     /// Who asks, if all these topics may be read or published to: all, or none of them.
@@ -145,13 +151,14 @@ impl Gate {
             // RFC 6750 §3.1: where nothing came, no error is named.
             Denied::NoToken(_) => Some((CHALLENGE, "Bearer".into())),
             Denied::NotGranted(_) => Some(challenge("insufficient_scope", why)),
-            Denied::ReadOnly | Denied::KeyPublishesOnly => None,
+            Denied::ReadOnly | Denied::KeyPublishesOnly | Denied::NobodyKnown => None,
         };
         let count = match denied {
             Denied::NoToken(_) => &self.status.tokens_missing,
-            Denied::NotGranted(_) | Denied::ReadOnly | Denied::KeyPublishesOnly => {
-                &self.status.tokens_insufficient
-            }
+            Denied::NotGranted(_)
+            | Denied::ReadOnly
+            | Denied::KeyPublishesOnly
+            | Denied::NobodyKnown => &self.status.tokens_insufficient,
         };
         count.fetch_add(1, Ordering::Relaxed);
         TurnedAway { status, why: why.into(), field, is_last: false }

@@ -16,6 +16,7 @@ mod hooks;
 mod listen;
 mod logs;
 mod metrics;
+mod operator;
 mod options;
 mod pace;
 mod patterns;

@@ -4,6 +4,7 @@ mod asking;
 mod brokering;
 mod figures;
 mod messages;
+mod operating;
 mod pacing;
 mod publishing;
 mod sessions;
@@ -32,6 +33,7 @@ use crate::{
     gate::{Gate, Keys, TurnedAway},
     hooks::{ANSWERED, HookOptions, Kind},
     metrics,
+    operator::{self, Operator},
     options::Options,
     patterns::Patterns,
     presence,
@@ -45,8 +47,8 @@ use crate::{
 use pacing::{Account, Pacing};
 use sessions::Sessions;
 
-/// The live page: one file, with no outside resource.
-const PAGE: &str = include_str!("page.html");
+/// The live page, and what it has for an operator: no outside resource.
+const PAGE: &str = concat!(include_str!("page.html"), include_str!("operator.html"));
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -108,6 +110,7 @@ pub struct Service {
     expiries: Expiries,
     pacing: Pacing,
     sessions: Sessions,
+    operator: Operator,
     topics: ConnMap<Target>,
     /// Of connections that are over, those of which messages wait for the backend.
     leaving: HashMap<ConnId, Target>,
@@ -163,7 +166,8 @@ impl Service {
             gate,
             expiries: Expiries::new(EXPIRY_TIMER),
             pacing: Pacing::new(options, Arc::clone(&status)),
-            sessions: Sessions::new(options.logs.level),
+            sessions: Sessions::new(options),
+            operator: Operator::default(),
             topics: ConnMap::new(),
             leaving: HashMap::new(),
             patterns: options.patterns.clone(),
@@ -183,6 +187,7 @@ impl Service {
 
     /// Goes by these keys from now on.
     pub fn set_keys(&mut self, keys: Keys) {
+        self.sessions.are_seen |= keys.are_given();
         self.gate.set_keys(keys);
     }
 
@@ -243,22 +248,6 @@ impl Service {
             }
             Err(refusal) => self.turn_away(hub, id, &refusal.into()),
         }
-    }
-
-    /// Answers with the metrics, which are for those who may read the server's own figures.
-    fn tell_metrics(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let names = [STATS.to_owned()];
-        match self.gate.admit(hub, request, Action::Subscribe, &names) {
-            Ok(who) if self.asks(Kind::Subscribe, &who) => {
-                self.ask(hub, (id, request), &who, &names, Door::Metrics);
-            }
-            Ok(_) => self.tell_metrics_to(hub, id),
-            Err(away) => self.turn_away(hub, id, &away),
-        }
-    }
-
-    fn tell_metrics_to(&self, hub: &mut Hub, id: RequestId) {
-        self.answer(hub, id, metrics::answer(&hub.handle(), &self.status), &[]);
     }
 
     /// Answers a GET of a topic, or another request that does nothing to it.
@@ -365,7 +354,10 @@ impl Handler for Service {
             }
             ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
             ("GET" | "HEAD", metrics::PATH) if !wants_events(request) => {
-                self.tell_metrics(hub, id, request);
+                self.tell_own(hub, (id, request), STATS, Door::Metrics);
+            }
+            ("GET" | "HEAD", operator::PATH) if !wants_events(request) => {
+                self.tell_operator(hub, id, request);
             }
             ("GET" | "HEAD", "/$client") => {
                 let client = request.client().map(|client| client.to_string());
@@ -394,6 +386,7 @@ impl Handler for Service {
         if let Err(away) = self.pacing.take(accounts, message, hub.now()) {
             return hub.close(id, CloseCode::TRY_AGAIN_LATER, &away.why);
         }
+        self.operator.note(hub, topic, pacing::length(message));
         if messages.is_some() {
             return self.take_message(hub, id, message);
         }

@@ -71,6 +71,8 @@ pub enum Denied {
     NotGranted(Action),
     /// The key for publishing does nothing else.
     KeyPublishesOnly,
+    /// There are no keys, and nobody is told from anybody.
+    NobodyKnown,
 }
 
 impl Policy {
@@ -107,7 +109,9 @@ impl Denied {
     pub fn status(self) -> u16 {
         match self {
             Self::NoToken(_) => 401,
-            Self::ReadOnly | Self::NotGranted(_) | Self::KeyPublishesOnly => 403,
+            Self::ReadOnly | Self::NotGranted(_) | Self::KeyPublishesOnly | Self::NobodyKnown => {
+                403
+            }
         }
     }
 
@@ -122,6 +126,9 @@ impl Denied {
             }
             Self::NotGranted(Action::Publish) => {
                 "the token's claim publish does not cover this topic"
+            }
+            Self::NobodyKnown => {
+                "this is for operators, who are known by a token: there are no keys"
             }
             Self::KeyPublishesOnly => "the publish key does not allow to subscribe to this topic",
         }

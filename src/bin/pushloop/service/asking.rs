@@ -30,12 +30,15 @@ pub(super) enum Door {
     Publish(publish::Asked, Principal),
     Presence(Vec<String>),
     Metrics,
+    Operator,
 }
 
 impl Door {
     fn kind(&self) -> Kind {
         match self {
-            Self::Subscribe(_) | Self::Presence(_) | Self::Metrics => Kind::Subscribe,
+            Self::Subscribe(_) | Self::Presence(_) | Self::Metrics | Self::Operator => {
+                Kind::Subscribe
+            }
             Self::Publish(..) => Kind::Publish,
         }
     }
@@ -236,12 +239,13 @@ impl Service {
         }
     }
 
-    fn enter(&mut self, hub: &mut Hub, id: RequestId, request: &Request, door: Door) {
+    pub(super) fn enter(&mut self, hub: &mut Hub, id: RequestId, request: &Request, door: Door) {
         match door {
             Door::Subscribe(asked) => self.open(hub, id, request, asked),
             Door::Publish(asked, who) => self.publish_allowed(hub, id, request, asked, &who),
             Door::Presence(names) => self.tell_presence_of(hub, id, request, &names),
             Door::Metrics => self.tell_metrics_to(hub, id),
+            Door::Operator => self.tell_operator_to(hub, id),
         }
     }
 

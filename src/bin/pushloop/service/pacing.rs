@@ -151,7 +151,7 @@ fn subject(principal: &Principal) -> Option<&str> {
     }
 }
 
-fn length(message: Message<'_>) -> usize {
+pub(super) fn length(message: Message<'_>) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) => bytes.len(),

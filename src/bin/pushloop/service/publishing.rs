@@ -78,6 +78,7 @@ impl Service {
             let only_at = asked.only_at();
             let plan = publish::plan(hub, request, asked, |_| only_at, may)?;
             self.pacing.take_plan(request, who, &plan, hub.now())?;
+            Self::note_plan(&mut self.operator, hub, &plan);
             let asker = (!publish::is_async(request)).then_some(id);
             let count = plan.items.len();
             let done = broker.take(hub, plan, only_at, asker)?;
@@ -88,11 +89,13 @@ impl Service {
         let Some(ahead) = &mut self.ahead else {
             let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
             self.pacing.take_plan(request, who, &plan, hub.now())?;
+            Self::note_plan(&mut self.operator, hub, &plan);
             let outcomes = publish::publish(hub, &plan);
             return Ok(plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some)?);
         };
         let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?;
         self.pacing.take_plan(request, who, &plan, hub.now())?;
+        Self::note_plan(&mut self.operator, hub, &plan);
         let is_async = publish::is_async(request);
         let count = plan.items.len();
         if !ahead.take(hub, plan, (!is_async).then_some(id)) {

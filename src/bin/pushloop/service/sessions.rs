@@ -4,11 +4,17 @@ use std::{net::IpAddr, time::Instant};
 
 use pushloop::{ConnId, ConnMap, Hub, Reason, Request};
 
-use crate::logs::{Kind, Level, Value, tell};
+use crate::{
+    hooks::Kind as HookKind,
+    logs::{Kind, Level, Value, tell},
+    options::Options,
+};
 
 /// See the module. Nothing is kept where nothing is told.
 pub(super) struct Sessions {
     level: Level,
+    /// Where an operator may look, it is known whose each connection is.
+    pub are_seen: bool,
     open: ConnMap<Session>,
     /// Who has sent the request that is looked at.
     asking: Option<Asking>,
@@ -30,8 +36,14 @@ struct Asking {
 }
 
 impl Sessions {
-    pub fn new(level: Level) -> Self {
-        Self { level, open: ConnMap::new(), asking: None }
+    pub fn new(options: &Options) -> Self {
+        let are_seen = options.tokens.are_given() || options.hooks.has(HookKind::Subscribe);
+        Self { level: options.logs.level, are_seen, open: ConnMap::new(), asking: None }
+    }
+
+    /// Whose the connection is, if that is known.
+    pub fn client(&self, id: ConnId) -> Option<IpAddr> {
+        self.open.get(id)?.client
     }
 
     /// A request is looked at.
@@ -55,12 +67,13 @@ impl Sessions {
     }
 
     pub fn begin(&mut self, hub: &Hub, id: ConnId, request: &Request) {
-        if self.level < Level::Info {
+        let is_told = self.level >= Level::Info;
+        if !is_told && !self.are_seen {
             return;
         }
         let session = Session {
             client: request.client(),
-            path: request.path().into(),
+            path: if is_told { request.path().into() } else { Box::default() },
             since: hub.now(),
             received: 0,
             is_websocket: request.is_websocket(),
