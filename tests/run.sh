@@ -341,6 +341,7 @@ others() {
     browser firefox
     local run=("$python" tests/proxies/run.py "$target/release/pushloop" "$target/release/examples/client_peer")
     suite "proxies" 600 "${run[@]}"
+    suite "proxies: floods" 120 "$python" tests/proxies/floods.py "$target/release/pushloop"
     campaign "proxies: a silent WebSocket and a silent stream" 300 "${run[@]}" idle
     clients
 }
