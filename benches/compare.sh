@@ -27,7 +27,8 @@ need() {
 
 tools() {
     need taskset util-linux && need node nodejs npm && need npm npm && need strace strace &&
-        need valgrind valgrind && need g++ g++ && need /usr/include/zlib.h zlib1g-dev
+        need valgrind valgrind && need g++ g++ && need /usr/include/zlib.h zlib1g-dev &&
+        need openssl openssl && need /usr/include/openssl/ssl.h libssl-dev
 }
 
 # quietly LOG COMMAND...: what it says is only shown if it fails.

@@ -173,7 +173,8 @@ compiled_clients() {
 }
 
 compiler_and_zlib() {
-    command -v g++ && [[ -e /usr/include/zlib.h ]] || install_packages g++ zlib1g-dev
+    command -v g++ && [[ -e /usr/include/zlib.h && -e /usr/include/openssl/ssl.h ]] ||
+        install_packages g++ zlib1g-dev libssl-dev
 }
 
 # A thousand peers at once are a thousand descriptors, on either side.

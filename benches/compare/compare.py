@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,6 +26,9 @@ PEERS = REPOSITORY / "benches/peers/peers.sh"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "compare"
 PROGRAMS = pathlib.Path(os.environ.get("PROGRAMS", TARGET / "release"))
 RESULTS = TARGET / "results.json"
+# Made by the first that needs them.
+CERTIFICATES = TARGET / "certificates"
+MAKE_CERTIFICATES = REPOSITORY / "tests/operations/certificates.sh"
 
 # The part of the highest rate at which latencies are measured.
 PACE = 0.7
@@ -51,9 +55,11 @@ class Failed(Exception):
 class Running:
     """A server that runs on one core, and ends with this."""
 
-    def __init__(self, server, core, under="", **environment):
+    def __init__(self, server, core, under="", tls=False, **environment):
         command = [PEERS, "run", server.name] if server.peer else [*under.split(), PROGRAMS / server.name]
-        self.server = server
+        self.server, self.tls = server, tls
+        if tls:
+            environment["CERTIFICATES"] = str(CERTIFICATES)
         self.process = subprocess.Popen(
             ["taskset", "-c", str(core), *command, "127.0.0.1:0"], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, text=True, env={**os.environ, "UNDER": under, **environment})
@@ -94,9 +100,12 @@ class Bench:
         seconds = self.options.seconds if seconds is None else seconds
         warmup = self.options.warmup if warmup is None else warmup
         mode, path, *more = options.split()
+        scheme = "ws"
+        if running.tls:
+            scheme, more = "wss", [*more, "--authority", CERTIFICATES / "authority.pem"]
         output = subprocess.run(
             ["taskset", "-c", str(self.client_core), PROGRAMS / "load", mode,
-             f"ws://{running.address}{path}", *more, "--seconds", str(seconds), "--warmup", str(warmup),
+             f"{scheme}://{running.address}{path}", *more, "--seconds", str(seconds), "--warmup", str(warmup),
              "--pid", str(running.process.pid)] + ["--raw"] * (running.server.name == "raw"),
             capture_output=True, text=True, timeout=seconds + warmup + PATIENCE)
         said = (output.stderr.splitlines() or ["no reason given"])[0][:200]
@@ -107,12 +116,14 @@ class Bench:
             raise Failed(f"{values['errors']} errors: {said}")
         if values.get("compressed_share", 1) < 1:
             raise Failed(f"{values['compressed_share']:.3f} of all came compressed")
+        if values.get("resumed_share", 1) < 1:
+            raise Failed(f"{values['resumed_share']:.3f} of all sessions were resumed")
         return values
 
     def measure(self, row, server):
         if row.kind.counts:
             return self.count(row, server)
-        with Running(server, self.core) as running:
+        with Running(server, self.core, tls=row.tls) as running:
             if row.kind is IDLE:
                 connections = self.options.idle_connections
                 values = self.load(running, f"{row.load} --connections {connections}", 0.2, 0.1)
@@ -165,6 +176,15 @@ class Bench:
         return sample
 
 
+def certify():
+    """New certificates: those of an earlier day may have expired."""
+    shutil.rmtree(CERTIFICATES, ignore_errors=True)
+    CERTIFICATES.mkdir(parents=True)
+    made = subprocess.run([MAKE_CERTIFICATES, CERTIFICATES], capture_output=True, text=True)
+    if made.returncode:
+        sys.exit(f"compare: no certificates: {made.stderr}")
+
+
 def total(text):
     """`totals: 1234` of callgrind's profile, or `1234 total`, the last line of strace's summary."""
     for line in reversed(text.splitlines()):
@@ -191,7 +211,7 @@ def machine():
         "processor": (models or ["unknown"])[0],
         "cores": len(os.sched_getaffinity(0)),
         "kernel": f"{os.uname().sysname} {os.uname().release}",
-        "tools": [*tools[:2], f"Node {tools[2]}"],
+        "tools": [*tools[:2], f"Node {tools[2]}", " ".join(first_line("openssl", "version").split()[:2])],
     }
 
 
@@ -209,8 +229,11 @@ def seconds_of_others():
 
 
 def run(options):
-    servers = [server for server in SERVERS if not options.only or server.name in options.only]
     rows = [row for row in ROWS if is_wanted(row, options.rows)]
+    servers = [server for server in SERVERS if (not options.only or server.name in options.only)
+               and any(map(server.takes_part_in, rows))]
+    if any(row.tls for row in rows):
+        certify()
     bench = Bench(options)
     results = {
         "machine": machine(), "rounds": 0, "seconds": options.seconds, "warmup": options.warmup,
@@ -280,7 +303,7 @@ def main():
     if options.write:
         show.write(results, options.write)
     else:
-        print(show.markdown(results))
+        print(show.all_of(results))
     failures = results.failures()
     for failure in failures:
         print(f"compare: {failure}", file=sys.stderr)

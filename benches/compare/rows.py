@@ -49,6 +49,8 @@ RATE = Kind("rate", thousands, 0.10, more_is_better=True)
 PACED = Kind("p999_us", micros, 0.10)
 CONNECT = Kind("server_cpu_us_per_connection", micros, 0.10)
 IDLE = Kind("server_bytes_per_connection", size, 0.02)
+# Of the server, for each message, while the client asks as fast as it can.
+CPU = Kind("server_cpu_us_per_message", micros, 0.10)
 SYSCALLS = Kind("syscalls_per_message", significant, 0.02, counts=True)
 INSTRUCTIONS = Kind("instructions_per_message", instructions, 0.02, counts=True)
 
@@ -56,6 +58,7 @@ ECHO = "Echo: messages per second"
 FAN = "Fan-out: deliveries per second"
 LATENCY = "Latency at a fixed rate"
 CONNECTIONS = "Connections"
+TLS = "Over TLS: CPU time of the server, and memory"
 COSTS = "For one echoed message of 20 B on 32 connections"
 
 
@@ -74,6 +77,7 @@ class Row(NamedTuple):
     kind: Kind
     # The load client's mode, path and options.
     load: str
+    tls: bool = False
 
     @property
     def deflate(self):
@@ -105,6 +109,13 @@ ROWS = [Row(*row) for row in [
      "idle /echo --deflate"),
     ("connect", "server CPU for a connection: accept, handshake, close", CONNECTIONS, CONNECT,
      "connect /echo"),
+    ("tls-echo-1", "a message of 20 B, 32 connections, 1 in flight", TLS, CPU, echo(20, 32, 1), True),
+    ("tls-echo-16", "a message of 20 B, 32 connections, 16 in flight", TLS, CPU, echo(20, 32, 16), True),
+    ("tls-fan-16", "a delivery of 20 B, 1,000 subscribers, 16 outstanding", TLS, CPU, fan(20, 16), True),
+    ("tls-idle", "an idle connection", TLS, IDLE, "idle /echo", True),
+    ("tls-handshake", "a connection: accept, full handshake, WebSocket, close", TLS, CONNECT,
+     "connect /echo", True),
+    ("tls-resumed", "the same, with a session that is resumed", TLS, CONNECT, "connect /echo --resume", True),
     ("syscalls-1", "system calls, 1 in flight", COSTS, SYSCALLS, echo(20, 32, 1)),
     ("syscalls-16", "system calls, 16 in flight", COSTS, SYSCALLS, echo(20, 32, 16)),
     ("instructions-1", "user instructions, 1 in flight", COSTS, INSTRUCTIONS, echo(20, 32, 1)),
@@ -121,19 +132,22 @@ class Server(NamedTuple):
     native: bool = True
     # One of benches/peers, and not a program of this package.
     peer: bool = True
+    # It speaks TLS, if there are CERTIFICATES in its environment.
+    tls: bool = False
 
     def takes_part_in(self, row):
-        return (self.deflate or not row.deflate) and (self.native or row.kind is not INSTRUCTIONS)
+        return ((self.deflate or not row.deflate) and (self.native or row.kind is not INSTRUCTIONS)
+                and (self.tls or not row.tls))
 
 
 # The limit, and what pushloop is compared with, in this order.
 SERVERS = [
     Server("raw", "limit", deflate=False, peer=False),
-    Server("subject", "pushloop", peer=False),
-    Server("uwebsockets", "uWebSockets"),
-    Server("bun", "Bun", native=False),
+    Server("subject", "pushloop", peer=False, tls=True),
+    Server("uwebsockets", "uWebSockets", tls=True),
+    Server("bun", "Bun", native=False, tls=True),
     Server("fastwebsockets", "fastwebsockets", deflate=False),
     Server("sockudo", "sockudo-ws", deflate=False),
-    Server("tungstenite", "tokio-tungstenite", deflate=False),
-    Server("ws", "npm ws", native=False),
+    Server("tungstenite", "tokio-tungstenite", deflate=False, tls=True),
+    Server("ws", "npm ws", native=False, tls=True),
 ]

@@ -4,13 +4,13 @@ import math
 import statistics
 from html import escape
 
-from rows import COSTS, ECHO, FAN, IDLE, PACED, RATE, ROWS, SERVERS
+from rows import CONNECTIONS, COSTS, CPU, ECHO, FAN, IDLE, PACED, RATE, ROWS, SERVERS
 from rows import micros, significant, thousands
 
 # A machine is called idle while others use less than so many cores.
 OTHERS_MOST = 0.1
 BEGIN, END = "<!-- compare: begin -->\n", "<!-- compare: end -->"
-CPU = "server_cpu_us_per_message"
+TLS_BEGIN, TLS_END = "<!-- compare, TLS: begin -->\n", "<!-- compare, TLS: end -->"
 NOTHING = "–"
 
 
@@ -24,6 +24,12 @@ class Results:
             self.cells.setdefault((sample["row"], sample["server"]), []).append(sample)
         self.servers = [one for one in SERVERS if any(one.name == name for _, name in self.cells)]
         self.rows = [row for row in ROWS if any(row.name == name for name, _ in self.cells)]
+
+    def over_tls(self, tls):
+        """What was found over TLS, or without."""
+        names = {row.name for row in ROWS if row.tls == tls}
+        samples = [sample for sample in self.found["samples"] if sample["row"] in names]
+        return Results({**self.found, "samples": samples})
 
     def failed(self, row, server):
         return sum(sample["error"] is not None for sample in self.cells.get((row.name, server), []))
@@ -64,17 +70,17 @@ def cell(results, row, server, field, show):
     return show(median) + (f" at {thousands(statistics.median(rates))}/s" if rates else "")
 
 
-def verdict(results, row, other, field, more_is_better):
+def verdict(results, row, other, kind):
     """`1.35, better`, `0.97, tie`: one median divided by another. The limit does less than any
     server has to: only a tie is a verdict there."""
-    part = ratio(results.median(row, "subject", field), results.median(row, other, field))
+    part = ratio(*(results.median(row, name, kind.field) for name in ["subject", other]))
     if part is None:
         return NOTHING
-    if abs(part - 1) < row.kind.tie:
+    if abs(part - 1) < kind.tie:
         return f"{significant(part)}, tie"
     if other == "raw":
         return significant(part)
-    return f"{significant(part)}, {'better' if (part > 1) == more_is_better else 'worse'}"
+    return f"{significant(part)}, {'better' if (part > 1) == kind.more_is_better else 'worse'}"
 
 
 def overview(results, rows, cpu=False):
@@ -84,10 +90,9 @@ def overview(results, rows, cpu=False):
     others = [name for name in ["uwebsockets", "raw"] if {name, "subject"} <= set(names)]
     lines = []
     for row in rows:
-        kind = row.kind
-        field, show, more = (CPU, micros, False) if cpu else (kind.field, kind.show, kind.more_is_better)
-        lines.append([row.title, *(cell(results, row, name, field, show) for name in names),
-                      *(verdict(results, row, other, field, more) for other in others)])
+        kind = CPU if cpu else row.kind
+        lines.append([row.title, *(cell(results, row, name, kind.field, kind.show) for name in names),
+                      *(verdict(results, row, other, kind) for other in others)])
     header = ["", *titles.values(), *(f"pushloop : {titles[other]}" for other in others)]
     return table(header, lines)
 
@@ -112,7 +117,7 @@ def detail(results, row, server):
         cells += map(kind.show, [median, min(values), max(values)])
     cells += [shown(ratio(median, results.median(row, other)), significant)
               for other in ["raw", "uwebsockets"]]
-    cpu, share = (results.median(row, name, field) for field in [CPU, "server_cpu_share"])
+    cpu, share = (results.median(row, name, field) for field in [CPU.field, "server_cpu_share"])
     return cells + [shown(cpu, micros), shown(share, lambda share: f"{share * 100:.0f} %")]
 
 
@@ -130,7 +135,7 @@ def about(results):
 
 
 def markdown(results):
-    parts = [about(results)]
+    parts, over = [about(results)], " over TLS" * any(row.tls for row in results.rows)
     for group in dict.fromkeys(row.group for row in results.rows):
         rows = [row for row in results.rows if row.group == group]
         parts.append(f"### {group}\n\n{overview(results, rows)}")
@@ -141,22 +146,39 @@ def markdown(results):
     if failures := results.failures():
         parts.append("### Runs with errors\n\n" + "".join(f"- {one}\n" for one in failures))
     return "\n".join(parts) + (
-        "\n### Every cell\n\n<details>\n<summary>median, least and most of the rounds</summary>\n\n"
+        f"\n### Every cell{over}\n\n<details>\n<summary>median, least and most of the rounds</summary>\n\n"
         f"{details(results)}\n</details>")
 
 
+def all_of(results):
+    """What is shown where nothing is written."""
+    parts = [results.over_tls(tls) for tls in [False, True]]
+    return "\n\n".join(markdown(part) for part in parts if part.rows)
+
+
 def write(results, docs):
-    """The charts as files, and all between the marks of the page."""
+    """The charts as files, and all between the marks of the page. What is over TLS has marks of its own, and where
+    no row was measured nothing is replaced."""
     page = docs / "BENCHMARKS.md"
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert end, f"{page} has no place for a table"
-    images = ""
+    whole = page.read_text()
+    for tls, begin, end in [(False, BEGIN, END), (True, TLS_BEGIN, TLS_END)]:
+        part = results.over_tls(tls)
+        before, _, rest = whole.partition(begin)
+        _, found, after = rest.partition(end)
+        assert found, f"{page} has no place for a table"
+        if part.rows:
+            whole = f"{before}{begin}\n{images(part, docs)}{markdown(part)}\n{end}{after}"
+    page.write_text(whole)
+
+
+def images(results, docs):
+    """Writes the charts, and gives the lines that show them."""
+    lines = ""
     for name, title, subtitle, panels in charts(results):
         if panels:
             (docs / f"images/bench-{name}.svg").write_text(svg(title, subtitle, panels))
-            images += f"![{title}](images/bench-{name}.svg)\n\n"
-    page.write_text(f"{before}{BEGIN}\n{images}{markdown(results)}\n{END}{after}")
+            lines += f"![{title}](images/bench-{name}.svg)\n\n"
+    return lines
 
 
 def charts(results):
@@ -170,7 +192,7 @@ def charts(results):
            panels(results, lambda row: row.group == FAN, lengths))
     yield ("memory", "Server memory for an idle connection",
            "Logarithmic: each line is ten times the one before. Less is better.",
-           panels(results, lambda row: row.kind is IDLE, logarithms))
+           panels(results, lambda row: row.group == CONNECTIONS and row.kind is IDLE, logarithms))
     yield ("costs", "What one echoed message of 20 B costs",
            "Counted by callgrind and strace. Less is better.",
            panels(results, lambda row: row.group == COSTS, lengths))

@@ -11,7 +11,7 @@ import unittest
 
 import compare
 import show
-from rows import CONNECT, IDLE, INSTRUCTIONS, PACED, RATE, ROWS, SERVERS, SYSCALLS
+from rows import CONNECT, CPU, IDLE, INSTRUCTIONS, PACED, RATE, ROWS, SERVERS, SYSCALLS
 
 
 def made_up(*samples):
@@ -45,7 +45,7 @@ class Compare(unittest.TestCase):
         for kind, value, shown in [
             (RATE, 0.1284, "0.128"), (RATE, 999.0, "999"), (RATE, 999.6, "1.00k"), (RATE, 149_234, "149k"),
             (RATE, 2.61e6, "2.61M"), (IDLE, 255.6, "256 B"), (IDLE, 13_812, "13.8 kB"), (IDLE, -3, "0 B"),
-            (CONNECT, 25.71, "25.7 µs"), (PACED, 1_234, "1.23 ms"), (SYSCALLS, 0, "0.00"),
+            (CONNECT, 25.71, "25.7 µs"), (CPU, 0.2344, "0.234 µs"), (PACED, 1_234, "1.23 ms"), (SYSCALLS, 0, "0.00"),
             (SYSCALLS, 2.041, "2.04"), (INSTRUCTIONS, 12, "12.0"), (INSTRUCTIONS, 1_817.4, "1,817"),
         ]:
             self.assertEqual(kind.show(value), shown)
@@ -62,6 +62,7 @@ class Compare(unittest.TestCase):
 
         self.assertEqual(wanted("echo-20-32-1", "connect"), ["echo-20-32-1", "connect"])
         self.assertEqual((len(wanted("echo-20")), wanted("idle")), (4, ["idle"]))
+        self.assertEqual(wanted("tls"), [row.name for row in ROWS if row.tls])
         self.assertEqual(len(set(wanted())), len(ROWS))
 
     def test_what_is_not_there_is_refused(self):
@@ -94,15 +95,12 @@ class Compare(unittest.TestCase):
         self.assertEqual(output.stderr, f"compare: {failure}")
 
     def test_only_what_is_between_the_marks_is_written_and_charts_have_all_labels(self):
-        page = self.folder / "BENCHMARKS.md"
-        page.write_text(f"a\n{show.BEGIN}\nold\n{show.END}\nb\n")
-        (self.folder / "images").mkdir()
-        found = made_up(*((row.name, server.name, 123 * 4 ** at) for row in ROWS
-                          for at, server in enumerate(SERVERS)))
+        page = self.page()
+        found = self.everything()
         self.assertEqual(self.shown(found, "--write", str(self.folder)).returncode, 0)
         before, text = page.read_text().split(show.BEGIN)
         text, after = text.split(show.END)
-        self.assertEqual((before, after, "old" in text), ("a\n", "\nb\n", False))
+        self.assertEqual((before, after[:3], "old" in text), ("a\n", "\nb\n", False))
         images = sorted((self.folder / "images").iterdir())
         self.assertEqual([image.name in text for image in images], 4 * [True])
         for image in images:
@@ -110,6 +108,28 @@ class Compare(unittest.TestCase):
                 self.assertIn(server.title, image.read_text())
         page.write_text("a")
         self.assertNotEqual(self.shown(found, "--write", str(self.folder)).returncode, 0)
+
+    def page(self):
+        page = self.folder / "BENCHMARKS.md"
+        places = [(show.BEGIN, show.END), (show.TLS_BEGIN, show.TLS_END)]
+        page.write_text("a\n" + "".join(f"{begin}\nold\n{end}\nb\n" for begin, end in places))
+        (self.folder / "images").mkdir()
+        return page
+
+    def everything(self):
+        return made_up(*((row.name, server.name, 123 * 4 ** at) for row in ROWS
+                         for at, server in enumerate(SERVERS) if server.takes_part_in(row)))
+
+    def test_what_is_over_tls_has_a_place_of_its_own(self):
+        page, found = self.page(), self.everything()
+        found["samples"] = [one for one in found["samples"] if one["row"].startswith("tls-")]
+        self.assertEqual(self.shown(found, "--write", str(self.folder)).returncode, 0)
+        plain, tls = page.read_text().split(show.TLS_BEGIN)
+        self.assertEqual(plain, f"a\n{show.BEGIN}\nold\n{show.END}\nb\n")
+        self.assertIn("\n### Over TLS", tls)
+        self.assertIn("|  | pushloop | uWebSockets | Bun | tokio-tungstenite | npm ws | pushloop : uWebSockets |", tls)
+        self.assertIn("| a message of 20 B, 32 connections, 1 in flight | 492 µs | 1.97 ms |", tls)
+        self.assertEqual(([*(self.folder / "images").iterdir()], "old" in tls), ([], False))
 
     def test_the_limit_is_the_measure_of_an_echo(self):
         found = made_up(("echo-20-32-1", "raw", 200), ("echo-20-32-1", "subject", 150),
@@ -128,12 +148,21 @@ class Compare(unittest.TestCase):
         self.assertEqual([sample["row"] for sample in found["samples"][::2]], rows)
         self.assertIn("| echo-20-32-1 | limit |", output.stdout)
 
+    def test_servers_are_measured_over_tls(self):
+        output = self.compare("--quick", "--seconds", "0.1", "--only", "raw,subject",
+                              "--rows", "tls-echo-16,tls-resumed")
+        self.assertEqual(output.returncode, 0, output.stderr)
+        self.assertIn("\n| tls-resumed | pushloop |", output.stdout)
+        self.assertNotIn("limit |", output.stdout.split("### Every cell")[0])
+
     def test_a_server_that_is_not_there_has_no_number(self):
         load, satisfied = compare.PROGRAMS / "load", "echo '{\"errors\": 0, \"rate\": 1}'"
         for server, client, said in [
             ("exit", f"exec {load} $*", "it does not listen"),
             ("echo listening on 127.0.0.1:1", f"exec {load} $*", "the load client ended: "),
             ("echo listening on 127.0.0.1:1", satisfied, "the server ended"),
+            ("echo listening on 127.0.0.1:1", satisfied.replace("}", ", \"resumed_share\": 0.5}"),
+             "0.500 of all sessions were resumed"),
         ]:
             for name, script in [("raw", server), ("load", client)]:
                 (self.folder / name).write_text(f"#!/bin/sh\n{script}\n")

@@ -1,11 +1,15 @@
 // A server of Bun with its defaults and compression, which is off by default: `/fan` publishes to
 // all on `/fan`, any other path echoes.
 //
-//     bun bun.mjs 127.0.0.1:9001
+//     [CERTIFICATES=FOLDER] bun bun.mjs 127.0.0.1:9001
 
 const [hostname, port] = (process.argv[2] ?? "127.0.0.1:0").split(":");
 
+const folder = process.env.CERTIFICATES;
+const tls = folder && { cert: Bun.file(`${folder}/chain.pem`), key: Bun.file(`${folder}/key.pem`) };
+
 const server = Bun.serve({
+    tls,
     hostname,
     port: Number(port),
     fetch(request, server) {

@@ -7,9 +7,10 @@
 #   peers.sh version NAME          what was installed
 #   peers.sh run NAME [ADDRESS]    becomes that server; it prints `listening on HOST:PORT`
 #
-# UNDER in the environment is a command that the server is run under, as `strace -fc`.
+# UNDER in the environment is a command that the server is run under, as `strace -fc`. With CERTIFICATES, a folder
+# with chain.pem and key.pem, it speaks TLS: uwebsockets (a build of its own, with OpenSSL), bun, tungstenite and ws.
 #
-# Rust, Node with npm, Python with venv, and a C++ compiler with zlib have to be there. What is built
+# Rust, Node with npm, Python with venv, and a C++ compiler with zlib and OpenSSL have to be there. What is built
 # and installed is in $CARGO_TARGET_DIR/peers (target/peers). uWebSockets is what the crate
 # libuwebsockets-sys carries, which is old; UWEBSOCKETS=FOLDER names a checkout, submodules included.
 # Bun is the program in the package of its platform: the package `bun` would download it.
@@ -41,26 +42,28 @@ install_rust() {
     cargo build --quiet --locked --release --bin "$1" --target-dir "$target"
 }
 
-# build_uwebsockets SOURCE OUTPUT [FLAG]...
+# build_uwebsockets SOURCE OUTPUT FLAG...
 build_uwebsockets() {
     local source=$1 output=$2 objects=$target/uwebsockets-objects
-    local flags=(-O3 -march=native "${@:3}" -flto=auto -w -DLIBUS_NO_SSL)
+    local flags=(-O3 -march=native "${@:3}" -flto=auto -w)
     rm -rf "$objects"
     mkdir -p "$objects"
     # The network library is C, and its files have names of their own in each folder.
     (cd "$objects" && gcc -c -std=c11 "${flags[@]}" -I "$source/uSockets/src" \
         "$source"/uSockets/src/*.c "$source"/uSockets/src/{eventing,crypto}/*.c)
-    g++ -std=c++20 "${flags[@]}" -I "$source/src" -I "$source/uSockets/src" \
-        "$here/uwebsockets.cpp" "$objects"/*.o -lz -o "$output"
+    local with=("$here/uwebsockets.cpp" "$objects"/*.o -lz)
+    [[ $output != *-tls ]] || with+=("$source/uSockets/src/crypto/sni_tree.cpp" -lssl -lcrypto)
+    g++ -std=c++20 "${flags[@]}" -I "$source/src" -I "$source/uSockets/src" "${with[@]}" -o "$output"
 }
 
 install_uwebsockets() {
     local source
     source=$(uwebsockets_source)
-    build_uwebsockets "$source" "$target/uwebsockets"
+    build_uwebsockets "$source" "$target/uwebsockets" -DLIBUS_NO_SSL
+    build_uwebsockets "$source" "$target/uwebsockets-tls" -DLIBUS_USE_OPENSSL
     # valgrind knows no AVX-512.
     [[ $(uname -m) != x86_64 ]] ||
-        build_uwebsockets "$source" "$target/uwebsockets-valgrind" -mno-avx512f
+        build_uwebsockets "$source" "$target/uwebsockets-valgrind" -DLIBUS_NO_SSL -mno-avx512f
     if [[ ${UWEBSOCKETS:-} ]]; then
         echo "$(git -C "$source" describe --tags), from a checkout"
     else
@@ -71,6 +74,7 @@ install_uwebsockets() {
 uwebsockets_program() {
     local program=$target/uwebsockets
     [[ ${UNDER:-} != valgrind* || ! -e $program-valgrind ]] || program+=-valgrind
+    [[ ! ${CERTIFICATES:-} ]] || program+=-tls
     echo "$program"
 }
 

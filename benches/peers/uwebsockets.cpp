@@ -3,6 +3,7 @@
 // `/echo` a message may be longer than the 16 KiB of the default.
 //
 //     uwebsockets 127.0.0.1:9001
+//     CERTIFICATES=FOLDER uwebsockets-tls 127.0.0.1:9001
 
 #include "App.h"
 
@@ -14,8 +15,16 @@
 #error "the event loop is another one"
 #endif
 
+#ifdef LIBUS_USE_OPENSSL
+using App = uWS::SSLApp;
+static const int over_tls = 1;
+#else
+using App = uWS::App;
+static const int over_tls = 0;
+#endif
+
 struct Nothing {};
-using Behavior = uWS::App::WebSocketBehavior<Nothing>;
+using Behavior = App::WebSocketBehavior<Nothing>;
 
 static Behavior echo(unsigned longest) {
     return {
@@ -32,7 +41,10 @@ int main(int count, char **arguments) {
     std::string host = address.substr(0, address.rfind(':'));
     int port = std::atoi(address.substr(address.rfind(':') + 1).c_str());
 
-    uWS::App app;
+    std::string folder = over_tls ? std::getenv("CERTIFICATES") : "";
+    std::string chain = folder + "/chain.pem", key = folder + "/key.pem";
+    App app(over_tls ? uWS::SocketContextOptions{.key_file_name = key.c_str(), .cert_file_name = chain.c_str()}
+                     : uWS::SocketContextOptions{});
     Behavior fan = {
         .compression = uWS::SHARED_COMPRESSOR,
         .maxPayloadLength = 1024 * 1024,
@@ -48,7 +60,7 @@ int main(int count, char **arguments) {
         if (!listener) {
             std::exit(1);
         }
-        int bound = us_socket_local_port(0, (us_socket_t *) listener);
+        int bound = us_socket_local_port(over_tls, (us_socket_t *) listener);
         std::cout << "listening on " << host << ":" << bound << std::endl;
     });
     app.run();

@@ -1,12 +1,19 @@
 // A server of npm ws with its defaults and compression, which is off by default: `/fan` sends to
 // all on `/fan`, any other path echoes.
 //
-//     node ws.mjs 127.0.0.1:9001
+//     [CERTIFICATES=FOLDER] node ws.mjs 127.0.0.1:9001
 
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { WebSocket, WebSocketServer } from "ws";
 
 const [host, port] = (process.argv[2] ?? "127.0.0.1:0").split(":");
-const server = new WebSocketServer({ host, port: Number(port), perMessageDeflate: true });
+const folder = process.env.CERTIFICATES;
+const file = (name) => readFileSync(`${folder}/${name}`);
+const place = folder
+    ? { server: createServer({ cert: file("chain.pem"), key: file("key.pem") }) }
+    : { host, port: Number(port) };
+const server = new WebSocketServer({ ...place, perMessageDeflate: true });
 const fan = new Set();
 
 function publish(data, binary) {
@@ -32,3 +39,4 @@ server.on("listening", () => {
     const { address, port } = server.address();
     console.log(`listening on ${address}:${port}`);
 });
+place.server?.listen(Number(port), host);

@@ -1,6 +1,6 @@
 //! `raw` and `subject` under `load`: each kind of traffic, and nothing is wrong.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use pushloop_compare::Server;
 use serde_json::Value;
@@ -11,10 +11,14 @@ fn start(program: &str) -> Server {
 
 /// `load KIND` for a moment: `MODE [OPTION]...`.
 fn load(server: &Server, kind: &str) -> Value {
+    load_over("ws", server, kind)
+}
+
+fn load_over(scheme: &str, server: &Server, kind: &str) -> Value {
     let (mode, more) = kind.split_once(' ').unwrap_or((kind, ""));
     let path = if mode == "fan" { "fan" } else { "echo" };
     let output = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args([mode, &format!("ws://{}/{path}", server.address)])
+        .args([mode, &format!("{scheme}://{}/{path}", server.address)])
         .args(["--pid", &server.child.id().to_string()])
         .args(["--seconds", "0.2", "--warmup", "0.05", "--sleep"])
         .args(more.split_whitespace())
@@ -69,4 +73,25 @@ fn subject_echoes_and_fans_out() {
         assert_eq!(result["compressed_share"], 1.0, "{kind}: {result}");
         assert!(result["messages"].as_f64() > Some(0.0), "{kind}: {result}");
     }
+}
+
+#[test]
+fn subject_does_the_same_over_tls() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("certificates");
+    // Those of an earlier run may have expired; at the first there are none.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a new folder");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/operations/certificates.sh");
+    assert!(Command::new(script).arg(&folder).status().expect("it is there").success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_subject"));
+    command.arg("127.0.0.1:0").env("CERTIFICATES", &folder);
+    let subject = Server::start(&mut command).expect("it says where it listens");
+    let authority = format!(" --authority {}", folder.join("authority.pem").display());
+    let load = |kind: &str| load_over("wss", &subject, &(kind.to_owned() + &authority));
+    for kind in ["echo", "echo --payload 65536 --connections 4 --in-flight 4", "fan --in-flight 64"] {
+        assert!(load(kind)["messages"].as_f64() > Some(0.0), "{kind}");
+    }
+    assert!(load("connect")["server_cpu_us_per_connection"].as_f64() > Some(0.0));
+    assert_eq!(load("connect --warmup 0.2 --resume")["resumed_share"], 1.0);
+    assert_eq!(load("idle --connections 100")["connections"], 100);
 }

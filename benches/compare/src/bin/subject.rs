@@ -3,12 +3,14 @@
 //! `subject [127.0.0.1:9001]` prints `listening on HOST:PORT` and serves on one thread. What comes on
 //! `/fan` is published to all connections there, the sender included; on any other path a message
 //! goes back to its sender. Limits are raised where the benchmark means to go beyond the defaults;
-//! budgets and policies are the defaults.
+//! budgets and policies are the defaults. With CERTIFICATES, a folder with `chain.pem` and `key.pem`, it speaks
+//! TLS.
 
-use std::{env, io};
+use std::{env, io, path::Path};
 
 use pushloop::{
     Accept, Config, ConnId, ConnMap, Handler, Hub, Message, Reason, Request, RequestId, Server,
+    Tls, TlsCertificates,
 };
 
 #[derive(Default)]
@@ -54,7 +56,15 @@ fn main() -> io::Result<()> {
     config.topic_lag_bytes_max = 16 << 20;
     config.topic_unserved_bytes_max = 256 << 20;
     config.send_queues_bytes_max = 1 << 30;
-    let mut server = Server::bind_with(address, config)?;
+    let mut server = Server::new(config)?;
+    match env::var_os("CERTIFICATES") {
+        None => server.listen(address)?,
+        Some(folder) => {
+            let file = |name| Path::new(&folder).join(name);
+            let certificates = TlsCertificates::new().files(file("chain.pem"), file("key.pem"))?;
+            server.listen_tls(address, &Tls::new(certificates)?)?
+        }
+    };
     println!("listening on {}", server.local_addr().expect("it is bound to an address"));
     server.run(&mut Subject::default())
 }

@@ -7,12 +7,13 @@
 
 use std::{
     io::{self, ErrorKind},
+    os::fd::AsRawFd,
     rc::Rc,
     thread,
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use serde_json::Value;
 
 use crate::{
@@ -68,10 +69,10 @@ pub fn run(options: &Options) -> io::Result<Value> {
     let poll = Poll::new()?;
     let mut links = Vec::with_capacity(opened.len());
     for (opened, (requests, phase)) in opened.into_iter().zip(traffic) {
-        let mut stream = TcpStream::from_std(opened.stream);
         let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut stream, Token(links.len()), both)?;
-        links.push(Link::new(stream, requests, phase, opened.rest));
+        let source = opened.stream.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&source), Token(links.len()), both)?;
+        links.push(Link::new(opened.stream, requests, phase, opened.rest));
     }
     let head_room = 2 * options.payload + HEAD_ROOM_MIN;
     let mut drive = Drive {
@@ -195,7 +196,8 @@ impl Drive<'_> {
             self.links[at].flush();
             if let Some(why) = self.links[at].lost.clone() {
                 self.faults.add(1, &format!("connection {at}: {why}"));
-                self.poll.registry().deregister(&mut self.links[at].stream)?;
+                let source = self.links[at].stream.as_raw_fd();
+                self.poll.registry().deregister(&mut SourceFd(&source))?;
                 self.rules.lost(at, &mut self.links);
             }
         }
@@ -203,7 +205,7 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// Reads until the kernel has no more; a short read tells.
+    /// Reads until the kernel has no more. A short read tells, but not of plaintext.
     fn read(&mut self, at: usize, closed: bool) {
         loop {
             let link = &mut self.links[at];
@@ -235,7 +237,7 @@ impl Drive<'_> {
             if came.messages > 0 {
                 self.rules.came(at, came, &mut self.links, now);
             }
-            if n < RECEIVE_BYTES && !closed {
+            if n < RECEIVE_BYTES && !closed && self.options.tls.is_none() {
                 return;
             }
         }

@@ -5,13 +5,11 @@ use std::{
     rc::Rc,
 };
 
-use mio::net::TcpStream;
-
-use crate::messages::Requests;
+use crate::{messages::Requests, stream::Stream};
 
 #[derive(Debug)]
 pub struct Link {
-    pub stream: TcpStream,
+    pub stream: Stream,
     requests: Rc<Requests>,
     /// The message of the period that came first.
     phase: u64,
@@ -31,7 +29,7 @@ pub struct Link {
 
 impl Link {
     /// One of which `came` has come already.
-    pub fn new(stream: TcpStream, requests: Rc<Requests>, phase: usize, came: Vec<u8>) -> Self {
+    pub fn new(stream: Stream, requests: Rc<Requests>, phase: usize, came: Vec<u8>) -> Self {
         Self {
             stream,
             sent: requests.bytes_before(phase as u64),
@@ -57,7 +55,7 @@ impl Link {
     /// Sends what may be sent, as far as the kernel takes it.
     #[inline]
     pub fn flush(&mut self) {
-        if (self.sent < self.allowed || !self.pongs.is_empty())
+        if (self.sent < self.allowed || !self.pongs.is_empty() || self.stream.holds_output())
             && self.lost.is_none()
             && let Err(error) = self.try_flush()
             && error.kind() != ErrorKind::WouldBlock
@@ -67,6 +65,7 @@ impl Link {
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         if !self.pongs.is_empty() {
             let frame_end = self.sent + self.requests.to_frame_end(self.position()) as u64;
             self.send_to(frame_end)?;
@@ -113,12 +112,12 @@ impl Link {
         if self.lost.is_none() {
             self.lost = Some(why.into());
             // It may be gone already.
-            let _ = self.stream.shutdown(std::net::Shutdown::Both);
+            let _ = self.stream.socket().shutdown(std::net::Shutdown::Both);
         }
     }
 }
 
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match stream.write(bytes) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -140,7 +139,10 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let mut peer = listener.accept().unwrap().0;
         let requests = Rc::new(Requests::binary(100_000, 8));
-        let mut link = Link::new(TcpStream::from_std(stream), Rc::clone(&requests), 3, Vec::new());
+        let words = ["echo", "ws://127.0.0.1:1"].map(Into::into);
+        let options = crate::options::parse(words).unwrap().unwrap();
+        let stream = Stream::new(stream, &options).unwrap();
+        let mut link = Link::new(stream, Rc::clone(&requests), 3, Vec::new());
         link.send(MESSAGES);
         let begun = link.sent.div_ceil(requests.bytes_before(1)) - 3;
         assert!(requests.to_frame_end(link.position()) > 0, "the kernel took whole frames");

@@ -26,6 +26,7 @@ mod open;
 mod options;
 mod process;
 mod rules;
+mod stream;
 #[cfg(test)]
 mod trials;
 

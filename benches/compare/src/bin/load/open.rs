@@ -8,7 +8,7 @@ use std::{
 
 use socket2::Socket;
 
-use crate::options::Options;
+use crate::{options::Options, stream::Stream};
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ pub struct Deflate {
 /// A connection that is upgraded.
 #[derive(Debug)]
 pub struct Opened {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub deflate: Option<Deflate>,
     /// What came behind the head.
     pub rest: Vec<u8>,
@@ -53,9 +53,10 @@ pub fn socket(at: usize) -> io::Result<Socket> {
 pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
     let socket = socket(at)?;
     socket.connect_timeout(&options.address.into(), ANSWER_TIMEOUT)?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    socket.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    let mut stream = Stream::new(socket, options)?;
     stream.write_all(&request(options))?;
     let mut came = Vec::new();
     let mut piece = [0; 2048];
@@ -63,7 +64,7 @@ pub fn open(options: &Options, at: usize) -> io::Result<Opened> {
         let n = stream.read(&mut piece)?;
         came.extend_from_slice(&piece[..n]);
         if let Some((head_len, deflate)) = answer(&came, options)? {
-            stream.set_nonblocking(true)?;
+            stream.socket().set_nonblocking(true)?;
             let rest = came.split_off(head_len);
             return Ok(Opened { stream, deflate, rest });
         }

@@ -1,13 +1,16 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, str::FromStr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use lexopt::{Parser, prelude::*};
+use rustls::ClientConfig;
+
+use crate::stream;
 
 pub const USAGE: &str = "\
 Loads a WebSocket server on loopback, and checks every byte that comes back.
 
-Usage: load echo|fan|connect|idle ws://ADDRESS:PORT/PATH [OPTIONS]
+Usage: load echo|fan|connect|idle ws[s]://ADDRESS:PORT/PATH [OPTIONS]
 
   echo      each message comes back to its sender
   fan       what is published on PATH comes to every connection there
@@ -26,6 +29,8 @@ Options:
   --warmup S          how long it runs before that [1]
   --deflate           offer permessage-deflate, and send text that compresses
   --raw               the other side is `raw`: what comes back is what was sent, masks and all
+  --authority FILE    for wss://: what certifies the server (PEM)
+  --resume            resume sessions of TLS: all but those of the connections that come first
   --pid PID           the server's process: its CPU time and memory
   --sleep             sleep until something comes, instead of asking again and again
   --help
@@ -55,6 +60,9 @@ pub struct Options {
     pub raw: bool,
     pub pid: Option<u32>,
     pub sleep: bool,
+    /// For `wss://`.
+    pub tls: Option<Arc<ClientConfig>>,
+    pub resume: bool,
 }
 
 /// Reads the arguments; `None` asks for help. The error is one line for whoever typed them.
@@ -76,7 +84,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Opt
         raw: false,
         pid: None,
         sleep: false,
+        tls: None,
+        resume: false,
     };
+    let mut authority: Option<PathBuf> = None;
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Value(word) => words.push(word.to_string_lossy().into()),
@@ -91,6 +102,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Opt
             Long("raw") => options.raw = true,
             Long("pid") => options.pid = Some(value(&mut parser)?),
             Long("sleep") => options.sleep = true,
+            Long("authority") => authority = Some(value::<String>(&mut parser)?.into()),
+            Long("resume") => options.resume = true,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(argument.unexpected().to_string()),
         }
@@ -103,7 +116,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Opt
         "idle" => Mode::Idle,
         other => return Err(format!("no mode is called {other}")),
     };
-    let rest = url.strip_prefix("ws://").ok_or(format!("not a ws:// URL: {url}"))?;
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    options.tls = match (scheme, authority) {
+        ("ws", None) => None,
+        ("wss", Some(authority)) => Some(stream::config(&authority, options.resume)?),
+        ("ws" | "wss", _) => return Err("wss:// goes with --authority, and ws:// without".into()),
+        _ => return Err(format!("not a ws:// or wss:// URL: {url}")),
+    };
     let (address, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
     options.address = address.parse().map_err(|error| format!("{address}: {error}"))?;
     options.path = path.into();
@@ -122,6 +141,8 @@ fn fits_together(options: &Options) -> Result<(), String> {
         ),
         (rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)), "no rate"),
         (rate.is_some() && mode != Mode::Echo, "--rate is for echo"),
+        (options.resume && options.tls.is_none(), "--resume is for wss://"),
+        (options.resume && mode != Mode::Connect, "--resume is for connect"),
         (mode == Mode::Idle && options.pid.is_none(), "idle needs --pid"),
     ];
     wrong.iter().find(|(is_wrong, _)| *is_wrong).map_or(Ok(()), |(_, why)| Err((*why).into()))
@@ -179,8 +200,13 @@ mod tests {
             ("fan", "--publishers all --payload 7"),
             ("fan", "--publishers all --deflate"),
             ("idle", ""),
+            ("echo", "--authority x"),
+            ("connect", "--resume"),
         ] {
             assert!(parsed(&format!("{mode} ws://127.0.0.1:1 {options}")).is_err(), "{options}");
+        }
+        for line in ["", "--authority /nobody's", "--authority Cargo.toml"] {
+            assert!(parsed(&format!("echo wss://127.0.0.1:1 {line}")).is_err(), "{line}");
         }
     }
 }
