@@ -88,7 +88,8 @@ fn subject_does_the_same_over_tls() {
     let subject = Server::start(&mut command).expect("it says where it listens");
     let authority = format!(" --authority {}", folder.join("authority.pem").display());
     let load = |kind: &str| load_over("wss", &subject, &(kind.to_owned() + &authority));
-    for kind in ["echo", "echo --payload 65536 --connections 4 --in-flight 4", "fan --in-flight 64"] {
+    for kind in ["echo", "echo --payload 65536 --connections 4 --in-flight 4", "fan --in-flight 64"]
+    {
         assert!(load(kind)["messages"].as_f64() > Some(0.0), "{kind}");
     }
     assert!(load("connect")["server_cpu_us_per_connection"].as_f64() > Some(0.0));

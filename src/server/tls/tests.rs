@@ -1,20 +1,20 @@
 //! Sessions over a transport in memory, which takes and gives as little as it likes.
 
+mod pipe;
 mod records;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     io::{self, ErrorKind, Read, Write},
-    net::Shutdown,
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use rustls::{ClientConfig, ClientConnection, RootCertStore, version};
 
+use self::pipe::Pipe;
 use super::{
-    Clock, Config, Input, Limits, Sessions, Tls, TlsCertificates, TlsStream, Transport,
+    Clock, Config, Input, Limits, Sessions, Tls, TlsCertificates, TlsStream,
     session::{KEPT_BYTES_MAX, WRITE_BYTES_MAX},
 };
 use crate::{server::clock_start, testing::Dice};
@@ -31,57 +31,6 @@ fn ticking() -> Instant {
 }
 
 const CLOCK: Clock = Clock { now: ticking, wall: || SystemTime::UNIX_EPOCH };
-
-/// What is on its way, and what may be taken.
-#[derive(Default)]
-struct Kernel {
-    to_server: Vec<u8>,
-    to_client: Vec<u8>,
-    room: usize,
-    client_is_over: bool,
-    server_is_over: bool,
-}
-
-#[derive(Clone, Default)]
-struct Pipe(Rc<RefCell<Kernel>>);
-
-impl Read for Pipe {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let mut kernel = self.0.borrow_mut();
-        if kernel.to_server.is_empty() && !kernel.client_is_over {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let count = kernel.to_server.len().min(into.len());
-        into[..count].copy_from_slice(&kernel.to_server[..count]);
-        kernel.to_server.drain(..count);
-        Ok(count)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        let mut kernel = self.0.borrow_mut();
-        assert!(!kernel.server_is_over, "nothing follows FIN");
-        if kernel.room == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let count = from.len().min(kernel.room);
-        kernel.room -= count;
-        kernel.to_client.extend(&from[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Transport for Pipe {
-    fn shutdown(&self, _: Shutdown) -> io::Result<()> {
-        self.0.borrow_mut().server_is_over = true;
-        Ok(())
-    }
-}
 
 fn parties() -> (Tls, RootCertStore) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();

@@ -4,21 +4,20 @@
 
 #![no_main]
 
-#[path = "../../support/dice.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod dice;
 #[path = "../../oracle/mod.rs"]
 #[allow(dead_code, reason = "a target needs a part of it")]
 mod oracle;
+#[path = "../pieces.rs"]
+mod pieces;
 
 use std::cell::RefCell;
 
-use dice::Dice;
 use libfuzzer_sys::fuzz_target;
 use oracle::drive::{Drive, Wanted};
 use oracle::handshake::{Verdict, judge};
 use oracle::response::parse;
 use oracle::stream::{Limits, hear};
+use pieces::pieces;
 
 const WINDOWS: [u8; 2] = [15, 12];
 
@@ -51,13 +50,7 @@ fn wanted(bytes: &[u8]) -> Wanted {
 fn answers(drive: &mut Drive, seed: u8, application: &[u8], request: &[u8], client_bits: u8) {
     drive.wanted = wanted(application);
     drive.connects();
-    let mut dice = Dice::new(seed.into());
-    let mut rest = request;
-    while !rest.is_empty() {
-        let len = if seed < 128 { rest.len() } else { 1 + dice.below(rest.len().min(200)) };
-        drive.hears(&rest[..len]);
-        rest = &rest[len..];
-    }
+    pieces(seed, request).into_iter().for_each(|piece| drive.hears(piece));
     drive.rests();
     let verdict = judge(request, Some(client_bits));
     drive.expects_answer(request, &verdict);
