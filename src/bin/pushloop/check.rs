@@ -7,18 +7,14 @@ use std::{
 };
 
 use crate::{
-    options::{CONFIG, Entry, Origin, Set, Taken, Value, all},
+    options::{CONFIG, Entry, Origin, Set, Taken, Value, all, in_one_line},
     tls,
 };
 
 /// Looks at the files that are named, and gives all that would be taken: a TOML file, which has it as
 /// well.
 pub fn check(taken: &Taken) -> Result<String, String> {
-    check_files(taken)?;
-    taken.options.tokens.read()?;
-    taken.options.hooks.key()?;
-    taken.options.broker.client()?;
-    tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
+    check_contents(taken).map_err(in_one_line)?;
     let mut text = String::new();
     for entry in all() {
         tell(&mut text, entry, taken.values(entry));
@@ -29,6 +25,16 @@ pub fn check(taken: &Taken) -> Result<String, String> {
         all().for_each(|entry| tell(&mut text, entry, topics.values(entry)));
     }
     Ok(text)
+}
+
+/// Whether what is in the files that are named can be used.
+fn check_contents(taken: &Taken) -> Result<(), String> {
+    check_files(taken)?;
+    taken.options.tokens.read()?;
+    taken.options.hooks.key()?;
+    taken.options.broker.client()?;
+    tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
+    Ok(())
 }
 
 /// Whether files that are named can be used.

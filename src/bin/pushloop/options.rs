@@ -184,6 +184,19 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Asked, String> {
+    parse_all(arguments, variables).map_err(in_one_line)
+}
+
+/// An error with its control characters written out: a value that it shows may have a line's end.
+pub fn in_one_line(error: String) -> String {
+    let written = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    error.chars().map(written).collect()
+}
+
+fn parse_all(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Asked, String> {
     let flags = match sources::of_flags(arguments)? {
         Flags::Given(flags) => flags,
         Flags::Help => return Ok(Asked::Help),

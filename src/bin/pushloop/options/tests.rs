@@ -380,6 +380,13 @@ fn any_text_is_taken_or_refused_in_one_line() {
     assert!((100..4_900).contains(&taken), "{taken}");
 }
 
+/// What a value has of lines and of a terminal's commands is written out, wherever the value comes from.
+#[test]
+fn a_value_of_two_lines_is_refused_in_one() {
+    let error = parse(["--listen", "a\nb\x1B"].map(OsString::from), []).unwrap_err();
+    assert!(error.starts_with("--listen: 'a\\nb\\u{1b}' is no address"), "{error}");
+}
+
 #[test]
 fn each_row_of_the_table_can_be_given_and_no_two_are_the_same() {
     let names: BTreeSet<_> = all().map(|entry| entry.name).collect();
