@@ -9,22 +9,30 @@
 #[path = "../../../src/bin/pushloop"]
 #[allow(dead_code, unused_imports, reason = "a target needs a part of it")]
 mod server {
+    pub mod ahead;
     pub mod auth;
+    pub mod broker;
     pub mod check;
     pub mod gate;
     pub mod hooks;
     pub mod options;
     pub mod patterns;
+    pub mod publish;
     pub mod status;
+    pub mod store;
     pub mod tls;
     pub mod topics;
+    pub mod writer;
 }
 
 use std::{env, ffi::OsString, fs, path::PathBuf, process};
 
 use libfuzzer_sys::fuzz_target;
 // As these name each other.
-use server::{auth, check, gate, hooks, options, patterns, status, tls, topics};
+use server::{
+    ahead, auth, broker, check, gate, hooks, options, patterns, publish, status, store, tls,
+    topics, writer,
+};
 
 use options::{Asked, Taken};
 
