@@ -8,6 +8,7 @@ mod docs;
 mod file;
 mod full;
 mod hooks;
+mod key_sets;
 mod logs;
 mod operator;
 mod options;

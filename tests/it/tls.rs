@@ -51,6 +51,11 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// Its own certificate, which those trust that trust it.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();

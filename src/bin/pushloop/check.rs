@@ -19,6 +19,9 @@ pub fn check(taken: &Taken) -> Result<String, String> {
     for entry in all() {
         tell(&mut text, entry, taken.values(entry));
     }
+    for told in taken.options.tokens.fetched.told() {
+        let _ = writeln!(text, "# {told}");
+    }
     for topics in taken.topics() {
         let (prefix, origin) = (quoted(&topics.prefix), place(&topics.origin));
         let _ = write!(text, "\n[[topics]]\nprefix = {prefix}  # {origin}\n");
@@ -31,7 +34,8 @@ pub fn check(taken: &Taken) -> Result<String, String> {
 fn check_contents(taken: &Taken) -> Result<(), String> {
     check_files(taken)?;
     taken.options.tokens.read()?;
-    taken.options.hooks.key()?;
+    taken.options.tokens.fetched.check()?;
+    taken.options.hooks.check()?;
     taken.options.broker.client()?;
     tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
     Ok(())

@@ -1,5 +1,6 @@
 //! The gate of the server: with what token or key a request comes, and what is told of one that may not.
 
+mod fetched;
 mod files;
 
 use std::{
@@ -12,6 +13,8 @@ use pushloop::{Hub, Origins, Request};
 
 use crate::{
     auth::{Action, Cache, Cause, Denied, Invalid, Policy, Principal, PublishKey, Verifier},
+    key_sets::KeySet,
+    patterns::Patterns,
     status::Status,
     topics::Refusal,
 };
@@ -81,6 +84,16 @@ pub struct Keys {
     policy: Policy,
     verifier: Verifier,
     publish_key: Option<PublishKey>,
+    /// Sets that are fetched, which `verifier.fetched` has in the same order.
+    sets: Vec<KeySet>,
+}
+
+impl Keys {
+    /// The same, where anyone may publish to topics of which these say so.
+    pub fn open_to(mut self, patterns: &Patterns) -> Self {
+        self.policy.anyone_may_publish = patterns.anyone_may_publish().collect();
+        self
+    }
 }
 
 impl Keys {
@@ -92,13 +105,16 @@ impl Keys {
 impl Gate {
     /// Refusals are counted in `status`.
     pub fn new(keys: Keys, cookie: Option<String>, status: Arc<Status>) -> Self {
-        Self { keys, cookie, cache: Cache::default(), status }
+        let mut gate = Self { keys, cookie, cache: Cache::default(), status };
+        gate.take_fetched();
+        gate
     }
 
     /// Goes by these keys from now on. What those of before have let in stays until its token ends.
     pub fn set_keys(&mut self, keys: Keys) {
         self.keys = keys;
         self.cache = Cache::default();
+        self.take_fetched();
     }
 
     /// Whether there are keys.
@@ -128,7 +144,7 @@ impl Gate {
         request: &Request,
     ) -> Result<Principal, TurnedAway> {
         let who = self.principal(hub, request)?;
-        if matches!(who, Principal::Anyone) {
+        if matches!(who, Principal::Anyone) && !self.keys.policy.has_open_topics() {
             self.allow(&who, Action::Publish, "")?;
         }
         Ok(who)
@@ -188,9 +204,14 @@ impl Gate {
     }
 
     fn refuse(&mut self, invalid: Invalid, token: &str) -> TurnedAway {
+        if invalid.cause == Cause::UnknownKey
+            && let Some(away) = self.want_key(token)
+        {
+            return away;
+        }
         let count = match invalid.cause {
             Cause::Malformed => &self.status.tokens_malformed,
-            Cause::Unsigned => &self.status.tokens_unsigned,
+            Cause::Unsigned | Cause::UnknownKey => &self.status.tokens_unsigned,
             Cause::Claims => &self.status.tokens_unacceptable,
             Cause::Expired => &self.status.tokens_expired,
         };
@@ -271,13 +292,17 @@ impl Gate {
         Ok(())
     }
 
-    /// What was refused, as members of JSON; nothing if there are no keys.
-    pub fn stats(&self) -> String {
+    /// What was refused and fetched, as members of JSON; nothing if there are no keys.
+    pub fn stats(&self, hub: &Hub) -> String {
         if !self.keys.policy.is_guarded {
             return String::new();
         }
-        let refusals = self.status.metrics().filter(|(name, ..)| name.starts_with("tokens_"));
-        refusals.map(|(name, _, _, count)| format!(",\"{name}\":{count}")).collect()
+        let is_told = |name: &str| {
+            name.starts_with("tokens_") || (name.starts_with("jwks_") && !self.keys.sets.is_empty())
+        };
+        let told = self.status.metrics().filter(|(name, ..)| is_told(name));
+        let told = told.map(|(name, _, _, count)| format!(",\"{name}\":{count}"));
+        told.chain(self.age_of_fetched(hub)).collect()
     }
 }
 

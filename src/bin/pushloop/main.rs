@@ -13,6 +13,7 @@ mod drain;
 mod expiries;
 mod gate;
 mod hooks;
+mod key_sets;
 mod listen;
 mod logs;
 mod metrics;
@@ -34,6 +35,7 @@ mod tls;
 mod token;
 mod topics;
 mod watchdog;
+mod web;
 mod writer;
 
 use std::{
@@ -46,7 +48,6 @@ use std::{
 };
 
 use gate::Gate;
-use logs::Level;
 use options::Taken;
 use pushloop::{Net, Server};
 use reload::Reload;
@@ -61,19 +62,17 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let taken = Arc::new(taken);
     let options = &taken.options;
     let descriptors = descriptors::raise_limit();
-    let mut server = Server::new(config::of(
-        options,
-        descriptors
-            .limit
-            .saturating_sub(metrics::descriptors(options) + options.hooks.descriptors()),
-    ))?;
+    let of_others = metrics::descriptors(options)
+        + options.hooks.descriptors()
+        + options.tokens.fetched.descriptors();
+    let limit = descriptors.limit.saturating_sub(of_others);
+    let mut server = Server::new(config::of(options, limit))?;
     options.patterns.configure(server.hub()).map_err(io::Error::other)?;
     let started = server.net().wall_clock().unwrap_or(SystemTime::UNIX_EPOCH);
     let status = Arc::new(Status::new(started));
     logs::start(options.logs, &status)?;
-    let (keys, left_out) = options.tokens.read().map_err(io::Error::other)?;
-    left_out.iter().for_each(|why| logs::say(Level::Warn, why));
-    let gate = Gate::new(keys, options.tokens.cookie.clone(), Arc::clone(&status));
+    let gate = Gate::begin(options, &server.handle(), &status).map_err(io::Error::other)?;
+    let sets = gate.sets().to_vec();
     let hooks = Hooks::new(&options.hooks, server.handle(), &status).map_err(io::Error::other)?;
     let engine = restore::engine(&mut server, options, &status)?;
     let tls = tls::of(options)?;
@@ -84,7 +83,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
         opened += &metrics::listen(address, server.handle(), Arc::clone(&status))?;
     }
     // What is told that it is open may end it at once.
-    let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status), tls);
+    let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status), tls, sets);
     let slot = reload.slot();
     drain::on_signals(server.handle(), reload)?;
     // Where nobody can be told, it listens all the same.

@@ -11,10 +11,12 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use pushloop::{ClientLimits, OnLag, Proxies};
 
 use crate::{
+    auth,
     broker::BrokerOptions,
     gate::TokenOptions,
     hooks::{HookOptions, Kind},
     logs::LogOptions,
+    web,
 };
 
 use file::InFile;
@@ -22,7 +24,7 @@ pub use file::Topics;
 pub use help::usage;
 use sources::{Flags, Given};
 pub use sources::{Origin, Value};
-pub use table::{CONFIG, Entry, Set, all};
+pub use table::{ANYONE_MAY_PUBLISH, CONFIG, Entry, Set, all};
 pub use values::{Place, value};
 
 use crate::patterns::{ByTopic, Patterns};
@@ -333,9 +335,20 @@ impl Taken {
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 
-    /// What bounds a history of topics that have none.
+    /// What bounds a history of topics that have none, and opens topics that are open or stay closed.
     fn check_topics(&self) -> Result<(), String> {
         for topics in &self.topics {
+            let opens = self.options.patterns.of(&topics.prefix).anyone_may_publish;
+            if opens && let Some(origin) = topics.origin_of(&[ANYONE_MAY_PUBLISH]) {
+                if !self.options.tokens.are_given() {
+                    let why = "anyone may, as long as there are no keys: see --jwt-secret-file";
+                    return Err(format!("{origin}: {why}"));
+                }
+                if auth::is_protected(&topics.prefix) {
+                    let why = "topics that begin with private-, presence- or $ are open to nobody";
+                    return Err(format!("{origin}: {why}"));
+                }
+            }
             if self.options.patterns.of(&topics.prefix).history.is_none()
                 && let Some(origin) = topics.origin_of(&["history-age", "history-bytes"])
             {
@@ -370,8 +383,12 @@ impl Taken {
     fn check_tokens(&self) -> Result<(), String> {
         let tokens = &self.options.tokens;
         if !tokens.has_keys() {
-            let why = "it is about tokens: add --jwt-secret-file, --jwt-public-key-file or --jwks";
+            let why = "it is about tokens: add --jwt-secret-file, --jwt-public-key-file, --jwks or --jwks-url";
             self.refuse(&["jwt-issuer", "jwt-audience", "token-cookie"], why)?;
+        }
+        if tokens.fetched.sources.is_empty() {
+            let names = ["jwks-max-age", "jwks-refetch", "jwks-timeout"];
+            self.refuse(&names, "it is about --jwks-url")?;
         }
         if !tokens.are_given() {
             let why = "anyone may, as long as there are no keys: see --jwt-secret-file";
@@ -383,7 +400,7 @@ impl Taken {
         }
         if self.options.anyone_may_publish {
             let why = "with keys, those may publish who have a token or the publish key";
-            self.refuse(&["anyone-may-publish"], why)?;
+            self.refuse(&[ANYONE_MAY_PUBLISH], why)?;
         }
         if self.options.allows_anybodys_pages() {
             self.refuse(&["token-cookie"], COOKIE_ORIGINS)?;
@@ -394,6 +411,10 @@ impl Taken {
     /// Whether what is said of hooks goes together.
     fn check_hooks(&self) -> Result<(), String> {
         let HookOptions { url, kinds, .. } = &self.options.hooks;
+        let sources = self.options.tokens.fetched.sources.iter().map(|it| &it.url);
+        if !sources.chain(url).any(|url| web::is_https(url)) {
+            self.refuse(&["backend-ca"], "it is about https: of --hook-url, or of --jwks-url")?;
+        }
         if url.is_none() {
             let names = [
                 "hook-event",

@@ -12,6 +12,8 @@ pub struct ByTopic {
     pub on_lag: OnLag,
     /// Whether it is known who subscribes.
     pub presence: bool,
+    /// Whether no token is asked of those that publish.
+    pub anyone_may_publish: bool,
 }
 
 impl ByTopic {
@@ -21,7 +23,8 @@ impl ByTopic {
             (history.age, history.bytes) = (options.history_age, options.history_bytes);
             history
         });
-        Self { history, on_lag: options.on_lag, presence: options.presence }
+        let Options { on_lag, presence, anyone_may_publish, .. } = *options;
+        Self { history, on_lag, presence, anyone_may_publish }
     }
 
     fn options(self) -> TopicOptions {
@@ -56,6 +59,11 @@ impl Patterns {
         is_so(&self.others) || self.by_prefix.iter().any(|(_, by_topic)| is_so(by_topic))
     }
 
+    /// The prefixes, the longest first, and whether anyone may publish there.
+    pub fn anyone_may_publish(&self) -> impl Iterator<Item = (String, bool)> {
+        self.by_prefix.iter().map(|(prefix, it)| (prefix.clone(), it.anyone_may_publish))
+    }
+
     /// Has topics that begin from now on be so.
     pub fn configure(&self, hub: &mut Hub) -> Result<(), ConfigureError> {
         let by_prefix = self.by_prefix.iter();
@@ -73,7 +81,7 @@ mod tests {
     #[test]
     fn topics_begin_with_what_is_so_for_them() {
         let mut server = Server::new(Config::default()).expect("there are descriptors");
-        let by_topic = |history, on_lag| ByTopic { history, on_lag, presence: false };
+        let by_topic = |history, on_lag| ByTopic { history, on_lag, ..ByTopic::default() };
         let skips = by_topic(None, OnLag::Skip);
         let state = by_topic(Some(History::of(1)), OnLag::Latest);
         let by_prefix = [("a", skips), ("a/b", state)].map(|(prefix, it)| (prefix.to_owned(), it));

@@ -15,6 +15,7 @@ use pushloop::{Handle, Hub, Tls, TlsCertificates};
 use crate::{
     check, config,
     gate::Keys,
+    key_sets::KeySet,
     logs::{Level, say},
     options::{self, Asked, Drain, Entry, Taken},
     service::Service,
@@ -50,6 +51,8 @@ pub struct Reload {
     /// What it has taken since.
     latest: Arc<Taken>,
     tls: Option<Tls>,
+    /// The sets that are fetched by now.
+    sets: Vec<KeySet>,
     slot: Slot,
     status: Arc<Status>,
 }
@@ -60,9 +63,10 @@ impl Reload {
         begun: Arc<Taken>,
         status: Arc<Status>,
         tls: Option<Tls>,
+        sets: Vec<KeySet>,
     ) -> Self {
         let (latest, slot) = (Arc::clone(&begun), Slot::default());
-        Self { arguments, begun, latest, tls, slot, status }
+        Self { arguments, begun, latest, tls, sets, slot, status }
     }
 
     /// Where the loop finds what was prepared.
@@ -77,10 +81,11 @@ impl Reload {
 
     /// Reads all sources, and has the loop take what they say.
     pub fn read(&mut self, handle: &Handle) {
-        match self.prepare() {
+        match self.prepare(handle) {
             Ok(prepared) => {
                 self.status.reloads.fetch_add(1, Ordering::Relaxed);
                 self.latest = Arc::clone(&prepared.taken);
+                self.sets = prepared.keys.sets().to_vec();
                 *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
                 // If the server is gone, nothing is to be taken.
                 let _ = handle.notify(PREPARED);
@@ -92,7 +97,7 @@ impl Reload {
         }
     }
 
-    fn prepare(&self) -> Result<Prepared, String> {
+    fn prepare(&self, handle: &Handle) -> Result<Prepared, String> {
         let Asked::Serve(taken) = options::parse(self.arguments.iter().cloned(), env::vars_os())?
         else {
             return Err("the arguments ask for no server".to_owned());
@@ -103,9 +108,12 @@ impl Reload {
         let tls = self.load(&taken)?;
         // What is in the file of histories has been written as the topics were then.
         let with_topics = self.begun.options.history_file.is_none();
+        let with_prefixes = if with_topics { &taken.options } else { &self.begun.options };
+        let keys = keys.with(self.fetch(&taken, handle)?).open_to(&with_prefixes.patterns);
         let is_taken = |entry: &Entry| {
             let is_for_tls = entry.name.starts_with("tls-");
-            entry.reloads && (with_topics || !entry.by_topic) && (tls.is_some() || !is_for_tls)
+            let is_of_topics = entry.by_topic && entry.name != options::ANYONE_MAY_PUBLISH;
+            entry.reloads && (with_topics || !is_of_topics) && (tls.is_some() || !is_for_tls)
         };
         let (mut changed, mut left) = (Vec::new(), Vec::new());
         for entry in options::all() {
@@ -131,6 +139,17 @@ impl Reload {
         }
         left_out.iter().for_each(|why| told += &format!("; {why}"));
         Ok(Prepared { taken: taken.into(), keys, tls, with_topics, told })
+    }
+
+    /// The sets of keys that are fetched from now on. Those that are new have their keys, or the error says why not.
+    fn fetch(&self, taken: &Taken, handle: &Handle) -> Result<Vec<KeySet>, String> {
+        let mut options = taken.options.tokens.fetched.clone();
+        // Whom https trusts stays until a restart, for hooks as well.
+        options.authorities = self.begun.options.tokens.fetched.authorities.clone();
+        let sets = options.begin(&self.sets, handle, &self.status)?;
+        let is_new = |set: &&KeySet| !self.sets.iter().any(|it| it.is_same(set));
+        sets.iter().filter(is_new).try_for_each(KeySet::wait)?;
+        Ok(sets)
     }
 
     /// What TLS is to present, if it was and is still asked for.
@@ -199,7 +218,8 @@ mod tests {
         let begun: Arc<Taken> = taken.into();
         let mut server = Server::new(config::of(&begun.options, 1000)).expect("it can begin");
         let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
-        let reload = Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status), None);
+        let reload =
+            Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status), None, Vec::new());
         let slot = reload.slot();
         let (keys, _) = begun.options.tokens.read().expect("there are none");
         let gate = Gate::new(keys, None, Arc::clone(&status));
@@ -213,7 +233,8 @@ mod tests {
             Engine::Memory,
             Arc::clone(&slot),
         );
-        *slot.lock().expect("nobody panics") = Some(reload.prepare().expect("it is right"));
+        *slot.lock().expect("nobody panics") =
+            Some(reload.prepare(&server.handle()).expect("it is right"));
         take(&slot, server.hub(), &mut service);
         assert_eq!(server.hub().config().shutdown_spread, Duration::from_secs(3));
     }

@@ -7,6 +7,7 @@ mod messages;
 mod operating;
 mod pacing;
 mod publishing;
+mod readiness;
 mod sessions;
 mod subscribing;
 mod telling;
@@ -32,6 +33,7 @@ use crate::{
     expiries::Expiries,
     gate::{Gate, Keys, TurnedAway},
     hooks::{ANSWERED, HookOptions, Kind},
+    key_sets::FETCHED,
     metrics,
     operator::{self, Operator},
     options::Options,
@@ -346,13 +348,10 @@ impl Handler for Service {
                 self.answer(hub, id, page, &fields);
             }
             ("GET" | "HEAD", "/healthz") => self.tell(hub, id, 200, "the loop turns"),
-            ("GET" | "HEAD", "/readyz") if self.status.ending.load(Ordering::Relaxed) != 0 => {
-                self.answer(hub, id, Response::text(503, "the server is about to end"), &[]);
+            ("GET" | "HEAD", "/readyz") => {
+                let (status, what) = self.readiness(hub);
+                self.tell(hub, id, status, what);
             }
-            ("GET" | "HEAD", "/readyz") if !self.has_broker(hub) => {
-                self.tell(hub, id, 503, "the broker cannot be reached");
-            }
-            ("GET" | "HEAD", "/readyz") => self.tell(hub, id, 200, "ready"),
             ("GET" | "HEAD", metrics::PATH) if !wants_events(request) => {
                 self.tell_own(hub, (id, request), STATS, Door::Metrics);
             }
@@ -425,6 +424,8 @@ impl Handler for Service {
             self.take_answers(hub);
         } else if key == TOLD {
             self.take_told(hub);
+        } else if key == FETCHED {
+            self.gate.take_fetched();
         } else if key == PREPARED {
             reload::take(&Arc::clone(&self.reload), hub, self);
         }

@@ -66,6 +66,26 @@ status! {
     tokens_missing: Counter,
     /// Requests and messages that were refused because a token or key does not allow that.
     tokens_insufficient: Counter,
+    /// Tokens that were refused for now because the keys they may be by have not been fetched yet.
+    tokens_early: Counter,
+    /// Fetches of key sets that have brought keys.
+    jwks_fetches: Counter,
+    /// Fetches of key sets that were not answered in time.
+    jwks_fetches_timed_out: Counter,
+    /// Fetches of key sets that failed because there was no connection.
+    jwks_fetches_unreachable: Counter,
+    /// Fetches of key sets that failed in TLS, as by a certificate that is not trusted.
+    jwks_fetches_tls_failed: Counter,
+    /// Fetches of key sets that were answered with another status than 200, as a redirect.
+    jwks_fetches_bad_status: Counter,
+    /// Fetches of key sets whose answers were too long.
+    jwks_fetches_too_long: Counter,
+    /// Fetches of key sets whose answers cannot be read, or have no key that can be used, or too many.
+    jwks_fetches_bad_answer: Counter,
+    /// Key sets that have not been fetched yet now.
+    jwks_missing: Gauge,
+    /// When the key set with the oldest keys was fetched, since 1970, or 0.
+    jwks_fetched_seconds: Gauge,
     /// Questions that a backend was asked.
     hook_questions_asked: Counter,
     /// Questions that were not asked, because an answer of before holds.
@@ -78,6 +98,8 @@ status! {
     hook_questions_timed_out: Counter,
     /// Questions that were not answered because there was no connection to the backend.
     hook_questions_unreachable: Counter,
+    /// Questions that were not answered because TLS failed, as by a certificate that is not trusted.
+    hook_questions_tls_failed: Counter,
     /// Questions that were answered with a status that says neither yes nor no.
     hook_questions_bad_status: Counter,
     /// Questions that were answered with what cannot be read, or is too long.

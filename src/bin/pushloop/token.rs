@@ -17,6 +17,7 @@ use crate::{
     auth::{Action, Invalid, Policy, Principal, Unverified, Verifier, secret, sign},
     client::Asked,
     gate::{KeyFile, TokenOptions, read},
+    key_sets::{Source, fetch},
     options::value,
 };
 
@@ -37,18 +38,21 @@ Options of make, which prints a token signed with HS256:
   --issuer NAME, --audience NAME   what the server expects as --jwt-issuer and --jwt-audience
 
 Options of check, which says what the token has and whether the server would take it:
-  --jwt-secret-file FILE, --jwt-public-key-file FILE, --jwks FILE, --jwt-issuer NAME,
-  --jwt-audience NAME    as those of the server
+  --jwt-secret-file FILE, --jwt-public-key-file FILE, --jwks FILE, --jwks-url URL,
+  --backend-ca FILE, --jwt-issuer NAME, --jwt-audience NAME    as those of the server
   --subscribe TOPIC, --publish TOPIC   say whether the token allows it; may be repeated
   --help
 
 check ends with 0 if the token is good and allows all that was asked. Wrong usage ends with 2.
 ";
 
+/// How long it is waited for a key set.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Token {
     Make { secret: PathBuf, expires_in: Duration, claims: Map<String, Json> },
-    Check { token: String, options: TokenOptions, asked: Vec<(Action, String)> },
+    Check { token: String, options: Box<TokenOptions>, asked: Vec<(Action, String)> },
 }
 
 /// Reads the arguments. The error is one line for whoever typed them.
@@ -106,6 +110,8 @@ fn parse_check(arguments: Vec<OsString>) -> Result<Asked<Token>, String> {
             Long("jwt-secret-file") => options.secrets.push(file(&mut parser)?),
             Long("jwt-public-key-file") => options.public_keys.push(value(&mut parser, key_file)?),
             Long("jwks") => options.key_sets.push(value(&mut parser, key_file)?),
+            Long("jwks-url") => options.fetched.add(value(&mut parser, Source::parse)?)?,
+            Long("backend-ca") => options.fetched.authorities = Some(file(&mut parser)?),
             Long("jwt-issuer") => options.issuers.push(value(&mut parser, text)?),
             Long("jwt-audience") => options.audiences.push(value(&mut parser, text)?),
             Long("subscribe") => asked.push((Action::Subscribe, value(&mut parser, text)?)),
@@ -116,7 +122,7 @@ fn parse_check(arguments: Vec<OsString>) -> Result<Asked<Token>, String> {
     }
     let token = token.ok_or("token check needs a TOKEN, or - for standard input")?;
     let token = token.into_string().map_err(|_| "the token is no text".to_owned())?;
-    Ok(Asked::Run(Token::Check { token, options, asked }))
+    Ok(Asked::Run(Token::Check { token, options: options.into(), asked }))
 }
 
 fn file(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
@@ -143,7 +149,12 @@ pub fn run(token: &Token) -> Result<ExitCode, String> {
             (make(secret, claims.clone(), now, *expires_in)?, true)
         }
         Token::Check { token, options, asked } => {
-            let (verifier, left_out) = options.verifier()?;
+            let (mut verifier, mut left_out) = options.verifier()?;
+            for source in &options.fetched.sources {
+                let (keys, others) = fetch(source, FETCH_TIMEOUT, options.fetched.trust(source)?)?;
+                verifier.keys.extend(keys);
+                left_out.extend(others.into_iter().map(|why| format!("{source}: {why}")));
+            }
             left_out.iter().for_each(|what| crate::logs::say(crate::logs::Level::Warn, what));
             let verifier = options.has_keys().then_some(verifier);
             explain(&given(token)?, verifier, asked, now)
@@ -164,11 +175,8 @@ fn make(
     let audiences = claims.get("aud").and_then(Json::as_str).map(str::to_owned);
     let token = sign(&claims.into(), &key).ok_or("this key cannot sign")?;
     // What the server would refuse is not made.
-    let verifier = Verifier {
-        keys: vec![key],
-        issuers: Vec::new(),
-        audiences: audiences.into_iter().collect(),
-    };
+    let (keys, audiences) = (vec![key], audiences.into_iter().collect());
+    let verifier = Verifier { keys, audiences, ..Verifier::default() };
     verifier.verify(&token, now).map_err(|invalid| invalid.why)?;
     Ok(format!("{token}\n"))
 }
@@ -209,7 +217,7 @@ fn explain(
         }
     };
     said += "verdict: good\n";
-    let policy = Policy { is_guarded: true, anyone_may_subscribe: false };
+    let policy = Policy { is_guarded: true, ..Policy::default() };
     let mut is_good = true;
     for (action, topic) in asked {
         let name = match action {

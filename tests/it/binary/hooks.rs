@@ -1,6 +1,6 @@
 //! A backend that is asked who may subscribe and publish, and told who comes and goes.
 
-mod backend;
+pub mod backend;
 mod events;
 mod messages;
 
@@ -38,7 +38,7 @@ fn asking(backend: &Backend, kinds: &[&str], arguments: &[&str]) -> (Process, St
 
 /// The value of a metric, which are not asked about here.
 #[track_caller]
-fn metric(address: &str, name: &str) -> u64 {
+pub fn metric(address: &str, name: &str) -> u64 {
     let metrics = ask_tcp(address, "GET /metrics", "", "");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("pushloop_{name} ")));
     line.unwrap_or_else(|| panic!("{name}: {metrics}")).parse().expect("a number")
@@ -248,7 +248,8 @@ fn what_does_not_go_together_is_refused() {
             "hook_secret_bytes_min = 16",
         ),
         (&[&url[..], &["--hook-event", "connect"], &everywhere].concat(), "--hook-event publish"),
-        (&["--hook-url", "https://127.0.0.1/", "--hook-event", "publish"], "over http"),
+        (&["--hook-url", "ftp://127.0.0.1/", "--hook-event", "publish"], "https://HOST"),
+        (&[&url[..], &["--hook-event", "publish", "--backend-ca", short.path()]].concat(), "https"),
         (&["--hook-url", "http://user@127.0.0.1/", "--hook-event", "publish"], "HOST"),
         (&["--hook-url", "127.0.0.1:80", "--hook-event", "publish"], "HOST"),
         (&["--hook-url", "http:///x", "--hook-event", "publish"], "HOST"),

@@ -143,6 +143,9 @@ fn with_a_file_of_histories_what_topics_keep_needs_a_restart() {
         "reloaded: nothing has changed that a running server takes; a restart is needed for history, topics"
     );
     assert!(has_id(&address, "x"));
+    // It says nothing of what is kept.
+    let said = reloads(&mut server, &config, &format!("anyone-may-publish = true\n{first}"));
+    assert_eq!(said, "reloaded: anyone-may-publish");
     super::file::ends(server, "TERM");
 }
 
@@ -179,6 +182,25 @@ fn nothing_is_taken_that_opens_what_stays() {
             "{line}"
         );
         assert_eq!(publishes(""), if is_meant { "200" } else { "401" });
+    }
+}
+
+#[test]
+fn topics_are_opened_to_anyone_and_closed_again() {
+    let secret = Scratch::with("open-secret", &[b'k'; 32]);
+    let closed = format!("jwt-secret-file = '{}'\n", secret.0);
+    let open = format!("{closed}[[topics]]\nprefix = 'wall/'\nanyone-may-publish = true\n");
+    let config = Scratch::with("open-topics.toml", closed.as_bytes());
+    let (mut server, address) = serve(&config);
+    let publishes = || {
+        ["wall/a", "a"]
+            .map(|it| ask_tcp(&address, &format!("POST /{it}"), "", "x")[9..12].to_owned())
+    };
+    assert_eq!(publishes(), ["401", "401"]);
+    for (text, expected) in [(&open, ["200", "401"]), (&closed, ["401", "401"])] {
+        let said = reloads(&mut server, &config, text);
+        assert_eq!(said, "reloaded: topics; the keys were read again");
+        assert_eq!(publishes(), expected);
     }
 }
 

@@ -28,8 +28,9 @@ pub use self::{
     cache::Cache,
     claims::Claims,
     encoding::without_line_end,
-    keys::{key_set, public_key, secret},
-    token::{Cause, Invalid, Unverified, Verifier, sign},
+    keys::{Key, key_set, public_key, secret},
+    pattern::is_protected,
+    token::{Cause, Invalid, Unverified, Verifier, claimed_issuer, sign},
 };
 
 /// Bytes of a key for publishing.
@@ -54,11 +55,13 @@ pub enum Principal {
 }
 
 /// What is asked of everybody.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// There are keys. Without, all that come may subscribe and publish.
     pub is_guarded: bool,
     pub anyone_may_subscribe: bool,
+    /// Whether anyone may publish to topics that begin so, the longest prefix first: it alone counts.
+    pub anyone_may_publish: Vec<(String, bool)>,
 }
 
 /// Why somebody may not.
@@ -78,11 +81,16 @@ pub enum Denied {
 impl Policy {
     /// Whether somebody may do this to a topic, by its decoded name. Every way to subscribe, to read and to
     /// publish asks here, so that none of them leads around another.
-    pub fn may(self, who: &Principal, action: Action, topic: &str) -> Result<(), Denied> {
-        let is_open = match action {
-            Action::Subscribe => self.anyone_may_subscribe && !pattern::is_protected(topic),
-            Action::Publish => false,
+    pub fn may(&self, who: &Principal, action: Action, topic: &str) -> Result<(), Denied> {
+        let is_for_anyone = match action {
+            Action::Subscribe => self.anyone_may_subscribe,
+            Action::Publish => {
+                let mut prefixes = self.anyone_may_publish.iter();
+                let longest = prefixes.find(|(prefix, _)| topic.starts_with(prefix.as_str()));
+                longest.is_some_and(|(_, may)| *may)
+            }
         };
+        let is_open = is_for_anyone && !pattern::is_protected(topic);
         let verdict = match who {
             Principal::Anyone | Principal::PublishKey | Principal::Token(_)
                 if is_open || !self.is_guarded =>
@@ -101,6 +109,11 @@ impl Policy {
             return Err(Denied::ReadOnly);
         }
         verdict
+    }
+
+    /// Whether anyone may publish to some topic.
+    pub fn has_open_topics(&self) -> bool {
+        !self.is_guarded || self.anyone_may_publish.iter().any(|(_, may)| *may)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tokens: three parts, a signature over two of them, and by which key it is.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -30,6 +30,8 @@ pub enum Cause {
     Malformed,
     /// No key here has signed it.
     Unsigned,
+    /// The same, and its key may be one that a set has by now.
+    UnknownKey,
     /// It says something that is not taken here.
     Claims,
     Expired,
@@ -53,6 +55,8 @@ fn unsigned(why: &'static str) -> Invalid {
 #[derive(Debug, Default)]
 pub struct Verifier {
     pub keys: Vec<Key>,
+    /// Those of sets that are fetched, which change while the server runs.
+    pub fetched: Vec<Arc<Vec<Key>>>,
     /// Who may have made a token, if that matters: for keys that are not of one issuer.
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
@@ -143,11 +147,9 @@ impl Verifier {
         let Some(algorithm) = Algorithm::by_name(&token.header.algorithm) else {
             return Err(unsigned("the token's alg is none of HS256, RS256, ES256, EdDSA"));
         };
-        let of_algorithm = self.keys.iter().filter(|key| key.algorithm() == algorithm);
-        let mut candidates: Vec<_> = of_algorithm.collect();
-        if candidates.is_empty() {
-            return Err(unsigned("no key here is for the token's alg"));
-        }
+        let keys = self.keys.iter().chain(self.fetched.iter().flat_map(|set| set.iter()));
+        let mut candidates: Vec<_> = keys.filter(|key| key.algorithm() == algorithm).collect();
+        let has_none = candidates.is_empty();
         if let Some(id) = &token.header.key_id {
             // Keys of files have no name, and may be meant.
             candidates.retain(|key| key.id.as_ref().is_none_or(|it| it == id));
@@ -158,14 +160,26 @@ impl Verifier {
         if let Some(key) = tried.find(|key| key.verifies(signed, &token.signature)) {
             return Ok(key);
         }
-        Err(unsigned(match candidates.len() {
+        let why = match candidates.len() {
+            0 if has_none => "no key here is for the token's alg",
             0 => "no key here has the token's kid",
             1..=KEYS_TRIED_MAX => "the token's signature is not by a key of this server",
             _ => {
                 "the token's signature is not by one of the first keys_tried_max = 4 keys: it needs a kid"
             }
-        }))
+        };
+        let id = token.header.key_id.as_ref();
+        let is_known = id.is_some() && candidates.iter().any(|key| key.id.as_ref() == id);
+        // No set has secrets.
+        let is_final = is_known || algorithm == Algorithm::Hs256;
+        Err(Invalid::new(if is_final { Cause::Unsigned } else { Cause::UnknownKey }, why))
     }
+}
+
+/// Whom a token names as its issuer. Nobody has verified that.
+pub fn claimed_issuer(token: &str) -> Option<String> {
+    let claims = Unverified::read(token).ok()?.claims().ok()?;
+    claims.get("iss").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Makes a token of these claims with a secret. `None` for a key that cannot sign.

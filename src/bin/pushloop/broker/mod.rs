@@ -18,7 +18,7 @@ mod topics;
 
 use std::{
     collections::VecDeque,
-    fs, iter,
+    iter,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -31,6 +31,7 @@ pub use shared::TOLD;
 
 use crate::{
     ahead::Asker,
+    gate,
     publish::Outcome,
     status::{Status, count},
 };
@@ -62,9 +63,12 @@ impl BrokerOptions {
         let Some(url) = &self.url else { return Ok(None) };
         let mut info = connection(url)?;
         if let Some(path) = &self.password {
-            let password = fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            let settings = info.redis_settings().clone().set_password(password.trim_end());
+            let text = |bytes: &[u8]| {
+                let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+                Ok(text.trim_end().to_owned())
+            };
+            let password = gate::read(path, text)?;
+            let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
         Client::open(info).map(Some).map_err(|error| format!("redis: {error}"))

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::Keys;
-use crate::auth::{Policy, PublishKey, Verifier, key_set, public_key, secret};
+use crate::{
+    auth::{Policy, PublishKey, Verifier, key_set, public_key, secret},
+    key_sets::FetchOptions,
+};
 
 /// Bytes of a file with keys.
 const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -18,6 +21,8 @@ pub struct TokenOptions {
     pub secrets: Vec<PathBuf>,
     pub public_keys: Vec<KeyFile>,
     pub key_sets: Vec<KeyFile>,
+    /// Sets that are not in files.
+    pub fetched: FetchOptions,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
     pub publish_key: Option<PathBuf>,
@@ -46,7 +51,9 @@ impl KeyFile {
 impl TokenOptions {
     /// Whether there are keys for tokens.
     pub fn has_keys(&self) -> bool {
-        !(self.secrets.is_empty() && self.public_keys.is_empty() && self.key_sets.is_empty())
+        let has_files =
+            !(self.secrets.is_empty() && self.public_keys.is_empty() && self.key_sets.is_empty());
+        has_files || !self.fetched.sources.is_empty()
     }
 
     /// Whether it is asked who may publish.
@@ -54,7 +61,7 @@ impl TokenOptions {
         self.has_keys() || self.publish_key.is_some()
     }
 
-    /// What verifies tokens, and why some keys are left out.
+    /// What verifies tokens by the keys in files, and why some of these are left out.
     pub fn verifier(&self) -> Result<(Verifier, Vec<String>), String> {
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for path in &self.secrets {
@@ -69,17 +76,17 @@ impl TokenOptions {
             left_out.extend(others.into_iter().map(|why| format!("{}: {why}", path.display())));
         }
         let (issuers, audiences) = (self.issuers.clone(), self.audiences.clone());
-        Ok((Verifier { keys, issuers, audiences }, left_out))
+        Ok((Verifier { keys, fetched: Vec::new(), issuers, audiences }, left_out))
     }
 
-    /// Reads all keys: they are good, or the error says which is not. And why some are left out.
+    /// Reads all keys in files: they are good, or the error says which is not. And why some are left out.
     pub fn read(&self) -> Result<(Keys, Vec<String>), String> {
         let (verifier, left_out) = self.verifier()?;
         let publish_key = self.publish_key.as_ref().map(|path| read(path, PublishKey::new));
         let publish_key = publish_key.transpose()?;
         let (is_guarded, anyone_may_subscribe) = (self.are_given(), self.anyone_may_subscribe);
-        let policy = Policy { is_guarded, anyone_may_subscribe };
-        Ok((Keys { policy, verifier, publish_key }, left_out))
+        let policy = Policy { is_guarded, anyone_may_subscribe, ..Policy::default() };
+        Ok((Keys { policy, verifier, publish_key, sets: Vec::new() }, left_out))
     }
 }
 

@@ -3,11 +3,17 @@
 use std::{
     fmt::Write,
     io::{self, ErrorKind},
-    time::{Duration, SystemTime},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use ring::hmac;
-use ureq::{Agent, Error, http::header::CACHE_CONTROL};
+use ureq::{Agent, Error, http::header::CACHE_CONTROL, tls::TlsConfig};
+
+use crate::{
+    logs::{Level, say},
+    web::{self, Failure, seconds},
+};
 
 /// Connections that are kept, and requests at once.
 pub const IN_FLIGHT_MAX: usize = 64;
@@ -17,21 +23,11 @@ pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// rare that one is closed while a request is on its way.
 const IDLE_AGE: Duration = Duration::from_secs(3);
 /// For how long an answer may be taken for the next one, whatever the backend says.
-const MAX_AGE_SECONDS_MAX: u64 = 3600;
+const MAX_AGE_MAX: Duration = Duration::from_secs(3600);
+/// How often it is said why TLS fails: a client learns only that the backend cannot be reached.
+const SAID_SECONDS: u64 = 60;
 
 const SIGNATURE: &str = "Pushloop-Signature";
-
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    TimedOut,
-    /// There is no connection, or it ended.
-    Unreachable,
-    /// A status that says neither yes nor no: a redirect, which is not followed, among them.
-    Status,
-    /// It cannot be read, or is too long.
-    Answer,
-}
 
 /// An answer.
 #[derive(Debug)]
@@ -48,23 +44,19 @@ pub struct Client {
     agent: Agent,
     url: String,
     key: Option<hmac::Key>,
+    /// When it was said last why TLS fails.
+    said: AtomicU64,
 }
 
 impl Client {
-    pub fn new(url: &str, key: Option<hmac::Key>, timeout: Duration) -> Self {
-        let config = Agent::config_builder()
-            // The environment of a server is no place to send its questions elsewhere.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
+    pub fn new(url: &str, key: Option<hmac::Key>, timeout: Duration, tls: TlsConfig) -> Self {
+        let config = web::config(tls, timeout)
             .max_idle_connections(IN_FLIGHT_MAX)
             .max_idle_connections_per_host(IN_FLIGHT_MAX)
             .max_idle_age(IDLE_AGE)
-            .user_agent(concat!("pushloop/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.new_agent(), url: url.to_owned(), key }
+        let (agent, url, said) = (config.new_agent(), url.to_owned(), AtomicU64::new(0));
+        Self { agent, url, key, said }
     }
 
     /// Posts JSON, and waits for the answer.
@@ -74,7 +66,28 @@ impl Client {
             Err(Error::Io(error)) if has_ended(&error) => self.attempt(body),
             attempt => attempt,
         }
-        .map_err(|error| failure(&error))
+        .map_err(|error| {
+            let failure = web::failure(&error);
+            if failure == Failure::Tls {
+                self.say_why(&error);
+            }
+            failure
+        })
+    }
+
+    /// Says what is wrong with the backend's TLS, now and then.
+    fn say_why(&self, error: &Error) {
+        let (now, before) = (seconds(), self.said.load(Ordering::Relaxed));
+        let order = Ordering::Relaxed;
+        // Of several threads, one says it.
+        if now.abs_diff(before) >= SAID_SECONDS
+            && self.said.compare_exchange(before, now, order, order).is_ok()
+        {
+            say(
+                Level::Warn,
+                &format!("the hook at {} cannot be asked: {}", self.url, web::why(error)),
+            );
+        }
     }
 
     fn attempt(&self, body: &[u8]) -> Result<Reply, Error> {
@@ -93,11 +106,6 @@ impl Client {
     }
 }
 
-/// When a signature is made. It is no time of the loop's: what is told may wait for long.
-fn seconds() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
-}
-
 /// The time and the code of both, in hexadecimal digits. Without the time, what was overheard once could be sent
 /// again for ever.
 pub fn sign(key: &hmac::Key, seconds: u64, body: &[u8]) -> String {
@@ -112,30 +120,12 @@ pub fn sign(key: &hmac::Key, seconds: u64, body: &[u8]) -> String {
     value
 }
 
-/// RFC 9111 §5.2.2: for how long an answer with these fields is fresh. What forbids to keep it wins.
+/// For how long an answer with these fields may be taken for the next one.
 pub fn max_age<'a>(cache_control: impl Iterator<Item = &'a str>) -> Duration {
-    let mut seconds = 0;
-    for directive in cache_control.flat_map(|value| value.split(',')) {
-        let directive = directive.trim().to_ascii_lowercase();
-        match directive.split_once('=') {
-            None if matches!(&*directive, "no-store" | "no-cache") => return Duration::ZERO,
-            Some(("max-age", age)) => seconds = age.trim_matches('"').parse().unwrap_or(0),
-            Some(_) | None => {}
-        }
-    }
-    Duration::from_secs(seconds.min(MAX_AGE_SECONDS_MAX))
+    web::max_age(cache_control).unwrap_or_default().min(MAX_AGE_MAX)
 }
 
 fn has_ended(error: &io::Error) -> bool {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-}
-
-fn failure(error: &Error) -> Failure {
-    match error {
-        Error::Timeout(_) => Failure::TimedOut,
-        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Failure::TimedOut,
-        Error::Io(_) | Error::ConnectionFailed | Error::HostNotFound => Failure::Unreachable,
-        _ => Failure::Answer,
-    }
 }

@@ -4,8 +4,8 @@
 //! it. It must not know the hub, requests or connections: what waits for an answer is `service/asking.rs`'s, which
 //! knows a question by its number, and what is told is `service/telling.rs`'s.
 //!
-//! The HTTP is `ureq`'s, without TLS: a backend is a neighbour, and what reaches it over a network of strangers
-//! goes through a proxy. It blocks, which is what a thread is for, and brings three crates.
+//! The HTTP is `ureq`'s, over the server's own rustls where the URL is https (`web.rs`). It blocks, which is what a
+//! thread is for, and brings three crates.
 
 mod answers;
 mod client;
@@ -21,12 +21,11 @@ use ring::hmac;
 use self::client::{Client, IN_FLIGHT_MAX};
 pub use self::{
     answers::{Answers, Mark},
-    client::Failure,
     events::Teller,
     pool::Pool,
     question::{Verdict, question},
 };
-use crate::{auth::without_line_end, gate, status::Status};
+use crate::{auth::without_line_end, gate, status::Status, web};
 
 /// What the service is notified of, when there are answers.
 pub const ANSWERED: u32 = 3;
@@ -95,6 +94,8 @@ pub struct HookOptions {
     pub allow_on_failure: bool,
     /// Fields of a request that a question has as well.
     pub forward_headers: Vec<String>,
+    /// Whom https trusts, in place of the system's authorities.
+    pub authorities: Option<PathBuf>,
 }
 
 impl HookOptions {
@@ -109,8 +110,13 @@ impl HookOptions {
         if self.url.is_some() { IN_FLIGHT_MAX + 8 } else { 0 }
     }
 
+    /// Whether its files can be used. The error names one.
+    pub fn check(&self) -> Result<(), String> {
+        self.client().map(drop)
+    }
+
     /// The key that signs, if there is one. The error names its file.
-    pub fn key(&self) -> Result<Option<hmac::Key>, String> {
+    fn key(&self) -> Result<Option<hmac::Key>, String> {
         self.secret.as_ref().map(|path| gate::read(path, key)).transpose()
     }
 
@@ -132,7 +138,8 @@ impl HookOptions {
 
     fn client(&self) -> Result<Option<Client>, String> {
         let Some(url) = &self.url else { return Ok(None) };
-        Ok(Some(Client::new(url, self.key()?, self.timeout)))
+        let tls = web::trust(url, self.authorities.as_deref())?;
+        Ok(Some(Client::new(url, self.key()?, self.timeout, tls)))
     }
 }
 

@@ -16,10 +16,10 @@ use pushloop::Handle;
 
 use super::{
     ANSWERED,
-    client::{Client, Failure, IN_FLIGHT_MAX},
+    client::{Client, IN_FLIGHT_MAX},
     question::{Verdict, verdict},
 };
-use crate::status::Status;
+use crate::{status::Status, web::Failure};
 
 /// Questions that wait for a thread: more are refused at once.
 const WAITING_MAX: usize = 1024;

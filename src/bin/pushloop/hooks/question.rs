@@ -5,10 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Kind,
-    client::{Failure, Reply},
-};
+use super::{Kind, client::Reply};
+use crate::web::{self, Failure};
 
 /// Characters of a reason.
 const REASON_CHARS_MAX: usize = 200;
@@ -100,6 +98,5 @@ fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
 /// One line of a bounded length.
 fn reason(text: Option<&str>) -> String {
     let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(REFUSED);
-    let chars = text.chars().take(REASON_CHARS_MAX);
-    chars.map(|c| if c.is_control() { ' ' } else { c }).collect()
+    web::line(text, REASON_CHARS_MAX)
 }

@@ -4,6 +4,7 @@
 mod broker;
 mod hooks;
 mod logs;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -127,13 +128,16 @@ impl Entry {
     }
 }
 
+/// The option that opens topics, or all where there are no keys: what topics keep does not follow from it.
+pub const ANYONE_MAY_PUBLISH: &str = "anyone-may-publish";
+
 /// The option that names the file; only flags and variables have it.
 pub const CONFIG: &str = "config";
 
 pub const GROUPS: &[Group] = &[
     Group { title: "Main options", entries: MAIN },
     Group { title: "Who gets in", entries: ACCESS },
-    Group { title: "Tokens and keys", entries: TOKENS },
+    Group { title: "Tokens and keys", entries: tokens::TOKENS },
     Group { title: "TLS", entries: TLS },
     Group { title: "Hooks: a backend decides, or knows", entries: hooks::HOOKS },
     Group { title: "Several servers, one broker", entries: broker::BROKER },
@@ -201,11 +205,12 @@ const ACCESS: &[Entry] = &[
     .repeated()
     .reloads(),
     Entry::switch(
-        "anyone-may-publish",
-        "allow listening beyond this machine, where all that reach it can publish",
+        ANYONE_MAY_PUBLISH,
+        "allow listening beyond this machine, where all that reach it can publish; with keys, only in [[topics]] of \
+         the file: ask no token of those that publish there",
         |options, on| options.anyone_may_publish = on,
     )
-    .reloads(),
+    .by_topic(),
     Entry::number(
         "client-connections-max",
         "N",
@@ -249,67 +254,6 @@ const ACCESS: &[Entry] = &[
     .or("0660"),
 ];
 
-const TOKENS: &[Entry] = &[
-    Entry::file(
-        "jwt-secret-file",
-        "take tokens (JWT, HS256) that are signed with the secret in this file",
-        |options, path| options.tokens.secrets.push(path),
-    )
-    .repeated()
-    .reloads(),
-    Entry::text(
-        "jwt-public-key-file",
-        "FILE",
-        "take tokens that belong to the public key in this PEM file: RSA (RS256), P-256 (ES256) or Ed25519 \
-         (EdDSA); as ISSUER=FILE, those of this issuer alone",
-        |options, text| key_file(text).map(|it| options.tokens.public_keys.push(it)),
-    )
-    .repeated()
-    .reloads(),
-    Entry::text(
-        "jwks",
-        "FILE",
-        "the same for the keys of this JSON Web Key Set; also ISSUER=FILE",
-        |options, text| key_file(text).map(|it| options.tokens.key_sets.push(it)),
-    )
-    .repeated()
-    .reloads(),
-    Entry::text(
-        "jwt-issuer",
-        "NAME",
-        "take tokens of this issuer (iss), and of no other that is not named",
-        |options, text| not_empty(text).map(|it| options.tokens.issuers.push(it)),
-    )
-    .repeated()
-    .reloads(),
-    Entry::text(
-        "jwt-audience",
-        "NAME",
-        "take tokens for this audience (aud), and no others; without, those that name none",
-        |options, text| not_empty(text).map(|it| options.tokens.audiences.push(it)),
-    )
-    .repeated()
-    .reloads(),
-    Entry::text(
-        "token-cookie",
-        "NAME",
-        "take tokens from this cookie too, of pages of the same origin and of --allow-origin",
-        |options, text| cookie(text).map(|it| options.tokens.cookie = Some(it)),
-    ),
-    Entry::file(
-        "publish-key-file",
-        "let all publish that send the key in this file as Authorization: Bearer KEY",
-        |options, path| options.tokens.publish_key = Some(path),
-    )
-    .reloads(),
-    Entry::switch(
-        "anyone-may-subscribe",
-        "with keys, ask no subscriber, but of topics that begin with private-, presence- or $",
-        |options, on| options.tokens.anyone_may_subscribe = on,
-    )
-    .reloads(),
-];
-
 const TLS: &[Entry] = &[
     Entry::text(
         "listen-tls",
@@ -347,6 +291,15 @@ const TLS: &[Entry] = &[
         "32 random bytes or more, the same for all servers that may resume each other's sessions, also after a \
          restart",
         |options, path| options.tls.ticket_secret = Some(path),
+    ),
+    Entry::file(
+        "backend-ca",
+        "of https to the backend of hooks and to key sets, trust the authorities in this file (PEM), and not those of \
+         the system",
+        |options, path| {
+            options.hooks.authorities = Some(path.clone());
+            options.tokens.fetched.authorities = Some(path);
+        },
     ),
 ];
 

@@ -276,8 +276,8 @@ fn a_file_that_is_wrong_is_refused_with_its_line_and_what_would_be_taken() {
         ("[[topics]]\nprefix = 1", "f:2: prefix is the beginning of names"),
         (
             "[[topics]]\nprefix = 'a'\nkeep-alive = 1",
-            "f:3: [[topics]] has no \"keep-alive\", but prefix, history, presence, history-age, \
-             history-bytes, on-lag; what is for all stands above the first one",
+            "f:3: [[topics]] has no \"keep-alive\", but prefix, history, presence, anyone-may-publish, \
+             history-age, history-bytes, on-lag; what is for all stands above the first one",
         ),
         (
             "[[topics]]\nprefix = 'a'\nhistory = 'x'",
@@ -336,6 +336,29 @@ fn a_prefix_says_what_is_different_for_its_topics() {
         (format!("history = 1\n{chat}history-age = 1"), true),
     ] {
         assert_eq!(of_file(&text).is_ok(), is_right, "{text}");
+    }
+    let open = "[[topics]]\nanyone-may-publish = true\nprefix = ";
+    for (text, why) in [
+        (format!("jwt-secret-file = 's'\n{open}'wall/'"), None),
+        (format!("jwt-secret-file = 's'\n{open}'p'"), None),
+        (
+            format!("{open}'wall/'"),
+            Some("f:2: anyone-may-publish: anyone may, as long as there are no keys"),
+        ),
+        (
+            format!("jwt-secret-file = 's'\n{open}'private-a'"),
+            Some("f:3: anyone-may-publish: topics that"),
+        ),
+        (format!("jwt-secret-file = 's'\n{open}'$'"), Some("f:3: anyone-may-publish: topics that")),
+        (
+            format!("jwt-secret-file = 's'\nanyone-may-publish = true\n{open}'wall/'"),
+            Some("f:2: anyone-may-publish: with keys"),
+        ),
+    ] {
+        let refused = of_file(&text).err();
+        assert_eq!(refused.is_some(), why.is_some(), "{text}: {refused:?}");
+        let said = refused.unwrap_or_default();
+        assert!(said.starts_with(why.unwrap_or_default()), "{text}: {said}");
     }
     let many = |count: usize| -> String {
         (0..count).map(|nth| format!("[[topics]]\nprefix = '{nth}'\n")).collect()

@@ -10,11 +10,17 @@ use crate::{
     gate::KeyFile,
     hooks::Kind,
     logs::{Format, LINES_PER_SECOND, Level},
+    web,
 };
 
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
 const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
+
+/// When sets of keys are fetched: after how many seconds, how many apart, and within how many milliseconds.
+const JWKS_AGES: RangeInclusive<u64> = 1..=24 * 60 * 60;
+const JWKS_REFETCHES: RangeInclusive<u64> = 1..=60 * 60;
+const JWKS_TIMES: RangeInclusive<u64> = 1..=60_000;
 
 /// How long a question to a hook may take, in milliseconds: less than `Config::answer_timeout`, after which the
 /// server itself has answered.
@@ -169,17 +175,10 @@ pub fn host(value: &str) -> Result<String, String> {
 }
 
 pub fn hook_url(value: &str) -> Result<String, String> {
-    if value.starts_with("https:") {
-        return Err(format!(
-            "'{value}' is https, and hooks are asked over http: of a proxy on this machine, if the way has \
-             strangers on it"
-        ));
-    }
-    let wrong = || format!("'{value}' is no URL of a hook: http://HOST[:PORT]/PATH");
-    let url: ureq::http::Uri = value.parse().map_err(|_| wrong())?;
-    let has_user = url.authority().is_none_or(|it| it.as_str().contains('@'));
-    let is_whole = url.scheme_str() == Some("http") && url.host().is_some_and(|it| !it.is_empty());
-    if is_whole && !has_user && !value.contains('#') { Ok(value.to_owned()) } else { Err(wrong()) }
+    let wrong = || {
+        format!("'{value}' is no URL of a hook: https://HOST[:PORT]/PATH, or the same of http://")
+    };
+    web::url(value).map(|_| value.to_owned()).ok_or_else(wrong)
 }
 
 pub fn hook_event(value: &str) -> Result<Kind, String> {
@@ -192,6 +191,18 @@ pub fn hook_event(value: &str) -> Result<Kind, String> {
 
 pub fn hook_timeout(value: &str) -> Result<Duration, String> {
     within(value, HOOK_TIMEOUT, "milliseconds").map(Duration::from_millis)
+}
+
+pub fn jwks_max_age(value: &str) -> Result<Duration, String> {
+    within(value, JWKS_AGES, "seconds").map(Duration::from_secs)
+}
+
+pub fn jwks_refetch(value: &str) -> Result<Duration, String> {
+    within(value, JWKS_REFETCHES, "seconds").map(Duration::from_secs)
+}
+
+pub fn jwks_timeout(value: &str) -> Result<Duration, String> {
+    within(value, JWKS_TIMES, "milliseconds").map(Duration::from_millis)
 }
 
 /// RFC 9110 §5.1, in lower case: that is how a question has it.

@@ -16,9 +16,10 @@ use super::{RETRY_AFTER, Service, subscribing};
 use crate::{
     auth::Principal,
     gate::TurnedAway,
-    hooks::{Failure, HookOptions, Kind, Mark, Pool, Verdict, question},
+    hooks::{HookOptions, Kind, Mark, Pool, Verdict, question},
     publish,
     status::{Status, count},
+    web::Failure,
 };
 
 /// Timers of questions have their numbers behind this bit.
@@ -176,10 +177,14 @@ impl Asking {
             Verdict::Failed(Failure::Unreachable) => {
                 (&status.hook_questions_unreachable, "cannot be reached")
             }
+            // Why is on standard error: it is the operator's to know.
+            Verdict::Failed(Failure::Tls) => {
+                (&status.hook_questions_tls_failed, "cannot be reached by TLS")
+            }
             Verdict::Failed(Failure::Status) => {
                 (&status.hook_questions_bad_status, "has answered neither yes nor no")
             }
-            Verdict::Failed(Failure::Answer) => {
+            Verdict::Failed(Failure::TooLong | Failure::Answer) => {
                 (&status.hook_questions_bad_answer, "has answered what cannot be read")
             }
         };

@@ -45,7 +45,7 @@ impl Service {
             self.status.slow_turns.load(Ordering::Relaxed),
             (hub.now() - self.started).as_millis(),
             self.file_stats(),
-            self.gate.stats(),
+            self.gate.stats(hub),
         );
         // A refusal is counted, and the next second tries again.
         let _ = hub.publish(STATS, &stats);

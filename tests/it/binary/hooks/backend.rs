@@ -1,8 +1,8 @@
-//! A backend with what it was sent, and answers of the test's own.
+//! A backend, or an issuer with its keys: what it was sent, and answers of the test's own, over TCP or TLS.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver, Sender},
@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 use crate::support::PATIENCE;
@@ -37,26 +38,49 @@ type Answer = dyn Fn(&Got) -> Vec<u8> + Send + Sync;
 
 pub struct Backend {
     address: SocketAddr,
+    is_secure: bool,
     got: Receiver<Got>,
 }
 
 impl Backend {
     /// One that answers so. An answer of no bytes closes the connection.
     pub fn start(answer: impl Fn(&Got) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_with(None, answer)
+    }
+
+    /// The same over TLS, if there is something for it.
+    pub fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Got) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let is_secure = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let ((tell, got), answer) = (mpsc::channel(), Arc::new(answer));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (tell, answer) = (tell.clone(), Arc::clone(&answer));
-                thread::spawn(move || converse(stream.expect("it accepts"), &tell, &*answer));
+                let (tell, answer, tls) = (tell.clone(), Arc::clone(&answer), tls.clone());
+                let stream = stream.expect("it accepts");
+                thread::spawn(move || match tls {
+                    None => converse(stream, &tell, &*answer),
+                    Some(tls) => {
+                        let session = ServerConnection::new(tls).expect("it can be served");
+                        converse(StreamOwned::new(session, stream), &tell, &*answer);
+                    }
+                });
             }
         });
-        Self { address, got }
+        Self { address, is_secure, got }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/hook?from=pushloop", self.address)
+        self.url_by("127.0.0.1")
+    }
+
+    /// The same by another name of this machine.
+    pub fn url_by(&self, name: &str) -> String {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{name}:{}/hook?from=pushloop", self.address.port())
     }
 
     /// What comes next.
@@ -71,13 +95,13 @@ impl Backend {
     }
 }
 
-fn converse(mut stream: TcpStream, tell: &Sender<Got>, answer: &Answer) {
-    let mut reader = BufReader::new(stream.try_clone().expect("it has a descriptor"));
+fn converse(stream: impl Read + Write, tell: &Sender<Got>, answer: &Answer) {
+    let mut reader = BufReader::new(stream);
     while let Some(got) = read(&mut reader) {
         let answer = answer(&got);
         // The test may have ended, and the server may have given up.
         let _ = tell.send(got);
-        if answer.is_empty() || stream.write_all(&answer).is_err() {
+        if answer.is_empty() || reader.get_mut().write_all(&answer).is_err() {
             return;
         }
     }
@@ -91,7 +115,7 @@ fn read(reader: &mut impl BufRead) -> Option<Got> {
         }
     }
     let mut got = Got { head, body: Vec::new() };
-    let len = got.field("content-length").expect("it says how long it is").parse();
+    let len = got.field("content-length").unwrap_or("0").parse();
     got.body = vec![0; len.expect("a number")];
     reader.read_exact(&mut got.body).ok()?;
     Some(got)

@@ -9,7 +9,7 @@ use super::{
     PUBLISH_KEY, bearer, connect_as, granting, guarded, handshake_status, in_seconds, status,
     stream_status, token,
 };
-use crate::binary::ask_tcp;
+use crate::binary::{ask_tcp, config::Scratch};
 use crate::support::http::{dial, read_head};
 use crate::support::process::{read_close, read_text};
 
@@ -123,6 +123,39 @@ fn every_door_asks_the_same_question() {
             } else {
                 assert_eq!(read_close(&mut socket), 1008, "{who} {name}");
             }
+        }
+    }
+}
+
+/// Of topics that a prefix has open to anyone, and of no others; the longest prefix of a name counts.
+#[test]
+fn anyone_publishes_where_that_is_open() {
+    let text = "[[topics]]\nprefix = 'wall/'\nanyone-may-publish = true\n\
+                [[topics]]\nprefix = 'wall/ours/'\nhistory = 1\n\
+                [[topics]]\nprefix = 'p'\nanyone-may-publish = true\n";
+    let config = Scratch::with("open.toml", text.as_bytes());
+    let (_server, address, _files) = guarded(&["--config", &config.0]);
+    let reads = granting(&["*"], &[]);
+    let forged = reads.clone() + "A";
+    for (credential, expected) in [
+        ("", [200, 401, 401, 401, 401, 401]),
+        (&*reads, [200, 403, 403, 403, 403, 403]),
+        // What is not good is not nothing.
+        (&*forged, [401; 6]),
+    ] {
+        let names = ["wall/a", "wall/ours/a", "wal", "private-a", "presence-a", "$presence/wall/a"];
+        for (name, expected) in names.iter().zip(expected) {
+            assert_eq!(publishes(&address, name, credential), expected, "{credential} {name}");
+        }
+    }
+    assert_eq!(status(&ask_tcp(&address, "POST /wall/a,wal", "", "x")), 401);
+    assert_eq!(subscribes(&address, "wall/a", ""), 401);
+    for (name, is_open) in [("wall/a", true), ("wall/ours/a", false)] {
+        let mut socket = connect_as(&address, &format!("/{name}"), &reads);
+        socket.send(Message::text("mine")).expect("it is sent");
+        match is_open {
+            true => assert_eq!(read_text(&mut socket), "mine"),
+            false => assert_eq!(read_close(&mut socket), 1008),
         }
     }
 }

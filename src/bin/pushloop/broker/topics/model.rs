@@ -51,7 +51,7 @@ impl World {
         let mut options = TopicOptions::default();
         options.history = Some(History::of(1000));
         config.topic = options;
-        let mut server = Server::new(config).expect("there are descriptors");
+        let server = Server::new(config).expect("there are descriptors");
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
@@ -102,9 +102,10 @@ impl World {
                 Wanted::Place(_) => (0, 0),
             };
             let first = (self.here.offset.saturating_sub(KEPT.min(most))).max(from) + 1;
-            let offsets = if most == 0 { 1..=0 } else { first..=self.here.offset };
             let epoch = self.here.epoch;
-            let kept = offsets.map(|at| (at, record(self.given[&Position { epoch, offset: at }])));
+            let kept = (first..=self.here.offset)
+                .take(most as usize)
+                .map(|at| (at, record(self.given[&Position { epoch, offset: at }])));
             self.answers.push_back((wanted, Place { position: self.here, kept: kept.collect() }));
         }
     }

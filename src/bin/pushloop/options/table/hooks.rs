@@ -6,7 +6,7 @@ pub const HOOKS: &[Entry] = &[
     Entry::text(
         "hook-url",
         "URL",
-        "ask or tell the backend there, by POST to http://HOST[:PORT]/PATH: see --hook-event",
+        "ask or tell the backend there, by POST to https://HOST[:PORT]/PATH or http://…: see --hook-event",
         |options, text| hook_url(text).map(|it| options.hooks.url = Some(it)),
     ),
     Entry::text(
