@@ -19,6 +19,11 @@ const CLOSES_PER_TURN: usize = 512;
 /// Of those that applications may use, the one that resembles HTTP's 401.
 const EXPIRED: u16 = 4401;
 
+/// What a connection is closed with of which the token is not good any more.
+pub fn code() -> CloseCode {
+    CloseCode::new(EXPIRED).unwrap_or(CloseCode::POLICY)
+}
+
 /// The connections that came with a token. Each costs a step in a tree when it comes and when it goes, and
 /// nothing between.
 #[derive(Debug)]
@@ -55,8 +60,7 @@ impl Expiries {
         let now = since_1970(hub).unwrap_or_default();
         for _ in 0..CLOSES_PER_TURN {
             let Some(id) = self.ends.pop_due(now) else { break };
-            let code = CloseCode::new(EXPIRED).unwrap_or(CloseCode::POLICY);
-            hub.close(id, code, "the token expired");
+            hub.close(id, code(), "the token expired");
         }
         self.set_timer(hub);
         true

@@ -5,6 +5,8 @@ mod files;
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, UNIX_EPOCH},
 };
@@ -14,7 +16,9 @@ use pushloop::{Hub, Origins, Request};
 use crate::{
     auth::{Action, Cache, Cause, Denied, Invalid, Policy, Principal, PublishKey, Verifier},
     key_sets::KeySet,
+    pace::Pace,
     patterns::Patterns,
+    requests::network,
     status::Status,
     topics::Refusal,
 };
@@ -23,6 +27,10 @@ pub use files::{KeyFile, TokenOptions, read};
 
 /// The subprotocol in front of a token in `Sec-WebSocket-Protocol`: a page can set no other field.
 pub const BEARER: &str = "bearer";
+
+/// False signatures that are looked at of one client in a second. Then its tokens wait, but for those that were good a
+/// moment ago.
+const FALSE_SIGNATURES_PER_SECOND: u32 = 10;
 
 const CHALLENGE: &str = "WWW-Authenticate";
 
@@ -33,6 +41,8 @@ pub struct Gate {
     /// The name of the cookie that a token may come in.
     cookie: Option<String>,
     cache: Cache,
+    /// Whose tokens had signatures that are false: to look at one costs more than to send it.
+    wrong: Pace<IpAddr>,
     /// Where it is counted what was refused.
     status: Arc<Status>,
 }
@@ -53,6 +63,16 @@ impl TurnedAway {
     pub fn about(self, name: &str) -> Self {
         Self { why: format!("{}: {name}", self.why).into(), ..self }
     }
+}
+
+const TOO_MANY_FALSE: &str = "too many tokens came from there that nobody here has signed: \
+     false_signatures_per_second = 10";
+
+/// The answer to one that may do it later.
+pub fn slow_down(why: &'static str, wait: Duration) -> TurnedAway {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let field = Some(("Retry-After", seconds.to_string().into()));
+    TurnedAway { status: 429, why: why.into(), field, is_last: false }
 }
 
 impl From<Refusal> for TurnedAway {
@@ -84,6 +104,8 @@ pub struct Keys {
     policy: Policy,
     verifier: Verifier,
     publish_key: Option<PublishKey>,
+    /// Subjects of which no token is taken.
+    revoked: HashSet<Box<str>>,
     /// Sets that are fetched, which `verifier.fetched` has in the same order.
     sets: Vec<KeySet>,
 }
@@ -105,7 +127,8 @@ impl Keys {
 impl Gate {
     /// Refusals are counted in `status`.
     pub fn new(keys: Keys, cookie: Option<String>, status: Arc<Status>) -> Self {
-        let mut gate = Self { keys, cookie, cache: Cache::default(), status };
+        let (cache, wrong) = (Cache::default(), Pace::new(FALSE_SIGNATURES_PER_SECOND));
+        let mut gate = Self { keys, cookie, cache, wrong, status };
         gate.take_fetched();
         gate
     }
@@ -196,14 +219,33 @@ impl Gate {
         let Some(now) = since_1970(hub) else {
             return Err((503, "the server does not know the time".into()).into());
         };
-        let verify = || self.keys.verifier.verify(&token, now);
-        match self.cache.get_or(&token, now, verify) {
-            Ok(claims) => Ok(Principal::Token(claims)),
-            Err(invalid) => Err(self.refuse(invalid, &token)),
+        let sender = network(request);
+        let waits = sender.and_then(|sender| self.wrong.waits(&sender, hub.now()));
+        let verify = || match waits {
+            Some(_) => Err(Invalid::new(Cause::TooMany, TOO_MANY_FALSE)),
+            None => self.keys.verifier.verify(&token, now),
+        };
+        let invalid = match self.cache.get_or(&token, now, verify) {
+            Ok(claims) if self.is_revoked(claims.subject.as_deref().unwrap_or_default()) => {
+                Invalid::new(Cause::Revoked, "the token's subject (sub) is revoked here")
+            }
+            Ok(claims) => return Ok(Principal::Token(claims)),
+            Err(invalid) => invalid,
+        };
+        if invalid.cause == Cause::Unsigned
+            && let Some(sender) = sender
+        {
+            let _ = self.wrong.take(&sender, 1, hub.now());
         }
+        Err(self.refuse(invalid, &token, waits.unwrap_or_default()))
     }
 
-    fn refuse(&mut self, invalid: Invalid, token: &str) -> TurnedAway {
+    /// Whether the tokens of this subject are not taken.
+    pub fn is_revoked(&self, subject: &str) -> bool {
+        self.keys.revoked.contains(subject)
+    }
+
+    fn refuse(&mut self, invalid: Invalid, token: &str, waits: Duration) -> TurnedAway {
         if invalid.cause == Cause::UnknownKey
             && let Some(away) = self.want_key(token)
         {
@@ -214,8 +256,13 @@ impl Gate {
             Cause::Unsigned | Cause::UnknownKey => &self.status.tokens_unsigned,
             Cause::Claims => &self.status.tokens_unacceptable,
             Cause::Expired => &self.status.tokens_expired,
+            Cause::Revoked => &self.status.tokens_revoked,
+            Cause::TooMany => &self.status.tokens_limited,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        if invalid.cause == Cause::TooMany {
+            return TurnedAway { is_last: true, ..slow_down(TOO_MANY_FALSE, waits) };
+        }
         let why = match &self.keys.publish_key {
             Some(_) if !token.contains('.') => "it is neither a token nor the publish key".into(),
             Some(_) | None => invalid.why,

@@ -30,7 +30,7 @@ const OPERATOR_ROWS_MAX: usize = 20;
 const OPERATOR_STEPS_MAX: usize = 16_384;
 
 /// The numbers of what is refused, by cause.
-const REFUSALS: [&str; 21] = [
+const REFUSALS: [&str; 25] = [
     "connections_refused",
     "connections_limited",
     "accepts_failed",
@@ -46,9 +46,13 @@ const REFUSALS: [&str; 21] = [
     "tokens_expired",
     "tokens_missing",
     "tokens_insufficient",
+    "tokens_early",
+    "tokens_limited",
+    "tokens_revoked",
     "hook_questions_refused",
     "hook_questions_timed_out",
     "hook_questions_unreachable",
+    "hook_questions_tls_failed",
     "hook_questions_bad_status",
     "hook_questions_bad_answer",
     "hook_questions_turned_away",

@@ -384,7 +384,8 @@ impl Taken {
         let tokens = &self.options.tokens;
         if !tokens.has_keys() {
             let why = "it is about tokens: add --jwt-secret-file, --jwt-public-key-file, --jwks or --jwks-url";
-            self.refuse(&["jwt-issuer", "jwt-audience", "token-cookie"], why)?;
+            let names = ["jwt-issuer", "jwt-audience", "token-cookie", "revoked-subjects-file"];
+            self.refuse(&names, why)?;
         }
         if tokens.fetched.sources.is_empty() {
             let names = ["jwks-max-age", "jwks-refetch", "jwks-timeout"];

@@ -50,6 +50,12 @@ impl<K: Clone + Eq + Hash> Pace<K> {
         Ok(())
     }
 
+    /// How long somebody has to wait before it may do anything.
+    pub fn waits(&self, who: &K, now: Instant) -> Option<Duration> {
+        let ahead = self.done.get(who)?.checked_duration_since(now)? + BURST / self.per_second;
+        ahead.checked_sub(BURST).filter(|wait| !wait.is_zero())
+    }
+
     /// Forgets those that are behind the time: two for each that comes.
     fn forget(&mut self, now: Instant) {
         for _ in 0..2 {
@@ -79,10 +85,14 @@ mod tests {
     fn each_may_do_so_much_in_a_second() {
         let (mut pace, start) = (Pace::new(4), start());
         for _ in 0..4 {
+            assert_eq!(pace.waits(&"ada", start), None);
             assert_eq!(pace.take(&"ada", 1, start), Ok(()));
         }
         let wait = pace.take(&"ada", 1, start).unwrap_err();
         assert_eq!(wait, Duration::from_millis(250));
+        assert_eq!(pace.waits(&"ada", start), Some(wait));
+        assert_eq!(pace.waits(&"ada", start + wait), None);
+        assert_eq!(pace.waits(&"ada", start + Duration::from_secs(9)), None);
         assert_eq!(
             pace.take(&"ada", 1, start + wait - Duration::from_nanos(1)),
             Err(Duration::from_nanos(1))

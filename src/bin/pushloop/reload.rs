@@ -192,7 +192,7 @@ pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     {
         return say(Level::Warn, &format!("not reloaded: {error}"));
     }
-    service.set_keys(keys);
+    service.set_keys(hub, keys);
     hub.set_origins(config::origins(options));
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);

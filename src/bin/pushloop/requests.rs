@@ -1,6 +1,18 @@
 //! What a request asks for, as far as its head tells.
 
+use std::net::IpAddr;
+
 use pushloop::Request;
+
+/// Where a request comes from, as what is limited for each: an IPv4 address, or the /64 of an IPv6 one. This machine,
+/// and what has no address, has no limits.
+pub fn network(request: &Request) -> Option<IpAddr> {
+    let client = request.client().map(|it| it.to_canonical()).filter(|it| !it.is_loopback())?;
+    Some(match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+    })
+}
 
 /// Whether it asks for an event stream. A browser's `EventSource` does, and for nothing else.
 pub fn wants_events(request: &Request) -> bool {

@@ -30,7 +30,7 @@ use crate::{
     auth::{Action, Denied},
     broker::{Broker, TOLD},
     drain::ENDS_SOON,
-    expiries::Expiries,
+    expiries::{self, Expiries},
     gate::{Gate, Keys, TurnedAway},
     hooks::{ANSWERED, HookOptions, Kind},
     key_sets::FETCHED,
@@ -188,9 +188,12 @@ impl Service {
     }
 
     /// Goes by these keys from now on.
-    pub fn set_keys(&mut self, keys: Keys) {
+    pub fn set_keys(&mut self, hub: &mut Hub, keys: Keys) {
         self.sessions.are_seen |= keys.are_given();
         self.gate.set_keys(keys);
+        for id in self.pacing.connections_of(|subject| self.gate.is_revoked(subject)) {
+            hub.close(id, expiries::code(), "the token is revoked");
+        }
     }
 
     /// Has topics that begin from now on be as these options say.

@@ -68,6 +68,10 @@ status! {
     tokens_insufficient: Counter,
     /// Tokens that were refused for now because the keys they may be by have not been fetched yet.
     tokens_early: Counter,
+    /// Tokens that were refused because their subject is revoked.
+    tokens_revoked: Counter,
+    /// Tokens that were not looked at, because too many came from there with signatures that are false.
+    tokens_limited: Counter,
     /// Fetches of key sets that have brought keys.
     jwks_fetches: Counter,
     /// Fetches of key sets that were not answered in time.

@@ -15,13 +15,18 @@ mod server {
     pub mod check;
     pub mod gate;
     pub mod hooks;
+    pub mod key_sets;
+    pub mod logs;
     pub mod options;
+    pub mod pace;
     pub mod patterns;
     pub mod publish;
+    pub mod requests;
     pub mod status;
     pub mod store;
     pub mod tls;
     pub mod topics;
+    pub mod web;
     pub mod writer;
 }
 
@@ -30,8 +35,8 @@ use std::{env, ffi::OsString, fs, path::PathBuf, process};
 use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
-    ahead, auth, broker, check, gate, hooks, options, patterns, publish, status, store, tls,
-    topics, writer,
+    ahead, auth, broker, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
+    requests, status, store, tls, topics, web, writer,
 };
 
 use options::{Asked, Taken};

@@ -2,6 +2,7 @@
 
 mod doors;
 mod pacing;
+mod revoked;
 
 use std::{
     fs,

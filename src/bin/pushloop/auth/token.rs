@@ -35,6 +35,10 @@ pub enum Cause {
     /// It says something that is not taken here.
     Claims,
     Expired,
+    /// Its subject may nothing any more.
+    Revoked,
+    /// It was not looked at: too many false ones came from there.
+    TooMany,
 }
 
 impl Invalid {

@@ -1,6 +1,7 @@
 //! The files that keys are in.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -26,6 +27,8 @@ pub struct TokenOptions {
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
     pub publish_key: Option<PathBuf>,
+    /// Subjects of which no token is taken.
+    pub revoked: Option<PathBuf>,
     pub cookie: Option<String>,
     pub anyone_may_subscribe: bool,
 }
@@ -86,8 +89,16 @@ impl TokenOptions {
         let publish_key = publish_key.transpose()?;
         let (is_guarded, anyone_may_subscribe) = (self.are_given(), self.anyone_may_subscribe);
         let policy = Policy { is_guarded, anyone_may_subscribe, ..Policy::default() };
-        Ok((Keys { policy, verifier, publish_key, sets: Vec::new() }, left_out))
+        let revoked = self.revoked.as_ref().map(|path| read(path, subjects)).transpose()?;
+        let (revoked, sets) = (revoked.unwrap_or_default(), Vec::new());
+        Ok((Keys { policy, verifier, publish_key, revoked, sets }, left_out))
     }
+}
+
+/// One subject a line, as tokens have it. Empty lines are none.
+fn subjects(bytes: &[u8]) -> Result<HashSet<Box<str>>, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(Box::from).collect())
 }
 
 /// What a file has, read by `parse`. The error names the file.

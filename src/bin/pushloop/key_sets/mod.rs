@@ -38,6 +38,8 @@ pub const FETCHED: u32 = 4;
 pub const KEY_SETS_MAX: usize = 16;
 /// For so long an answer is taken for the next one, even if its `Cache-Control` says less.
 const MAX_AGE_MIN: Duration = Duration::from_secs(60);
+/// For so long keys are good that cannot be fetched anew: one that was withdrawn meanwhile is not good for ever.
+const KEYS_STAY: Duration = Duration::from_secs(24 * 3600);
 /// How much longer than a fetch may take it is waited for its thread.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -138,6 +140,15 @@ struct State {
     /// A token names a key that no set has.
     is_wanted: bool,
     ends: bool,
+}
+
+impl State {
+    /// Gives up keys that are too old.
+    fn forget(&mut self, now: u64) {
+        if self.latest.at.is_some_and(|at| now.saturating_sub(at) > KEYS_STAY.as_secs()) {
+            (self.latest, self.hash) = Default::default();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -293,6 +304,7 @@ impl Shared {
             Failure::Answer => &status.jwks_fetches_bad_answer,
         };
         count.fetch_add(1, Ordering::Relaxed);
+        state.forget(seconds());
         // An outage is said once.
         if state.failure.as_ref() != Some(&why) {
             let stays =

@@ -314,3 +314,15 @@ fn keys_change_with_the_answer_alone() {
     });
     assert_eq!(first.len(), 1);
 }
+
+#[test]
+fn keys_that_cannot_be_fetched_are_good_for_a_day() {
+    let at = 1_700_000_000;
+    let (fetched, _) = crate::auth::key_set(keys(1).as_bytes()).expect("they are keys");
+    let latest = Latest { keys: Arc::new(fetched), at: Some(at) };
+    let mut state = State { latest, hash: vec![1], ..State::default() };
+    state.forget(at + 24 * 3600);
+    assert_eq!((state.latest.keys.len(), state.latest.at), (1, Some(at)));
+    state.forget(at + 24 * 3600 + 1);
+    assert_eq!((state.latest.keys.len(), state.latest.at, state.hash.len()), (0, None, 0));
+}

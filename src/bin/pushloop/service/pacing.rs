@@ -10,7 +10,13 @@ use std::{
 use pushloop::{ConnId, ConnMap, Message, Request};
 
 use crate::{
-    auth::Principal, gate::TurnedAway, options::Options, pace::Pace, publish::Plan, status::Status,
+    auth::Principal,
+    gate::{TurnedAway, slow_down},
+    options::Options,
+    pace::Pace,
+    publish::Plan,
+    requests::network,
+    status::Status,
 };
 
 const TOO_FAST: &str =
@@ -31,11 +37,7 @@ pub(super) enum Account {
 impl Account {
     /// Those that a request comes from. A backend's key has no limits, nor has this machine.
     pub(super) fn of(request: &Request, principal: &Principal) -> Vec<Self> {
-        let client = request.client().map(|it| it.to_canonical()).filter(|it| !it.is_loopback());
-        let client = client.map(|address| match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        });
+        let client = network(request);
         let subject = match principal {
             Principal::PublishKey => return Vec::new(),
             Principal::Token(claims) => claims.subject.as_deref(),
@@ -126,11 +128,14 @@ impl Pacing {
 
     /// A connection is open, of this subject.
     pub(super) fn seat(&mut self, id: ConnId, principal: &Principal) {
-        let Some(subject) = subject(principal).filter(|_| self.connections_max.is_some()) else {
-            return;
-        };
+        let Some(subject) = subject(principal) else { return };
         *self.open.entry(subject.into()).or_default() += 1;
         self.seats.insert(id, subject.into());
+    }
+
+    /// The connections of subjects of which this is so.
+    pub(super) fn connections_of(&self, is_so: impl Fn(&str) -> bool) -> Vec<ConnId> {
+        self.seats.iter().filter(|(_, subject)| is_so(subject)).map(|(id, _)| id).collect()
     }
 
     pub(super) fn leave(&mut self, id: ConnId) {
@@ -162,8 +167,6 @@ impl Status {
     /// Counts somebody that asks for too much, and gives the answer.
     fn slow_down(&self, why: &'static str, wait: Duration) -> TurnedAway {
         self.publishers_limited.fetch_add(1, Ordering::Relaxed);
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        let field = Some(("Retry-After", seconds.to_string().into()));
-        TurnedAway { status: 429, why: why.into(), field, is_last: false }
+        slow_down(why, wait)
     }
 }

@@ -84,6 +84,12 @@ pub const TOKENS: &[Entry] = &[
         |options, text| cookie(text).map(|it| options.tokens.cookie = Some(it)),
     ),
     Entry::file(
+        "revoked-subjects-file",
+        "take no token of the subjects (sub) in this file, one a line; on SIGHUP, their connections end",
+        |options, path| options.tokens.revoked = Some(path),
+    )
+    .reloads(),
+    Entry::file(
         "publish-key-file",
         "let all publish that send the key in this file as Authorization: Bearer KEY",
         |options, path| options.tokens.publish_key = Some(path),
