@@ -23,7 +23,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
             if let Err(error) = &ended {
                 logs::say(Level::Error, &error.to_string());
             }
-            logs::end();
+            logs::flush();
             Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }),
         Command::Check => with_options(arguments, |taken| {

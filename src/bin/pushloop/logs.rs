@@ -25,8 +25,8 @@ pub use self::{
 };
 use crate::status::Status;
 
-/// How long the end of the process waits for what was said last to be written.
-const END_TIME: Duration = Duration::from_secs(1);
+/// How long it is waited at the start, and at the end of the process, for what was said to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// How often what was left out is told while nothing else is.
 const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks at a queue that others have, by one that must not wait.
@@ -119,10 +119,10 @@ pub fn tell(level: Level, kind: Kind, fields: &[(&'static str, Value<'_>)]) {
     }
 }
 
-/// Waits until all is written, for a while: the process ends.
-pub fn end() {
+/// Waits until all that was said is written, for a while: the process ends, or says elsewhere that it is open.
+pub fn flush() {
     if let Some(logs) = LOGS.get() {
-        logs.end();
+        logs.flush();
     }
 }
 
@@ -208,12 +208,12 @@ impl Logs {
         mem::take(&mut queue.book.pending)
     }
 
-    fn end(&self) {
+    fn flush(&self) {
         let mut queue = self.lock();
         let time = queue.clock.wall_clock();
         queue.book.tell_left_out(time);
         self.changes.notify_all();
-        let waits = self.changes.wait_timeout_while(queue, END_TIME, |queue| queue.is_busy());
+        let waits = self.changes.wait_timeout_while(queue, FLUSH_TIME, |queue| queue.is_busy());
         drop(waits.unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -86,6 +86,7 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let reload = Reload::new(arguments, Arc::clone(&taken), Arc::clone(&status), tls, sets);
     let slot = reload.slot();
     drain::on_signals(server.handle(), reload)?;
+    logs::flush();
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();

@@ -180,7 +180,7 @@ fn end_file(path: &Path, why: &str) {
                  cannot be renamed or removed either ({error}), and would be taken for the whole history"
             );
             say(Level::Error, &told);
-            logs::end();
+            logs::flush();
             process::exit(1);
         }
     }
