@@ -71,7 +71,7 @@ pub(crate) struct Commons {
     pub(crate) on_loopback: bool,
     /// Publications that each connection has taken, by its index; empty if that is not counted.
     pub(crate) delivered: Vec<u64>,
-    /// The same of those whose places were freed in this turn, which may tell of their end.
+    /// The same of those of which the places were freed in this turn, which may tell of their end.
     pub(crate) ended: BTreeMap<ConnId, u64>,
     /// Bytes that wait to be sent in the whole process: outboxes, and batches, each counted once.
     pub(crate) queued_bytes: usize,

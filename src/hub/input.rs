@@ -49,7 +49,7 @@ impl Hub {
         self.commons.on_loopback = on_loopback;
     }
 
-    /// What was known of the connections whose slots were freed before is needed no more.
+    /// What was known of the connections of which the slots were freed before is needed no more.
     pub(crate) fn forget_ended(&mut self) {
         self.commons.ended.clear();
     }

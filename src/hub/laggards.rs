@@ -16,7 +16,7 @@ pub struct Laggard {
 }
 
 impl Hub {
-    /// Looks at connections from a place on, and tells of each whose peer or network takes nothing while something
+    /// Looks at connections from a place on, and tells of each of which the peer or network takes nothing while something
     /// waits for it. Gives the place to go on from; 0 is the first, and comes when all were looked at. A look at
     /// a connection, and one at each topic of a connection that lags, is a step; there are at most so many in a
     /// call, and up to [`Config::topics_per_connection_max`](crate::Config::topics_per_connection_max) more.

@@ -1,6 +1,6 @@
 //! What the server says while it runs, on standard error: as lines, or as JSON.
 //!
-//! A thread of its own writes. What is said is put into a bounded queue, and the one who says it never waits: a
+//! A thread of its own writes. What is said is put into a bounded queue, and what says it never waits: a
 //! standard error that nobody reads costs lines, which are counted, and not the loop.
 
 mod book;

@@ -1,4 +1,4 @@
-//! What one who runs the server sees besides: which topics carry most, who lags, and what was refused.
+//! What one who runs the server sees besides: which topics carry most, what lags, and what was refused.
 //!
 //! It costs nothing until somebody asks, and while somebody does, so much a second and no more, however many ask
 //! and however many topics and connections there are.

@@ -157,6 +157,9 @@ impl Broker {
         if !self.is_up(hub) {
             return Err("the broker cannot be reached".to_owned());
         }
+        if self.topics.is_full(hub) {
+            return Err("too many topics are heard from the broker: topics_max".to_owned());
+        }
         Ok(self.topics.want(hub, names, after))
     }
 

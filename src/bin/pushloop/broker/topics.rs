@@ -51,6 +51,8 @@ enum State {
 #[derive(Debug)]
 struct Topic {
     state: State,
+    /// Which of those with this name it is: the others are over, and may be in the round still.
+    life: u64,
     /// What was published last, as far as it is known here.
     position: Position,
     /// It has a history, and the broker's positions in the hub.
@@ -98,12 +100,13 @@ pub struct Topics {
     status: Arc<Status>,
     topics: HashMap<Arc<str>, Topic>,
     /// All topics, in the order in which they are looked after.
-    round: VecDeque<Arc<str>>,
+    round: VecDeque<(Arc<str>, u64)>,
     /// Topics whose subscribers are sent away.
     ending: Vec<Arc<str>>,
     /// How many topics each waiter still waits for.
     waiters: HashMap<u64, usize>,
     latest: u64,
+    lives: u64,
 }
 
 impl Topics {
@@ -117,6 +120,7 @@ impl Topics {
             ending: Vec::new(),
             waiters: HashMap::new(),
             latest: 0,
+            lives: 0,
         }
     }
 
@@ -128,6 +132,11 @@ impl Topics {
                 State::Live => topic.lives(hub, name) && after.is_none_or(|it| topic.reaches(it)),
                 State::Opening | State::Catching | State::Ending => false,
             })
+    }
+
+    /// Whether the hub could have all that are heard.
+    pub fn is_full(&self, hub: &Hub) -> bool {
+        self.topics.len() >= hub.config().topics_max
     }
 
     /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
@@ -160,8 +169,10 @@ impl Topics {
 
     fn add(&mut self, hub: &Hub, name: &str) {
         let name: Arc<str> = name.into();
+        self.lives += 1;
         let topic = Topic {
             state: State::Opening,
+            life: self.lives,
             position: Position { epoch: 0, offset: 0 },
             keeps: hub
                 .topic_options(&name)
@@ -176,7 +187,7 @@ impl Topics {
         };
         let channel = keys::channel(&self.prefix, &name);
         self.shared.change(channel, Change::Subscribe(Arc::clone(&name)));
-        self.round.push_back(Arc::clone(&name));
+        self.round.push_back((Arc::clone(&name), self.lives));
         self.topics.insert(name, topic);
     }
 
@@ -237,14 +248,8 @@ impl Topics {
         let place = match (place, topic.state) {
             (Ok(place), _) => place,
             (Err(why), State::Opening) => {
-                let waiters = mem::take(&mut topic.waiters);
-                self.remove(&name);
-                self.fail(
-                    waiters,
-                    &format!("the broker does not tell where the topic is: {why}"),
-                    done,
-                );
-                return Applied::Yes;
+                let why = format!("the broker does not tell where the topic is: {why}");
+                return self.give_up(&name, &why, done);
             }
             // It is asked again when it is looked after.
             (Err(_), State::Live | State::Catching | State::Ending) => return Applied::Yes,
@@ -275,12 +280,7 @@ impl Topics {
                 Ok(()) => {}
                 // Connections that have left it still read: it is looked after.
                 Err(RestoreError::Alive) => return Applied::Yes,
-                Err(why) => {
-                    let waiters = mem::take(&mut topic.waiters);
-                    self.remove(&name);
-                    self.fail(waiters, &why.to_string(), done);
-                    return Applied::Yes;
-                }
+                Err(why) => return self.give_up(&name, &why.to_string(), done),
             }
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
@@ -302,9 +302,14 @@ impl Topics {
         }
     }
 
-    fn fail(&mut self, waiters: Vec<u64>, why: &str, done: &mut Vec<Done>) {
+    /// The topic cannot begin, and those that wait for it are told why.
+    fn give_up(&mut self, name: &Arc<str>, why: &str, done: &mut Vec<Done>) -> Applied {
+        let waiters = self.topics.get_mut(name).map(|topic| mem::take(&mut topic.waiters));
+        self.remove(name);
+        let waiters = waiters.into_iter().flatten();
         let known = waiters.into_iter().filter(|number| self.waiters.remove(number).is_some());
         done.extend(known.map(|number| Done::Failed(number, why.to_owned())));
+        Applied::Yes
     }
 
     /// What was missed is published, if it is all there.

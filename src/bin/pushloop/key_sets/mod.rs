@@ -4,7 +4,7 @@
 //! tokens: which token asks for a key that is not here is `gate.rs`'s to know.
 //!
 //! The loop waits for nothing. It is notified, and takes the latest keys of all sets; what it says is that a
-//! token names a key that no set has (`KeySet::want`), which has a set fetched again, once for all who say so, and at
+//! token names a key that no set has (`KeySet::want`), which has a set fetched again, once for all that say so, and at
 //! most once in `Pace::refetch`: whoever makes up names of keys does not have an issuer asked without end. A fetch
 //! that fails leaves the keys of before.
 

@@ -24,7 +24,7 @@ const TIMERS: u64 = 1 << 62;
 const LOOK_TIMER: u64 = 5;
 const ROOM_TIMER: u64 = 6;
 
-/// The broker, and who waits for it.
+/// The broker, and what waits for it.
 pub(super) struct Brokering {
     broker: Broker,
     parked: HashMap<u64, (Next, TimerId)>,

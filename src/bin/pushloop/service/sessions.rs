@@ -13,7 +13,7 @@ use crate::{
 /// See the module. Nothing is kept where nothing is told.
 pub(super) struct Sessions {
     level: Level,
-    /// Where an operator may look, it is known whose each connection is.
+    /// Where an operator may look, the subject of each connection is known.
     pub are_seen: bool,
     open: ConnMap<Session>,
     /// Who has sent the request that is looked at.

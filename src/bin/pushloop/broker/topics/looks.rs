@@ -72,9 +72,10 @@ impl Topics {
             return END_INTERVAL;
         }
         for _ in 0..self.round.len().min(LOOKS) {
-            let Some(name) = self.round.pop_front() else { break };
-            if self.look_at(hub, &name) {
-                self.round.push_back(name);
+            let Some((name, life)) = self.round.pop_front() else { break };
+            let is_over = self.topics.get(&name).is_none_or(|topic| topic.life != life);
+            if !is_over && self.look_at(hub, &name) {
+                self.round.push_back((name, life));
             }
         }
         LOOK_INTERVAL

@@ -32,7 +32,7 @@ impl World {
         let mut config = Config::default();
         let mut options = TopicOptions::default();
         options.history = Some(History::of(2000));
-        config.topic = options;
+        (config.topic, config.topics_max) = (options, 300);
         let mut server = Server::new(config).expect("there are descriptors");
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
@@ -251,4 +251,25 @@ fn an_answer_that_is_late_ends_no_topic() {
     world.news(at(6));
     world.opened(Wanted::Place(5), place([], at(5)));
     world.is_at(6, &[5, 6]);
+}
+
+/// What clients ask for again and again is looked after once, and is never more than the hub may have.
+#[test]
+fn topics_that_come_and_go_leave_nothing_behind() {
+    let mut world = World::opening();
+    for _ in 0..100 {
+        let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
+        let no = Err("no".to_owned());
+        world.topics.handle_opened(hub, name, Wanted::Latest(KEEPS), no, &mut world.done);
+        world.topics.want(world.server.hub(), &["t".to_owned()], &[]);
+    }
+    assert_eq!(world.topics.round.len(), 101);
+    world.topics.look(world.server.hub());
+    assert_eq!((world.topics.round.len(), world.topics.topics.len()), (1, 1));
+    let most = world.server.hub().config().topics_max;
+    for nth in 1..most {
+        assert!(!world.topics.is_full(world.server.hub()), "{nth} of {most}");
+        world.topics.add(world.server.hub(), &nth.to_string());
+    }
+    assert!(world.topics.is_full(world.server.hub()));
 }
