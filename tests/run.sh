@@ -29,10 +29,10 @@ logs=$target/run
 mkdir -p "$logs"
 rm -f "$logs"/*.log
 passed=0 failed=0 ignored=0 computed=0
-# What failed is said once more at the end, where it is found: of what the step printed, these
+# What failed is said once more at the end, where it is found: of what the step printed, the last of these
 # lines, or else the last ones.
 failures=
-failure='^FAIL |^test .* FAILED$|^thread .* panicked at|^error|^ended after|tests were run, and not'
+failure='^FAIL |^test .* FAILED$|has been running for over|^thread .* panicked at|^error|^ended after|tests were run, and not'
 
 # step NAME SECONDS COMMAND [ARGUMENT]...
 # One line when it passes, with the seconds that it took and those of a processor, and what it printed
@@ -66,7 +66,7 @@ step() {
         passed=$((passed + ok + 1))
     else
         passed=$((passed + ok)) failed=$((failed + bad + 1))
-        failures+=$'\n'"FAILED $name"$'\n'$({ grep -m 20 -E "$failure" "$log" || tail -n 5 "$log"; } | sed 's/^/       | /')
+        failures+=$'\n'"FAILED $name"$'\n'$({ grep -E "$failure" "$log" || tail -n 5 "$log"; } | tail -n 20 | sed 's/^/       | /')
         tail -n 500 "$log" | sed 's/^/       | /'
     fi
 }
