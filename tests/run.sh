@@ -202,7 +202,7 @@ sanitized() {
 # With `--example` among what is tested, cargo would build its tests and not the program that `it` starts.
 default_features() {
     cargo build --example echo &&
-        cargo test --no-fail-fast --lib --test it
+        cargo test --no-fail-fast --test it
 }
 
 export -f client_libraries built compiled_clients
@@ -261,7 +261,7 @@ apart() {
     lints benchmarks benches/compare compare
     suite "test, benchmarks" 1200 cargo test --manifest-path benches/compare/Cargo.toml --target-dir "$target/compare" \
         --no-fail-fast -- --show-output
-    suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 20))"
+    suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 10))"
 }
 
 # One waits for the network; the other has work for a processor while a build of the crate has none.
@@ -276,15 +276,16 @@ step "clippy, internals" 300 cargo clippy --lib -- -D warnings --cfg internals
 step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 
 # What the features change. Applications and simulated worlds have all of them, below.
-suite "test, default features" 1200 default_features
+suite "test, default features" 1200 cargo test --no-fail-fast --lib
+campaign "it, default features" 1200 default_features
 step "benchmarks, each once" 600 cargo test --bench million --bench lag
 join tools
-suite "test, all features" 1200 cargo test --no-fail-fast --all-features -- --show-output
+suite "test, all features" 1800 cargo test --no-fail-fast --all-features -- --show-output
 exhaustive=$ignored
 step "build, release" 900 cargo build --release --all-features --bins --examples
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here. These crates have
 # some: if another had, fewer would run than were ignored.
-least=$exhaustive step "test, exhaustive" 1800 cargo test --release --all-features --no-fail-fast \
+least=$exhaustive step "test, exhaustive" 2400 cargo test --release --all-features --no-fail-fast \
     --lib --test it --test apps --test sim --test exhaustive -- --ignored --show-output
 
 peer=("$target/release/examples/client_peer" 127.0.0.1:0)
@@ -370,6 +371,8 @@ campaign "autobahn: 8 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
 campaign "autobahn: lossy wire" 3600 tests/kernel/autobahn.sh lossy rules
 campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position
+campaign "test, exhaustive: every split" 3600 env FULL=1 \
+    cargo test --release --all-features --test exhaustive splits:: -- --ignored --show-output
 campaign "overload: thousands of peers" 3600 env FULL=1 \
     cargo test --release --all-features --test overload -- --nocapture --test-threads=1
 campaign "panics" 1800 env FULL=1 cargo test --release --all-features --test it panics:: -- --show-output

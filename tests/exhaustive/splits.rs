@@ -2,6 +2,7 @@
 
 use crate::oracle::drive::{Drive, Told};
 use crate::oracle::stream::{Heard, Limits, hear};
+use crate::support::campaign::scale;
 use crate::support::dice::{Dice, in_parallel};
 use crate::support::{
     Frame, binary, burst, close, close_empty, continuation, frame, ping, pong, text,
@@ -15,7 +16,13 @@ const DEFAULT: Limits =
 const DEFLATE: Limits = Limits { deflate: true, window: 1 << 15, ..DEFAULT };
 /// Limits that 20 bytes can pass.
 const TIGHT: Limits = Limits { message_bytes: 5, message_frames: 2, ..DEFAULT };
+/// The longest that are cut in every way.
 const SCRIPT_BYTES: usize = 20;
+
+/// How much of a script is cut in every way, in bytes: a campaign has four times as many ways.
+fn cut_bytes() -> usize {
+    scale(SCRIPT_BYTES - 2, SCRIPT_BYTES)
+}
 
 /// A frame whose length is written in another form, or is only claimed.
 fn claims(first: u8, length: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -23,7 +30,7 @@ fn claims(first: u8, length: &[u8], payload: &[u8]) -> Vec<u8> {
     [&[first], length, &MASK].concat().into_iter().chain(masked).collect()
 }
 
-/// Streams of at least 20 bytes: what is beyond is cut off, in the middle of something.
+/// Streams of at least `SCRIPT_BYTES`: what is beyond is cut off, in the middle of something.
 fn scripts() -> Vec<(Limits, Vec<u8>)> {
     let unmasked = |frame: Frame| frame.unmasked();
     let frames = |frames: &[Frame]| burst(frames);
@@ -150,11 +157,11 @@ fn in_pieces(drive: &mut Drive, limits: Limits, script: &[u8], cuts: u32, whole:
 }
 
 fn every_partition(scripts: &[(Limits, Vec<u8>)]) -> u64 {
-    let cuts = 1 << (SCRIPT_BYTES - 1);
+    let cuts = 1 << (cut_bytes() - 1);
     scripts
         .iter()
         .map(|(limits, bytes)| {
-            let script = &bytes[..SCRIPT_BYTES];
+            let script = &bytes[..cut_bytes()];
             in_parallel(cuts, |cuts| {
                 let mut drive = drive(*limits);
                 let whole = one_shot(&mut drive, *limits, script);
@@ -171,8 +178,8 @@ fn every_partition(scripts: &[(Limits, Vec<u8>)]) -> u64 {
 #[ignore = "exhaustive: run in release mode"]
 fn every_partition_of_short_scripts_is_read_as_the_whole() {
     let runs = every_partition(&scripts());
-    assert_eq!(runs, 32 << 19);
-    println!("figure reads of 20 bytes, cut in every way: {runs}");
+    assert_eq!(runs, 32 << (cut_bytes() - 1));
+    println!("figure reads of {} bytes, cut in every way: {runs}", cut_bytes());
 }
 
 #[cfg(feature = "deflate")]
@@ -180,8 +187,8 @@ fn every_partition_of_short_scripts_is_read_as_the_whole() {
 #[ignore = "exhaustive: run in release mode"]
 fn every_partition_of_short_compressed_scripts_is_read_as_the_whole() {
     let runs = every_partition(&deflated_scripts());
-    assert_eq!(runs, 4 << 19);
-    println!("figure reads of 20 compressed bytes, cut in every way: {runs}");
+    assert_eq!(runs, 4 << (cut_bytes() - 1));
+    println!("figure reads of {} compressed bytes, cut in every way: {runs}", cut_bytes());
 }
 
 /// Some thousand bytes of everything, and an end of each kind.
@@ -296,6 +303,15 @@ fn longer_scripts_are_read_as_the_whole_however_they_are_cut() {
 const QUEUED: [&[u8]; 3] =
     [&[0x82, 2, 1, 2], &[0x81, 3, b'a', b'b', b'c'], &[0x82, 5, 3, 4, 5, 6, 7]];
 const QUEUED_BYTES: usize = 16;
+/// How many schedules there are: a digit of three values at each boundary.
+const SCHEDULES: u64 = 3_u64.pow(QUEUED_BYTES as u32 - 1);
+
+/// Of so many schedules in a row one is tried; in a campaign, each is. It shares no factor with the values of
+/// a digit, so that each digit of those tried has all of them.
+fn schedule_step() -> u64 {
+    scale(8, 1)
+}
+
 /// What says of a direct message that a publication goes first.
 const MARK_BYTES: usize = 8;
 
@@ -325,13 +341,13 @@ fn schedule(mut digits: u64, plan: &mut Vec<Take>) -> usize {
 fn every_schedule(queue: impl Fn(&mut Hub, ConnId) + Sync, waits: fn(usize) -> usize) -> u64 {
     let expected = QUEUED.concat();
     assert_eq!(expected.len(), QUEUED_BYTES);
-    in_parallel(3_u64.pow(15), |schedules| {
+    in_parallel(SCHEDULES / schedule_step(), |schedules| {
         let mut drive = Drive::new(|_| ());
         drive.opens("");
         let id = drive.id();
         drive.server.hub().subscribe(id, "topic").expect("one topic is allowed");
         let (mut plan, mut count) = (Vec::new(), 0);
-        for digits in schedules {
+        for digits in schedules.map(|schedule| schedule * schedule_step()) {
             drive.output.clear();
             drive.writable = 0;
             queue(drive.server.hub(), id);
@@ -378,7 +394,7 @@ fn every_schedule_of_short_writes_gives_the_same_bytes() {
         let mark = if written <= ends { MARK_BYTES } else { 0 };
         direct + rest + mark
     });
-    assert_eq!(runs, 14_348_907);
+    assert_eq!(runs, SCHEDULES / schedule_step());
     println!("figure short writes of three pieces: {runs}");
 }
 
@@ -392,6 +408,6 @@ fn every_schedule_of_short_writes_of_one_buffer_gives_the_same_bytes() {
         sends(hub, id, QUEUED[2]);
     };
     let runs = every_schedule(queue, |written| QUEUED_BYTES - written);
-    assert_eq!(runs, 14_348_907);
+    assert_eq!(runs, SCHEDULES / schedule_step());
     println!("figure short writes of one buffer: {runs}");
 }
