@@ -22,10 +22,10 @@ mod tokens;
 mod topics;
 mod urls;
 
-use std::{os::unix::net::UnixStream, process::Command};
+use std::os::unix::net::UnixStream;
 
 use crate::support::http::{answer_to, ask, dial};
-use crate::support::process::{Process, connect, read_close, read_json, read_text};
+use crate::support::process::{Process, bounded, connect, read_close, read_json, read_text};
 use tungstenite::Message;
 
 const PUSHLOOP: &str = env!("CARGO_BIN_EXE_pushloop");
@@ -245,7 +245,7 @@ fn a_signal_closes_every_connection_with_1001_and_ends_well() {
             assert_eq!(read_close(client), 1001);
         }
         drop(clients);
-        assert!(server.child.wait().expect("it ends").success());
+        assert!(server.ended().success());
     }
 }
 
@@ -278,7 +278,7 @@ fn every_descriptor_of_it_is_closed_in_a_child() {
 #[test]
 fn a_wrong_flag_ends_with_2_and_a_port_in_use_with_1_and_one_line_each() {
     let run = |arguments: &[&str]| {
-        let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+        let output = bounded(PUSHLOOP).args(arguments).output().expect("it runs");
         let error = String::from_utf8(output.stderr).expect("text");
         assert_eq!((error.lines().count(), output.stdout.len()), (1, 0), "{error}");
         (output.status.code(), error)

@@ -143,7 +143,7 @@ fn run(fault: Fault, position: usize, descriptors: usize) -> End {
 }
 
 fn not_started(mut process: Process, is_memory: bool) -> End {
-    let status = process.child.wait().expect("it is ours");
+    let status = process.ended();
     if is_memory && status.signal().is_some() {
         return End::OutOfMemory;
     }
@@ -153,7 +153,7 @@ fn not_started(mut process: Process, is_memory: bool) -> End {
 
 fn out_of_memory(mut subject: Subject, problem: &io::Error) -> End {
     const SIGABRT: i32 = 6;
-    let status = subject.process.child.wait().expect("it is ours");
+    let status = subject.process.ended();
     assert_eq!(status.signal(), Some(SIGABRT), "{status}: {problem}");
     End::OutOfMemory
 }

@@ -1,11 +1,17 @@
 //! Programs of this package as processes, and tungstenite as their client.
 
 use std::{
+    ffi::OsStr,
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -16,7 +22,53 @@ use super::http::dial;
 /// A running program; it ends with the test, also with one that fails.
 pub struct Process {
     pub child: Child,
-    output: BufReader<ChildStdout>,
+    output: BufReader<Printed>,
+}
+
+/// How long a program may take for a line, or to its end: no test waits for ever.
+const TIME: Duration = Duration::from_secs(60);
+
+/// What a program prints, by a thread that waits for it.
+struct Printed {
+    /// The lock is for tests that have the process in several threads.
+    pieces: Mutex<Receiver<Vec<u8>>>,
+    rest: Vec<u8>,
+}
+
+impl Printed {
+    fn of(mut output: ChildStdout) -> Self {
+        let (sender, pieces) = mpsc::channel();
+        thread::spawn(move || {
+            let mut piece = [0; 8192];
+            while let Ok(read @ 1..) = output.read(&mut piece)
+                && sender.send(piece[..read].to_vec()).is_ok()
+            {}
+        });
+        Self { pieces: Mutex::new(pieces), rest: Vec::new() }
+    }
+}
+
+impl Read for Printed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            let pieces = self.pieces.get_mut().expect("nobody panics with it");
+            self.rest = match pieces.recv_timeout(TIME) {
+                Ok(piece) => piece,
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+                Err(RecvTimeoutError::Timeout) => return Err(io::ErrorKind::TimedOut.into()),
+            };
+        }
+        let read = (&*self.rest).read(into)?;
+        self.rest.drain(..read);
+        Ok(read)
+    }
+}
+
+/// A program that is to end by itself, and is killed if it does not.
+pub fn bounded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", &TIME.as_secs().to_string()]).arg(program);
+    command
 }
 
 impl Drop for Process {
@@ -63,8 +115,8 @@ impl Process {
             let program = command.get_program().display();
             panic!("{program}: {problem} (tests/run.sh installs it)")
         });
-        let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
-        Self { child, output }
+        let output = child.stdout.take().expect("standard output is a pipe");
+        Self { child, output: BufReader::new(Printed::of(output)) }
     }
 
     /// The next line that it prints; empty at the end.
@@ -95,6 +147,18 @@ impl Process {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ends, which it does by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        for _ in 0..TIME.as_millis() / 5 {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it has not ended within {TIME:?}");
     }
 
     pub fn is_alive(&mut self) -> bool {

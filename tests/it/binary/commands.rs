@@ -57,7 +57,7 @@ impl Run {
     fn ends(&mut self, status: i32) {
         drop(self.0.child.stdin.take());
         assert_eq!(self.0.line(), "");
-        assert_eq!(self.0.child.wait().expect("it is ours").code(), Some(status));
+        assert_eq!(self.0.ended().code(), Some(status));
     }
 }
 

@@ -1,17 +1,14 @@
 //! Options from flags, variables and a file, and what `pushloop check` says of them.
 
-use std::{
-    fs,
-    process::{Command, Output},
-};
+use std::{fs, process::Output};
 
 use super::{PUSHLOOP, ask_tcp, serve};
-use crate::support::process::scratch;
+use crate::support::process::{bounded, scratch};
 
 /// What the program does with these arguments and variables, to its end.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let variables = variables.iter().copied();
-    Command::new(PUSHLOOP).args(arguments).envs(variables).output().expect("it runs")
+    bounded(PUSHLOOP).args(arguments).envs(variables).output().expect("it runs")
 }
 
 /// What `check` prints.

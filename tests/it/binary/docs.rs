@@ -95,7 +95,7 @@ fn what_the_docs_show_in_a_shell_is_so() {
             }
         }
         if ends {
-            assert!(shell.0.child.wait().expect("it is ours").success(), "{line}");
+            assert!(shell.0.ended().success(), "{line}");
         }
         if line.starts_with("tail ") {
             assert_eq!(read_text(&mut logged), "a line");

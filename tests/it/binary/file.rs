@@ -4,12 +4,12 @@ mod broken;
 mod cuts;
 pub mod peers;
 
-use std::{fs, ops::Range, path::PathBuf, process::Command, thread};
+use std::{fs, ops::Range, path::PathBuf, thread};
 
 use serde_json::{Value, json};
 
 use super::{PUSHLOOP, serve};
-use crate::support::process::{Process, connect, read_json, read_text, scratch};
+use crate::support::process::{Process, bounded, connect, read_json, read_text, scratch};
 use peers::{post, post_with, stream, websocket};
 
 /// A directory of one test's own, with the file in it.
@@ -36,9 +36,7 @@ impl Place {
     fn refusal(&self, more: &[&str]) -> String {
         let file = self.file();
         let fixed = ["--listen", "127.0.0.1:0", "--history", "9", "--history-file", &file];
-        // One that starts would run on.
-        let mut run = Command::new("timeout");
-        let output = run.args(["20", PUSHLOOP]).args(fixed).args(more).output().expect("it runs");
+        let output = bounded(PUSHLOOP).args(fixed).args(more).output().expect("it runs");
         let said = String::from_utf8(output.stderr).expect("text");
         assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains(&file) && output.stdout.is_empty(), "{said}");
@@ -55,7 +53,7 @@ impl Drop for Place {
 /// How a server ends.
 pub fn ends(mut server: Process, signal: &str) {
     server.signal(signal);
-    let status = server.child.wait().expect("it is ours");
+    let status = server.ended();
     assert_eq!(status.success(), signal == "TERM", "{status}");
 }
 
@@ -248,6 +246,6 @@ fn only_one_process_has_the_file() {
     assert_eq!(post(&address, "/t", "x").0, 200);
     ends(server, "KILL");
     place.serve(&[]);
-    let output = Command::new(PUSHLOOP).args(["--history-file", &place.file()]).output();
+    let output = bounded(PUSHLOOP).args(["--history-file", &place.file()]).output();
     assert_eq!(output.expect("it runs").status.code(), Some(2));
 }

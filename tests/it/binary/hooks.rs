@@ -23,7 +23,7 @@ use super::{
 use crate::support::{
     handshake,
     http::{dial, read_head},
-    process::Process,
+    process::{Process, bounded},
 };
 
 const SECRET: &[u8] = b"a secret of hooks\n";
@@ -254,14 +254,14 @@ fn what_does_not_go_together_is_refused() {
         (&["--hook-url", "127.0.0.1:80", "--hook-event", "publish"], "HOST"),
         (&["--hook-url", "http:///x", "--hook-event", "publish"], "HOST"),
     ] {
-        let output = super::Command::new(super::PUSHLOOP).arg("check").args(arguments).output();
+        let output = bounded(super::PUSHLOOP).arg("check").args(arguments).output();
         let output = output.expect("it runs");
         let told = String::from_utf8(output.stderr).expect("text");
         assert!(!output.status.success() && told.contains(named), "{arguments:?}: {told}");
     }
     let right =
         [&url[..], &["--hook-event", "publish", "--hook-timeout", "20000"], &everywhere].concat();
-    let output = super::Command::new(super::PUSHLOOP).arg("check").args(&right).output();
+    let output = bounded(super::PUSHLOOP).arg("check").args(&right).output();
     assert!(output.expect("it runs").status.success());
 }
 

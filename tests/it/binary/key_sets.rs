@@ -4,10 +4,7 @@
 mod changes;
 mod https;
 
-use std::{
-    process::Command,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -22,7 +19,7 @@ use super::{
     serve,
     tokens::{bearer, in_seconds, status},
 };
-use crate::support::process::{Process, connect, read_json};
+use crate::support::process::{Process, bounded, connect, read_json};
 
 /// A key of an issuer.
 pub struct Signer {
@@ -175,7 +172,7 @@ fn until_there_are_keys_their_tokens_are_told_to_come_again() {
 #[test]
 fn a_url_is_looked_at_and_not_fetched() {
     let check = |arguments: &[&str]| {
-        let output = Command::new(PUSHLOOP).arg("check").args(arguments).output();
+        let output = bounded(PUSHLOOP).arg("check").args(arguments).output();
         let output = output.expect("it runs");
         let told = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(told).expect("text"))
@@ -250,7 +247,7 @@ fn a_token_is_explained_by_the_keys_of_its_issuer() {
     let explain = || {
         let url = issuer.backend.url();
         let arguments = ["token", "check", "--jwks-url", &url, "--publish", "t", &key.signs()];
-        let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+        let output = bounded(PUSHLOOP).args(arguments).output().expect("it runs");
         String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
     };
     let told = explain();

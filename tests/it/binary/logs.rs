@@ -41,7 +41,7 @@ impl Speaker {
         self.server.signal("TERM");
         let mut said = String::new();
         self.error.read_to_string(&mut said).expect("it is text");
-        assert!(self.server.child.wait().expect("it is ours").success());
+        assert!(self.server.ended().success());
         said
     }
 
@@ -333,7 +333,7 @@ fn nobody_waits_for_one_who_does_not_read_what_is_said() {
             assert_eq!(of_kind(&said, "refused").len() as u64 + left_out, asked);
         } else {
             speaker.server.signal("TERM");
-            assert!(speaker.server.child.wait().expect("it is ours").success());
+            assert!(speaker.server.ended().success());
         }
     }
 }

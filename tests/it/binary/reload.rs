@@ -1,11 +1,11 @@
 //! SIGHUP: what a server that runs takes, and what it says of it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use super::config::Scratch;
 use super::{PUSHLOOP, ask_tcp};
 use crate::support::http::{answer_to, dial};
-use crate::support::process::{Process, connect, read_text};
+use crate::support::process::{Process, bounded, connect, read_text};
 
 /// A server, of which the lines on standard error are read with the others.
 fn serve(config: &Scratch) -> (Process, String) {
@@ -77,7 +77,7 @@ fn what_can_be_taken_is_taken_and_the_rest_needs_a_restart() {
     reloads(&mut server, &config, second);
     server.signal("TERM");
     assert_eq!(server.line(), "pushloop: closing, 7 s at most; once more to stop at once\n");
-    assert!(server.child.wait().expect("it is ours").success());
+    assert!(server.ended().success());
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn keys_are_read_again_and_bad_ones_leave_those_of_before() {
     let make = || {
         let make =
             ["token", "make", "--secret-file", &secret.0, "--publish", "t", "--expires-in", "3600"];
-        let made = Command::new(PUSHLOOP).args(make).output().expect("it runs");
+        let made = bounded(PUSHLOOP).args(make).output().expect("it runs");
         String::from_utf8(made.stdout).expect("text")
     };
     let publishes = |token: &str| {

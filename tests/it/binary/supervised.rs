@@ -56,7 +56,7 @@ fn a_manager_is_told_that_it_is_ready_turns_and_ends() {
     }
     server.signal("TERM");
     while told() != "STOPPING=1\n" {}
-    assert!(server.child.wait().expect("it is ours").success());
+    assert!(server.ended().success());
     fs::remove_file(path).expect("it is ours");
 }
 
@@ -88,7 +88,7 @@ fn an_address_that_is_asked_for_is_there_beside() {
     assert!(answer_to(stream, request).starts_with("HTTP/1.1 200 "));
     assert!(ask_tcp(&address, "GET /readyz", "", "").starts_with("HTTP/1.1 200 "));
     server.signal("TERM");
-    assert!(server.child.wait().expect("it is ours").success());
+    assert!(server.ended().success());
     fs::remove_file(path).expect("the file of a socket of another's stays");
 }
 
@@ -141,7 +141,7 @@ fn a_restart_on_the_same_socket_refuses_nobody() {
             let before = opened.load(Ordering::SeqCst);
             let next = start();
             server.signal("TERM");
-            assert!(server.child.wait().expect("it is ours").success());
+            assert!(server.ended().success());
             while opened.load(Ordering::SeqCst) < before + 20 {
                 thread::yield_now();
             }

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::supervised::{listener, serve_on};
 use super::{PUSHLOOP, ask_tcp};
 use crate::support::http::ask;
-use crate::support::process::{Process, scratch};
+use crate::support::process::{Process, bounded, scratch};
 use crate::tls::{Authority, Pair, is_resumed};
 
 /// The files of a server, gone with the test.
@@ -120,7 +120,7 @@ fn a_socket_that_was_handed_over_may_be_for_tls() {
     assert_eq!(server.address("https://"), address.to_string());
     let answer = ask(&mut authority.client().connects(address), "POST /scores", "", "Goal!");
     assert!(answer.ends_with("{\"delivered\":0}\n"), "{answer}");
-    let alone = Command::new(PUSHLOOP).arg("--inherit-tls").args(files).output().expect("it runs");
+    let alone = bounded(PUSHLOOP).arg("--inherit-tls").args(files).output().expect("it runs");
     assert_eq!(alone.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&alone.stderr).contains("no socket was handed over"));
 }
@@ -136,7 +136,7 @@ fn what_is_wrong_with_the_files_is_said_before_the_server_serves() {
         ("check", 2, format!("pushloop: cannot use TLS: {} (see --help)\n", problem.trim_end())),
         ("serve", 1, format!("pushloop: {problem}")),
     ] {
-        let output = Command::new(PUSHLOOP).arg(command).args(files.arguments()).output();
+        let output = bounded(PUSHLOOP).arg(command).args(files.arguments()).output();
         let output = output.expect("it runs");
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*error, output.stdout.len()), (Some(code), &*said, 0));
@@ -145,8 +145,7 @@ fn what_is_wrong_with_the_files_is_said_before_the_server_serves() {
     let arguments = files.arguments();
     for (bytes, is_good) in [(31, false), (32, true), (4096, true), (4097, false)] {
         fs::write(files.path("secret"), vec![7; bytes]).expect("it can be written");
-        let output =
-            Command::new(PUSHLOOP).arg("check").args(&arguments).output().expect("it runs");
+        let output = bounded(PUSHLOOP).arg("check").args(&arguments).output().expect("it runs");
         assert_eq!(output.status.success(), is_good, "{bytes}: {output:?}");
         let named = String::from_utf8_lossy(&output.stderr).contains(&files.path("secret"));
         assert!(is_good || named, "{output:?}");

@@ -8,7 +8,6 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -23,7 +22,7 @@ use tungstenite::{
 use super::{PUSHLOOP, ask_tcp, serve};
 use crate::support::handshake;
 use crate::support::http::{answer_to, dial, read_head};
-use crate::support::process::{Process, Stream, connect, read_json, read_text, scratch};
+use crate::support::process::{Process, Stream, bounded, connect, read_json, read_text, scratch};
 
 pub const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub const PUBLISH_KEY: &str = "a-publish-key-of-a-backend";
@@ -82,7 +81,7 @@ pub fn granting(subscribe: &[&str], publish: &[&str]) -> String {
 /// What `token check` says of a token.
 fn check(secret: &str, token: &str) -> String {
     let arguments = ["token", "check", "--jwt-secret-file", secret, token];
-    let output = Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+    let output = bounded(PUSHLOOP).args(arguments).output().expect("it runs");
     assert_eq!((output.status.code(), output.stderr), (Some(1), Vec::new()));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -381,7 +380,7 @@ fn a_member_is_whom_the_token_names() {
 fn a_server_with_keys_that_cannot_be_used_does_not_start() {
     // What a check takes would start, and not end.
     let refused = |arguments: &[&str]| {
-        let check = Command::new(PUSHLOOP).arg("check").args(arguments).output();
+        let check = bounded(PUSHLOOP).arg("check").args(arguments).output();
         let check = check.expect("it runs");
         let error = String::from_utf8(check.stderr).expect("text");
         assert_eq!((check.status.code(), error.lines().count()), (Some(2), 1), "{error}");
@@ -399,7 +398,7 @@ fn a_server_with_keys_that_cannot_be_used_does_not_start() {
     ] {
         let error = refused(&[option, path]);
         assert!(error.contains(why) && error.contains(path), "{error}");
-        let server = Command::new(PUSHLOOP).args([option, path]).output().expect("it runs");
+        let server = bounded(PUSHLOOP).args([option, path]).output().expect("it runs");
         let error = String::from_utf8(server.stderr).expect("text");
         assert!(server.status.code() == Some(1) && error.contains(why), "{error}");
     }

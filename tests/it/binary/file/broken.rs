@@ -4,7 +4,6 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::json;
@@ -13,7 +12,7 @@ use super::peers::{Publisher, post, post_with, websocket};
 use super::{BATCH, PUSHLOOP, Place, ends, id_of};
 use crate::support::campaign::scale;
 use crate::support::dice::Dice;
-use crate::support::process::{Process, connect, read_json};
+use crate::support::process::{Process, bounded, connect, read_json};
 
 /// Publications in the files that are broken.
 const COUNT: usize = 40;
@@ -195,10 +194,8 @@ fn a_file_that_may_not_be_written_is_refused_unless_it_can_be_set_aside() {
     let run = |more: &[&str]| {
         let file = place.file();
         let fixed = ["--listen", "127.0.0.1:0", "--history", "9", "--history-file", &file];
-        // One that starts would run on.
-        let mut run = Command::new("timeout");
-        let run = run.arg("20").args(&command).args(fixed).args(more);
-        let output = run.output().expect("it runs");
+        let mut run = bounded(&command[0]);
+        let output = run.args(&command[1..]).args(fixed).args(more).output().expect("it runs");
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).expect("text")
     };
@@ -328,7 +325,7 @@ fn a_file_that_can_neither_be_written_nor_removed_ends_the_server() {
     }
     assert!(published.len() < 1000, "it goes on");
     while !server.line().contains("the server ends") {}
-    assert_eq!(server.child.wait().expect("it is ours").code(), Some(1));
+    assert_eq!(server.ended().code(), Some(1));
     let mut delivered = Vec::new();
     while let Ok((id, _)) = live.reads() {
         delivered.push(id);
