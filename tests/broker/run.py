@@ -3,11 +3,14 @@
 Usage: python run.py SERVER [CHECK]...
     SERVER is the pushloop binary; without names of checks, all are run. FULL=1 in the environment runs them longer.
 
+It needs root: it has a network namespace, in which it cuts a server off.
+
 Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 """
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from world import FULL, KEEPS, PATIENCE, Node, World, crowd, free_port
+from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -284,6 +287,60 @@ async def what_is_missed_on_the_way_is_had_from_the_history(world):
             assert closed.rcvd.code == 1013
 
 
+async def a_node_that_is_cut_off_is_stale_and_then_exact(world):
+    """Its packets to the broker and back are dropped, so that nothing ends: nobody is told of it."""
+    world.redis = Redis("--bind", "127.0.0.1", "127.0.0.2")
+    a = Node(world.server, world.redis)
+    b = Node(world.server, world.redis, url=f"redis://127.0.0.2:{world.redis.port}")
+    world.nodes += [a, b]
+    for node in world.nodes:
+        await world.ready(node)
+    drops = "\n".join(f"ip {way} 127.0.0.2 drop" for way in ("saddr", "daddr"))
+    cut = f"table ip cut {{\nchain input {{\ntype filter hook input priority 0;\n{drops}\n}}\n}}\n"
+    async with b.connect("/t?envelope=json") as peer, b.connect("/$broker") as state:
+        await heard(peer, 1)
+        assert await heard(state, 1) == ['{"up":true}']
+        await world.publish(a, "/t", "before")
+        assert json.loads((await heard(peer, 1))[0])["data"] == "before"
+        subprocess.run(["nft", "-f", "-"], input=cut, text=True, check=True, timeout=PATIENCE)
+        for nth in range(100):
+            await world.publish(a, "/t", f"{nth}")
+
+        began = time.monotonic()
+        assert await heard(state, 1) == ['{"up":false}']
+        seconds = time.monotonic() - began
+        assert (await world.ask(b, "GET", "/readyz"))[0] == 503
+        assert (await world.ask(b, "POST", "/t", "x"))[0] in (503, 504)
+        subprocess.run(["nft", "delete", "table", "ip", "cut"], check=True, timeout=PATIENCE)
+        exact = [json.loads(text) for text in await heard(peer, 100)]
+        assert [it["data"] for it in exact] == [f"{nth}" for nth in range(100)]
+        assert await heard(state, 1) == ['{"up":true}']
+        print(f"figure cut off: stale within {seconds:.1f} s, then 100 of 100 in order")
+
+
+async def a_node_that_is_killed_while_it_publishes_leaves_no_hole(world):
+    """What the broker has taken reaches the others, whether the publisher was answered or not."""
+    nodes = await world.begin()
+    for nth in range(20 if FULL else 5):
+        victim, other = nodes
+        async with other.connect("/t") as peer:
+            waits = [asyncio.create_task(world.ask(victim, "POST", "/t", f"{nth}.{of}")) for of in range(50)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            victim.process.kill()
+            answers = [status for status, _ in await asyncio.gather(*waits)]
+            assert set(answers) <= {200, None}, answers
+            await world.publish(other, "/t", "end")
+            had = []
+            while not had or had[-1] != "end":
+                had += await heard(peer, 1)
+        victim.end()
+        kept = world.redis.ask("XRANGE", "pushloop:log:{t}", "-", "+").splitlines()
+        kept = [line.split(" ")[-1] for line in kept if f" {nth}." in line]
+        assert had[:-1] == kept and len(kept) >= answers.count(200), (had, kept, answers)
+        nodes[0] = Node(world.server, world.redis)
+        await world.ready(nodes[0])
+
+
 async def published(world, node, path, body):
     return (await world.ask(node, "POST", path, body, Idempotency_Key=f"{path} {body}"))[0] == 200
 
@@ -324,6 +381,33 @@ async def passwords_are_needed_and_kept(world):
         shutil.rmtree(secret.parent)
 
 
+async def tls_goes_by_the_authority_that_is_named(world):
+    folder = Path(tempfile.mkdtemp(prefix="pushloop-"))
+    try:
+        script = Path(__file__).parent.parent / "operations" / "certificates.sh"
+        subprocess.run(["bash", script, folder], check=True, capture_output=True, timeout=PATIENCE)
+        port = free_port()
+        files = ("--tls-cert-file", str(folder / "chain.pem"), "--tls-key-file", str(folder / "key.pem"))
+        world.redis = Redis("--tls-port", str(port), "--tls-auth-clients", "no", *files)
+        options = (*KEEPS, "--redis-ca", str(folder / "authority.pem"))
+        a = Node(world.server, world.redis, options, f"rediss://localhost:{port}")
+        b = Node(world.server, world.redis, KEEPS, f"rediss://localhost:{port}")
+        world.nodes += [a, b]
+        await world.ready(a)
+        async with a.connect("/t") as peer:
+            await world.publish(a, "/t", "x")
+            assert await heard(peer, 1) == ["x"]
+
+        async def has_said():
+            return "certificate" in b.said()
+
+        # The system does not know this authority.
+        await world.until(has_said)
+        assert (await world.ask(b, "GET", "/readyz"))[0] == 503
+    finally:
+        shutil.rmtree(folder)
+
+
 CHECKS = [
     nodes_share_topics,
     what_is_kept_outlives_nodes,
@@ -336,8 +420,11 @@ CHECKS = [
     a_broker_that_stands_still_runs_nothing_late,
     foreign_data_full_and_read_only_brokers_are_told_of,
     what_is_missed_on_the_way_is_had_from_the_history,
+    a_node_that_is_cut_off_is_stale_and_then_exact,
+    a_node_that_is_killed_while_it_publishes_leaves_no_hole,
     topics_without_a_history_are_shared_too,
     passwords_are_needed_and_kept,
+    tls_goes_by_the_authority_that_is_named,
 ]
 
 
@@ -362,7 +449,7 @@ async def run(server, check):
 
 
 def main():
-    server, *names = sys.argv[1:]
+    server, *names = sys.argv[1:-1]
     checks = [check for check in CHECKS if not names or check.__name__ in names]
     if not checks:
         sys.exit("no check has such a name")
@@ -371,4 +458,7 @@ def main():
 
 
 if __name__ == "__main__":
+    if sys.argv[-1] != "inside":
+        inside = "ip link set lo up && exec \"$@\" inside"
+        os.execvp("unshare", ["unshare", "--net", "sh", "-ec", inside, "sh", sys.executable, *sys.argv])
     main()

@@ -63,13 +63,14 @@ class Redis:
 
 
 class Node:
-    """A server at that Redis."""
+    """A server at that Redis, or at another way to it."""
 
-    def __init__(self, server, redis, options=KEEPS):
+    def __init__(self, server, redis, options=KEEPS, url=None):
         self.port = free_port()
         self.log = tempfile.TemporaryFile("w+")
+        url = url or f"redis://127.0.0.1:{redis.port}"
         self.process = subprocess.Popen(
-            [server, "--listen", f"127.0.0.1:{self.port}", "--redis", f"redis://127.0.0.1:{redis.port}", *options],
+            [server, "--listen", f"127.0.0.1:{self.port}", "--redis", url, *options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
         )
 

@@ -329,8 +329,11 @@ impl Taken {
     /// What is for a broker only, and what is not for one.
     fn check_broker(&self) -> Result<(), String> {
         if self.options.broker.url.is_none() {
-            let names = ["redis-password-file", "redis-prefix", "redis-durable"];
+            let names = ["redis-password-file", "redis-ca", "redis-prefix", "redis-durable"];
             return self.refuse(&names, "it is about a broker: add --redis");
+        }
+        if !self.options.broker.is_tls() {
+            self.refuse(&["redis-ca"], "it is about TLS: of --redis rediss://HOST:PORT")?;
         }
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }

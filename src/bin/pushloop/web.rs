@@ -81,7 +81,7 @@ pub fn trust(url: &str, authorities: Option<&Path>) -> Result<TlsConfig, String>
 }
 
 /// Reads certificates in PEM. ureq leaves out those that cannot be used, and would trust nobody.
-fn read_authorities(bytes: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
+pub fn read_authorities(bytes: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
     let (mut store, mut roots) = (RootCertStore::empty(), Vec::new());
     for (nth, certificate) in (1..).zip(CertificateDer::pem_slice_iter(bytes)) {
         let wrong = |why: &dyn Display| format!("certificate {nth} cannot be used: {why}");

@@ -25,7 +25,7 @@ use std::{
 };
 
 use pushloop::{Handle, Hub, Position};
-use redis::{Client, ConnectionInfo, IntoConnectionInfo};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 pub use shared::TOLD;
 
@@ -34,6 +34,7 @@ use crate::{
     gate,
     publish::Outcome,
     status::{Status, count},
+    web,
 };
 use publishing::Publishing;
 use shared::{Event, Shared};
@@ -51,6 +52,8 @@ const TAKEN_MAX: usize = 1024;
 pub struct BrokerOptions {
     pub url: Option<String>,
     pub password: Option<PathBuf>,
+    /// Whom TLS trusts there, if it is not whom the system trusts.
+    pub authorities: Option<PathBuf>,
     /// What all keys and channels begin with.
     pub prefix: String,
     /// The broker loses nothing of what it has acknowledged.
@@ -71,7 +74,21 @@ impl BrokerOptions {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
-        Client::open(info).map(Some).map_err(|error| format!("redis: {error}"))
+        let client = match &self.authorities {
+            Some(path) => {
+                let pem = |bytes: &[u8]| web::read_authorities(bytes).map(|_| bytes.to_vec());
+                let root_cert = Some(gate::read(path, pem)?);
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+            }
+            None => Client::open(info),
+        };
+        client.map(Some).map_err(|error| format!("redis: {error}"))
+    }
+
+    /// Whether the way to the broker is encrypted.
+    pub fn is_tls(&self) -> bool {
+        let info = self.url.as_deref().and_then(|url| connection(url).ok());
+        info.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
     topics::Refusal,
 };
 
+/// Where it is told whether the broker can be reached, so whether what is seen may be stale: when that changes, and when
+/// somebody subscribes.
+pub(super) const STATE: &str = "$broker";
 /// How long a subscription waits until its topics are heard.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timers of subscriptions that wait have their numbers behind this bit.
@@ -28,11 +31,27 @@ const ROOM_TIMER: u64 = 6;
 pub(super) struct Brokering {
     broker: Broker,
     parked: HashMap<u64, (Next, TimerId)>,
+    /// What was told last.
+    was_up: bool,
 }
 
 impl Brokering {
     pub fn new(broker: Broker) -> Self {
-        Self { broker, parked: HashMap::new() }
+        Self { broker, parked: HashMap::new(), was_up: false }
+    }
+
+    /// Tells how the broker is, if that is new.
+    fn note(&mut self, hub: &mut Hub) {
+        self.broker.note(hub);
+        if self.broker.is_up(hub) != self.was_up {
+            self.publish_state(hub);
+        }
+    }
+
+    pub(super) fn publish_state(&mut self, hub: &mut Hub) {
+        self.was_up = self.broker.is_up(hub);
+        // Those that it does not reach are behind, and hear of the next change.
+        let _ = hub.publish(STATE, format!("{{\"up\":{}}}", self.was_up));
     }
 
     /// Takes a client's message.
@@ -78,7 +97,7 @@ impl Service {
         request: &Request,
         mut asked: Asked,
     ) -> Option<Asked> {
-        let Some(Brokering { broker, parked }) = &mut self.broker else { return Some(asked) };
+        let Some(Brokering { broker, parked, .. }) = &mut self.broker else { return Some(asked) };
         let after = match &asked.start {
             Start::After(places) if !asked.is_confirmed => places.clone(),
             Start::After(_) | Start::Live | Start::Last(_) | Start::Unknown => Vec::new(),
@@ -101,12 +120,12 @@ impl Service {
 
     /// Acts on what the broker's threads have told.
     pub(super) fn take_told(&mut self, hub: &mut Hub) {
-        let Some(Brokering { broker, .. }) = &mut self.broker else { return };
+        let Some(brokering) = &mut self.broker else { return };
         let mut done = Vec::new();
-        if !broker.take(hub, &mut done) {
+        if !brokering.broker.take(hub, &mut done) {
             hub.set_timer(hub.now() + RETRY_INTERVAL, ROOM_TIMER);
         }
-        broker.note(hub);
+        brokering.note(hub);
         self.settle_all(hub, done);
     }
 
@@ -125,7 +144,7 @@ impl Service {
     }
 
     fn settle_parked(&mut self, hub: &mut Hub, number: u64, verdict: Result<(), String>) {
-        let Some(Brokering { broker, parked }) = &mut self.broker else { return };
+        let Some(Brokering { broker, parked, .. }) = &mut self.broker else { return };
         let Some((next, timer)) = parked.remove(&number) else { return };
         broker.forget(number);
         hub.cancel_timer(timer);
@@ -140,9 +159,9 @@ impl Service {
         } else if key == ROOM_TIMER {
             self.take_told(hub);
         } else if key == LOOK_TIMER {
-            let Some(Brokering { broker, .. }) = &mut self.broker else { return true };
-            let next = broker.look(hub);
-            broker.note(hub);
+            let Some(brokering) = &mut self.broker else { return true };
+            let next = brokering.broker.look(hub);
+            brokering.note(hub);
             hub.set_timer(hub.now() + next, LOOK_TIMER);
         } else {
             return false;

@@ -2,7 +2,9 @@
 
 use pushloop::{CloseCode, Hub, Request, RequestId};
 
-use super::{Account, RETRY_AFTER, STATS, STATS_TIMER, Service, Target, asking::Door};
+use super::{
+    Account, RETRY_AFTER, STATS, STATS_TIMER, Service, Target, asking::Door, brokering::STATE,
+};
 use crate::{
     auth::{Action, Principal},
     gate::{BEARER, TurnedAway},
@@ -73,6 +75,11 @@ impl Service {
         if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
             self.stats_timer_set = true;
             hub.set_timer(hub.now(), STATS_TIMER);
+        }
+        if let Some(brokering) = &mut self.broker
+            && names.iter().any(|name| name == STATE)
+        {
+            brokering.publish_state(hub);
         }
         if let Some(first) = names.into_iter().next().filter(|_| request.is_websocket()) {
             let verdict = self.gate.may(&who, Action::Publish, &first);

@@ -9,13 +9,18 @@ pub const BROKER: &[Entry] = &[
     Entry::text(
         "redis",
         "URL",
-        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE or redis+unix:///PATH: it gives \
-         publications their order, and keeps the histories",
+        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE, rediss:// for TLS, or \
+         redis+unix:///PATH: it gives publications their order, and keeps the histories",
         |options, text| broker(text).map(|it| options.broker.url = Some(it)),
     ),
     Entry::file("redis-password-file", "the password there", |options, path| {
         options.broker.password = Some(path);
     }),
+    Entry::file(
+        "redis-ca",
+        "certificates that TLS there goes by (PEM), in place of those that this system trusts",
+        |options, path| options.broker.authorities = Some(path),
+    ),
     Entry::text(
         "redis-prefix",
         "NAME",
