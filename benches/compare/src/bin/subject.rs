@@ -3,7 +3,7 @@
 //! `subject [127.0.0.1:9001]` prints `listening on HOST:PORT` and serves on one thread. What comes on
 //! `/fan` is published to all connections there, the sender included; on any other path a message
 //! goes back to its sender. Limits are raised where the benchmark means to go beyond the defaults;
-//! budgets and policies are the defaults. With CERTIFICATES, a folder with `chain.pem` and `key.pem`, it speaks
+//! budgets and policies are the defaults. With NO_PINGS in its environment, it sends no Pings. With CERTIFICATES, a folder with `chain.pem` and `key.pem`, it speaks
 //! TLS.
 
 use std::{env, io, path::Path};
@@ -56,6 +56,9 @@ fn main() -> io::Result<()> {
     config.topic_lag_bytes_max = 16 << 20;
     config.topic_unserved_bytes_max = 256 << 20;
     config.send_queues_bytes_max = 1 << 30;
+    if env::var_os("NO_PINGS").is_some() {
+        config.ping_interval = None;
+    }
     let mut server = Server::new(config)?;
     match env::var_os("CERTIFICATES") {
         None => server.listen(address)?,
