@@ -4,9 +4,8 @@ Usage: python crowd.py SUBJECT [CONNECTIONS]
     SUBJECT is the server of the comparison (benches/compare), which is the library. Without a number it goes on until
     something stops it.
 
-Servers and clients are on this machine, over loopback. A server has SERVED connections at the most, a client process
-HELD, each block of PORTS from a source address of its own. It needs no package; and root, where it has to raise the limit of
-descriptors.
+Servers and clients are on this machine, over loopback: as many processes of either kind as the limit of descriptors asks
+for. Each block of PORTS connections is from a source address of its own. It needs no package.
 
 Prints what was reached and what stopped it, bytes for each connection in the server's process and in the kernel (which
 has both ends, and what epoll needs of both), and how long a publication of 100 B took to reach all.
@@ -23,9 +22,9 @@ import subprocess
 import sys
 import time
 
-SERVED = 1_000_000
-HELD = 250_000
+CONNECTIONS = 250_000  # of one process, at the most
 PORTS = 25_000
+STEP = 5_000
 AT_ONCE = 500
 SPARE_BYTES = 1_500_000_000  # for everything else on the machine
 PATIENCE = 120  # seconds
@@ -44,15 +43,12 @@ def anonymous(pid):
     return int(re.search(r"RssAnon:\s*(\d+)", open(f"/proc/{pid}/status").read())[1]) * 1024
 
 
-def raise_limit(wanted):
-    """Lets this process and its children have so many descriptors; gives how many they may have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
-        return wanted
-    except (ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return hard
+def raise_limit():
+    """Lets this process and its children have as many descriptors as they may; gives for how many connections that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # A server has some for itself.
+    return min(CONNECTIONS, (hard - 200) // STEP * STEP)
 
 
 def opened(port, source):
@@ -141,41 +137,39 @@ class Server:
         self.before, self.connections = anonymous(self.process.pid), 0
 
 
-def grow(program, wanted, servers, clients):
+def grow(program, wanted, most, servers, clients):
     """Makes connections, and tells why no more were made."""
-    step = 10_000
     total = 0
     while total < wanted:
         if meminfo("MemAvailable") < SPARE_BYTES:
             return "memory"
-        if not servers or servers[-1].connections >= SERVED:
+        if not servers or servers[-1].connections >= most:
             servers.append(Server(program))
-        if not clients or clients[-1][2] >= HELD or clients[-1][3] is not servers[-1]:
+        if not clients or clients[-1][3] is not servers[-1]:
             here, there = multiprocessing.Pipe()
             client = Client(len(clients), servers[-1].port, there)
             process = multiprocessing.Process(target=client.run, daemon=True)
             process.start()
             clients.append([process, here, 0, servers[-1]])
         client = clients[-1]
-        client[1].send(("connect", step))
+        client[1].send(("connect", STEP))
         why = client[1].recv()
         if why:
             return why
-        client[2] += step
-        servers[-1].connections += step
-        total += step
+        client[2] += STEP
+        servers[-1].connections += STEP
+        total += STEP
     return "nothing: so many were asked for"
 
 
 def main():
     program, *wanted = sys.argv[1:]
     wanted = int(wanted[0]) if wanted else sys.maxsize
-    if raise_limit(SERVED + 1000) < SERVED + 1000:
-        sys.exit(f"a process may not have {SERVED + 1000} descriptors")
+    most = raise_limit()
     servers, clients = [], []
     kernel = meminfo("Slab", "KernelStack", "PageTables", "Percpu")
     began = time.monotonic()
-    why = grow(program, wanted, servers, clients)
+    why = grow(program, wanted, most, servers, clients)
     took, total = time.monotonic() - began, sum(client[2] for client in clients)
     print(f"{total:,} connections at {len(servers)} servers in {took:.0f} s; stopped by {why}", flush=True)
     ours = sum(anonymous(it.process.pid) - it.before for it in servers)
