@@ -75,6 +75,21 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Those of several loops of one process. What all of them have in common counts once.
+            pub(crate) fn sum(each: impl Iterator<Item = Self>) -> Self {
+                let mut sum = Self::default();
+                for it in each {
+                    let common = [
+                        sum.tls_expires_seconds.max(it.tls_expires_seconds),
+                        sum.tls_reloads.max(it.tls_reloads),
+                        sum.tls_reloads_failed.max(it.tls_reloads_failed),
+                    ];
+                    $(sum.$name += it.$name;)+
+                    [sum.tls_expires_seconds, sum.tls_reloads, sum.tls_reloads_failed] = common;
+                }
+                sum
+            }
+
             /// All of them, with what a monitoring system wants to know of each.
             pub fn iter(&self) -> impl Iterator<Item = Metric> {
                 [$(Metric {

@@ -5,18 +5,18 @@
 
 mod command;
 mod pending;
+mod routes;
 
 use std::{
-    error, fmt,
+    error, fmt, slice,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub(crate) use command::Command;
-#[cfg(test)]
-pub(crate) use command::Owned;
 pub use command::Socket;
+pub(crate) use command::{Command, Owned};
 pub use pending::{AnswerError, Pending};
+pub(crate) use routes::Routes;
 
 use crate::{
     counters::{Counters, LiveCounters, PrefixCounters},
@@ -26,6 +26,10 @@ use crate::{
 };
 
 /// A server seen from another thread: cheap to clone, and free to outlive the server.
+///
+/// Where one process has several [`Loops`](crate::Loops), each handle reaches all: a command for a connection or
+/// a topic goes to the loop that has it, and a shutdown to all. What else is for neither is for the loop that the
+/// handle is of, or for all with [`Loops::handle`](crate::Loops::handle).
 ///
 /// Every method returns at once. `Ok` means that the command was accepted, not that it was carried
 /// out: the loop takes commands in its next turns, those of one thread in the order of the calls. A
@@ -43,6 +47,10 @@ use crate::{
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
+    /// If there are several loops: all of them. Commands go to the one that has the connection, or the topic.
+    routes: Option<Arc<Routes>>,
+    /// What is for no connection and no topic is for all loops, and not for one of them.
+    is_of_all: bool,
 }
 
 struct Shared {
@@ -68,6 +76,8 @@ pub enum HandleError {
 #[derive(Clone, Copy)]
 enum Reserved {
     Shutdown,
+    /// Another loop has something for this one.
+    Lanes,
     Notify(u32),
     /// The answer that a connection's waiting request gets if the application gives none.
     Unanswered(ConnId),
@@ -78,6 +88,7 @@ impl Reserved {
         match self {
             // Neither 0 nor u32::MAX is a connection's generation.
             Self::Shutdown => u64::MAX,
+            Self::Lanes => u64::MAX - 1,
             Self::Notify(key) => key.into(),
             Self::Unanswered(id) => id.to_bits(),
         }
@@ -94,7 +105,38 @@ impl Handle {
         tally: Arc<LiveCounters>,
     ) -> Self {
         let mailbox = Mailbox::new(waker, commands_max, bytes_max);
-        Self { shared: Arc::new(Shared { mailbox, tally, read_bytes_max }) }
+        let shared = Arc::new(Shared { mailbox, tally, read_bytes_max });
+        Self { shared, routes: None, is_of_all: false }
+    }
+
+    /// The same loop, as one of several; or, with `is_of_all`, all of them.
+    pub(crate) fn routed(&self, routes: &Arc<Routes>, is_of_all: bool) -> Self {
+        let (shared, routes) = (Arc::clone(&self.shared), Some(Arc::clone(routes)));
+        Self { shared, routes, is_of_all }
+    }
+
+    /// The loop that has the connection.
+    fn of(&self, id: ConnId) -> &Self {
+        self.routes.as_deref().map_or(self, |routes| &routes.loops()[routes.of(id)])
+    }
+
+    /// The loop that the topic belongs to.
+    fn home(&self, topic: &str) -> &Self {
+        self.routes.as_deref().map_or(self, |routes| &routes.loops()[routes.home(topic)])
+    }
+
+    /// The loops that this is a handle of.
+    fn loops(&self) -> &[Self] {
+        match &self.routes {
+            Some(routes) if self.is_of_all => routes.loops(),
+            Some(_) | None => slice::from_ref(self),
+        }
+    }
+
+    /// Another loop has something for this one.
+    pub(crate) fn wake_for_lanes(&self) {
+        // A loop that is gone needs nothing.
+        let _ = self.push_reserved(Reserved::Lanes, Command::Lanes);
     }
 
     /// Publishes `message` to every subscriber of `topic`.
@@ -136,7 +178,7 @@ impl Handle {
         let bytes = topic.len().saturating_add(key.len()).saturating_add(message.as_bytes().len());
         let message = message.into();
         let command = Command::PublishOnce { topic: topic.into(), key: key.into(), message };
-        self.push(command, bytes)
+        self.home(topic).push(command, bytes)
     }
 
     fn publish_to(
@@ -147,7 +189,7 @@ impl Handle {
     ) -> Result<(), HandleError> {
         let bytes = topic.len().saturating_add(message.as_bytes().len());
         let message = message.into();
-        self.push(Command::Publish { topic: topic.into(), message, except }, bytes)
+        self.home(topic).push(Command::Publish { topic: topic.into(), message, except }, bytes)
     }
 
     /// Sends `message` to one connection.
@@ -158,7 +200,7 @@ impl Handle {
     pub fn send(&self, id: ConnId, message: impl AsMessage) -> Result<(), HandleError> {
         let message = message.as_message();
         let bytes = message.as_bytes().len();
-        self.push(Command::Send { id, message: message.into() }, bytes)
+        self.of(id).push(Command::Send { id, message: message.into() }, bytes)
     }
 
     /// Subscribes a connection to a topic, as [`Hub::subscribe`](crate::Hub::subscribe) does. If the
@@ -169,7 +211,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn subscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
-        self.push(Command::Subscribe { id, topic: topic.into() }, topic.len())
+        self.of(id).push(Command::Subscribe { id, topic: topic.into() }, topic.len())
     }
 
     /// Subscribes a connection that comes back, as
@@ -184,7 +226,7 @@ impl Handle {
         topic: &str,
         position: Position,
     ) -> Result<(), HandleError> {
-        self.push(Command::SubscribeAfter { id, topic: topic.into(), position }, topic.len())
+        self.of(id).push(Command::SubscribeAfter { id, topic: topic.into(), position }, topic.len())
     }
 
     /// Subscribes a connection that begins with the latest publications, as
@@ -194,7 +236,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn subscribe_last(&self, id: ConnId, topic: &str, count: u64) -> Result<(), HandleError> {
-        self.push(Command::SubscribeLast { id, topic: topic.into(), count }, topic.len())
+        self.of(id).push(Command::SubscribeLast { id, topic: topic.into(), count }, topic.len())
     }
 
     /// Ends a subscription.
@@ -203,7 +245,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn unsubscribe(&self, id: ConnId, topic: &str) -> Result<(), HandleError> {
-        self.push(Command::Unsubscribe { id, topic: topic.into() }, topic.len())
+        self.of(id).push(Command::Unsubscribe { id, topic: topic.into() }, topic.len())
     }
 
     /// Writes a piece of the body of a [`stream`](crate::Hub::stream). If it is more than the stream or
@@ -215,7 +257,7 @@ impl Handle {
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn write(&self, id: ConnId, piece: impl AsRef<[u8]>) -> Result<(), HandleError> {
         let piece = piece.as_ref();
-        self.push(Command::Write { id, piece: piece.into() }, piece.len())
+        self.of(id).push(Command::Write { id, piece: piece.into() }, piece.len())
     }
 
     /// Ends the body of a [`stream`](crate::Hub::stream) behind all that was written.
@@ -224,7 +266,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn finish(&self, id: ConnId) -> Result<(), HandleError> {
-        self.push(Command::Finish { id }, 0)
+        self.of(id).push(Command::Finish { id }, 0)
     }
 
     /// Begins the closing handshake of one connection with `code` and `reason`, of which at most
@@ -235,7 +277,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn close(&self, id: ConnId, code: CloseCode, reason: &str) -> Result<(), HandleError> {
-        self.push(Command::Close { id, code, reason: reason.into() }, reason.len())
+        self.of(id).push(Command::Close { id, code, reason: reason.into() }, reason.len())
     }
 
     /// Closes one connection at a moment, as [`Hub::close_at`](crate::Hub::close_at) does.
@@ -250,7 +292,7 @@ impl Handle {
         code: CloseCode,
         reason: &str,
     ) -> Result<(), HandleError> {
-        self.push(Command::CloseAt { id, at, code, reason: reason.into() }, reason.len())
+        self.of(id).push(Command::CloseAt { id, at, code, reason: reason.into() }, reason.len())
     }
 
     /// Drops one connection at once, as [`Hub::abort`](crate::Hub::abort) does.
@@ -259,7 +301,7 @@ impl Handle {
     ///
     /// [`HandleError::Full`] and [`HandleError::Closed`]; see [Backpressure](#backpressure).
     pub fn abort(&self, id: ConnId) -> Result<(), HandleError> {
-        self.push(Command::Abort { id }, 0)
+        self.of(id).push(Command::Abort { id }, 0)
     }
 
     /// Hands over a connected socket, of which `read` was read already: the server takes it as if it had
@@ -282,8 +324,9 @@ impl Handle {
         if read.len() > self.shared.read_bytes_max {
             return Err((HandleError::ReadTooLong, socket.into()));
         }
+        let idlest = self.routes.as_deref().filter(|_| self.is_of_all).and_then(Routes::idlest);
         let command = Command::Adopt { socket: socket.into(), read: read.into() };
-        self.shared.mailbox.try_push(command, read.len()).map_err(
+        idlest.unwrap_or(self).shared.mailbox.try_push(command, read.len()).map_err(
             |(error, command)| match command {
                 Command::Adopt { socket, .. } => (error.into(), socket),
                 other => unreachable!("a mailbox gives back what it was given, not {other:?}"),
@@ -300,7 +343,11 @@ impl Handle {
     ///
     /// [`HandleError::Closed`] alone: a full mailbox has room for one such command of each key.
     pub fn notify(&self, key: u32) -> Result<(), HandleError> {
-        self.push_reserved(Reserved::Notify(key), Command::Notify { key })
+        let notified = self
+            .loops()
+            .iter()
+            .map(|it| it.push_reserved(Reserved::Notify(key), Command::Notify { key }));
+        any_of(notified)
     }
 
     /// Begins to end the server as [`Hub::shutdown`](crate::Hub::shutdown) does, with a `deadline`
@@ -311,18 +358,24 @@ impl Handle {
     ///
     /// [`HandleError::Closed`] alone: a full mailbox has room for this command.
     pub fn shutdown(&self, deadline: Duration) -> Result<(), HandleError> {
-        self.push_reserved(Reserved::Shutdown, Command::Shutdown { deadline })
+        let all = self.routes.as_deref().map_or(slice::from_ref(self), Routes::loops);
+        let told = |it: &Self| it.push_reserved(Reserved::Shutdown, Command::Shutdown { deadline });
+        any_of(all.iter().map(told))
     }
 
     /// What the server has done so far, even when it is gone.
     pub fn counters(&self) -> Counters {
-        self.shared.tally.snapshot()
+        Counters::sum(self.loops().iter().map(|it| it.shared.tally.snapshot()))
     }
 
     /// What topics have done so far whose names begin with each of the prefixes of
     /// [`Hub::configure_topics`](crate::Hub::configure_topics), in the order in which they were given.
     pub fn prefix_counters(&self) -> Vec<(String, PrefixCounters)> {
-        self.shared.tally.prefixes.snapshot()
+        let mut sum = Vec::new();
+        for it in self.loops() {
+            PrefixCounters::add_all(&mut sum, it.shared.tally.prefixes.snapshot());
+        }
+        sum
     }
 
     /// For the loop: takes every command that waits into `batch`, which is empty.
@@ -343,6 +396,15 @@ impl Handle {
     fn push_reserved(&self, room: Reserved, command: Command) -> Result<(), HandleError> {
         self.shared.mailbox.push_reserved(room.key(), command).map_err(HandleError::from)
     }
+}
+
+/// Done, if any of the loops has taken it: the others are gone.
+fn any_of(results: impl Iterator<Item = Result<(), HandleError>>) -> Result<(), HandleError> {
+    let mut any = Err(HandleError::Closed);
+    for result in results {
+        any = any.or(result);
+    }
+    any
 }
 
 impl fmt::Debug for Handle {

@@ -38,6 +38,8 @@
 //! }
 //! ```
 //!
+//! [`Loops`] are several such loops on the same addresses, for more than one core.
+//!
 //! To own the loop instead, call [`Server::poll`] and go over its [`Events`]; to reach it from
 //! another thread, take a [`Handle`]. The
 //! [guide](https://docs.rs/crate/pushloop/latest/source/docs/EMBEDDING.md) shows both, and what else a
@@ -65,6 +67,7 @@ mod counters;
 mod event;
 mod handle;
 mod hub;
+mod lanes;
 mod mailbox;
 mod server;
 mod sync;
@@ -102,7 +105,7 @@ pub use crate::{
         PresenceError, Publication, PublishError, Published, RestoreError, SendError,
         SubscribeError, TimerId,
     },
-    server::{Handler, Input, Mio, Net, Ready, Server, Stream, Wake},
+    server::{Handler, Input, Loops, Mio, Net, Ready, Server, Stream, Wake},
     wire::{
         BodyKind, CloseCode, ContentError, InvalidHeader, ProtocolError, Request, Response,
         is_host, is_origin, percent_decode,

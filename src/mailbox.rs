@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, io, mem, sync::PoisonError};
 use crate::sync::{Mutex, MutexGuard};
 
 #[cfg(all(test, loom))]
-mod model;
+pub(crate) mod model;
 
 /// Ends the wait of the loop's thread, or the next one if it does not wait now. Wakes that come
 /// before the loop looks count as one.

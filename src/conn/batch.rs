@@ -5,11 +5,15 @@
 //! takes it, and is a cache that may be dropped. Nothing outside of this file knows what the bytes of a
 //! publication are.
 
+mod shared;
+
 use std::{
     mem,
     ops::Range,
     sync::{Arc, OnceLock},
 };
+
+pub(crate) use shared::Shared;
 
 use super::{
     commons::{Commons, Ticks, wastes_room},
@@ -61,7 +65,10 @@ impl Encoded {
 pub(crate) struct Batch {
     /// The offset of the first publication.
     first: u64,
-    plain: Encoded,
+    /// Plain frames, while the batch grows.
+    own: Encoded,
+    /// Plain frames that other loops have as well, in place of its own: nothing is appended to these.
+    shared: Option<Arc<Encoded>>,
     /// What was made of the plain frames, each in its place: see `Encoding::cache`.
     caches: [OnceLock<Box<Encoded>>; CACHES],
     may_deflate: bool,
@@ -87,8 +94,16 @@ impl Batch {
 
     /// Begins anew; the first publication will have this offset.
     pub(crate) fn begin(&mut self, first: u64, may_deflate: bool, buffer: Vec<u8>, now: Ticks) {
-        (self.first, self.may_deflate, self.plain.bytes) = (first, may_deflate, buffer);
+        (self.first, self.may_deflate, self.own.bytes) = (first, may_deflate, buffer);
         (self.long, self.born, self.latest) = (0, now, now);
+    }
+
+    #[inline]
+    fn plain(&self) -> &Encoded {
+        match &self.shared {
+            None => &self.own,
+            Some(shared) => shared,
+        }
     }
 
     /// The offset of the first publication.
@@ -98,7 +113,7 @@ impl Batch {
 
     /// The offset behind the last publication.
     pub(crate) fn end(&self) -> u64 {
-        self.first + self.plain.ends.len() as u64
+        self.first + self.plain().ends.len() as u64
     }
 
     /// When its first publications were made, and its last ones.
@@ -110,47 +125,54 @@ impl Batch {
     pub(crate) fn counted(&self) -> usize {
         let lists = self.clocks.len() * size_of::<(u32, u64)>()
             + self.except.len() * size_of::<(ConnId, u32)>();
-        Self::BYTES + self.plain.counted() + lists + self.caches_counted()
+        Self::BYTES + self.plain().counted() + lists + self.caches_counted()
     }
 
     /// Whether a publication of this kind may be appended. A batch has no more to be compressed than a
     /// turn may compress.
     pub(crate) fn takes_more(&self, may_deflate: bool) -> bool {
-        self.may_deflate == may_deflate && (!may_deflate || self.long < DEFLATED_MAX)
+        self.shared.is_none()
+            && self.may_deflate == may_deflate
+            && (!may_deflate || self.long < DEFLATED_MAX)
     }
 
     /// Bytes of its plain frames.
     pub(crate) fn len(&self) -> usize {
-        self.plain.bytes.len()
+        self.plain().bytes.len()
     }
 
-    /// Appends a publication, made while the hub's clock showed `clock`.
+    /// Appends a publication, made while the hub's clock showed `clock`. Gives by how much more the batch counts.
     pub(crate) fn push(
         &mut self,
         opcode: OpCode,
         payload: &[u8],
         clock: u64,
         except: Option<ConnId>,
-    ) {
-        let nth = self.plain.ends.len() as u32;
+    ) -> usize {
+        let nth = self.own.ends.len() as u32;
+        let before = self.own.bytes.len();
         self.long += u32::from(payload.len() >= DEFLATE_LENGTH);
-        encode_frame(&mut self.plain.bytes, opcode, payload);
-        self.plain.ends.push(self.plain.bytes.len() as u32);
+        encode_frame(&mut self.own.bytes, opcode, payload);
+        self.own.ends.push(self.own.bytes.len() as u32);
+        let mut added = self.own.bytes.len() - before + size_of::<u32>();
         if self.clocks.last().is_none_or(|(_, last)| *last != clock) {
             self.clocks.push((nth, clock));
+            added += size_of::<(u32, u64)>();
         }
         if let Some(id) = except {
             self.except.push((id, nth));
+            added += size_of::<(ConnId, u32)>();
         }
+        added
     }
 
     /// Makes the batch ready to be taken. It then takes no more memory than it counts as.
     pub(crate) fn seal(&mut self, commons: &mut Commons) {
         self.sort_excepted();
         self.latest = commons.now;
-        if wastes_room(&self.plain.bytes) {
-            let exact = self.plain.bytes.as_slice().to_vec();
-            commons.recycle_buffer(mem::replace(&mut self.plain.bytes, exact));
+        if wastes_room(&self.own.bytes) {
+            let exact = self.own.bytes.as_slice().to_vec();
+            commons.recycle_buffer(mem::replace(&mut self.own.bytes, exact));
         }
     }
 
@@ -162,9 +184,10 @@ impl Batch {
     /// Appends the publications of the batch that follows, which is sealed as this one is. What is merged
     /// so is not compressed any more.
     pub(crate) fn append(&mut self, next: &Batch) {
-        let (count, bytes) = (self.plain.ends.len() as u32, self.plain.bytes.len() as u32);
-        self.plain.bytes.extend_from_slice(&next.plain.bytes);
-        self.plain.ends.extend(next.plain.ends.iter().map(|end| bytes + end));
+        let plain = self.own_again();
+        let (count, bytes) = (plain.ends.len() as u32, plain.bytes.len() as u32);
+        plain.bytes.extend_from_slice(&next.plain().bytes);
+        plain.ends.extend(next.plain().ends.iter().map(|end| bytes + end));
         let shown = self.clocks.last().map(|(_, clock)| *clock);
         let newer = next.clocks.iter().filter(|(_, clock)| Some(*clock) != shown);
         self.clocks.extend(newer.map(|(nth, clock)| (count + nth, *clock)));
@@ -177,20 +200,20 @@ impl Batch {
 
     /// Gives back the slack of lists that have grown: no publication is appended any more.
     pub(crate) fn shrink(&mut self) {
-        self.plain.bytes.shrink_to_fit();
-        self.plain.ends.shrink_to_fit();
+        self.own.bytes.shrink_to_fit();
+        self.own.ends.shrink_to_fit();
         self.clocks.shrink_to_fit();
         self.except.shrink_to_fit();
     }
 
     /// Copies the newest publication into a batch of its own.
     pub(crate) fn newest(&self, into: &mut Batch, commons: &mut Commons) {
-        let last = self.plain.ends.len() as u32 - 1;
-        let bytes = self.plain.end_of(last)..self.plain.end_of(last + 1);
+        let last = self.plain().ends.len() as u32 - 1;
+        let bytes = self.plain().end_of(last)..self.plain().end_of(last + 1);
         let mut buffer = commons.spare_buffer();
-        buffer.extend_from_slice(&self.plain.bytes[bytes]);
+        buffer.extend_from_slice(&self.plain().bytes[bytes]);
         into.begin(self.first + u64::from(last), self.may_deflate, buffer, self.latest);
-        into.plain.ends.push(into.plain.bytes.len() as u32);
+        into.own.ends.push(into.own.bytes.len() as u32);
         into.clocks.extend(self.clocks.last().map(|(_, clock)| (0, *clock)));
         let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
         into.except.extend(excepted.map(|(id, _)| (*id, 0)));
@@ -252,7 +275,7 @@ impl Batch {
         }
         if is_deflated && cache.get().is_none() {
             let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
-            if commons.deflate_budget == 0 || self.plain.counted() > room {
+            if commons.deflate_budget == 0 || self.plain().counted() > room {
                 return Encoding::Plain;
             }
         }
@@ -269,7 +292,7 @@ impl Batch {
             }
             Box::new(encoded)
         });
-        let is_there = nth >= encoded.from && encoded.end() == self.plain.ends.len();
+        let is_there = nth >= encoded.from && encoded.end() == self.plain().ends.len();
         if is_there { wants } else { Encoding::Plain }
     }
 
@@ -282,9 +305,9 @@ impl Batch {
         commons: &mut Commons,
     ) -> Encoded {
         let mut encoded = Encoded { from, ..Encoded::default() };
-        let mut start = self.plain.end_of(from);
-        for (nth, end) in self.plain.ends.iter().enumerate().skip(from as usize) {
-            let frame = &self.plain.bytes[start..*end as usize];
+        let mut start = self.plain().end_of(from);
+        for (nth, end) in self.plain().ends.iter().enumerate().skip(from as usize) {
+            let frame = &self.plain().bytes[start..*end as usize];
             let offset = self.first + nth as u64;
             encoding.encode(frame, offset, source, &mut encoded.bytes, commons);
             encoded.ends.push(encoded.bytes.len() as u32);
@@ -297,7 +320,7 @@ impl Batch {
 
     fn encoded(&self, encoding: Encoding) -> &Encoded {
         let cached = encoding.cache().and_then(|nth| self.caches[nth].get());
-        cached.map_or(&self.plain, |encoded| encoded)
+        cached.map_or(self.plain(), |encoded| encoded)
     }
 
     /// The bytes of all publications in one encoding.
@@ -322,11 +345,11 @@ impl Batch {
 
     /// The publications from `offset` on: the offset of each, what it is, and its payload.
     pub(crate) fn publications(&self, offset: u64) -> impl Iterator<Item = (u64, OpCode, &[u8])> {
-        let from = offset.saturating_sub(self.first).min(self.plain.ends.len() as u64) as u32;
-        let mut start = self.plain.end_of(from);
-        (from..self.plain.ends.len() as u32).filter_map(move |nth| {
-            let end = self.plain.end_of(nth + 1);
-            let frame = &self.plain.bytes[start..end];
+        let from = offset.saturating_sub(self.first).min(self.plain().ends.len() as u64) as u32;
+        let mut start = self.plain().end_of(from);
+        (from..self.plain().ends.len() as u32).filter_map(move |nth| {
+            let end = self.plain().end_of(nth + 1);
+            let frame = &self.plain().bytes[start..end];
             start = end;
             let (opcode, payload) = open_frame(frame)?;
             Some((self.first + u64::from(nth), opcode, payload))
@@ -364,9 +387,11 @@ impl Batch {
         for encoded in self.caches.iter_mut().filter_map(OnceLock::take) {
             commons.recycle_buffer(encoded.bytes);
         }
-        commons.recycle_buffer(mem::take(&mut self.plain.bytes));
-        self.plain.ends.clear();
-        self.plain.ends.shrink_to(SPARE_ENTRIES);
+        // What other loops have is theirs.
+        self.shared = None;
+        commons.recycle_buffer(mem::take(&mut self.own.bytes));
+        self.own.ends.clear();
+        self.own.ends.shrink_to(SPARE_ENTRIES);
         self.clocks.clear();
         self.clocks.shrink_to(SPARE_ENTRIES);
         self.except.clear();

@@ -25,7 +25,7 @@ mod timeout;
 
 use std::{mem, net::SocketAddr, time::Duration};
 
-pub(crate) use batch::{Batch, DEFLATE_COST_MAX};
+pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Shared};
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use cors::{allows_origin, origin_refusal, preflight};
 pub(crate) use deflate::Deflation;

@@ -21,6 +21,23 @@ pub struct PrefixCounters {
     pub topics: u64,
 }
 
+impl PrefixCounters {
+    /// Adds what another loop of the process has counted, which knows the same prefixes.
+    pub(crate) fn add_all(sum: &mut Vec<(String, Self)>, others: Vec<(String, Self)>) {
+        for (prefix, it) in others {
+            match sum.iter_mut().find(|(known, _)| *known == prefix) {
+                Some((_, known)) => {
+                    known.publications += it.publications;
+                    known.published_bytes += it.published_bytes;
+                    known.subscribers += it.subscribers;
+                    known.topics += it.topics;
+                }
+                None => sum.push((prefix, it)),
+            }
+        }
+    }
+}
+
 /// The live counters of one prefix. Each of its topics has them at hand.
 #[derive(Debug, Default)]
 pub(crate) struct LivePrefix {

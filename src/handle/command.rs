@@ -15,25 +15,88 @@ use crate::{
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub(crate) enum Command {
-    Publish { topic: Box<str>, message: Owned, except: Option<ConnId> },
-    Send { id: ConnId, message: Owned },
-    PublishOnce { topic: Box<str>, key: Box<str>, message: Owned },
-    Subscribe { id: ConnId, topic: Box<str> },
-    SubscribeAfter { id: ConnId, topic: Box<str>, position: Position },
-    SubscribeLast { id: ConnId, topic: Box<str>, count: u64 },
-    Unsubscribe { id: ConnId, topic: Box<str> },
-    Accept { id: RequestId, subprotocol: Option<Box<str>>, headers: Vec<(Box<str>, Box<str>)> },
-    Respond { id: RequestId, response: Box<Response> },
-    Stream { id: RequestId, response: Box<Response> },
-    EventStream { id: RequestId, response: Box<Response> },
-    Write { id: ConnId, piece: Box<[u8]> },
-    Finish { id: ConnId },
-    Close { id: ConnId, code: CloseCode, reason: Box<str> },
-    CloseAt { id: ConnId, at: Instant, code: CloseCode, reason: Box<str> },
-    Abort { id: ConnId },
-    Adopt { socket: Socket, read: Vec<u8> },
-    Notify { key: u32 },
-    Shutdown { deadline: Duration },
+    Publish {
+        topic: Box<str>,
+        message: Owned,
+        except: Option<ConnId>,
+    },
+    Send {
+        id: ConnId,
+        message: Owned,
+    },
+    PublishOnce {
+        topic: Box<str>,
+        key: Box<str>,
+        message: Owned,
+    },
+    Subscribe {
+        id: ConnId,
+        topic: Box<str>,
+    },
+    SubscribeAfter {
+        id: ConnId,
+        topic: Box<str>,
+        position: Position,
+    },
+    SubscribeLast {
+        id: ConnId,
+        topic: Box<str>,
+        count: u64,
+    },
+    Unsubscribe {
+        id: ConnId,
+        topic: Box<str>,
+    },
+    Accept {
+        id: RequestId,
+        subprotocol: Option<Box<str>>,
+        headers: Vec<(Box<str>, Box<str>)>,
+    },
+    Respond {
+        id: RequestId,
+        response: Box<Response>,
+    },
+    Stream {
+        id: RequestId,
+        response: Box<Response>,
+    },
+    EventStream {
+        id: RequestId,
+        response: Box<Response>,
+    },
+    Write {
+        id: ConnId,
+        piece: Box<[u8]>,
+    },
+    Finish {
+        id: ConnId,
+    },
+    Close {
+        id: ConnId,
+        code: CloseCode,
+        reason: Box<str>,
+    },
+    CloseAt {
+        id: ConnId,
+        at: Instant,
+        code: CloseCode,
+        reason: Box<str>,
+    },
+    Abort {
+        id: ConnId,
+    },
+    Adopt {
+        socket: Socket,
+        read: Vec<u8>,
+    },
+    Notify {
+        key: u32,
+    },
+    /// Another loop has something for this one.
+    Lanes,
+    Shutdown {
+        deadline: Duration,
+    },
 }
 
 /// A [`Message`] on its way between threads.

@@ -92,8 +92,12 @@ impl Hub {
                 events.records.push(Record::Notified { key });
                 Done::Yes
             }
+            Command::Lanes => {
+                self.handle_lanes(events);
+                Done::Yes
+            }
             Command::Shutdown { deadline } => {
-                self.shutdown(deadline);
+                self.end_at(deadline);
                 Done::Yes
             }
             // The server's: it has the network.

@@ -24,7 +24,9 @@ impl Hub {
         }
         let generation = self.next_generation;
         // 0 and u32::MAX are not connections'.
-        self.next_generation = if generation >= u32::MAX - 1 { 1 } else { generation + 1 };
+        let (first, step) = self.generations;
+        let next = generation.checked_add(step).filter(|next| *next < u32::MAX);
+        self.next_generation = next.unwrap_or(first);
         let mut connection = Connection::new(peer, is_proxied, &self.commons);
         connection.generation = generation;
         let index = self.slots.insert(Slot { connection }) as u32;
@@ -123,6 +125,7 @@ impl Hub {
             || !self.closed.is_empty()
             || !self.topics.passes.is_empty()
             || self.commons.may_sweep()
+            || self.has_items()
     }
 
     /// The network says that the connection can be read, or that it takes bytes again; with

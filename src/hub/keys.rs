@@ -48,6 +48,7 @@ impl Keys {
     }
 
     /// Forgets what was remembered for long enough.
+    #[inline]
     pub(super) fn forget_due(&mut self, memory: Duration, now: Ticks) {
         while self.ages.front().is_some_and(|(since, _)| since.after(memory) <= now) {
             self.forget_oldest();
@@ -76,12 +77,19 @@ impl Hub {
         if key.len() > config.idempotency_key_bytes_max {
             return Err(PublishError::KeyTooLong);
         }
+        let message = message.as_message();
+        if self.is_one_of_several()
+            && let Some(elsewhere) = self.publish_elsewhere(topic, Some(key), message, None)
+        {
+            return elsewhere;
+        }
+        let config = &self.commons.config;
         self.keys.forget_due(config.idempotency_memory, self.commons.now);
         if let Some(answer) = self.keys.answer(topic, key) {
             self.commons.tally.publications_repeated.add(1);
             return Ok(answer);
         }
-        let answer = self.publish_to(topic, message.as_message(), None)?;
+        let answer = self.publish_to(topic, message, None)?;
         self.keys.remember(&known(topic, key), answer, &self.commons);
         Ok(answer)
     }

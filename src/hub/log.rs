@@ -10,6 +10,7 @@
 //! has not taken.
 
 mod historic;
+mod mirrored;
 
 use std::{collections::VecDeque, mem, ops::Range, sync::Arc};
 
@@ -55,6 +56,8 @@ pub(super) struct Log {
     readers_at_head: u32,
     /// What is before it was sealed.
     sealed: u64,
+    /// Other loops have what is published here: what is sealed can be shared, and takes nothing more.
+    is_mirrored: bool,
 }
 
 /// How far batches that are kept for readers alone may be given up.
@@ -173,9 +176,7 @@ impl Log {
         let Some(last) = self.batches.back_mut() else { return };
         last.readers += mem::take(&mut self.readers_at_head);
         let Some(batch) = Arc::get_mut(&mut last.batch) else { return };
-        let before = batch.counted();
-        batch.push(opcode, payload, clock, except);
-        let added = batch.counted() - before;
+        let added = batch.push(opcode, payload, clock, except);
         self.bytes += added;
         commons.queued_bytes += added;
         self.head += 1;
@@ -232,6 +233,9 @@ impl Log {
             steps += 1;
             if let Some(batch) = Arc::get_mut(&mut kept.batch) {
                 batch.seal(commons);
+                if self.is_mirrored {
+                    batch.share();
+                }
             }
         }
         steps

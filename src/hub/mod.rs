@@ -25,6 +25,7 @@ mod laggards;
 mod log;
 mod messages;
 mod passes;
+mod peers;
 mod position;
 mod presence;
 mod publish;
@@ -55,6 +56,7 @@ use conn_queue::ConnQueue;
 pub(crate) use flush::{Outlet, WriteResult};
 pub use laggards::Laggard;
 pub use messages::{ConfigureError, SendError, SubscribeError};
+pub(crate) use peers::{LANE_BYTES_MAX, Peers};
 pub use position::PositionError;
 pub use presence::{Member, Presence, PresenceError};
 pub use publish::{PublishError, Published};
@@ -90,6 +92,8 @@ struct Slot {
 pub struct Hub {
     slots: Slab<Slot>,
     next_generation: u32,
+    /// The first generation of connections, and how far it is to the next: of several loops, each has its own.
+    generations: (u32, u32),
     topics: Topics,
     keys: keys::Keys,
     clients: clients::Clients,
@@ -155,6 +159,7 @@ impl Hub {
         Self {
             slots: Slab::new(),
             next_generation: 1,
+            generations: (1, 1),
             topics: Topics::new(),
             keys: keys::Keys::default(),
             clients: clients::Clients::default(),
@@ -256,9 +261,12 @@ impl Hub {
         self.topics.len()
     }
 
-    /// How many connections subscribe to the topic.
+    /// How many connections subscribe to the topic. Of several loops, the one that it belongs to knows those of
+    /// all; the others, their own.
     pub fn subscriber_count(&self, topic: &str) -> usize {
-        self.topics.find(topic).map_or(0, |topic| self.topics.subscribers(topic))
+        let count =
+            |at| self.topics.subscribers(at) + self.topics.topic(at).subscribers_elsewhere();
+        self.topics.find(topic).map_or(0, count)
     }
 
     /// The connections that subscribe to the topic, in no particular order.
@@ -372,6 +380,11 @@ impl fmt::Debug for Hub {
 /// A hub that no server is around.
 #[cfg(test)]
 fn tests_hub(now: Instant) -> Hub {
+    tests_hub_with(now, Config::default())
+}
+
+#[cfg(test)]
+fn tests_hub_with(now: Instant, config: Config) -> Hub {
     struct Nobody;
     impl crate::mailbox::Wake for Nobody {
         fn wake(&self) -> std::io::Result<()> {
@@ -380,7 +393,7 @@ fn tests_hub(now: Instant) -> Hub {
     }
     let tally = Arc::<LiveCounters>::default();
     let handle = Handle::new(Box::new(Nobody), 1, 1, 0, Arc::clone(&tally));
-    Hub::new(Config::default(), tally, handle, now)
+    Hub::new(config, tally, handle, now)
 }
 
 /// A connection that was opened just now.

@@ -31,12 +31,23 @@ impl Topics {
     }
 
     /// Makes what was published since the last flush ready to be taken.
+    #[inline]
     pub(super) fn seal(&mut self, commons: &mut Commons) {
+        if !self.open.is_empty() {
+            self.seal_open(commons);
+        }
+    }
+
+    fn seal_open(&mut self, commons: &mut Commons) {
         while let Some(topic) = self.open.pop() {
             if let Some(entry) = self.topics.get_mut(topic)
                 && std::mem::take(&mut entry.is_open)
             {
                 self.steps += entry.log.seal(commons) as u64;
+                if entry.is_mirrored() {
+                    self.hand_over(topic, commons);
+                }
+                let Some(entry) = self.topics.get_mut(topic) else { continue };
                 if !entry.is_listed {
                     // No subscriber is due any of it.
                     entry.reached = entry.log.head();
@@ -104,7 +115,7 @@ impl Topics {
         if entry.fresh > 0 {
             return;
         }
-        entry.log.raise_floor(entry.reached, keep, commons);
+        entry.log.raise_floor(entry.reached.min(entry.brought()), keep, commons);
         self.bound_lagging(topic, commons);
         if keep.is_some() {
             self.note_historic(topic);

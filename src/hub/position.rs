@@ -74,6 +74,10 @@ impl Hub {
 
     /// A topic that has positions, and not one that was left and is still read.
     pub(super) fn live_topic(&self, topic: &str) -> Option<u32> {
-        self.topics.find(topic).filter(|topic| self.topics.topic(*topic).is_live())
+        let is_known = |topic: &u32| {
+            let topic = self.topics.topic(*topic);
+            topic.is_live() && !topic.is_opening()
+        };
+        self.topics.find(topic).filter(is_known)
     }
 }

@@ -16,7 +16,8 @@ pub struct Published {
     /// How many connections subscribe to the topic, and are due it.
     pub subscribers: usize,
     /// The place behind the publication; `None` if the topic has neither subscribers nor a history, and so
-    /// no positions.
+    /// no positions; or if it belongs to another loop, which numbers it later, and of which only the
+    /// subscribers here are known ([`Hub::is_home`]).
     pub position: Option<Position>,
 }
 
@@ -40,6 +41,9 @@ pub enum PublishError {
     NameTooLong,
     /// The key is longer than `idempotency_key_bytes_max` ([`Hub::publish_once`]).
     KeyTooLong,
+    /// The topic belongs to another loop, for which too much waits already; the message was dropped and
+    /// counted.
+    LoopFull,
 }
 
 impl fmt::Display for PublishError {
@@ -50,6 +54,7 @@ impl fmt::Display for PublishError {
             PublishError::TooManyTopics => "the process is at `topics_max`",
             PublishError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
             PublishError::KeyTooLong => "the key exceeds `idempotency_key_bytes_max`",
+            PublishError::LoopFull => "too much waits for the loop that the topic belongs to",
         })
     }
 }
@@ -101,15 +106,26 @@ impl Hub {
         message: Message<'_>,
         except: Option<ConnId>,
     ) -> Result<Published, PublishError> {
+        if self.is_one_of_several()
+            && let Some(elsewhere) = self.publish_elsewhere(topic, None, message, except)
+        {
+            return elsewhere;
+        }
         let Some(topic) = self.topic_to_publish_to(topic)? else {
             return Ok(Published::TO_NOBODY);
         };
+        let afar = except.filter(|id| self.is_elsewhere(*id));
         let except = except
             .filter(|id| self.slot(*id).is_some())
             .and_then(|id| Some((id, self.topics.subscription_of(id.index, topic)?.1.position)));
-        let subscribers = self.topics.subscribers(topic) - usize::from(except.is_some());
+        let entry = self.topics.topic(topic);
+        let mut subscribers = entry.subscribers.len() - usize::from(except.is_some());
+        if entry.is_mirrored() {
+            subscribers += entry.subscribers_elsewhere();
+            subscribers -= usize::from(afar.is_some()).min(subscribers);
+        }
         let message = parts(message);
-        let cost = Log::cost(message.1.len(), except.is_some());
+        let cost = Log::cost(message.1.len(), except.is_some() || afar.is_some());
         if let Some(refusal) = self.publish_refusal(topic, cost) {
             self.commons.tally.messages_dropped_full.add(1);
             self.topics.remove_unbegun(topic, &mut self.commons);
@@ -118,6 +134,7 @@ impl Hub {
         let topics = &mut self.topics;
         let except =
             except.filter(|(_, position)| topics.except_next(topic, *position)).map(|(id, _)| id);
+        let except = except.or(afar);
         let clock = self.topics.note_published();
         let entry = &mut self.topics.topics[topic];
         let may_deflate = entry.options.may_deflate();

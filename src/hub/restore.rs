@@ -24,6 +24,8 @@ pub enum RestoreError {
     HistoryFull,
     /// An offset would be 2^63 or more, and what follows might not fit into 64 bits.
     OffsetTooLarge,
+    /// The topic belongs to another loop ([`Hub::is_home`]).
+    Elsewhere,
 }
 
 impl fmt::Display for RestoreError {
@@ -35,6 +37,7 @@ impl fmt::Display for RestoreError {
             RestoreError::NameTooLong => "the topic's name exceeds `topic_name_bytes_max`",
             RestoreError::HistoryFull => "the process is at `history_bytes_max`",
             RestoreError::OffsetTooLarge => "an offset is 2^63 or more",
+            RestoreError::Elsewhere => "the topic belongs to another loop",
         })
     }
 }
@@ -93,6 +96,9 @@ impl Hub {
         publications: &[(Message<'_>, Duration)],
     ) -> Result<(), RestoreError> {
         let config = &self.commons.config;
+        if !self.is_home(name) {
+            return Err(RestoreError::Elsewhere);
+        }
         if self.topics.find(name).is_some() {
             return Err(RestoreError::Alive);
         }
@@ -118,12 +124,16 @@ impl Hub {
 
     /// Begins the life of a topic that has a history, if it does not live, and gives the place of its
     /// next publication: for an application that writes down what will be published before it is.
-    /// `None` for a topic that has neither subscribers nor a history.
+    /// `None` for a topic that has neither subscribers nor a history, or belongs to another loop.
     ///
     /// # Errors
     ///
     /// [`PublishError::TooManyTopics`] and [`PublishError::NameTooLong`].
     pub fn begin_topic(&mut self, name: &str) -> Result<Option<Position>, PublishError> {
+        if !self.is_home(name) {
+            return Ok(None);
+        }
+        self.take_changes();
         let Some(topic) = self.topic_to_publish_to(name)? else { return Ok(None) };
         let position = self.position_of(topic);
         if self.topics.topic(topic).is_unread() {

@@ -201,15 +201,16 @@ impl Taking<'_> {
                 }
                 end = end.min(except.start);
             }
-            let counted = batch.counted();
             let source = Source { topic: self.topics.name(topic), epoch: entry.epoch };
             let wants = match wants {
                 // It would be compressed once for each that comes back.
                 Encoding::Deflated if log.is_historic(cursor) => Encoding::Plain,
                 wants => wants,
             };
+            // Plain frames are there, and nothing is made of them.
+            let counted = if wants == Encoding::Plain { 0 } else { batch.counted() };
             let encoding = batch.encoding(wants, cursor, from, source, self.commons);
-            let cached = batch.counted() - counted;
+            let cached = if wants == Encoding::Plain { 0 } else { batch.counted() - counted };
             let bytes = batch.range(encoding, cursor..end);
             if cached > 0 {
                 self.topics.topics[topic].log.add_cached(cursor, cached, self.commons);

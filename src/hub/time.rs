@@ -161,8 +161,16 @@ impl Hub {
     /// connection, and whatever is left after `deadline` is dropped.
     /// [`is_finished`](Self::is_finished) then says so.
     ///
-    /// A second call changes the deadline.
+    /// A second call changes the deadline. Of several loops, all end; a second call changes this one's deadline.
     pub fn shutdown(&mut self, deadline: Duration) {
+        if self.shutdown.is_none() {
+            self.end_others(deadline);
+        }
+        self.end_at(deadline);
+    }
+
+    /// Begins to end this loop, of several or of one.
+    pub(super) fn end_at(&mut self, deadline: Duration) {
         // A deadline beyond the clock's end is none.
         let far = self.now + Duration::from_secs(u32::MAX.into());
         let deadline = self.now.checked_add(deadline).unwrap_or(far);

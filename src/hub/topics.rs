@@ -5,6 +5,7 @@
 //! parked: no pass comes to it, and it reads the log when its connection is writable. The lists of
 //! topics and those of connections point at each other, so that leaving is O(1).
 
+mod afar;
 mod options;
 
 use std::{
@@ -18,6 +19,7 @@ use super::{
     directory::Directory,
     history::Memory,
     log::{Log, Trim},
+    peers::Peers,
     room::give_back,
     subscriptions::{Leaving, Subscription, Subscriptions},
 };
@@ -27,6 +29,9 @@ use crate::{
     counters::LivePrefix,
     event::ConnId,
 };
+
+use afar::Afar;
+use options::Prefix;
 
 /// One subscription, seen from its topic.
 #[derive(Debug)]
@@ -73,6 +78,8 @@ pub(super) struct Topic {
     pub(super) idle_since: Option<Ticks>,
     /// Where it is counted with the others of its prefix.
     pub(super) counters: Option<Arc<LivePrefix>>,
+    /// What other loops have of it.
+    afar: Option<Box<Afar>>,
 }
 
 impl Topic {
@@ -94,6 +101,7 @@ impl Topic {
             listed: None,
             idle_since: None,
             counters: None,
+            afar: None,
         }
     }
 
@@ -112,14 +120,14 @@ impl Topic {
         self.subscribers.iter().map(|subscriber| (subscriber.connection, subscriber.position))
     }
 
-    /// Whether no connection reads it.
+    /// Whether no connection reads it, and no other loop.
     pub(super) fn is_unread(&self) -> bool {
-        self.subscribers.is_empty() && self.leaving == 0
+        self.subscribers.is_empty() && self.leaving == 0 && !self.is_mirrored()
     }
 
     /// Whether it takes publications, and has positions: somebody subscribes, or it keeps a history.
     pub(super) fn is_live(&self) -> bool {
-        !self.subscribers.is_empty() || self.options.history.is_some()
+        !self.subscribers.is_empty() || self.options.history.is_some() || self.is_mirrored()
     }
 
     /// How many publications from its cursor on are not for this subscriber.
@@ -140,17 +148,11 @@ impl Topic {
     }
 }
 
-/// The beginning of names of topics, and what these begin with.
-#[derive(Debug)]
-struct Prefix {
-    text: String,
-    options: TopicOptions,
-    counters: Arc<LivePrefix>,
-}
-
 #[derive(Debug)]
 pub(super) struct Topics {
     pub(super) topics: Directory,
+    /// The other loops of the process, if there are several.
+    pub(super) peers: Option<Box<Peers>>,
     /// How many of them have subscribers.
     subscribed: usize,
     /// What each connection reads, by its index.
@@ -174,7 +176,7 @@ pub(super) struct Topics {
     /// Subscriptions that ended with their connections in this turn.
     pub(super) departures: usize,
     /// What nobody outside can tell, so that no epoch can be told from another.
-    secret: u64,
+    pub(super) secret: u64,
     lives: u64,
 }
 
@@ -182,6 +184,7 @@ impl Topics {
     pub(super) fn new() -> Self {
         Self {
             topics: Directory::default(),
+            peers: None,
             subscribed: 0,
             lists: Vec::new(),
             options: HashMap::new(),
@@ -293,6 +296,7 @@ impl Topics {
         let entry = &mut self.topics[topic];
         let cursor = entry.log.head();
         entry.subscribers.push(Subscriber { connection, position, excepted: 0, cursor });
+        entry.note_subscribers();
         self.unpark(topic, last);
         topic
     }
@@ -310,7 +314,9 @@ impl Topics {
         let (epoch, options) = (epoch.finish(), self.options(name, default));
         let mut topic = Topic::new(epoch, options);
         topic.counters = self.prefix_of(name).map(|prefix| Arc::clone(&prefix.counters));
-        self.topics.insert(name, topic)
+        let topic = self.topics.insert(name, topic);
+        self.begin_replica(topic);
+        topic
     }
 
     /// Ends the subscription at `at` of the connection's list. With `reads_on`, the connection still
@@ -401,6 +407,7 @@ impl Topics {
 
     /// Removes a topic that has no readers.
     pub(super) fn remove_topic(&mut self, topic: u32, commons: &mut Commons) {
+        self.end_replica(topic);
         self.topics[topic].log.clear(commons);
         self.topics.remove(topic, &mut self.lists);
     }
@@ -461,6 +468,7 @@ impl Topics {
         self.swap(topic, position, last);
         let entry = &mut self.topics[topic];
         entry.subscribers.pop();
+        entry.note_subscribers();
         let was_last = entry.subscribers.is_empty();
         self.subscribed -= usize::from(was_last);
         if let Some(counters) = &entry.counters {

@@ -21,19 +21,19 @@ use loom::{
 use super::{Mailbox, PushError, Wake};
 
 /// An eventfd under edge-triggered epoll: wakes add up until the wait that sees them.
-struct Poll {
+pub(crate) struct Poll {
     pending: Mutex<bool>,
     woken: Condvar,
     wakes: AtomicUsize,
 }
 
 impl Poll {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let pending = Mutex::new(false);
         Arc::new(Self { pending, woken: Condvar::new(), wakes: AtomicUsize::new(0) })
     }
 
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let mut pending = self.pending.lock().unwrap();
         while !mem::take(&mut *pending) {
             pending = self.woken.wait(pending).unwrap();
@@ -126,7 +126,7 @@ impl Post for EmptinessSeenEarly {
 
 /// Explores `execution` and prints how many interleavings that were: all that loom can tell apart,
 /// or those in which at most `preemptions_max` times a thread is stopped that could have gone on.
-fn explore(
+pub(crate) fn explore(
     name: &str,
     preemptions_max: impl Into<Option<usize>>,
     execution: impl Fn() + Send + Sync + 'static,

@@ -2,6 +2,7 @@
 //! clock.
 
 mod listen;
+mod placed;
 
 use std::{
     fs::File,
@@ -17,7 +18,10 @@ use ::mio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use self::listen::Listener;
+use self::{
+    listen::{Accepted, Kind, Listener},
+    placed::Placed,
+};
 #[cfg(feature = "tls")]
 use super::tls::{Clock, Limits, Sessions, Tls, TlsStream, Transport};
 use super::{Input, Net, Ready, Server, Wake};
@@ -46,9 +50,10 @@ pub struct Mio {
     /// The connections over TLS, once there is a listener for them.
     #[cfg(feature = "tls")]
     tls: Option<Box<Sessions<TcpStream>>>,
-    /// Listeners for TLS that were left alone although they may have connections.
-    #[cfg(feature = "tls")]
+    /// Listeners that were left alone although they may have connections.
     put_off: Vec<u32>,
+    /// Where connections go that are accepted, if there are several loops.
+    placed: Option<Placed>,
 }
 
 /// A connection of [`Mio`].
@@ -80,8 +85,8 @@ impl Mio {
             spare: File::open("/dev/null").ok(),
             #[cfg(feature = "tls")]
             tls: None,
-            #[cfg(feature = "tls")]
             put_off: Vec::new(),
+            placed: None,
         })
     }
 
@@ -90,10 +95,11 @@ impl Mio {
     }
 
     /// Whether all TCP listeners are bound to loopback addresses.
-    fn is_on_loopback(&self) -> bool {
-        self.listeners.iter().filter_map(Listener::tcp).all(|listener| {
-            listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
-        })
+    pub(super) fn is_on_loopback(&self) -> bool {
+        let addresses = self.listeners.iter().filter(|it| !matches!(it.kind(), Kind::Unix));
+        addresses
+            .map(Listener::address)
+            .all(|address| address.is_some_and(|address| address.ip().to_canonical().is_loopback()))
     }
 
     #[cfg(feature = "tls")]
@@ -101,6 +107,28 @@ impl Mio {
     pub(super) fn begin_tls(&mut self, limits: Limits, tls: &Tls) {
         let clock = Clock { now: Instant::now, wall: SystemTime::now };
         self.tls.get_or_insert_with(|| Box::new(Sessions::new(clock, limits))).listen(tls);
+    }
+
+    /// Whether it is one for TLS, and no further handshake may begin now. Without sessions, none may.
+    fn has_full_tls(&self, kind: &Kind) -> bool {
+        match kind {
+            #[cfg(feature = "tls")]
+            Kind::Tls(_) => self.tls.as_deref().is_none_or(Sessions::is_full),
+            Kind::Tcp | Kind::Unix => false,
+        }
+    }
+
+    /// A socket that a listener of this kind has accepted, as a connection.
+    fn begin_stream(&mut self, kind: &Kind, socket: Accepted) -> Stream {
+        match (socket, kind) {
+            #[cfg(feature = "tls")]
+            (Accepted::Tcp(stream), Kind::Tls(tls)) => match &mut self.tls {
+                Some(sessions) => Stream::Tls(sessions.accept(stream, tls)),
+                None => Stream::Tcp(stream),
+            },
+            (Accepted::Tcp(stream), Kind::Tcp | Kind::Unix) => Stream::Tcp(stream),
+            (Accepted::Unix(stream), _) => Stream::Unix(stream),
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -148,15 +176,19 @@ impl Net for Mio {
         let timeout = match &mut self.tls {
             Some(sessions) => {
                 sessions.begin_turn();
-                let waits = self.put_off.drain(..).map(|it| tell(Ready::Listener(it))).count() > 0;
-                if waits { Some(Duration::ZERO) } else { timeout }
+                timeout
             }
             None => timeout,
         };
+        let waits = self.put_off.drain(..).map(|it| tell(Ready::Listener(it))).count() > 0;
+        let timeout = if waits { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
+        }
+        if let Some(placed) = &mut self.placed {
+            placed.take(|listener| tell(Ready::Listener(listener)));
         }
         for event in &self.events {
             let id = ConnId::from_bits(event.token().0 as u64);
@@ -180,43 +212,42 @@ impl Net for Mio {
         let Some(accepting) = self.listeners.get(listener as usize) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        match accepting {
-            Listener::Tcp(accepting) => {
-                let (stream, peer) = accepting.accept()?;
-                Ok((Stream::Tcp(stream), Some(peer)))
-            }
-            #[cfg(feature = "tls")]
-            Listener::Tls(accepting, tls) => {
-                let Some(sessions) = &mut self.tls else {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                };
-                if sessions.is_full() {
+        let kind = accepting.kind();
+        if self.has_full_tls(&kind) {
+            self.put_off.push(listener);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (socket, peer) = match &mut self.placed {
+            None => accepting.accept()?,
+            Some(placed) => match placed.accept(accepting, listener)? {
+                Some(own) => own,
+                None => {
+                    // The others have had so many that this loop has other things to do.
                     self.put_off.push(listener);
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                let (stream, peer) = accepting.accept()?;
-                Ok((Stream::Tls(sessions.accept(stream, tls)), Some(peer)))
-            }
-            Listener::Unix { listener: accepting, .. } => {
-                let (stream, _) = accepting.accept()?;
-                Ok((Stream::Unix(stream), None))
-            }
-        }
+            },
+        };
+        Ok((self.begin_stream(&kind, socket), peer))
     }
 
     fn adopt(&mut self, socket: Socket) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match socket {
+        let adopted = match socket {
             Socket::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let peer = stream.peer_addr()?;
-                Ok((Stream::Tcp(TcpStream::from_std(stream)), Some(peer)))
+                (Stream::Tcp(TcpStream::from_std(stream)), Some(peer))
             }
             Socket::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(UnixStream::from_std(stream)), None))
+                (Stream::Unix(UnixStream::from_std(stream)), None)
             }
+        };
+        if let Some(placed) = &self.placed {
+            placed.note_taken();
         }
+        Ok(adopted)
     }
 
     fn is_out_of_resources(&self, error: &io::Error) -> bool {
@@ -293,10 +324,19 @@ impl Net for Mio {
         }
     }
 
-    #[cfg(feature = "tls")]
     fn release(&mut self, stream: Stream) {
-        if let (Stream::Tls(stream), Some(sessions)) = (stream, &mut self.tls) {
-            sessions.release(stream);
+        if let Some(placed) = &self.placed {
+            placed.note_released();
+        }
+        match stream {
+            Stream::Tcp(stream) => drop(stream),
+            Stream::Unix(stream) => drop(stream),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => {
+                if let Some(sessions) = &mut self.tls {
+                    sessions.release(stream);
+                }
+            }
         }
     }
 
@@ -312,6 +352,9 @@ impl Net for Mio {
 
     fn close_listeners(&mut self) {
         self.listeners.clear();
+        if let Some(placed) = &mut self.placed {
+            placed.close();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! only.
 
 mod handler;
+mod loops;
 mod mio;
 mod net;
 #[cfg(feature = "log")]
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use handler::Handler;
+pub use loops::Loops;
 #[cfg(feature = "testing")]
 pub(crate) use mio::clock_start;
 pub use mio::{Mio, Stream};
@@ -38,6 +40,8 @@ use crate::{
 
 /// How long accepting pauses when there is no room for a further connection and no reserve.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long what another loop has waits before it is looked again whether there is room for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// Less room than this in the batch ends a turn's reading.
 const READ_BYTES_MIN: usize = 16 * 1024;
 
@@ -184,7 +188,11 @@ impl<N: Net> Server<N> {
         } else {
             let left = |until: Instant| until.saturating_duration_since(self.hub.now());
             let accepts = self.accept_paused.map(left);
-            sooner(sooner(timeout, accepts), self.hub.time_left(|| self.net.now()))
+            let mut due = self.hub.time_left(|| self.net.now());
+            if self.hub.holds_items() {
+                due = sooner(due, Some(ROOM_PAUSE));
+            }
+            sooner(sooner(timeout, accepts), due)
         };
         self.hub.handle_wait();
         #[cfg(feature = "log")]
@@ -222,6 +230,9 @@ impl<N: Net> Server<N> {
                 Command::Adopt { socket, read } => self.adopt(socket, read),
                 command => self.hub.handle_command(command, events),
             }
+        }
+        if self.hub.is_one_of_several() && (self.hub.has_items() || self.hub.holds_items()) {
+            self.hub.handle_lanes(events);
         }
     }
 

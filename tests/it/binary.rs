@@ -10,6 +10,7 @@ mod full;
 mod hooks;
 mod key_sets;
 mod logs;
+mod loops;
 mod operator;
 mod options;
 mod presence;

@@ -9,6 +9,7 @@ mod deadlines;
 mod handles;
 mod ids;
 mod listeners;
+mod loops;
 mod pending;
 mod process;
 mod reading;

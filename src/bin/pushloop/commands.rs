@@ -11,7 +11,7 @@ use crate::{
     check, client,
     logs::{self, Level},
     options::{self, Asked, Taken},
-    token,
+    start, token,
 };
 
 /// Carries out a command line.
@@ -19,7 +19,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let (command, arguments) = by_name(arguments);
     let outcome = match command {
         Command::Serve => with_options(arguments.clone(), |taken| {
-            let ended = crate::serve(taken, arguments);
+            let ended = start::serve(taken, arguments);
             if let Err(error) = &ended {
                 logs::say(Level::Error, &error.to_string());
             }

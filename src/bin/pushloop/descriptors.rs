@@ -35,6 +35,11 @@ impl Descriptors {
     }
 }
 
+/// Those of loops beside the first: each has a poll, a waker and a reserve.
+pub fn of_loops(loops: usize) -> usize {
+    3 * loops.saturating_sub(1)
+}
+
 /// Connections that are let in for health checks alone.
 pub fn reserved(limit: usize) -> usize {
     RESERVED_MAX.min(limit / 4)

@@ -99,7 +99,7 @@ enum Way {
 }
 
 /// What the options and their files say of who may do what.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Keys {
     policy: Policy,
     verifier: Verifier,

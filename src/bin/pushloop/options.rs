@@ -2,6 +2,7 @@
 
 mod file;
 mod help;
+mod loops;
 mod sources;
 mod table;
 mod values;
@@ -86,6 +87,8 @@ pub struct Options {
     /// Of whom it is asked who may, and who is told.
     pub hooks: HookOptions,
     pub broker: BrokerOptions,
+    /// How many loops there are.
+    pub loops: usize,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -234,6 +237,7 @@ impl Taken {
         taken.options.patterns = taken.patterns()?;
         taken.check_topics()?;
         taken.check_broker()?;
+        taken.check_loops()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;

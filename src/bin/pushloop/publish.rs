@@ -122,6 +122,22 @@ pub struct Plan<'a> {
     pub form: Form,
 }
 
+impl Plan<'_> {
+    /// The same, without the request.
+    pub fn into_owned(self) -> Plan<'static> {
+        let items = self.items.into_iter().map(|Item { name, key, content, line }| {
+            let content = match content {
+                Content::Body(Message::Text(text)) => Content::Text(text.to_owned()),
+                Content::Body(Message::Binary(bytes)) => Content::Binary(bytes.to_vec()),
+                Content::Text(text) => Content::Text(text),
+                Content::Binary(bytes) => Content::Binary(bytes),
+            };
+            Item { name, key, content, line }
+        });
+        Plan { items: items.collect(), form: self.form }
+    }
+}
+
 /// A publication to be.
 pub struct Item<'a> {
     pub name: String,
@@ -196,7 +212,7 @@ pub fn plan<'a>(
     if let ([name], Some(only_at)) = (&names[..], only_at)
         && place(name) != Some(only_at)
     {
-        return Err((412, "something was published since, or the topic begins anew".into()));
+        return Err(moved());
     }
     let form = if names.len() == 1 { Form::One } else { Form::Several };
     let content = || Content::Body(message);
@@ -204,20 +220,33 @@ pub fn plan<'a>(
     Ok(Plan { items: names.into_iter().map(item).collect(), form })
 }
 
-/// Publishes what was planned.
-pub fn publish(hub: &mut Hub, plan: &Plan<'_>) -> Vec<Outcome> {
+/// Publishes what was planned; if a topic has to be at a place, it is looked at again.
+pub fn publish(hub: &mut Hub, plan: &Plan<'_>, only_at: Option<Position>) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(plan.items.len());
-    for Item { name, key, content, .. } in &plan.items {
-        let published = match key {
-            Some(key) => hub.publish_once(name, key, content.message()),
-            None => hub.publish(name, content.message()),
-        };
-        outcomes.push(published.map_err(not_taken));
+    for item in &plan.items {
+        outcomes.push(publish_one(hub, item, only_at));
         if plan.form.ends_with(&outcomes) {
             break;
         }
     }
     outcomes
+}
+
+/// Publishes one of what was planned, to a topic of this loop.
+pub fn publish_one(hub: &mut Hub, item: &Item<'_>, only_at: Option<Position>) -> Outcome {
+    let Item { name, key, content, .. } = item;
+    if only_at.is_some() && hub.position(name) != only_at {
+        return Err(moved());
+    }
+    let published = match key {
+        Some(key) => hub.publish_once(name, key, content.message()),
+        None => hub.publish(name, content.message()),
+    };
+    published.map_err(not_taken)
+}
+
+fn moved() -> Refusal {
+    (412, "something was published since, or the topic begins anew".into())
 }
 
 /// What a publisher is told that was refused.

@@ -7,7 +7,10 @@
 use std::{
     env,
     ffi::OsString,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use pushloop::{Handle, Hub, Tls, TlsCertificates};
@@ -26,11 +29,11 @@ use crate::{
 /// What the service is notified of, when there is something to take.
 pub const PREPARED: u32 = 2;
 
-/// What the loop takes next.
+/// What a loop takes next.
 pub type Slot = Arc<Mutex<Option<Prepared>>>;
 
 /// What was read, and is right.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     taken: Arc<Taken>,
     keys: Keys,
@@ -38,8 +41,8 @@ pub struct Prepared {
     tls: Option<(Tls, TlsCertificates)>,
     /// Whether topics that begin from now on have other options.
     with_topics: bool,
-    /// What is said once it is so.
-    told: String,
+    /// What is said once it is so, and how many loops have not taken it yet.
+    told: Arc<(String, AtomicUsize)>,
 }
 
 /// What reads the sources again.
@@ -53,7 +56,8 @@ pub struct Reload {
     tls: Option<Tls>,
     /// The sets that are fetched by now.
     sets: Vec<KeySet>,
-    slot: Slot,
+    /// Each loop's.
+    slots: Vec<Slot>,
     status: Arc<Status>,
 }
 
@@ -65,13 +69,14 @@ impl Reload {
         tls: Option<Tls>,
         sets: Vec<KeySet>,
     ) -> Self {
-        let (latest, slot) = (Arc::clone(&begun), Slot::default());
-        Self { arguments, begun, latest, tls, sets, slot, status }
+        let latest = Arc::clone(&begun);
+        let slots = (0..begun.options.loops).map(|_| Slot::default()).collect();
+        Self { arguments, begun, latest, tls, sets, slots, status }
     }
 
-    /// Where the loop finds what was prepared.
-    pub fn slot(&self) -> Slot {
-        Arc::clone(&self.slot)
+    /// Where each loop finds what was prepared.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.slots.clone()
     }
 
     /// How the server ends.
@@ -82,11 +87,16 @@ impl Reload {
     /// Reads all sources, and has the loop take what they say.
     pub fn read(&mut self, handle: &Handle) {
         match self.prepare(handle) {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
                 self.status.reloads.fetch_add(1, Ordering::Relaxed);
                 self.latest = Arc::clone(&prepared.taken);
                 self.sets = prepared.keys.sets().to_vec();
-                *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+                for slot in &self.slots {
+                    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                    *slot = Some(prepared.clone());
+                    // What is the process's is taken by the first.
+                    prepared.tls = None;
+                }
                 // If the server is gone, nothing is to be taken.
                 let _ = handle.notify(PREPARED);
             }
@@ -138,6 +148,7 @@ impl Reload {
             told += "; the keys were read again";
         }
         left_out.iter().for_each(|why| told += &format!("; {why}"));
+        let told = Arc::new((told, AtomicUsize::new(self.slots.len())));
         Ok(Prepared { taken: taken.into(), keys, tls, with_topics, told })
     }
 
@@ -196,7 +207,9 @@ pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     hub.set_origins(config::origins(options));
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);
-    say(Level::Info, &told);
+    if told.1.fetch_sub(1, Ordering::Relaxed) == 1 {
+        say(Level::Info, &told.0);
+    }
 }
 
 #[cfg(test)]
@@ -220,7 +233,7 @@ mod tests {
         let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
         let reload =
             Reload::new(arguments, Arc::clone(&begun), Arc::clone(&status), None, Vec::new());
-        let slot = reload.slot();
+        let slot = reload.slots().remove(0);
         let (keys, _) = begun.options.tokens.read().expect("there are none");
         let gate = Gate::new(keys, None, Arc::clone(&status));
         let now = server.hub().now();

@@ -8,6 +8,7 @@ mod operating;
 mod pacing;
 mod publishing;
 mod readiness;
+mod relaying;
 mod sessions;
 mod subscribing;
 mod telling;
@@ -24,7 +25,7 @@ use pushloop::{
     Request, RequestId, Response,
 };
 
-use self::{asking::Door, brokering::Brokering};
+use self::{asking::Door, brokering::Brokering, relaying::Relaying};
 use crate::{
     ahead::Ahead,
     auth::{Action, Denied},
@@ -39,6 +40,7 @@ use crate::{
     options::Options,
     patterns::Patterns,
     presence,
+    relay::{OPENED, RELAYED},
     reload::{self, PREPARED, Slot},
     requests::{is_health, wants_events},
     status::Status,
@@ -134,6 +136,8 @@ pub struct Service {
     ahead: Option<Ahead>,
     /// What decides the order in place of this server, if there is a broker.
     broker: Option<Brokering>,
+    /// The other loops of the process, if there are several.
+    relaying: Option<Relaying>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
 }
@@ -183,6 +187,7 @@ impl Service {
             message_bytes: 0,
             ahead,
             broker,
+            relaying: None,
             reload,
         }
     }
@@ -427,6 +432,10 @@ impl Handler for Service {
             self.take_answers(hub);
         } else if key == TOLD {
             self.take_told(hub);
+        } else if key == RELAYED {
+            self.take_relayed(hub);
+        } else if key == OPENED {
+            self.take_opened(hub);
         } else if key == FETCHED {
             self.gate.take_fetched();
         } else if key == PREPARED {
@@ -439,6 +448,7 @@ impl Handler for Service {
             || self.expiries.handle_timer(hub, key)
             || self.handle_question_timer(hub, key)
             || self.handle_broker_timer(hub, key)
+            || self.handle_open_timer(hub, key)
         {
             return;
         }
@@ -448,11 +458,7 @@ impl Handler for Service {
         if key == SWEEP_TIMER {
             return self.sweep(hub);
         }
-        self.stats_timer_set = hub.subscriber_count(STATS) > 0;
-        if self.stats_timer_set {
-            self.publish_stats(hub);
-            hub.set_timer(hub.now() + STATS_INTERVAL, STATS_TIMER);
-        }
+        self.handle_stats_timer(hub);
     }
 }
 

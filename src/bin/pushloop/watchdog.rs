@@ -23,24 +23,30 @@ const LOOKS: u32 = 4;
 /// Looks after it was said that connections were not let in, until it is said again: those of a minute.
 const FULL_LOOKS: u32 = 240;
 
-/// Watches the loop for as long as the process lives, without waking it.
-pub fn watch(handle: Handle, status: Arc<Status>) {
+/// Watches the loops for as long as the process lives, without waking them. `handles` has one for each.
+pub fn watch(handles: Vec<Handle>, status: Arc<Status>) {
     thread::spawn(move || {
-        let mut turn = Turn::default();
+        let mut turns: Vec<_> = handles.iter().map(|_| Turn::default()).collect();
         let mut refusals = Refusals::default();
         let mut pulse = Pulse::new(INTERVAL);
         loop {
             thread::sleep(INTERVAL);
-            let counters = handle.counters();
-            let refused = status.refused(&counters) + counters.accepts_failed;
-            let stuck = turn.look(counters);
-            pulse.look(turn.is_slow());
-            // It is counted as well, also where there is nobody to tell.
-            status
-                .slow_turns
-                .fetch_add(u64::from(stuck.is_some() && turn.is_slow()), Ordering::Relaxed);
-            let full = refusals.look(refused, counters.connections_open);
-            for news in stuck.into_iter().chain(full) {
+            let (mut refused, mut open, mut told) = (0, 0, Vec::new());
+            for (handle, turn) in handles.iter().zip(&mut turns) {
+                let counters = handle.counters();
+                refused += counters.connections_refused + counters.accepts_failed;
+                open += counters.connections_open;
+                let stuck = turn.look(counters);
+                // It is counted as well, also where there is nobody to tell.
+                status
+                    .slow_turns
+                    .fetch_add(u64::from(stuck.is_some() && turn.is_slow()), Ordering::Relaxed);
+                told.extend(stuck);
+            }
+            pulse.look(turns.iter().any(Turn::is_slow));
+            refused += status.requests_turned_away.load(Ordering::Relaxed);
+            told.extend(refusals.look(refused, open));
+            for news in told {
                 say(Level::Warn, &news);
             }
         }
@@ -126,7 +132,7 @@ mod tests {
         let (release, released) = mpsc::channel();
         let the_loop = thread::spawn(move || server.run(&mut Stuck(released)));
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        watch(handle, Arc::clone(&status));
+        watch(vec![handle], Arc::clone(&status));
         let mut looks = (0..10_000).map(|_| {
             thread::sleep(Duration::from_millis(1));
             status.slow_turns.load(Ordering::Relaxed)

@@ -100,7 +100,7 @@ fn compressing_for_all_is_done_once_and_costs_of_the_budget() {
         assert_eq!(commons.deflate_budget, (1 << 20) - 8 * 3 * 102 - 3 * 4096);
         assert!(batch.has_caches());
     }
-    let (plain, deflated) = (batch.plain.counted(), batch.caches[0].get().unwrap().counted());
+    let (plain, deflated) = (batch.plain().counted(), batch.caches[0].get().unwrap().counted());
     assert!(deflated < plain / 2, "{deflated} of {plain}");
     assert_eq!(commons.queued_bytes, deflated);
     assert_eq!(batch.drop_caches(), deflated);
@@ -110,7 +110,7 @@ fn compressing_for_all_is_done_once_and_costs_of_the_budget() {
 #[cfg(feature = "deflate")]
 #[test]
 fn compressing_for_all_begins_while_there_is_budget_and_room() {
-    let counted = batch(3, true).plain.counted();
+    let counted = batch(3, true).plain().counted();
     let max = Config::default().send_queues_bytes_max;
     // What is left of the budget, what waits in the process, and how the first connection takes it.
     let cases = [

@@ -1,9 +1,21 @@
 //! Which options a topic has: its own, those of the longest prefix of its name, or those of all others.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
-use super::{Prefix, Topics};
-use crate::{config::TopicOptions, conn::Commons, counters::LivePrefixes};
+use super::Topics;
+use crate::{
+    config::TopicOptions,
+    conn::Commons,
+    counters::{LivePrefix, LivePrefixes},
+};
+
+/// The beginning of names of topics, and what these begin with.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    text: String,
+    options: TopicOptions,
+    pub(super) counters: Arc<LivePrefix>,
+}
 
 impl Topics {
     /// The options with which a topic begins.

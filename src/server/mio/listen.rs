@@ -12,11 +12,27 @@ use std::{
 
 use super::{
     Interest, Mio, SOURCE_GENERATION, Server, Source, TcpListener, TcpStream, Token, UnixListener,
-    UnixStream,
+    UnixStream, placed::Handed,
 };
 #[cfg(feature = "tls")]
 use crate::server::tls::{Limits, Tls};
 use crate::{config::Config, event::ConnId};
+
+/// A socket that was accepted.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What a listener's connections speak over.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Tcp,
+    #[cfg(feature = "tls")]
+    Tls(Tls),
+    Unix,
+}
 
 #[derive(Debug)]
 pub(super) enum Listener {
@@ -28,6 +44,8 @@ pub(super) enum Listener {
         _file: Option<SocketFile>,
         listener: UnixListener,
     },
+    /// Another loop's, which hands over what it accepts.
+    Handed(Handed),
 }
 
 impl Listener {
@@ -36,9 +54,47 @@ impl Listener {
             Listener::Tcp(listener) => Some(listener),
             #[cfg(feature = "tls")]
             Listener::Tls(listener, _) => Some(listener),
-            Listener::Unix { .. } => None,
+            Listener::Unix { .. } | Listener::Handed(_) => None,
         }
     }
+
+    /// Where it listens, unless that is a Unix-domain socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Handed(handed) => handed.address,
+            Listener::Tcp(_) | Listener::Unix { .. } => self.tcp()?.local_addr().ok(),
+            #[cfg(feature = "tls")]
+            Listener::Tls(..) => self.tcp()?.local_addr().ok(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Listener::Tcp(_) => Kind::Tcp,
+            #[cfg(feature = "tls")]
+            Listener::Tls(_, tls) => Kind::Tls(tls.clone()),
+            Listener::Unix { .. } => Kind::Unix,
+            Listener::Handed(handed) => handed.kind.clone(),
+        }
+    }
+
+    pub(super) fn accept(&self) -> io::Result<(Accepted, Option<SocketAddr>)> {
+        match self {
+            Listener::Unix { listener, .. } => {
+                let (stream, _) = listener.accept()?;
+                Ok((Accepted::Unix(stream), None))
+            }
+            Listener::Handed(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Listener::Tcp(listener) => tcp_accepted(listener),
+            #[cfg(feature = "tls")]
+            Listener::Tls(listener, _) => tcp_accepted(listener),
+        }
+    }
+}
+
+fn tcp_accepted(listener: &TcpListener) -> io::Result<(Accepted, Option<SocketAddr>)> {
+    let (stream, peer) = listener.accept()?;
+    Ok((Accepted::Tcp(stream), Some(peer)))
 }
 
 /// A path, and which file it led to.
@@ -158,6 +214,16 @@ impl Server<Mio> {
         self.add(TcpListener::from_std(listener), kind)
     }
 
+    /// Has sessions for the listeners of the other network, which hands connections to this server.
+    #[cfg(feature = "tls")]
+    pub(in crate::server) fn begin_tls_as(&mut self, other: &Mio) {
+        for listener in &other.listeners {
+            if let Kind::Tls(tls) = listener.kind() {
+                self.net.begin_tls(Limits::new(self.hub.config()), &tls);
+            }
+        }
+    }
+
     fn add(
         &mut self,
         mut listener: TcpListener,
@@ -216,7 +282,7 @@ impl Server<Mio> {
 
     /// The address of the first TCP listener.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.net.listeners.iter().find_map(|listener| listener.tcp()?.local_addr().ok())
+        self.net.listeners.iter().find_map(Listener::address)
     }
 
     /// Lets the poll watch a source of the caller's own, edge-triggered: it comes back as

@@ -45,7 +45,7 @@ impl Algorithm {
 }
 
 /// A key, with the one algorithm that it is for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Key {
     /// Its name in a set of keys.
     pub id: Option<String>,
@@ -54,7 +54,7 @@ pub struct Key {
     material: Material,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Material {
     Secret(hmac::Key),
     /// Both as numbers, the first byte first and not zero.

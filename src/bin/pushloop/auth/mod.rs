@@ -152,7 +152,7 @@ impl Denied {
 ///
 /// It is not kept: a code is made of it, and of what comes in its place. `ring` compares the two codes in
 /// constant time, and the length of the key shows in neither.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PublishKey(hmac::Tag);
 
 impl PublishKey {

@@ -56,7 +56,7 @@ fn unsigned(why: &'static str) -> Invalid {
 }
 
 /// What is asked of tokens.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Verifier {
     pub keys: Vec<Key>,
     /// Those of sets that are fetched, which change while the server runs.

@@ -36,6 +36,11 @@ impl Gate {
         Ok(Self::new(keys, tokens.cookie.clone(), Arc::clone(status)))
     }
 
+    /// The same for another loop, which remembers for itself whose tokens it has seen.
+    pub fn twin(&self) -> Self {
+        Self::new(self.keys.clone(), self.cookie.clone(), Arc::clone(&self.status))
+    }
+
     /// The sets of keys that are fetched.
     pub fn sets(&self) -> &[KeySet] {
         self.keys.sets()

@@ -4,6 +4,7 @@
 mod broker;
 mod hooks;
 mod logs;
+mod loops;
 mod tokens;
 
 use std::path::PathBuf;
@@ -140,6 +141,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "Tokens and keys", entries: tokens::TOKENS },
     Group { title: "TLS", entries: TLS },
     Group { title: "Hooks: a backend decides, or knows", entries: hooks::HOOKS },
+    Group { title: "Several loops", entries: loops::LOOPS },
     Group { title: "Several servers, one broker", entries: broker::BROKER },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },

@@ -1,7 +1,8 @@
 //! What the values of options are, as text.
 
 use std::{
-    fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
+    fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, thread,
+    time::Duration,
 };
 
 use pushloop::{ClientHeader, IpNetwork, OnLag};
@@ -16,6 +17,9 @@ use crate::{
 /// What the head of a request may be limited to, in bytes: below, no browser gets in, and above, heads
 /// take more than what they ask for.
 const HEAD_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024;
+
+/// Loops of one process.
+const LOOPS_MAX: usize = 64;
 
 /// When sets of keys are fetched: after how many seconds, how many apart, and within how many milliseconds.
 const JWKS_AGES: RangeInclusive<u64> = 1..=24 * 60 * 60;
@@ -48,6 +52,14 @@ pub fn client_header(value: &str) -> Result<ClientHeader, String> {
         "x-forwarded-for" => Ok(ClientHeader::XForwardedFor),
         _ => Err(format!("'{value}' is neither forwarded nor x-forwarded-for")),
     }
+}
+
+/// Loops of one process.
+pub fn loops(value: &str) -> Result<usize, String> {
+    if value == "auto" {
+        return Ok(thread::available_parallelism().map_or(1, usize::from).min(LOOPS_MAX));
+    }
+    within(value, 1..=LOOPS_MAX, " loops")
 }
 
 /// The URL of a broker.

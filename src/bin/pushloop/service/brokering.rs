@@ -79,6 +79,7 @@ impl Service {
     /// Begins what is done from time to time.
     pub fn begin(&mut self, hub: &mut Hub) {
         self.sweep(hub);
+        self.begin_stats(hub);
         if self.broker.is_some() {
             hub.set_timer(hub.now(), LOOK_TIMER);
         }
@@ -97,7 +98,9 @@ impl Service {
         request: &Request,
         mut asked: Asked,
     ) -> Option<Asked> {
-        let Some(Brokering { broker, parked, .. }) = &mut self.broker else { return Some(asked) };
+        let Some(Brokering { broker, parked, .. }) = &mut self.broker else {
+            return self.once_open(hub, (id, request), asked);
+        };
         let after = match &asked.start {
             Start::After(places) if !asked.is_confirmed => places.clone(),
             Start::After(_) | Start::Live | Start::Last(_) | Start::Unknown => Vec::new(),

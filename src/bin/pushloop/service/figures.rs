@@ -24,20 +24,24 @@ impl Service {
     }
 
     pub(super) fn publish_stats(&self, hub: &mut Hub) {
-        let counters = hub.counters();
+        let counters = self.counters(hub);
+        let websockets = match &self.relaying {
+            Some(_) => counters.connections_open as usize,
+            None => self.topics.len(),
+        };
         let stats = format!(
             "{{\"connections\":{},\"deliveries\":{},\"publications\":{},\"dropped\":{},\
              \"topics\":{},\"queued_bytes\":{},\"connections_refused\":{},\"accepts_failed\":{},\
              \"handshakes_refused\":{},\"handler_panics\":{},\"slow_turns\":{},\"uptime_ms\":{}{}{}}}",
-            self.topics.len(),
+            websockets,
             counters.deliveries,
             counters.publications,
             counters.messages_dropped_full
                 + counters.messages_conflated
                 + counters.messages_skipped
                 + counters.messages_lost,
-            hub.topic_count(),
-            hub.queued_bytes_total(),
+            counters.topics,
+            counters.queued_bytes,
             self.status.refused(&counters),
             counters.accepts_failed,
             counters.handshakes_refused,

@@ -30,7 +30,9 @@ impl Service {
     }
 
     pub(super) fn tell_metrics_to(&self, hub: &mut Hub, id: RequestId) {
-        self.answer(hub, id, metrics::answer(&hub.handle(), &self.status), &[]);
+        let whole = self.relaying.as_ref().map(|it| it.relay.whole().clone());
+        let handle = whole.unwrap_or_else(|| hub.handle());
+        self.answer(hub, id, metrics::answer(&handle, &self.status), &[]);
     }
 
     /// Answers with what one sees who runs the server. Where all may do all, that is nobody.

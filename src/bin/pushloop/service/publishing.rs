@@ -2,15 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use pushloop::{Hub, Request, RequestId, Response};
+use pushloop::{Hub, Position, Request, RequestId, Response};
 
 use super::{RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service, asking::Door};
 use crate::{
     ahead::{Ahead, Next},
     auth::{Action, Principal},
+    broker::Done,
     gate::TurnedAway,
     hooks::Kind,
-    publish::{self, Asked},
+    publish::{self, Asked, Plan},
     topics::Refusal,
 };
 
@@ -74,23 +75,23 @@ impl Service {
         let may = |name: &str| {
             gate.allow(who, Action::Publish, name).map_err(|away| away.about(name).into())
         };
-        if let Some(broker) = &mut self.broker {
+        if self.broker.is_some() || self.relaying.is_some() {
             let only_at = asked.only_at();
+            // Where the topic is, others know.
             let plan = publish::plan(hub, request, asked, |_| only_at, may)?;
             self.pacing.take_plan(request, who, &plan, hub.now())?;
             Self::note_plan(&mut self.operator, hub, &plan);
             let asker = (!publish::is_async(request)).then_some(id);
             let count = plan.items.len();
-            let done = broker.take(hub, plan, only_at, asker)?;
-            let is_async = asker.is_none();
+            let done = self.hand_on(hub, plan, only_at, asker)?;
             self.settle_all(hub, done);
-            return Ok(is_async.then(|| publish::taken(count)));
+            return Ok(asker.is_none().then(|| publish::taken(count)));
         }
         let Some(ahead) = &mut self.ahead else {
             let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
             self.pacing.take_plan(request, who, &plan, hub.now())?;
             Self::note_plan(&mut self.operator, hub, &plan);
-            let outcomes = publish::publish(hub, &plan);
+            let outcomes = publish::publish(hub, &plan, None);
             return Ok(plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some)?);
         };
         let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?;
@@ -102,6 +103,21 @@ impl Service {
             return Err((503, "too many publications wait to be written to the file".into()).into());
         }
         Ok(is_async.then(|| publish::taken(count)))
+    }
+
+    /// Has the broker, or the loops that the topics belong to, publish it.
+    fn hand_on(
+        &mut self,
+        hub: &mut Hub,
+        plan: Plan<'_>,
+        only_at: Option<Position>,
+        asker: Option<RequestId>,
+    ) -> Result<Vec<Done>, Refusal> {
+        match (&mut self.broker, &self.relaying) {
+            (Some(broker), _) => broker.take(hub, plan, only_at, asker),
+            (None, Some(relaying)) => relaying.relay.take(hub, plan, only_at, asker),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     /// Tells a publisher what became of its request, if that is known.

@@ -1,10 +1,10 @@
 //! What requests subscribe to, as a WebSocket or as an event stream.
 
+use std::time::Instant;
+
 use pushloop::{CloseCode, Hub, Request, RequestId};
 
-use super::{
-    Account, RETRY_AFTER, STATS, STATS_TIMER, Service, Target, asking::Door, brokering::STATE,
-};
+use super::{Account, RETRY_AFTER, STATS, Service, Target, asking::Door, brokering::STATE};
 use crate::{
     auth::{Action, Principal},
     gate::{BEARER, TurnedAway},
@@ -22,6 +22,8 @@ pub struct Asked {
     member: Option<presence::Claim>,
     /// The broker, if there is one, was asked for the places.
     pub(super) is_confirmed: bool,
+    /// If it waits for another loop: until when.
+    pub(super) waits_until: Option<Instant>,
 }
 
 impl Service {
@@ -40,7 +42,7 @@ impl Service {
     /// Opens what was asked for and may be.
     pub(super) fn open(&mut self, hub: &mut Hub, id: RequestId, request: &Request, asked: Asked) {
         let Some(asked) = self.once_there(hub, id, request, asked) else { return };
-        let Asked { names, who, start, member, is_confirmed: _ } = asked;
+        let Asked { names, who, start, member, .. } = asked;
         // Not before: others may have come while a backend was asked.
         if let Err(away) = self.pacing.admit(&who) {
             return self.turn_away(hub, id, &away);
@@ -72,9 +74,8 @@ impl Service {
         {
             hub.close(id.conn(), CloseCode::TRY_AGAIN_LATER, &full.to_string());
         }
-        if names.iter().any(|name| name == STATS) && !self.stats_timer_set {
-            self.stats_timer_set = true;
-            hub.set_timer(hub.now(), STATS_TIMER);
+        if names.iter().any(|name| name == STATS) {
+            self.want_stats(hub);
         }
         if let Some(brokering) = &mut self.broker
             && names.iter().any(|name| name == STATE)
@@ -117,7 +118,7 @@ impl Service {
         let patterns = &self.patterns;
         let claim = |it| presence::claim(it, patterns, hub, request, &names, (&who, is_guarded));
         let member = self.presence.as_ref().map(claim).transpose()?.flatten();
-        Ok(Asked { names, who, start, member, is_confirmed: false })
+        Ok(Asked { names, who, start, member, is_confirmed: false, waits_until: None })
     }
 
     /// The subprotocol that the client offers and the server has. A browser fails a connection without one
