@@ -23,6 +23,7 @@ mod pace;
 mod patterns;
 mod presence;
 mod publish;
+mod pusher;
 mod reload;
 mod requests;
 mod restore;
@@ -92,6 +93,6 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
     let mut service = Service::new(server.hub().now(), status, options, gate, hooks, engine, slot);
-    service.begin(server.hub());
+    service.begin(server.hub()).map_err(io::Error::other)?;
     server.run(&mut service)
 }

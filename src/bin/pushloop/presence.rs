@@ -70,10 +70,18 @@ fn claimed(
     let (member, info) = (request.query_value("member"), request.query_value("info"));
     let claims = match who {
         Principal::Token(claims) => claims,
-        Principal::Anyone | Principal::PublishKey if is_guarded && member.is_some() => {
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. }
+            if is_guarded && member.is_some() =>
+        {
             return Err((401, "a member is whom a token names (sub)".into()));
         }
-        Principal::Anyone | Principal::PublishKey => {
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. } => {
             let info = info.unwrap_or_default().into_owned();
             return Ok(member.map(|id| Claim { id: id.into_owned(), info }));
         }

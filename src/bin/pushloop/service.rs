@@ -7,6 +7,7 @@ mod messages;
 mod operating;
 mod pacing;
 mod publishing;
+mod pushing;
 mod readiness;
 mod sessions;
 mod subscribing;
@@ -134,6 +135,8 @@ pub struct Service {
     ahead: Option<Ahead>,
     /// What decides the order in place of this server, if there is a broker.
     broker: Option<Brokering>,
+    /// The applications of Pusher, if there are some.
+    pushing: Option<pushing::Pushing>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
 }
@@ -183,6 +186,7 @@ impl Service {
             message_bytes: 0,
             ahead,
             broker,
+            pushing: None,
             reload,
         }
     }
@@ -324,10 +328,15 @@ impl Handler for Service {
     /// What may not be published is refused before it is uploaded.
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         self.sessions.look_at(request);
-        if !self.turns_away(hub, id, request)
-            && request.method() == "POST"
-            && let Err(away) = self.asked(hub, request)
-        {
+        if self.turns_away(hub, id, request) {
+            return;
+        }
+        let away = match request.method() {
+            _ if self.is_for_apps(request) => self.app_refusal(hub, request),
+            "POST" => self.asked(hub, request).err(),
+            _ => None,
+        };
+        if let Some(away) = away {
             self.turn_away(hub, id, &away);
         }
     }
@@ -336,6 +345,9 @@ impl Handler for Service {
         self.sessions.look_at(request);
         if self.turns_away(hub, id, request) {
             return;
+        }
+        if self.is_for_apps(request) {
+            return self.serve_app(hub, id, request);
         }
         if request.is_websocket() {
             return self.subscribe(hub, id, request);
@@ -378,6 +390,9 @@ impl Handler for Service {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.sessions.receive(id);
+        if self.takes_said(hub, id, message) {
+            return;
+        }
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
             return;
         };
@@ -410,6 +425,7 @@ impl Handler for Service {
             telling.end(hub, id);
         }
         self.leave(id);
+        self.leave_app(id);
         self.expiries.remove(id);
         self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {
