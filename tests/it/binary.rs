@@ -14,6 +14,7 @@ mod operator;
 mod options;
 mod presence;
 mod publishing;
+mod pusher;
 mod reload;
 mod resume;
 mod supervised;
