@@ -21,11 +21,12 @@ pub struct Claim {
 /// Its timer.
 const TIMER: u64 = 1;
 
-/// Whom a server knows that has topics with `--presence`.
+/// Whom a server knows that has topics with `--presence`, or channels of Pusher.
 pub fn of(options: &Options) -> Option<Presence> {
     let mut config = PresenceConfig::default();
     config.leave_delay = options.presence_delay;
-    let is_known = options.patterns.any(|it| it.presence);
+    let has_channels = !options.tokens.apps.is_empty();
+    let is_known = has_channels || options.patterns.any(|it| it.presence);
     is_known.then(|| Presence::new(TIMER, companion, config))
 }
 

@@ -425,7 +425,7 @@ impl Handler for Service {
             telling.end(hub, id);
         }
         self.leave(id);
-        self.leave_app(id);
+        self.leave_app(hub, id);
         self.expiries.remove(id);
         self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {

@@ -1,26 +1,23 @@
 //! Clients of Pusher: what they subscribe to, what they send, and who they are.
 
 mod api;
+mod clients;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub, Message, Request,
-    RequestId, SubscribeError,
+    Accept, CloseCode, ConnId, Hub, Message, Presence, Request, RequestId, SubscribeError,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 
+pub(super) use self::clients::Pushing;
+use self::clients::{Channel, Client};
 use super::{Service, pacing::Account};
 use crate::{
     ahead::Ahead,
     auth::{Action, Principal},
-    pace::Pace,
     presence,
     publish::{self, Answer, Form, Item, Plan},
-    pusher::{self, App, ChannelData, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind, Said},
+    pusher::{self, ChannelData, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind, Said},
     topics::Refusal,
 };
 
@@ -43,136 +40,8 @@ const UNAUTHORIZED: u16 = 4009;
 const BAD_MESSAGE: u16 = 4200;
 const TOO_FAST: u16 = 4301;
 
-/// The applications, and their clients.
-pub(super) struct Pushing {
-    apps: Vec<App>,
-    encoding: EncodingId,
-    /// What the ids of this process's sockets begin with: so that no signature holds for a later process, nor one's
-    /// id for another's.
-    node: u64,
-    clients: ConnMap<Client>,
-    /// The connections of users who have signed in.
-    users: HashMap<(usize, Box<str>), HashSet<ConnId>>,
-    /// Of each channel that has some, how many connections subscribe.
-    occupied: BTreeMap<(usize, Box<str>), usize>,
-    pace: Pace<ConnId>,
-}
-
-struct Client {
-    /// Which of the applications.
-    app: usize,
-    channels: BTreeMap<Box<str>, Channel>,
-    user: Option<Box<str>>,
-    accounts: Vec<Account>,
-}
-
-/// A channel that a client subscribes to.
-#[derive(Clone)]
-struct Channel {
-    kind: Kind,
-    member: Option<Box<str>>,
-}
-
 /// What is told of a subscription that is refused: its type, a status, and why.
 type Refused = (&'static str, u16, String);
-
-impl Pushing {
-    /// Begins to serve these applications, if there are some.
-    pub(super) fn begin(hub: &mut Hub, apps: Vec<App>) -> Result<Option<Self>, EncodingsFull> {
-        if apps.is_empty() {
-            return Ok(None);
-        }
-        let encoding = hub.add_encoding(Encoder::Text(pusher::encode))?;
-        let mut node = [0; 8];
-        // Without randomness, ids of sockets are those of another process.
-        let _ = SystemRandom::new().fill(&mut node);
-        // As JavaScript has whole numbers.
-        let node = u64::from_le_bytes(node) >> 11;
-        Ok(Some(Self {
-            apps,
-            encoding,
-            node,
-            clients: ConnMap::new(),
-            users: HashMap::new(),
-            occupied: BTreeMap::new(),
-            pace: Pace::new(CLIENT_EVENTS_PER_SECOND),
-        }))
-    }
-
-    /// The name by which clients know a connection.
-    fn socket(&self, id: ConnId) -> String {
-        format!("{}.{}", self.node, id.to_bits())
-    }
-
-    /// The connection of this name, if it is one of this process; `None` if it is no name.
-    fn connection(&self, socket: &str) -> Option<Option<ConnId>> {
-        let (node, bits) = socket.split_once('.')?;
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-        if !is_number(node) || !is_number(bits) {
-            return None;
-        }
-        let bits = bits.parse().ok().filter(|_| node.parse() == Ok(self.node));
-        Some(bits.map(ConnId::from_bits))
-    }
-
-    fn occupy(&mut self, app: usize, channel: &str) {
-        *self.occupied.entry((app, channel.into())).or_default() += 1;
-    }
-
-    fn vacate(&mut self, app: usize, channel: &str) {
-        let key = (app, channel.into());
-        if let Some(count) = self.occupied.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.occupied.remove(&key);
-            }
-        }
-    }
-
-    /// A connection is over.
-    fn leave(&mut self, id: ConnId) {
-        let Some(client) = self.clients.remove(id) else { return };
-        for channel in client.channels.keys() {
-            self.vacate(client.app, channel);
-        }
-        let Some(user) = client.user else { return };
-        let key = (client.app, user);
-        if let Some(connections) = self.users.get_mut(&key) {
-            connections.remove(&id);
-            if connections.is_empty() {
-                self.users.remove(&key);
-            }
-        }
-    }
-
-    /// The application, and what a client of it has.
-    fn client(&self, id: ConnId) -> Option<(&App, &Client)> {
-        let client = self.clients.get(id)?;
-        Some((self.apps.get(client.app)?, client))
-    }
-
-    /// Whether a client may have a channel, by this signature: who it is.
-    fn principal(
-        &self,
-        id: ConnId,
-        (channel, kind): (&str, Kind),
-        auth: &str,
-        data: Option<&str>,
-    ) -> Option<Principal> {
-        let (app, client) = self.client(id)?;
-        let is_allowed = match kind {
-            Kind::Public => false,
-            Kind::User => {
-                client.user.as_ref().is_some_and(|it| pusher::user_channel(it) == channel)
-            }
-            Kind::Private | Kind::Encrypted | Kind::Presence => {
-                app.allows(auth, &self.socket(id), channel, data)
-            }
-        };
-        let signed = is_allowed.then(|| app.topic(channel).into());
-        Some(Principal::Client { signed })
-    }
-}
 
 impl Service {
     /// Whether a request is for an application's clients or its backend.
@@ -219,6 +88,9 @@ impl Service {
         tell(hub, conn, &pusher::established(&pushing.socket(conn)));
         let client = Client { app, channels: BTreeMap::new(), user: None, accounts };
         pushing.clients.insert(conn, client);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.begin(hub, (conn, request), &[], &Principal::Client { signed: None });
+        }
     }
 
     /// Whether the connection is one of an application's clients, which has sent this.
@@ -331,6 +203,9 @@ impl Service {
             client.channels.insert(channel.into(), Channel { kind, member });
             pushing.occupy(app, channel);
         }
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.occupy(hub, &topic);
+        }
         Ok(())
     }
 
@@ -347,8 +222,10 @@ impl Service {
             return Err(("LimitReached", 413, format!("{name} = {max}")));
         }
         let presence = self.presence.as_ref();
-        let is_new = |it: &&pushloop::Presence| it.members(topic).all(|it| it.id != member.id);
-        if presence.filter(is_new).is_some_and(|it| it.count(topic) >= MEMBERS_MAX) {
+        let is_full = |it: &Presence| {
+            it.count(topic) >= MEMBERS_MAX && it.members(topic).all(|it| it.id != member.id)
+        };
+        if presence.is_some_and(is_full) {
             let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
             return Err(("LimitReached", 403, why));
         }
@@ -386,6 +263,9 @@ impl Service {
         pushing.vacate(app, channel);
         let topic = pushing.apps[app].topic(channel);
         hub.unsubscribe(id, &topic);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.vacate(hub, &topic);
+        }
         if let (Some(_), Some(presence)) = (left.member, &mut self.presence) {
             hub.unsubscribe(id, &presence::companion(&topic));
             presence.leave(hub, id, &topic);
@@ -475,9 +355,10 @@ impl Service {
     }
 
     /// A connection is over.
-    pub(super) fn leave_app(&mut self, id: ConnId) {
-        if let Some(pushing) = &mut self.pushing {
-            pushing.leave(id);
+    pub(super) fn leave_app(&mut self, hub: &Hub, id: ConnId) {
+        let topics = self.pushing.as_mut().map(|pushing| pushing.leave(id)).unwrap_or_default();
+        if let Some(telling) = &mut self.hooks.telling {
+            topics.iter().for_each(|topic| telling.vacate(hub, topic));
         }
     }
 }

@@ -321,7 +321,8 @@ fn broken(error: serde_json::Error) -> Refusal {
     bad(error.to_string())
 }
 
-/// A request that nobody here has signed. A browser is not to ask for a password.
+/// A request that nobody here has signed. RFC 9110 §15.5.2: a 401 MUST name a scheme.
 fn unsigned((status, why): Refusal) -> TurnedAway {
-    TurnedAway { status, why, field: None, is_last: false }
+    let field = (status == 401).then_some(("WWW-Authenticate", "Pusher".into()));
+    TurnedAway { status, why, field, is_last: false }
 }
