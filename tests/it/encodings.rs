@@ -111,7 +111,8 @@ fn it_is_made_once_for_all_and_counted_while_it_is_held() {
     let due = publish(&mut sim, "t", &"x".repeat(10_000));
     sim.rests();
     assert_eq!(CALLS.load(Relaxed), 1);
-    peers.iter().for_each(|(_, wire)| assert_eq!(wire.reads(), [due.clone()]));
+    let due = [due];
+    peers.iter().for_each(|(_, wire)| assert_eq!(wire.reads(), due));
     // In the history it is as it was published: what can be made again is not kept.
     let counters = sim.hub().counters();
     assert!((10_000..11_000).contains(&counters.history_bytes), "{}", counters.history_bytes);

@@ -174,7 +174,7 @@ fn what_the_application_makes_counts_with_its_places() {
     let own = EncodingId::nth(0).map(Encoding::Own).unwrap();
     for _ in 0..2 {
         assert_eq!(batch.encoding(own, 5, 5, NOWHERE, &mut commons), own);
-        assert_eq!(commons.queued_bytes, 8 * size_of::<usize>() * 2 + 2 * (103 + 4));
+        assert_eq!(commons.queued_bytes, 8 * 16 + 2 * (103 + 4));
     }
     assert_eq!((batch.range(own, 6..7), batch.bytes(own)[205]), (103..206, 7));
     let counted = commons.queued_bytes;
