@@ -3,6 +3,7 @@
 //! This module must not know what fills a batch, nor anything of connections' states.
 
 mod answer;
+mod encoder;
 mod ids;
 mod message;
 mod position;
@@ -11,6 +12,7 @@ mod reason;
 use std::{net::SocketAddr, slice, str, sync::Arc};
 
 pub use answer::{Accept, AcceptError, RespondError};
+pub use encoder::{Encoder, EncodingId, EncodingsFull, Publication};
 pub use ids::{ConnId, RequestId};
 pub use message::{AsMessage, Message};
 pub use position::{InvalidPosition, Position};

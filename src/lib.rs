@@ -96,14 +96,13 @@ pub use crate::{
     },
     counters::{Counters, LayerCounts, Metric, MetricKind, PrefixCounters},
     event::{
-        Accept, AcceptError, AsMessage, ConnId, Event, Events, InvalidPosition, Iter, Message,
-        Position, Reason, RequestId, RespondError,
+        Accept, AcceptError, AsMessage, ConnId, Encoder, EncodingId, EncodingsFull, Event, Events,
+        InvalidPosition, Iter, Message, Position, Publication, Reason, RequestId, RespondError,
     },
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
         ClientFull, ConfigureError, ConnMap, Hub, Joined, Laggard, Member, PositionError, Presence,
-        PresenceError, Publication, PublishError, Published, RestoreError, SendError,
-        SubscribeError, TimerId,
+        PresenceError, PublishError, Published, RestoreError, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Loops, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

@@ -317,6 +317,8 @@ clients() {
         suite "client: Python websockets${mode:+, $mode}" 180 "$python" tests/clients/clients.py websockets "${peer[@]}" $mode
         suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
     done
+    suite "client: Pusher" 300 node tests/clients/pusher.mjs "$target/release/pushloop"
+    suite "client: Pusher, Python" 180 "$python" tests/clients/pusher_backend.py "$target/release/pushloop"
     suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
     foreign suite Tornado "$python" tornado_client.py
     foreign suite websocket-client "$python" websocket_client.py

@@ -17,7 +17,7 @@ pub(crate) use shared::Shared;
 
 use super::{
     commons::{Commons, Ticks, wastes_room},
-    encoding::{CACHES, Encoding, Source},
+    encoding::{CACHES, DEFLATE_LENGTH, Encoding, OWN_CACHES, Place, Source},
 };
 use crate::{
     event::ConnId,
@@ -30,13 +30,14 @@ const SPARE_ENTRIES: usize = 256;
 /// What compressing costs of a turn's budget: each byte, and each message beside its bytes.
 const DEFLATE_BYTE_COST: usize = 8;
 const DEFLATE_MESSAGE_COST: usize = 4 * 1024;
-/// From this length on, in bytes, a message counts as one to be compressed.
-const DEFLATE_LENGTH: usize = 64;
 /// A turn's budget for compressing publications: some two milliseconds.
 pub(crate) const DEFLATE_COST_MAX: usize = 1024 * 1024;
 /// Messages of one batch that are long enough to be compressed, at the most: they are compressed in one
 /// go.
 const DEFLATED_MAX: u32 = DEFLATE_COST_MAX as u32 / DEFLATE_MESSAGE_COST as u32;
+
+/// What a batch takes that has an encoding of the application, beside its bytes.
+const OWN_BYTES: usize = size_of::<[Cache; OWN_CACHES]>();
 
 /// Publications in one encoding: their bytes, and where each ends.
 #[derive(Debug, Default)]
@@ -46,6 +47,9 @@ struct Encoded {
     bytes: Vec<u8>,
     ends: Vec<u32>,
 }
+
+/// An encoding that is made when it is first taken.
+type Cache = OnceLock<Box<Encoded>>;
 
 impl Encoded {
     fn end_of(&self, publications: u32) -> usize {
@@ -66,11 +70,13 @@ pub(crate) struct Batch {
     /// The offset of the first publication.
     first: u64,
     /// Plain frames, while the batch grows.
-    own: Encoded,
+    growing: Encoded,
     /// Plain frames that other loops have as well, in place of its own: nothing is appended to these.
     shared: Option<Arc<Encoded>>,
-    /// What was made of the plain frames, each in its place: see `Encoding::cache`.
-    caches: [OnceLock<Box<Encoded>>; CACHES],
+    /// What was made of the plain frames, each in its place: see `Encoding::place`.
+    caches: [Cache; CACHES],
+    /// The same of the application's encodings. Few batches have any.
+    own: OnceLock<Box<[Cache; OWN_CACHES]>>,
     may_deflate: bool,
     /// How many publications are long enough to be compressed.
     long: u32,
@@ -94,14 +100,14 @@ impl Batch {
 
     /// Begins anew; the first publication will have this offset.
     pub(crate) fn begin(&mut self, first: u64, may_deflate: bool, buffer: Vec<u8>, now: Ticks) {
-        (self.first, self.may_deflate, self.own.bytes) = (first, may_deflate, buffer);
+        (self.first, self.may_deflate, self.growing.bytes) = (first, may_deflate, buffer);
         (self.long, self.born, self.latest) = (0, now, now);
     }
 
     #[inline]
     fn plain(&self) -> &Encoded {
         match &self.shared {
-            None => &self.own,
+            None => &self.growing,
             Some(shared) => shared,
         }
     }
@@ -149,12 +155,12 @@ impl Batch {
         clock: u64,
         except: Option<ConnId>,
     ) -> usize {
-        let nth = self.own.ends.len() as u32;
-        let before = self.own.bytes.len();
+        let nth = self.growing.ends.len() as u32;
+        let before = self.growing.bytes.len();
         self.long += u32::from(payload.len() >= DEFLATE_LENGTH);
-        encode_frame(&mut self.own.bytes, opcode, payload);
-        self.own.ends.push(self.own.bytes.len() as u32);
-        let mut added = self.own.bytes.len() - before + size_of::<u32>();
+        encode_frame(&mut self.growing.bytes, opcode, payload);
+        self.growing.ends.push(self.growing.bytes.len() as u32);
+        let mut added = self.growing.bytes.len() - before + size_of::<u32>();
         if self.clocks.last().is_none_or(|(_, last)| *last != clock) {
             self.clocks.push((nth, clock));
             added += size_of::<(u32, u64)>();
@@ -170,9 +176,9 @@ impl Batch {
     pub(crate) fn seal(&mut self, commons: &mut Commons) {
         self.sort_excepted();
         self.latest = commons.now;
-        if wastes_room(&self.own.bytes) {
-            let exact = self.own.bytes.as_slice().to_vec();
-            commons.recycle_buffer(mem::replace(&mut self.own.bytes, exact));
+        if wastes_room(&self.growing.bytes) {
+            let exact = self.growing.bytes.as_slice().to_vec();
+            commons.recycle_buffer(mem::replace(&mut self.growing.bytes, exact));
         }
     }
 
@@ -200,8 +206,8 @@ impl Batch {
 
     /// Gives back the slack of lists that have grown: no publication is appended any more.
     pub(crate) fn shrink(&mut self) {
-        self.own.bytes.shrink_to_fit();
-        self.own.ends.shrink_to_fit();
+        self.growing.bytes.shrink_to_fit();
+        self.growing.ends.shrink_to_fit();
         self.clocks.shrink_to_fit();
         self.except.shrink_to_fit();
     }
@@ -213,7 +219,7 @@ impl Batch {
         let mut buffer = commons.spare_buffer();
         buffer.extend_from_slice(&self.plain().bytes[bytes]);
         into.begin(self.first + u64::from(last), self.may_deflate, buffer, self.latest);
-        into.own.ends.push(into.own.bytes.len() as u32);
+        into.growing.ends.push(into.growing.bytes.len() as u32);
         into.clocks.extend(self.clocks.last().map(|(_, clock)| (0, *clock)));
         let excepted = self.except.iter().filter(|(_, nth)| *nth == last);
         into.except.extend(excepted.map(|(id, _)| (*id, 0)));
@@ -258,42 +264,71 @@ impl Batch {
 
     /// How a connection that `wants` an encoding takes publications from `offset` on. The first such
     /// connection has them encoded for all. Compressed they are from `from` on, and only if there is room in
-    /// the process and in the turn's budget: if not, it gets plain frames, rather now than compressed and
-    /// late.
+    /// the process and in the turn's budget: if not, it gets them uncompressed, rather now than compressed
+    /// and late.
     pub(crate) fn encoding(
         &self,
-        wants: Encoding,
+        mut wants: Encoding,
         offset: u64,
         from: u64,
         source: Source<'_>,
         commons: &mut Commons,
     ) -> Encoding {
-        let Some(cache) = wants.cache().map(|nth| &self.caches[nth]) else { return wants };
-        let is_deflated = wants == Encoding::Deflated;
-        if is_deflated && !self.may_deflate {
-            return Encoding::Plain;
-        }
-        if is_deflated && cache.get().is_none() {
-            let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
-            if commons.deflate_budget == 0 || self.plain().counted() > room {
-                return Encoding::Plain;
-            }
-        }
         let nth = (offset - self.first) as u32;
+        if wants.is_deflated() {
+            let from = (from.clamp(self.first, offset) - self.first) as u32;
+            if self.may_deflate
+                && (self.cached(wants).is_some() || self.may_compress(commons))
+                && self.make(wants, from, source, commons).from <= nth
+            {
+                return wants;
+            }
+            wants = wants.uncompressed();
+        }
+        if wants.place().is_some() {
+            self.make(wants, 0, source, commons);
+        }
+        wants
+    }
+
+    /// Whether the turn and the process have room to compress the batch.
+    fn may_compress(&self, commons: &Commons) -> bool {
+        let room = commons.config.send_queues_bytes_max.saturating_sub(commons.queued_bytes);
+        commons.deflate_budget > 0 && self.plain().counted() <= room
+    }
+
+    /// The publications in an encoding: from the `from`-th on, if they are not there yet.
+    fn make(
+        &self,
+        wants: Encoding,
+        from: u32,
+        source: Source<'_>,
+        commons: &mut Commons,
+    ) -> &Encoded {
+        let cache = match wants.place() {
+            None => return self.plain(),
+            Some(Place::Cache(nth)) => &self.caches[nth],
+            Some(Place::Own(nth)) => {
+                let own = self.own.get_or_init(|| {
+                    commons.queued_bytes += OWN_BYTES;
+                    Box::default()
+                });
+                &own[nth]
+            }
+        };
         let encoded = cache.get_or_init(|| {
-            let from =
-                if is_deflated { (from.clamp(self.first, offset) - self.first) as u32 } else { 0 };
             let encoded = self.encode(wants, from, source, commons);
             commons.queued_bytes += encoded.counted();
-            if is_deflated {
+            if wants.is_deflated() {
                 let cost =
                     DEFLATE_BYTE_COST * self.len() + DEFLATE_MESSAGE_COST * encoded.ends.len();
                 commons.deflate_budget = commons.deflate_budget.saturating_sub(cost);
             }
             Box::new(encoded)
         });
-        let is_there = nth >= encoded.from && encoded.end() == self.plain().ends.len();
-        if is_there { wants } else { Encoding::Plain }
+        let end = encoded.from as usize + encoded.ends.len();
+        debug_assert_eq!(end, self.plain().ends.len(), "a batch that grows drops its caches");
+        encoded
     }
 
     /// Makes an encoding of the publications from the `from`-th on.
@@ -319,8 +354,15 @@ impl Batch {
     }
 
     fn encoded(&self, encoding: Encoding) -> &Encoded {
-        let cached = encoding.cache().and_then(|nth| self.caches[nth].get());
-        cached.map_or(self.plain(), |encoded| encoded)
+        self.cached(encoding).unwrap_or_else(|| self.plain())
+    }
+
+    fn cached(&self, encoding: Encoding) -> Option<&Encoded> {
+        let cache = match encoding.place()? {
+            Place::Cache(nth) => &self.caches[nth],
+            Place::Own(nth) => &self.own.get()?[nth],
+        };
+        cache.get().map(|encoded| &**encoded)
     }
 
     /// The bytes of all publications in one encoding.
@@ -357,11 +399,14 @@ impl Batch {
     }
 
     pub(crate) fn has_caches(&self) -> bool {
-        self.caches.iter().any(|cache| cache.get().is_some())
+        self.own.get().is_some() || self.caches.iter().any(|cache| cache.get().is_some())
     }
 
     fn caches_counted(&self) -> usize {
-        self.caches.iter().filter_map(OnceLock::get).map(|encoded| encoded.counted()).sum()
+        let own = self.own.get();
+        let all = self.caches.iter().chain(own.into_iter().flat_map(|own| own.iter()));
+        let bytes: usize = all.filter_map(OnceLock::get).map(|encoded| encoded.counted()).sum();
+        bytes + own.map_or(0, |_| OWN_BYTES)
     }
 
     /// How many of these publications this connection does not get.
@@ -379,31 +424,27 @@ impl Batch {
         self.caches.iter_mut().for_each(|cache| {
             cache.take();
         });
+        self.own.take();
         counted
     }
 
     /// Empties it for the pool.
     pub(super) fn reset(&mut self, commons: &mut Commons) {
-        for encoded in self.caches.iter_mut().filter_map(OnceLock::take) {
+        let mut own = self.own.take();
+        let own = own.iter_mut().flat_map(|own| own.iter_mut());
+        for encoded in self.caches.iter_mut().chain(own).filter_map(OnceLock::take) {
             commons.recycle_buffer(encoded.bytes);
         }
         // What other loops have is theirs.
         self.shared = None;
-        commons.recycle_buffer(mem::take(&mut self.own.bytes));
-        self.own.ends.clear();
-        self.own.ends.shrink_to(SPARE_ENTRIES);
+        commons.recycle_buffer(mem::take(&mut self.growing.bytes));
+        self.growing.ends.clear();
+        self.growing.ends.shrink_to(SPARE_ENTRIES);
         self.clocks.clear();
         self.clocks.shrink_to(SPARE_ENTRIES);
         self.except.clear();
         self.sorted = 0;
         self.except.shrink_to(SPARE_ENTRIES);
-    }
-}
-
-impl Encoded {
-    /// The number behind the last publication that is here.
-    fn end(&self) -> usize {
-        self.from as usize + self.ends.len()
     }
 }
 

@@ -10,7 +10,11 @@ use std::{
 #[cfg(feature = "deflate")]
 use super::deflate::Codec;
 use super::{batch::Batch, outbox::Outbox, reader::Partial};
-use crate::{config::Config, counters::LiveCounters, event::ConnId};
+use crate::{
+    config::Config,
+    counters::LiveCounters,
+    event::{ConnId, Encoder},
+};
 
 /// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +65,8 @@ const SPARES_BYTES_MAX: usize = 2 * 1024 * 1024;
 #[expect(clippy::vec_box, reason = "boxes are taken from the pools and put back as they are")]
 pub(crate) struct Commons {
     pub(crate) config: Config,
+    /// The encodings of the application: see `Encoding::Own`.
+    pub(crate) encoders: Vec<Encoder>,
     pub(crate) tally: Arc<LiveCounters>,
     pub(crate) now: Ticks,
     /// What the clock on the wall showed when this tick began, if the network has one.
@@ -103,6 +109,7 @@ impl Commons {
     pub(crate) fn new(config: Config, tally: Arc<LiveCounters>) -> Self {
         Self {
             config,
+            encoders: Vec::new(),
             tally,
             now: Ticks::FIRST,
             wall_clock: None,

@@ -1,6 +1,6 @@
 //! An event stream: what topics publish as server-sent events.
 
-use super::{Commons, Connection, Encoding, Flow, Outcome, State};
+use super::{Commons, Connection, Flow, Form, Outcome, State};
 use crate::{
     event::{Cause, ConnId, Events},
     wire::{HEARTBEAT, Response},
@@ -13,7 +13,7 @@ impl Connection {
         if self.begin_body(response, false, commons).is_none() {
             return false;
         }
-        self.flags.takes = Encoding::Events;
+        self.flags.takes = Form::Events;
         let blocked = (self.flow == Flow::Blocked).then_some(commons.now);
         self.state = State::Events { last_message: commons.now, blocked };
         true

@@ -29,7 +29,7 @@ pub(crate) use batch::{Batch, DEFLATE_COST_MAX, Shared};
 pub(crate) use commons::{Commons, TICK_BITS, Ticks};
 pub(crate) use cors::{allows_origin, origin_refusal, preflight};
 pub(crate) use deflate::Deflation;
-pub(crate) use encoding::{Encoding, Source};
+pub(crate) use encoding::{Encoding, Form, Source};
 use http::{Http, RequestProgress};
 pub(crate) use outbox::{Outbox, OutboxSlot};
 use state::{Flow, Liveness};
@@ -107,10 +107,7 @@ impl Connection {
     /// How it takes publications.
     #[inline]
     pub(crate) fn encoding(&self) -> Encoding {
-        match self.flags.takes {
-            Encoding::Plain if self.deflation.takes_shared() => Encoding::Deflated,
-            encoding => encoding,
-        }
+        self.flags.takes.encoding(self.deflation.takes_shared())
     }
 
     /// Goes on with a request in what is buffered already.

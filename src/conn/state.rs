@@ -2,7 +2,7 @@
 
 use super::{
     commons::Ticks,
-    encoding::Encoding,
+    encoding::Form,
     http::{Asked, Http},
     reader::Partial,
 };
@@ -73,8 +73,8 @@ pub(crate) struct WorkFlags {
     /// A bit for each of the constants below: a connection is small, and several are asked for at once.
     bits: u8,
     pub(crate) unread: Unread,
-    /// How it takes publications; compressed, if that was agreed on and this is plain.
-    pub(crate) takes: Encoding,
+    /// How it takes publications; compressed, if that was agreed on.
+    pub(crate) takes: Form,
 }
 
 /// What the kernel may hold of a connection's input.

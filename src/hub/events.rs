@@ -1,9 +1,10 @@
-//! Event streams: what topics publish, as server-sent events.
+//! Event streams: what topics publish, as server-sent events. And the other encodings that a connection
+//! may ask for.
 
 use super::Hub;
 use crate::{
-    conn::Encoding,
-    event::{Cause, ConnId, Record, RequestId, RespondError},
+    conn::{Encoding, Form},
+    event::{Cause, ConnId, Encoder, EncodingId, EncodingsFull, Record, RequestId, RespondError},
     wire::Response,
 };
 
@@ -76,12 +77,38 @@ impl Hub {
     /// Envelopes are the same bytes for all connections, and encoded once; they are not compressed. False
     /// if the connection is no WebSocket, or no more.
     pub fn use_envelopes(&mut self, id: ConnId) -> bool {
+        self.take_in(id, Form::Envelopes)
+    }
+
+    /// Adds an encoding of the application: publications in a form of its own, as a protocol for which there
+    /// are clients wants them. [`use_encoding`](Self::use_encoding) says which connections take it.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodingsFull`] beyond [`EncodingId::ENCODINGS_MAX`] of them. None is ever taken back: a hub is
+    /// given them when it begins.
+    pub fn add_encoding(&mut self, encoder: Encoder) -> Result<EncodingId, EncodingsFull> {
+        let id = EncodingId::nth(self.commons.encoders.len()).ok_or(EncodingsFull)?;
+        self.commons.encoders.push(encoder);
+        Ok(id)
+    }
+
+    /// From here on, publications of all its topics come to this WebSocket in an encoding of the
+    /// application. What is sent directly comes as it is, in order with them. The messages are the same
+    /// bytes for all connections that take this encoding, and made once for a batch of publications; where
+    /// compression was agreed on, those of publications of 64 bytes
+    /// and more are compressed once, too. False if the connection is no WebSocket, or no more, or if this hub has no such encoding.
+    pub fn use_encoding(&mut self, id: ConnId, encoding: EncodingId) -> bool {
+        let is_known = encoding.index() < self.commons.encoders.len();
+        is_known && self.take_in(id, Form::Own(encoding))
+    }
+
+    fn take_in(&mut self, id: ConnId, form: Form) -> bool {
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        if !slot.connection.is_open() {
-            return false;
+        if slot.connection.is_open() {
+            slot.connection.flags.takes = form;
         }
-        slot.connection.flags.takes = Encoding::Envelopes;
-        true
+        slot.connection.is_open()
     }
 
     pub(super) fn is_event_stream(&self, id: ConnId) -> bool {

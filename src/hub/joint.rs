@@ -9,7 +9,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    conn::Encoding,
+    conn::{Encoding, Form},
     event::{ConnId, Position},
     wire::encode_event_data,
 };
@@ -25,7 +25,7 @@ impl Hub {
         if !slot.connection.is_event_stream() {
             return false;
         }
-        slot.connection.flags.takes = Encoding::JointEvents;
+        slot.connection.flags.takes = Form::JointEvents;
         true
     }
 

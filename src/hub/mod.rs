@@ -62,7 +62,7 @@ pub use presence::{Member, Presence, PresenceError};
 pub use publish::{PublishError, Published};
 use read_queue::ReadQueue;
 pub use restore::RestoreError;
-pub use resume::{Joined, Publication};
+pub use resume::Joined;
 use slab::Slab;
 pub use time::TimerId;
 use topics::Topics;

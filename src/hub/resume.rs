@@ -3,7 +3,7 @@
 use super::{Hub, PositionError, SubscribeError};
 use crate::{
     conn::WorkFlags,
-    event::{ConnId, Message, Position},
+    event::{ConnId, Message, Position, Publication},
     wire::OpCode,
 };
 
@@ -16,16 +16,6 @@ pub struct Joined {
     /// How many kept publications come before it; or why those that were asked for cannot be had, and
     /// none comes.
     pub kept: Result<u64, PositionError>,
-}
-
-/// A publication that a topic has kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Publication<'a> {
-    /// The place behind it: a subscriber that has it resumes from there.
-    pub position: Position,
-    /// What was published.
-    pub message: Message<'a>,
 }
 
 impl Hub {

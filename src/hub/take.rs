@@ -204,7 +204,7 @@ impl Taking<'_> {
             let source = Source { topic: self.topics.name(topic), epoch: entry.epoch };
             let wants = match wants {
                 // It would be compressed once for each that comes back.
-                Encoding::Deflated if log.is_historic(cursor) => Encoding::Plain,
+                wants if log.is_historic(cursor) => wants.uncompressed(),
                 wants => wants,
             };
             // Plain frames are there, and nothing is made of them.

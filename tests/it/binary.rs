@@ -15,6 +15,7 @@ mod operator;
 mod options;
 mod presence;
 mod publishing;
+mod pusher;
 mod reload;
 mod resume;
 mod supervised;

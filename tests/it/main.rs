@@ -15,6 +15,7 @@ mod counts;
 mod counts_alloc;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod encodings;
 mod events;
 mod extremes;
 mod handler;

@@ -7,10 +7,10 @@ use std::{
     time::Instant,
 };
 
-use pushloop::{Hub, Message, Position, PublishError, RequestId};
+use pushloop::{ConnId, Hub, Message, Position, PublishError, RequestId};
 
 use crate::{
-    publish::{Form, Outcome, Plan, Told, not_taken, told},
+    publish::{Form, Outcome, Plan, Told, not_taken, publish_for, told},
     store::Record,
     writer::Writer,
 };
@@ -45,6 +45,7 @@ enum Step {
     Publish {
         record: Arc<Record>,
         key: Option<String>,
+        except: Option<ConnId>,
     },
     /// It has the answer of the publication before it with this key.
     Repeat {
@@ -149,7 +150,7 @@ impl Ahead {
         if !self.has_room(1, bytes) {
             return false;
         }
-        let step = self.step(hub, name, None, message);
+        let step = self.step(hub, name, None, None, message);
         self.push(hub, vec![step], bytes, None);
         true
     }
@@ -163,7 +164,8 @@ impl Ahead {
         }
         let mut steps = Vec::with_capacity(plan.items.len());
         for item in &plan.items {
-            let step = self.step(hub, &item.name, item.key.as_deref(), item.content.message());
+            let (key, message) = (item.key.as_deref(), item.content.message());
+            let step = self.step(hub, &item.name, key, item.except, message);
             let is_refused = matches!(step, Step::Decided(Err(_)));
             steps.push(step);
             if is_refused && matches!(plan.form, Form::Lines { .. }) {
@@ -177,7 +179,14 @@ impl Ahead {
     }
 
     /// Gives a publication its number.
-    fn step(&mut self, hub: &mut Hub, name: &str, key: Option<&str>, message: Message<'_>) -> Step {
+    fn step(
+        &mut self,
+        hub: &mut Hub,
+        name: &str,
+        key: Option<&str>,
+        except: Option<ConnId>,
+        message: Message<'_>,
+    ) -> Step {
         let key_max = hub.config().idempotency_key_bytes_max;
         if key.is_some_and(|key| key.len() > key_max) {
             return Step::Decided(Err(not_taken(PublishError::KeyTooLong)));
@@ -200,7 +209,10 @@ impl Ahead {
         let place = match next {
             Ok(Some(place)) => place,
             // A topic of which nothing is kept.
-            Ok(None) => return Step::Decided(hub.publish(name, message).map_err(not_taken)),
+            Ok(None) => {
+                let published = publish_for(hub, name, None, except, message);
+                return Step::Decided(published.map_err(not_taken));
+            }
             Err(refused) => return Step::Decided(Err(not_taken(refused))),
         };
         let next = Position { offset: place.offset + 1, ..place };
@@ -215,7 +227,7 @@ impl Ahead {
         };
         let (topic, payload, made_at) = (name.into(), payload.into(), self.now(hub));
         let record = Arc::new(Record { topic, place, made_at, is_text, payload });
-        Step::Publish { record, key: key.map(str::to_owned) }
+        Step::Publish { record, key: key.map(str::to_owned), except }
     }
 
     fn push(&mut self, hub: &Hub, steps: Vec<Step>, bytes: usize, asker: Option<Asker>) {
@@ -253,16 +265,13 @@ impl Ahead {
     /// Publishes; `None` if the hub has no room now. What is written has to be published at some time, or
     /// the numbers of what follows would not be those that are written.
     fn carry_out(&mut self, hub: &mut Hub, step: &Step) -> Option<Outcome> {
-        let (record, key) = match step {
-            Step::Publish { record, key } => (record, key.as_deref()),
+        let (record, key, except) = match step {
+            Step::Publish { record, key, except } => (record, key.as_deref(), *except),
             Step::Repeat { key } => return self.repeated(key),
             Step::Decided(outcome) => return Some(outcome.clone()),
         };
         let name = &*record.topic;
-        let published = match key {
-            Some(key) => hub.publish_once(name, key, record.message()),
-            None => hub.publish(name, record.message()),
-        };
+        let published = publish_for(hub, name, key, except, record.message());
         if let Err(PublishError::ProcessFull | PublishError::TopicFull) = published {
             return None;
         }

@@ -17,6 +17,10 @@ pub fn of(options: &Options, descriptors: usize) -> Config {
     config.head_bytes_max = options.head_bytes_max;
     // In the library's proportion.
     config.headers_max = options.head_bytes_max / 128;
+    if !options.tokens.apps.is_empty() {
+        // Ten events of 10 KiB, as JSON in JSON.
+        config.body_bytes_max = config.body_bytes_max.max(256 * 1024);
+    }
     config.deflate = !options.no_deflate;
     config.deflate_context_takeover = options.deflate_takeover;
     config.connections_reserved = descriptors::reserved(descriptors);

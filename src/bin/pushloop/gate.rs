@@ -6,6 +6,7 @@ mod files;
 use std::{
     borrow::Cow,
     collections::HashSet,
+    mem,
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, UNIX_EPOCH},
@@ -18,6 +19,7 @@ use crate::{
     key_sets::KeySet,
     pace::Pace,
     patterns::Patterns,
+    pusher::App,
     requests::network,
     status::Status,
     topics::Refusal,
@@ -45,6 +47,8 @@ pub struct Gate {
     wrong: Pace<IpAddr>,
     /// Where it is counted what was refused.
     status: Arc<Status>,
+    /// There are applications, which stay until a restart.
+    has_apps: bool,
 }
 
 /// A request that may not: its answer. Neither has anything of a token.
@@ -108,6 +112,8 @@ pub struct Keys {
     revoked: HashSet<Box<str>>,
     /// Sets that are fetched, which `verifier.fetched` has in the same order.
     sets: Vec<KeySet>,
+    /// Applications of Pusher's.
+    apps: Vec<App>,
 }
 
 impl Keys {
@@ -128,7 +134,8 @@ impl Gate {
     /// Refusals are counted in `status`.
     pub fn new(keys: Keys, cookie: Option<String>, status: Arc<Status>) -> Self {
         let (cache, wrong) = (Cache::default(), Pace::new(FALSE_SIGNATURES_PER_SECOND));
-        let mut gate = Self { keys, cookie, cache, wrong, status };
+        let has_apps = !keys.apps.is_empty();
+        let mut gate = Self { keys, cookie, cache, wrong, status, has_apps };
         gate.take_fetched();
         gate
     }
@@ -136,8 +143,15 @@ impl Gate {
     /// Goes by these keys from now on. What those of before have let in stays until its token ends.
     pub fn set_keys(&mut self, keys: Keys) {
         self.keys = keys;
+        // What is signed for is not open to all meanwhile.
+        self.keys.policy.is_guarded |= self.has_apps;
         self.cache = Cache::default();
         self.take_fetched();
+    }
+
+    /// The applications that there were at the start.
+    pub fn take_apps(&mut self) -> Vec<App> {
+        mem::take(&mut self.keys.apps)
     }
 
     /// Whether there are keys.
@@ -190,14 +204,18 @@ impl Gate {
             // RFC 6750 §3.1: where nothing came, no error is named.
             Denied::NoToken(_) => Some((CHALLENGE, "Bearer".into())),
             Denied::NotGranted(_) => Some(challenge("insufficient_scope", why)),
-            Denied::ReadOnly | Denied::KeyPublishesOnly | Denied::NobodyKnown => None,
+            Denied::ReadOnly
+            | Denied::KeyPublishesOnly
+            | Denied::NobodyKnown
+            | Denied::NotSigned => None,
         };
         let count = match denied {
             Denied::NoToken(_) => &self.status.tokens_missing,
             Denied::NotGranted(_)
             | Denied::ReadOnly
             | Denied::KeyPublishesOnly
-            | Denied::NobodyKnown => &self.status.tokens_insufficient,
+            | Denied::NobodyKnown
+            | Denied::NotSigned => &self.status.tokens_insufficient,
         };
         count.fetch_add(1, Ordering::Relaxed);
         TurnedAway { status, why: why.into(), field, is_last: false }

@@ -23,6 +23,7 @@ mod pace;
 mod patterns;
 mod presence;
 mod publish;
+mod pusher;
 mod relay;
 mod reload;
 mod requests;

@@ -262,7 +262,11 @@ impl Taken {
             }
             Ok((topics.prefix.clone(), ByTopic::of(&options)))
         });
-        Ok(Patterns::new(ByTopic::of(&self.options), by_prefix.collect::<Result<_, String>>()?))
+        let mut by_prefix = by_prefix.collect::<Result<Vec<_>, String>>()?;
+        if !self.options.tokens.apps.is_empty() {
+            ByTopic::of(&self.options).add_channels(&mut by_prefix);
+        }
+        Ok(Patterns::new(ByTopic::of(&self.options), by_prefix))
     }
 
     /// The values that are taken, the default among them.
@@ -339,6 +343,8 @@ impl Taken {
         if !self.options.broker.is_tls() {
             self.refuse(&["redis-ca"], "it is about TLS: of --redis rediss://HOST:PORT")?;
         }
+        let why = "applications of Pusher are for one server: not with --redis";
+        self.refuse(&["pusher-app"], why)?;
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 
@@ -402,7 +408,7 @@ impl Taken {
             let why = "anyone may, as long as there are no keys: see --jwt-secret-file";
             return self.refuse(&["anyone-may-subscribe"], why);
         }
-        if !tokens.has_keys() && !tokens.anyone_may_subscribe {
+        if !tokens.has_keys() && !tokens.anyone_may_subscribe && tokens.apps.is_empty() {
             let why = "nobody could subscribe: add --anyone-may-subscribe, or a key for tokens";
             self.refuse(&["publish-key-file"], why)?;
         }
@@ -439,6 +445,10 @@ impl Taken {
         if ![Kind::Subscribe, Kind::Publish].iter().any(|kind| kinds.contains(kind)) {
             let why = "nothing is asked: add --hook-event subscribe or publish";
             self.refuse(&["hook-allow-on-failure", "hook-forward-header"], why)?;
+        } else {
+            let why =
+                "a signature says who may, and no hook: not with --hook-event subscribe or publish";
+            self.refuse(&["pusher-app"], why)?;
         }
         Ok(())
     }

@@ -1,9 +1,14 @@
 //! What differs by topic: the most specific prefix of a topic's name decides, and in place of what it does
 //! not say, what is said for all.
 
+use std::time::Duration;
+
 use pushloop::{ConfigureError, History, Hub, OnLag, TopicOptions};
 
-use crate::options::Options;
+use crate::{options::Options, pusher};
+
+/// How long a cache channel keeps its latest event.
+const CACHE_AGE: Duration = Duration::from_secs(30 * 60);
 
 /// What is so for one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +30,23 @@ impl ByTopic {
         });
         let Options { on_lag, presence, anyone_may_publish, .. } = *options;
         Self { history, on_lag, presence, anyone_may_publish }
+    }
+
+    /// Adds what is so for cache channels and those with members, where nothing else is said of them: these keep
+    /// the latest event, and of those it is known who subscribes.
+    pub fn add_channels(self, by_prefix: &mut Vec<(String, Self)>) {
+        for prefix in pusher::CACHES.iter().chain(&pusher::PRESENCES) {
+            if by_prefix.iter().any(|(other, _)| other == prefix) {
+                continue;
+            }
+            let mut channels = Self { presence: prefix.starts_with("presence-"), ..self };
+            if pusher::is_cache(prefix) && channels.history.is_none() {
+                let mut history = History::of(1);
+                history.age = CACHE_AGE;
+                channels.history = Some(history);
+            }
+            by_prefix.push(((*prefix).to_owned(), channels));
+        }
     }
 
     fn options(self) -> TopicOptions {

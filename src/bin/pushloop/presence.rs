@@ -21,11 +21,12 @@ pub struct Claim {
 /// Its timer.
 const TIMER: u64 = 1;
 
-/// Whom a server knows that has topics with `--presence`.
+/// Whom a server knows that has topics with `--presence`, or channels of Pusher.
 pub fn of(options: &Options) -> Option<Presence> {
     let mut config = PresenceConfig::default();
     config.leave_delay = options.presence_delay;
-    let is_known = options.patterns.any(|it| it.presence);
+    let has_channels = !options.tokens.apps.is_empty();
+    let is_known = has_channels || options.patterns.any(|it| it.presence);
     is_known.then(|| Presence::new(TIMER, companion, config))
 }
 
@@ -70,10 +71,18 @@ fn claimed(
     let (member, info) = (request.query_value("member"), request.query_value("info"));
     let claims = match who {
         Principal::Token(claims) => claims,
-        Principal::Anyone | Principal::PublishKey if is_guarded && member.is_some() => {
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. }
+            if is_guarded && member.is_some() =>
+        {
             return Err((401, "a member is whom a token names (sub)".into()));
         }
-        Principal::Anyone | Principal::PublishKey => {
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. } => {
             let info = info.unwrap_or_default().into_owned();
             return Ok(member.map(|id| Claim { id: id.into_owned(), info }));
         }

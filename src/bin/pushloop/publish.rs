@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, fmt::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pushloop::{ContentError, Cors, Hub, Message, Position, PublishError, Published, Request};
+use pushloop::{
+    ConnId, ContentError, Cors, Hub, Message, Position, PublishError, Published, Request,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -125,14 +127,14 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// The same, without the request.
     pub fn into_owned(self) -> Plan<'static> {
-        let items = self.items.into_iter().map(|Item { name, key, content, line }| {
+        let items = self.items.into_iter().map(|Item { name, key, content, line, except }| {
             let content = match content {
                 Content::Body(Message::Text(text)) => Content::Text(text.to_owned()),
                 Content::Body(Message::Binary(bytes)) => Content::Binary(bytes.to_vec()),
                 Content::Text(text) => Content::Text(text),
                 Content::Binary(bytes) => Content::Binary(bytes),
             };
-            Item { name, key, content, line }
+            Item { name, key, content, line, except }
         });
         Plan { items: items.collect(), form: self.form }
     }
@@ -143,6 +145,8 @@ pub struct Item<'a> {
     pub name: String,
     pub key: Option<String>,
     pub content: Content<'a>,
+    /// A connection that does not get it.
+    pub except: Option<ConnId>,
     /// Of the batch, counted from 1.
     line: usize,
 }
@@ -152,6 +156,13 @@ pub enum Content<'a> {
     Body(Message<'a>),
     Text(String),
     Binary(Vec<u8>),
+}
+
+impl Item<'static> {
+    /// An event of Pusher's.
+    pub fn event(name: String, text: String, except: Option<ConnId>) -> Self {
+        Self { name, key: None, content: Content::Text(text), except, line: 0 }
+    }
 }
 
 impl Content<'_> {
@@ -171,6 +182,8 @@ pub enum Form {
     One,
     /// What became of each, by topics.
     Several,
+    /// This, once all is published.
+    Told(String),
     /// The same line by line, up to the first that is refused, or is broken.
     Lines { broken: Option<(usize, Refusal)> },
 }
@@ -216,7 +229,7 @@ pub fn plan<'a>(
     }
     let form = if names.len() == 1 { Form::One } else { Form::Several };
     let content = || Content::Body(message);
-    let item = |name| Item { name, key: key.clone(), content: content(), line: 0 };
+    let item = |name| Item { name, key: key.clone(), content: content(), except: None, line: 0 };
     Ok(Plan { items: names.into_iter().map(item).collect(), form })
 }
 
@@ -234,19 +247,31 @@ pub fn publish(hub: &mut Hub, plan: &Plan<'_>, only_at: Option<Position>) -> Vec
 
 /// Publishes one of what was planned, to a topic of this loop.
 pub fn publish_one(hub: &mut Hub, item: &Item<'_>, only_at: Option<Position>) -> Outcome {
-    let Item { name, key, content, .. } = item;
+    let Item { name, key, content, except, .. } = item;
     if only_at.is_some() && hub.position(name) != only_at {
         return Err(moved());
     }
-    let published = match key {
-        Some(key) => hub.publish_once(name, key, content.message()),
-        None => hub.publish(name, content.message()),
-    };
+    let published = publish_for(hub, name, key.as_deref(), *except, content.message());
     published.map_err(not_taken)
 }
 
 fn moved() -> Refusal {
     (412, "something was published since, or the topic begins anew".into())
+}
+
+/// Publishes to all but one, or once under a key.
+pub fn publish_for(
+    hub: &mut Hub,
+    name: &str,
+    key: Option<&str>,
+    except: Option<ConnId>,
+    message: Message<'_>,
+) -> Result<Published, PublishError> {
+    match (key, except) {
+        (Some(key), _) => hub.publish_once(name, key, message),
+        (None, Some(except)) => hub.publish_except(name, message, except),
+        (None, None) => hub.publish(name, message),
+    }
 }
 
 /// What a publisher is told that was refused.
@@ -279,6 +304,10 @@ impl Form {
                 Ok((200, JSON, format!("{{{}}}\n", tell(hub, name, outcome?))))
             }
             Self::Several => Ok(tell_several(hub, each)),
+            Self::Told(body) => {
+                let refused = each.find_map(|(_, outcome)| outcome.err());
+                refused.map_or(Ok((200, JSON, body)), Err)
+            }
             Self::Lines { broken } => {
                 let (mut answers, mut ends) = (String::new(), broken);
                 for (Told { name, line }, outcome) in each {
@@ -365,5 +394,5 @@ fn plan_line(
         }
         _ => return Err((400, "a line has either data or base64".into())),
     };
-    Ok(Item { name, key, content, line })
+    Ok(Item { name, key, content, except: None, line })
 }

@@ -7,6 +7,7 @@ mod messages;
 mod operating;
 mod pacing;
 mod publishing;
+mod pushing;
 mod readiness;
 mod relaying;
 mod sessions;
@@ -138,6 +139,8 @@ pub struct Service {
     broker: Option<Brokering>,
     /// The other loops of the process, if there are several.
     relaying: Option<Relaying>,
+    /// The applications of Pusher, if there are some.
+    pushing: Option<pushing::Pushing>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
 }
@@ -188,6 +191,7 @@ impl Service {
             ahead,
             broker,
             relaying: None,
+            pushing: None,
             reload,
         }
     }
@@ -329,10 +333,15 @@ impl Handler for Service {
     /// What may not be published is refused before it is uploaded.
     fn on_head(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         self.sessions.look_at(request);
-        if !self.turns_away(hub, id, request)
-            && request.method() == "POST"
-            && let Err(away) = self.asked(hub, request)
-        {
+        if self.turns_away(hub, id, request) {
+            return;
+        }
+        let away = match request.method() {
+            _ if self.is_for_apps(request) => self.app_refusal(hub, request),
+            "POST" => self.asked(hub, request).err(),
+            _ => None,
+        };
+        if let Some(away) = away {
             self.turn_away(hub, id, &away);
         }
     }
@@ -341,6 +350,9 @@ impl Handler for Service {
         self.sessions.look_at(request);
         if self.turns_away(hub, id, request) {
             return;
+        }
+        if self.is_for_apps(request) {
+            return self.serve_app(hub, id, request);
         }
         if request.is_websocket() {
             return self.subscribe(hub, id, request);
@@ -383,6 +395,9 @@ impl Handler for Service {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.sessions.receive(id);
+        if self.takes_said(hub, id, message) {
+            return;
+        }
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
             return;
         };
@@ -415,6 +430,7 @@ impl Handler for Service {
             telling.end(hub, id);
         }
         self.leave(id);
+        self.leave_app(hub, id);
         self.expiries.remove(id);
         self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {

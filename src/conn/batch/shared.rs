@@ -47,7 +47,7 @@ impl Batch {
     /// Makes the frames ones that other loops can have. Nothing is appended from here on.
     pub(crate) fn share(&mut self) {
         if self.shared.is_none() {
-            self.shared = Some(Arc::new(mem::take(&mut self.own)));
+            self.shared = Some(Arc::new(mem::take(&mut self.growing)));
         }
     }
 
@@ -55,7 +55,7 @@ impl Batch {
     pub(crate) fn shared(&self, now: Ticks) -> Shared {
         let copy =
             |it: &Encoded| Encoded { from: 0, bytes: it.bytes.clone(), ends: it.ends.clone() };
-        let frames = self.shared.clone().unwrap_or_else(|| Arc::new(copy(&self.own)));
+        let frames = self.shared.clone().unwrap_or_else(|| Arc::new(copy(&self.growing)));
         let age = |then: Ticks| Duration::from_nanos((now.since(then) as u64) << TICK_BITS);
         Shared {
             first: self.first,
@@ -81,9 +81,9 @@ impl Batch {
     /// Its frames, to append to: what is shared is copied first.
     pub(super) fn own_again(&mut self) -> &mut Encoded {
         if let Some(shared) = self.shared.take() {
-            self.own.bytes.extend_from_slice(&shared.bytes);
-            self.own.ends.extend_from_slice(&shared.ends);
+            self.growing.bytes.extend_from_slice(&shared.bytes);
+            self.growing.ends.extend_from_slice(&shared.ends);
         }
-        &mut self.own
+        &mut self.growing
     }
 }

@@ -1,9 +1,11 @@
 //! What a batch counts as, what it takes, and what its caches cost.
 
 use super::*;
-use crate::config::Config;
+use crate::{
+    config::Config,
+    event::{Encoder, EncodingId},
+};
 
-#[cfg(feature = "deflate")]
 const NOWHERE: Source<'_> = Source { topic: "", epoch: 0 };
 
 const ADA: ConnId = ConnId { index: 1, generation: 1 };
@@ -158,6 +160,26 @@ fn what_few_need_is_not_compressed() {
     assert_eq!(ends[2], batch.bytes(deflated).len());
     assert_eq!(batch.range(deflated, 7..8), ends[0]..ends[1]);
     assert_eq!(batch.publication_at(deflated, ends[0]), (7, ends[1]));
+}
+
+/// The places of all encodings of the application, and then of each its bytes.
+#[test]
+fn what_the_application_makes_counts_with_its_places() {
+    let mut commons = commons();
+    commons.encoders.push(Encoder::Binary(|_, publication, out| {
+        out.extend(publication.message.as_bytes());
+        out.push(publication.position.offset as u8);
+    }));
+    let mut batch = batch(2, false);
+    let own = EncodingId::nth(0).map(Encoding::Own).unwrap();
+    for _ in 0..2 {
+        assert_eq!(batch.encoding(own, 5, 5, NOWHERE, &mut commons), own);
+        assert_eq!(commons.queued_bytes, OWN_BYTES + 2 * (103 + 4));
+    }
+    assert_eq!((batch.range(own, 6..7), batch.bytes(own)[205]), (103..206, 7));
+    let counted = commons.queued_bytes;
+    assert_eq!(batch.counted(), Batch::BYTES + 2 * (102 + 4 + 16) + counted);
+    assert_eq!((batch.drop_caches(), batch.has_caches()), (counted, false));
 }
 
 /// So that a turn has no more than so much to do.

@@ -164,7 +164,8 @@ fn ids_are_the_processes_and_say_their_loop() {
     let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
     // At the end of the numbers, each loop begins anew with its own.
-    world.hubs[0].next_generation = u32::MAX - u32::MAX % 3;
+    // It is a multiple of three.
+    world.hubs[0].next_generation = u32::MAX;
     let last = [0, 0, 0].map(|at| world.connect(at).generation % 3);
     assert_eq!(last, [0, 0, 0]);
 }
@@ -287,8 +288,7 @@ fn what_is_kept_is_had_on_every_loop_once_it_was_asked_for() {
 
 #[test]
 fn a_loop_that_takes_nothing_has_publications_refused_and_none_is_lost() {
-    let mut config = Config::default();
-    config.topic_unserved_bytes_max = 4096;
+    let config = Config { topic_unserved_bytes_max: 4096, ..Config::default() };
     let mut world = world(2, 512, &config);
     let topic = world.topics()[0].clone();
     let id = world.connect(1);

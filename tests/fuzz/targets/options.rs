@@ -21,6 +21,7 @@ mod server {
     pub mod pace;
     pub mod patterns;
     pub mod publish;
+    pub mod pusher;
     pub mod requests;
     pub mod status;
     pub mod store;
@@ -36,7 +37,7 @@ use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
     ahead, auth, broker, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
-    requests, status, store, tls, topics, web, writer,
+    pusher, requests, status, store, tls, topics, web, writer,
 };
 
 use options::{Asked, Taken};

@@ -1,7 +1,7 @@
 //! What is published is compressed once for all who take it so, and not where that was
 //! forbidden.
 
-use pushloop::{ConnId, TopicOptions};
+use pushloop::{ConnId, Encoder, History, Position, Publication, TopicOptions};
 
 use super::puff::Puff;
 use super::{ANSWER, OFFER, noise, opens};
@@ -170,6 +170,43 @@ fn a_secret_stays_one_if_compressing_is_allowed_again_within_the_turn() {
     sim.hub().publish("t", WORDS).unwrap();
     sim.rests();
     assert_eq!(inflated(&wire.reads()[0]), text(WORDS));
+}
+
+/// What the application makes of it is compressed once, too, for those who take both; and not where few take
+/// it, or where that was forbidden.
+#[test]
+fn an_encoding_of_the_application_is_compressed_once() {
+    fn twice(topic: &str, publication: Publication<'_>, out: &mut String) {
+        let text = publication.message.as_text().unwrap_or_default();
+        out.push_str(&format!("{topic}: {text} {text}"));
+    }
+    let mut sim = Sim::new(quiet(|config| config.topic.history = Some(History::of(100))));
+    let twice = sim.hub().add_encoding(Encoder::Text(twice)).unwrap();
+    let peers = subscribers(&mut sim, 8, "t");
+    peers[2..].iter().for_each(|(id, _)| assert!(sim.hub().use_encoding(*id, twice)));
+    let places: Vec<Position> = [WORDS, &"s".repeat(63), WORDS]
+        .map(|text| sim.hub().publish("t", text).unwrap().position.unwrap())
+        .into();
+    sim.rests();
+    // Twice plain and twice made; what was published short is not looked at.
+    assert_eq!(sim.hub().counters().messages_deflated, 4);
+    let made = |text: &str| frame(0x81, format!("t: {text} {text}"));
+    let due = [made(WORDS), made(&"s".repeat(63)), made(WORDS)];
+    let all: Vec<_> = peers.iter().map(|(_, wire)| wire.reads()).collect();
+    assert_eq!((&all[2], &all[4]), (&due.to_vec(), &all[6]));
+    assert_eq!((&all[3], &all[3]), (&all[5], &all[7]));
+    assert_eq!([0, 2].map(|at| inflated(&all[3][at])), [made(WORDS), made(WORDS)]);
+    assert_eq!((&all[3][1], inflated(&all[1][0])), (&made(&"s".repeat(63)), text(WORDS)));
+    // What was kept is not compressed again for each that comes back.
+    sim.hub().unsubscribe(peers[3].0, "t");
+    sim.hub().subscribe_after(peers[3].0, "t", places[0]).unwrap();
+    sim.rests();
+    assert_eq!(peers[3].1.reads(), due[1..]);
+    sim.hub().configure_topic("t", compressing(false)).unwrap();
+    sim.hub().publish("t", WORDS).unwrap();
+    sim.rests();
+    assert_eq!((peers[3].1.reads(), peers[5].1.reads()), (vec![made(WORDS)], vec![made(WORDS)]));
+    assert_eq!(sim.hub().counters().messages_deflated, 4);
 }
 
 /// What lags is kept as it was published, once. It is compressed again for all that read on, and that

@@ -52,6 +52,12 @@ pub enum Principal {
     /// The backend, with the key for publishing.
     PublishKey,
     Token(Arc<Claims>),
+    /// The backend of an application of Pusher's, which has signed its request.
+    Backend,
+    /// A client of one, perhaps with a signature for one topic.
+    Client {
+        signed: Option<Box<str>>,
+    },
 }
 
 /// What is asked of everybody.
@@ -76,6 +82,8 @@ pub enum Denied {
     KeyPublishesOnly,
     /// There are no keys, and nobody is told from anybody.
     NobodyKnown,
+    /// A client of an application has no signature for the topic.
+    NotSigned,
 }
 
 impl Policy {
@@ -97,6 +105,14 @@ impl Policy {
             {
                 Ok(())
             }
+            Principal::Client { signed: Some(signed) } if **signed == *topic => Ok(()),
+            Principal::Client { .. }
+                if action == Action::Subscribe && !pattern::is_protected(topic) =>
+            {
+                Ok(())
+            }
+            Principal::Client { .. } => Err(Denied::NotSigned),
+            Principal::Backend => Ok(()),
             Principal::Anyone => Err(Denied::NoToken(action)),
             Principal::PublishKey if action == Action::Publish => Ok(()),
             Principal::PublishKey => Err(Denied::KeyPublishesOnly),
@@ -122,9 +138,11 @@ impl Denied {
     pub fn status(self) -> u16 {
         match self {
             Self::NoToken(_) => 401,
-            Self::ReadOnly | Self::NotGranted(_) | Self::KeyPublishesOnly | Self::NobodyKnown => {
-                403
-            }
+            Self::ReadOnly
+            | Self::NotGranted(_)
+            | Self::KeyPublishesOnly
+            | Self::NobodyKnown
+            | Self::NotSigned => 403,
         }
     }
 
@@ -143,6 +161,7 @@ impl Denied {
             Self::NobodyKnown => {
                 "this is for operators, who are known by a token: there are no keys"
             }
+            Self::NotSigned => "the signature is not the one of this socket and channel",
             Self::KeyPublishesOnly => "the publish key does not allow to subscribe to this topic",
         }
     }

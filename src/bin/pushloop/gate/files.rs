@@ -11,6 +11,7 @@ use super::Keys;
 use crate::{
     auth::{Policy, PublishKey, Verifier, key_set, public_key, secret},
     key_sets::FetchOptions,
+    pusher::{App, AppFile},
 };
 
 /// Bytes of a file with keys.
@@ -31,6 +32,8 @@ pub struct TokenOptions {
     pub revoked: Option<PathBuf>,
     pub cookie: Option<String>,
     pub anyone_may_subscribe: bool,
+    /// Applications of Pusher's.
+    pub apps: Vec<AppFile>,
 }
 
 /// A file with keys, which may be those of one issuer.
@@ -61,7 +64,7 @@ impl TokenOptions {
 
     /// Whether it is asked who may publish.
     pub fn are_given(&self) -> bool {
-        self.has_keys() || self.publish_key.is_some()
+        self.has_keys() || self.publish_key.is_some() || !self.apps.is_empty()
     }
 
     /// What verifies tokens by the keys in files, and why some of these are left out.
@@ -91,7 +94,10 @@ impl TokenOptions {
         let policy = Policy { is_guarded, anyone_may_subscribe, ..Policy::default() };
         let revoked = self.revoked.as_ref().map(|path| read(path, subjects)).transpose()?;
         let (revoked, sets) = (revoked.unwrap_or_default(), Vec::new());
-        Ok((Keys { policy, verifier, publish_key, revoked, sets }, left_out))
+        let apps = self.apps.iter().enumerate();
+        let apps = apps.map(|(nth, app)| read(&app.secret, |secret| App::new(nth, app, secret)));
+        let apps = apps.collect::<Result<_, _>>()?;
+        Ok((Keys { policy, verifier, publish_key, revoked, sets, apps }, left_out))
     }
 }
 

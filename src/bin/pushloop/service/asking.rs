@@ -200,7 +200,10 @@ impl Asking {
 pub(super) fn subject(who: &Principal) -> Option<&str> {
     match who {
         Principal::Token(claims) => claims.subject.as_deref(),
-        Principal::Anyone | Principal::PublishKey => None,
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. } => None,
     }
 }
 

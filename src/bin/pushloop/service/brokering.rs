@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use pushloop::{Hub, Message, Position, Request, RequestId, TimerId};
+use pushloop::{EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId};
 
 use super::{
     RETRY_INTERVAL, Service,
     asking::{Door, Next, unavailable},
+    pushing::Pushing,
     subscribing::Asked,
 };
 use crate::{
@@ -77,12 +78,14 @@ impl Brokering {
 
 impl Service {
     /// Begins what is done from time to time.
-    pub fn begin(&mut self, hub: &mut Hub) {
+    pub fn begin(&mut self, hub: &mut Hub) -> Result<(), EncodingsFull> {
         self.sweep(hub);
         self.begin_stats(hub);
+        self.pushing = Pushing::begin(hub, self.gate.take_apps())?;
         if self.broker.is_some() {
             hub.set_timer(hub.now(), LOOK_TIMER);
         }
+        Ok(())
     }
 
     /// Whether there is no broker, or it answers.

@@ -39,9 +39,9 @@ impl Account {
     pub(super) fn of(request: &Request, principal: &Principal) -> Vec<Self> {
         let client = network(request);
         let subject = match principal {
-            Principal::PublishKey => return Vec::new(),
+            Principal::PublishKey | Principal::Backend => return Vec::new(),
             Principal::Token(claims) => claims.subject.as_deref(),
-            Principal::Anyone => None,
+            Principal::Anyone | Principal::Client { .. } => None,
         };
         let subject = subject.map(|it| Self::Subject(it.into()));
         // One that is refused for itself takes nothing of its address.
@@ -152,7 +152,10 @@ impl Pacing {
 fn subject(principal: &Principal) -> Option<&str> {
     match principal {
         Principal::Token(claims) => claims.subject.as_deref(),
-        Principal::Anyone | Principal::PublishKey => None,
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. } => None,
     }
 }
 

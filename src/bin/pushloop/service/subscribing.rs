@@ -91,6 +91,23 @@ impl Service {
         }
     }
 
+    /// Whether its client may have one more connection. One behind a proxy is known only now, and a token is looked
+    /// at after its sender.
+    pub(super) fn admit_client(
+        &self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<(), TurnedAway> {
+        let Some(client) = request.client() else { return Ok(()) };
+        hub.admit_client(id.conn(), client).map_err(|full| TurnedAway {
+            status: 429,
+            why: full.to_string().into(),
+            field: Some(("Retry-After", RETRY_AFTER.into())),
+            is_last: false,
+        })
+    }
+
     /// What is asked for, and by whom, if that may be: all topics, or none.
     fn asks_for(
         &mut self,
@@ -103,15 +120,7 @@ impl Service {
             // The ids of an event stream have their places in this order.
             names.sort_unstable();
         }
-        // One behind a proxy is known only now, and a token is looked at after its sender.
-        if let Some(client) = request.client() {
-            hub.admit_client(id.conn(), client).map_err(|full| TurnedAway {
-                status: 429,
-                why: full.to_string().into(),
-                field: Some(("Retry-After", RETRY_AFTER.into())),
-                is_last: false,
-            })?;
-        }
+        self.admit_client(hub, id, request)?;
         let who = self.gate.admit(hub, request, Action::Subscribe, &names)?;
         let start = subscribe::start(request, names.len())?;
         let is_guarded = self.gate.is_guarded();

@@ -54,13 +54,7 @@ impl Telling {
             event.insert("client".to_owned(), client.into());
             self.teller.tell(event);
         }
-        for name in &session.names {
-            let count = self.subscribers.entry(Arc::clone(name)).or_default();
-            *count += 1;
-            if *count == 1 && self.options.has(Kind::Occupied) {
-                self.teller.tell(of_topic(hub, Kind::Occupied, name));
-            }
-        }
+        session.names.iter().for_each(|name| self.occupy(hub, name));
         self.sessions.insert(id, session);
     }
 
@@ -70,14 +64,27 @@ impl Telling {
         if self.options.has(Kind::Disconnect) {
             self.teller.tell(of_session(hub, Kind::Disconnect, id, &session));
         }
-        for name in &session.names {
-            let Some(count) = self.subscribers.get_mut(name) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.subscribers.remove(name);
-                if self.options.has(Kind::Vacated) {
-                    self.teller.tell(of_topic(hub, Kind::Vacated, name));
-                }
+        session.names.iter().for_each(|name| self.vacate(hub, name));
+    }
+
+    /// A connection subscribes to a topic.
+    pub fn occupy(&mut self, hub: &Hub, name: &str) {
+        let name = self.known(name);
+        let count = self.subscribers.entry(Arc::clone(&name)).or_default();
+        *count += 1;
+        if *count == 1 && self.options.has(Kind::Occupied) {
+            self.teller.tell(of_topic(hub, Kind::Occupied, &name));
+        }
+    }
+
+    /// A connection subscribes to it no longer.
+    pub fn vacate(&mut self, hub: &Hub, name: &str) {
+        let Some(count) = self.subscribers.get_mut(name) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.subscribers.remove(name);
+            if self.options.has(Kind::Vacated) {
+                self.teller.tell(of_topic(hub, Kind::Vacated, name));
             }
         }
     }

@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use super::{
     asking,
     backend::{Backend, Got, reply, yes},
 };
-use crate::{binary::tokens::open_stream, support::process::connect};
+use crate::{
+    binary::tokens::{File, open_stream},
+    support::process::connect,
+};
 
 const TOLD: [&str; 4] = ["connect", "disconnect", "occupied", "vacated"];
 
@@ -57,6 +61,32 @@ fn connections_and_topics_are_told_in_their_order() {
     server.signal("TERM");
     drop(two);
     assert_eq!(kinds(&events(&backend, 11, 2)), ["disconnect", "vacated"]);
+}
+
+/// Whose clients come and go without a new connection.
+#[test]
+fn channels_of_pusher_are_told_of_as_topics() {
+    let secret = File::new("app", b"a secret of sixteen");
+    let app = format!("1:key:{}", secret.path());
+    let backend = Backend::start(|_: &Got| yes());
+    let (_server, address) = asking(&backend, &TOLD, &["--pusher-app", &app]);
+    let mut client = connect(&address, "/app/key?protocol=7");
+    assert_eq!(kinds(&events(&backend, 1, 1)), ["connect"]);
+    let mut says = |event: &str| {
+        let said = json!({ "event": format!("pusher:{event}"), "data": { "channel": "a" } });
+        client.send(Message::text(said.to_string())).expect("it is sent");
+    };
+    let mut told = 2;
+    for (event, kind) in
+        [("subscribe", "occupied"), ("unsubscribe", "vacated"), ("subscribe", "occupied")]
+    {
+        says(event);
+        let event = events(&backend, told, 1).remove(0);
+        assert_eq!((&event["type"], &event["topic"]), (&json!(kind), &json!("a")));
+        told += 1;
+    }
+    drop(client);
+    assert_eq!(kinds(&events(&backend, told, 2)), ["disconnect", "vacated"]);
 }
 
 /// In many turns or in one: each topic is vacated once.

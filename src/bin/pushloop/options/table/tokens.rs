@@ -1,7 +1,7 @@
 //! The rows of tokens and keys.
 
 use super::{super::values::*, Entry};
-use crate::key_sets::Source;
+use crate::{key_sets::Source, pusher::AppFile};
 
 pub const TOKENS: &[Entry] = &[
     Entry::file(
@@ -95,6 +95,14 @@ pub const TOKENS: &[Entry] = &[
         |options, path| options.tokens.publish_key = Some(path),
     )
     .reloads(),
+    Entry::text(
+        "pusher-app",
+        "ID:KEY:FILE",
+        "serve this application to clients of Pusher at /app/KEY and /apps/ID, with its secret in this file; see \
+         docs/PUSHER.md",
+        |options, text| AppFile::parse(text)?.add_to(&mut options.tokens.apps),
+    )
+    .repeated(),
     Entry::switch(
         "anyone-may-subscribe",
         "with keys, ask no subscriber, but of topics that begin with private-, presence- or $",

@@ -1,0 +1,416 @@
+//! Clients of Pusher: what they subscribe to, what they send, and who they are.
+
+mod api;
+mod clients;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use pushloop::{
+    Accept, CloseCode, ConnId, Hub, Message, Presence, Request, RequestId, SubscribeError,
+};
+
+pub(super) use self::clients::Pushing;
+use self::clients::{Channel, Client};
+use super::{Service, pacing::Account};
+use crate::{
+    ahead::Ahead,
+    auth::{Action, Principal},
+    presence,
+    publish::{self, Answer, Form, Item, Plan},
+    pusher::{self, ChannelData, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind, Said},
+    topics::Refusal,
+};
+
+/// Events that a client may send in a second.
+const CLIENT_EVENTS_PER_SECOND: u32 = 10;
+/// Who may be in a channel: members, and bytes of the id of one, and of what is told of it.
+const MEMBERS_MAX: usize = 100;
+const MEMBER_ID_BYTES_MAX: usize = 128;
+const MEMBER_INFO_BYTES_MAX: usize = 1024;
+/// The versions of the protocol that differ in nothing here.
+const VERSIONS: [&str; 3] = ["5", "6", "7"];
+
+/// The codes of Pusher with which a client does not come back.
+const UNKNOWN_APP: u16 = 4001;
+const BAD_VERSION: u16 = 4006;
+const UNSUPPORTED_VERSION: u16 = 4007;
+const NO_VERSION: u16 = 4008;
+const UNAUTHORIZED: u16 = 4009;
+/// And those with which one stays.
+const BAD_MESSAGE: u16 = 4200;
+const TOO_FAST: u16 = 4301;
+
+/// What is told of a subscription that is refused: its type, a status, and why.
+type Refused = (&'static str, u16, String);
+
+impl Service {
+    /// Whether a request is for an application's clients or its backend.
+    pub(super) fn is_for_apps(&self, request: &Request) -> bool {
+        let path = request.path();
+        self.pushing.is_some() && (path.starts_with("/app/") || path.starts_with("/apps/"))
+    }
+
+    /// Answers a request that is.
+    pub(super) fn serve_app(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if request.path().starts_with("/apps/") {
+            return self.serve_api(hub, id, request);
+        }
+        if !request.is_websocket() {
+            let why = "a client of Pusher connects here, by WebSocket";
+            return self.tell(hub, id, 426, why);
+        }
+        let admitted = self.admit_client(hub, id, request);
+        match admitted {
+            Ok(()) => self.open_client(hub, id, request),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    fn open_client(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let Some(pushing) = &mut self.pushing else { return };
+        // A page of another origin, say, was refused before.
+        if hub.accept(id, Accept::default()).is_err() {
+            return;
+        }
+        let conn = id.conn();
+        let key = request.path().strip_prefix("/app/").unwrap_or_default();
+        let app = pushing.apps.iter().position(|app| *app.key == *key);
+        let app = app.ok_or((UNKNOWN_APP, "there is no application with this key"));
+        let version = request.query_value("protocol");
+        let app = app.and_then(|app| check_version(version.as_deref()).map(|()| app));
+        self.sessions.begin(hub, conn, request);
+        let app = match app {
+            Ok(app) => app,
+            Err((code, why)) => return close(hub, conn, code, why),
+        };
+        let accounts = Account::of(request, &Principal::Client { signed: None });
+        hub.use_encoding(conn, pushing.encoding);
+        tell(hub, conn, &pusher::established(&pushing.socket(conn)));
+        let client = Client { app, channels: BTreeMap::new(), user: None, accounts };
+        pushing.clients.insert(conn, client);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.begin(hub, (conn, request), &[], &Principal::Client { signed: None });
+        }
+    }
+
+    /// Whether the connection is one of an application's clients, which has sent this.
+    pub(super) fn takes_said(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) -> bool {
+        let is_client = self.pushing.as_ref().is_some_and(|it| it.clients.get(id).is_some());
+        if is_client {
+            match message.as_text().and_then(pusher::read) {
+                Some(said) => self.take_said(hub, id, said),
+                None => {
+                    tell(
+                        hub,
+                        id,
+                        &pusher::error(Some(BAD_MESSAGE), None, "invalid message format"),
+                    );
+                }
+            }
+        }
+        is_client
+    }
+
+    fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: Said) {
+        let answer = match said {
+            Said::Ping => pusher::told("pusher:pong", None, "{}"),
+            Said::Pong => return,
+            Said::Subscribe { channel, auth, channel_data } => {
+                let joined = self.join_channel(hub, id, &channel, &auth, channel_data.as_deref());
+                match joined {
+                    Ok(()) => return,
+                    Err((kind, status, why)) => {
+                        pusher::subscription_error(&channel, kind, status, &why)
+                    }
+                }
+            }
+            Said::Unsubscribe(channel) => match self.leave_channel(hub, id, &channel) {
+                true => return,
+                false => {
+                    let why = format!("No current subscription to channel {channel}");
+                    pusher::error(None, None, &why)
+                }
+            },
+            Said::SignIn { auth, user_data } => {
+                return self.sign_in(hub, id, &auth, &user_data);
+            }
+            Said::Event { event, channel, data } => {
+                match self.send_event(hub, id, &event, &channel, &data) {
+                    Ok(()) => return,
+                    Err((code, why)) => pusher::error(code, Some(&channel), &why),
+                }
+            }
+            Said::Other(event) => {
+                let event: String = event.chars().take(EVENT_BYTES_MAX).collect();
+                pusher::error(Some(BAD_MESSAGE), None, &format!("unknown event {event}"))
+            }
+        };
+        tell(hub, id, &answer);
+    }
+
+    /// Subscribes a client to a channel, and tells it so; or why not.
+    fn join_channel(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        channel: &str,
+        auth: &str,
+        data: Option<&str>,
+    ) -> Result<(), Refused> {
+        let Some(pushing) = &self.pushing else { return Ok(()) };
+        let Some((app, client)) = pushing.client(id) else { return Ok(()) };
+        let Some(kind) = Kind::of(channel) else {
+            let why = format!(
+                "a channel's name has A-Z, a-z, 0-9 and _-=@,.; and at most channel_name_bytes_max = {} bytes",
+                pusher::NAME_BYTES_MAX
+            );
+            return Err(("InvalidChannel", 400, why));
+        };
+        if client.channels.contains_key(channel) {
+            let why = format!("Existing subscription to channel {channel}");
+            tell(hub, id, &pusher::error(None, None, &why));
+            return Ok(());
+        }
+        let topic = app.topic(channel);
+        let signed_data = data.filter(|_| kind == Kind::Presence);
+        let Some(who) = pushing.principal(id, (channel, kind), auth, signed_data) else {
+            return Ok(());
+        };
+        if let Err(denied) = self.gate.may(&who, Action::Subscribe, &topic) {
+            let why = self.gate.turn_away(denied).why;
+            return Err(("AuthError", 401, why.into_owned()));
+        }
+        let member = match kind {
+            Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
+            Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
+        };
+        self.subscribe_client(hub, id, &topic, member.as_ref())?;
+        let list = match (&member, &self.presence) {
+            (Some(_), Some(presence)) => {
+                pusher::members(presence.members(&topic).map(|it| (it.id, it.info)))
+            }
+            (Some(_) | None, Some(_) | None) => "{}".to_owned(),
+        };
+        tell(hub, id, &pusher::subscribed(channel, list));
+        if pusher::is_cache(channel) {
+            tell_latest(hub, id, channel, &topic);
+        }
+        let member = member.map(|it| it.id.into());
+        if let Some(pushing) = &mut self.pushing
+            && let Some(client) = pushing.clients.get_mut(id)
+        {
+            let app = client.app;
+            client.channels.insert(channel.into(), Channel { kind, member });
+            pushing.occupy(app, channel);
+        }
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.occupy(hub, &topic);
+        }
+        Ok(())
+    }
+
+    /// What is said of a member, if there is room for it.
+    fn member(&self, topic: &str, data: &str) -> Result<ChannelData, Refused> {
+        let member = ChannelData::read(data).ok_or_else(|| {
+            ("AuthError", 400, "channel_data is an object with a user_id".to_owned())
+        })?;
+        let limits = [
+            ("member_id_bytes_max", member.id.len(), MEMBER_ID_BYTES_MAX),
+            ("member_info_bytes_max", member.info.len(), MEMBER_INFO_BYTES_MAX),
+        ];
+        if let Some((name, _, max)) = limits.into_iter().find(|(_, len, max)| len > max) {
+            return Err(("LimitReached", 413, format!("{name} = {max}")));
+        }
+        let presence = self.presence.as_ref();
+        let is_full = |it: &Presence| {
+            it.count(topic) >= MEMBERS_MAX && it.members(topic).all(|it| it.id != member.id)
+        };
+        if presence.is_some_and(is_full) {
+            let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
+            return Err(("LimitReached", 403, why));
+        }
+        Ok(member)
+    }
+
+    /// Has the connection get what is published from now on. It is a member before it is told of others.
+    fn subscribe_client(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        topic: &str,
+        member: Option<&ChannelData>,
+    ) -> Result<(), Refused> {
+        let full = |why: SubscribeError| ("LimitReached", 403, why.to_string());
+        hub.subscribe(id, topic).map_err(full)?;
+        let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
+        let joined = presence.join(hub, id, topic, &member.id, &member.info);
+        let joined = joined.map_err(|why| ("LimitReached", 403, why.to_string()));
+        let told =
+            joined.and_then(|()| hub.subscribe(id, &presence::companion(topic)).map_err(full));
+        if told.is_err() {
+            presence.leave(hub, id, topic);
+            hub.unsubscribe(id, topic);
+        }
+        told
+    }
+
+    /// False if the client has not subscribed to it.
+    fn leave_channel(&mut self, hub: &mut Hub, id: ConnId, channel: &str) -> bool {
+        let Some(pushing) = &mut self.pushing else { return false };
+        let Some(client) = pushing.clients.get_mut(id) else { return false };
+        let Some(left) = client.channels.remove(channel) else { return false };
+        let app = client.app;
+        pushing.vacate(app, channel);
+        let topic = pushing.apps[app].topic(channel);
+        hub.unsubscribe(id, &topic);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.vacate(hub, &topic);
+        }
+        if let (Some(_), Some(presence)) = (left.member, &mut self.presence) {
+            hub.unsubscribe(id, &presence::companion(&topic));
+            presence.leave(hub, id, &topic);
+        }
+        true
+    }
+
+    fn sign_in(&mut self, hub: &mut Hub, id: ConnId, auth: &str, user_data: &str) {
+        let Some(pushing) = &mut self.pushing else { return };
+        let Some((app, client)) = pushing.client(id) else { return };
+        let user = pusher::sign_in_id(user_data).filter(|user| {
+            user.len() <= MEMBER_ID_BYTES_MAX && app.knows(auth, &pushing.socket(id), user_data)
+        });
+        let key = client.app;
+        // A connection is one user's.
+        let user = user.filter(|user| client.user.as_ref().is_none_or(|it| **it == **user));
+        let Some(user) = user else {
+            return close(
+                hub,
+                id,
+                UNAUTHORIZED,
+                "the signature is not the one of this socket and user",
+            );
+        };
+        let user: Box<str> = user.into();
+        pushing.users.entry((key, user.clone())).or_default().insert(id);
+        if let Some(client) = pushing.clients.get_mut(id) {
+            client.user = Some(user);
+        }
+        let data = serde_json::json!({ "user_data": user_data });
+        tell(hub, id, &pusher::told("pusher:signin_success", None, data));
+    }
+
+    /// Publishes what a client sends to the others of a channel.
+    fn send_event(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        event: &str,
+        channel: &str,
+        data: &str,
+    ) -> Result<(), (Option<u16>, String)> {
+        let Some(pushing) = &mut self.pushing else { return Ok(()) };
+        let Some((app, client)) = pushing.client(id) else { return Ok(()) };
+        let joined = client.channels.get(channel).filter(|it| it.kind.takes_client_events());
+        let Some(joined) = joined.cloned() else {
+            let why =
+                "events of clients are for private and presence channels to which they subscribe";
+            return Err((None, why.to_owned()));
+        };
+        if event.len() > EVENT_BYTES_MAX {
+            return Err((None, format!("event_name_bytes_max = {EVENT_BYTES_MAX}")));
+        }
+        if data.len() > DATA_BYTES_MAX {
+            return Err((None, format!("event_data_bytes_max = {DATA_BYTES_MAX}")));
+        }
+        let (topic, accounts) = (app.topic(channel), client.accounts.clone());
+        if pushing.pace.take(&id, 1, hub.now()).is_err() {
+            let why = format!("client_events_per_second = {CLIENT_EVENTS_PER_SECOND}");
+            return Err((Some(TOO_FAST), why));
+        }
+        let who = Principal::Client { signed: Some((&*topic).into()) };
+        if let Err(denied) = self.gate.may(&who, Action::Publish, &topic) {
+            return Err((None, self.gate.turn_away(denied).why.into_owned()));
+        }
+        let text = pusher::keep_sent(event, data, joined.member.as_deref());
+        if let Err(away) = self.pacing.take(&accounts, Message::Text(&text), hub.now()) {
+            return Err((Some(TOO_FAST), away.why.into_owned()));
+        }
+        let items = vec![Item::event(topic, text, Some(id))];
+        let plan = Plan { items, form: Form::Told(String::new()) };
+        let published = self.publish_events(hub, plan, None);
+        published.map(|_| ()).map_err(|(_, why)| (None, why.into_owned()))
+    }
+
+    /// Publishes, or has it written and then published.
+    fn publish_events(
+        &mut self,
+        hub: &mut Hub,
+        plan: Plan<'_>,
+        asker: Option<RequestId>,
+    ) -> Result<Option<Answer>, Refusal> {
+        Self::note_plan(&mut self.operator, hub, &plan);
+        let answer = publish_by(&mut self.ahead, hub, plan, asker);
+        self.note_file();
+        answer
+    }
+
+    /// A connection is over.
+    pub(super) fn leave_app(&mut self, hub: &Hub, id: ConnId) {
+        let topics = self.pushing.as_mut().map(|pushing| pushing.leave(id)).unwrap_or_default();
+        if let Some(telling) = &mut self.hooks.telling {
+            topics.iter().for_each(|topic| telling.vacate(hub, topic));
+        }
+    }
+}
+
+fn publish_by(
+    ahead: &mut Option<Ahead>,
+    hub: &mut Hub,
+    plan: Plan<'_>,
+    asker: Option<RequestId>,
+) -> Result<Option<Answer>, Refusal> {
+    let Some(ahead) = ahead else {
+        let outcomes = publish::publish(hub, &plan, None);
+        return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+    };
+    match ahead.take(hub, plan, asker) {
+        true => Ok(None),
+        false => Err((503, "too many publications wait to be written to the file".into())),
+    }
+}
+
+/// Whether this version of the protocol is spoken here; or a code, and why not.
+fn check_version(version: Option<&str>) -> Result<(), (u16, &'static str)> {
+    match version {
+        None | Some("") => Err((NO_VERSION, "no version of the protocol is named")),
+        Some(version) if VERSIONS.contains(&version) => Ok(()),
+        Some(version) if version.bytes().all(|it| it.is_ascii_digit()) => {
+            Err((UNSUPPORTED_VERSION, "of the protocol, the versions 5 to 7 are spoken"))
+        }
+        Some(_) => Err((BAD_VERSION, "the version of the protocol is a number")),
+    }
+}
+
+/// One that subscribes to a cache channel has its latest event, or is told that there is none.
+fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) {
+    let latest = hub.history_last(topic, 1).next();
+    let frame = latest.map(|latest| pusher::encode_last(channel, latest.message));
+    let frame = frame.unwrap_or_else(|| pusher::told("pusher:cache_miss", Some(channel), ""));
+    tell(hub, id, &frame);
+}
+
+/// A client that is gone, or closed for what waits for it, is told nothing.
+fn tell(hub: &mut Hub, id: ConnId, frame: &str) {
+    let _ = hub.send(id, frame);
+}
+
+/// Tells a client why it is closed, with a code with which it does not come back.
+fn close(hub: &mut Hub, id: ConnId, code: u16, why: &str) {
+    tell(hub, id, &pusher::error(Some(code), None, why));
+    hub.close(id, CloseCode::new(code).unwrap_or(CloseCode::POLICY), why);
+}
+
+/// The time of day, by which requests are signed.
+fn today(hub: &Hub) -> Duration {
+    crate::gate::since_1970(hub).unwrap_or_default()
+}

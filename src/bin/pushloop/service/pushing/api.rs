@@ -1,0 +1,328 @@
+//! Pusher's HTTP API, for the backends of applications.
+
+use std::{borrow::Cow, fmt::Write};
+
+use pushloop::{ConnId, Hub, Request, RequestId, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::{Pushing, UNAUTHORIZED, close, today};
+use crate::{
+    auth::{Action, Principal},
+    gate::TurnedAway,
+    publish::{Form, Item, Plan},
+    pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind},
+    service::Service,
+    topics::Refusal,
+};
+
+/// Channels of one event, and events of a batch.
+const CHANNELS_MAX: usize = 100;
+const BATCH_MAX: usize = 10;
+/// Bytes of a list of channels.
+const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// An event as a backend has it.
+#[derive(Deserialize)]
+struct Event<'a> {
+    name: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    channel: Option<String>,
+    channels: Option<Vec<String>>,
+    socket_id: Option<String>,
+    info: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    batch: Vec<Event<'a>>,
+}
+
+/// What is asked about channels.
+#[derive(Clone, Copy, Default)]
+struct Info {
+    users: bool,
+    subscriptions: bool,
+    cache: bool,
+}
+
+impl Info {
+    fn read(text: &str) -> Self {
+        let has = |name: &str| text.split(',').any(|it| it.trim() == name);
+        let [users, subscriptions, cache] = ["user_count", "subscription_count", "cache"].map(has);
+        Self { users, subscriptions, cache }
+    }
+}
+
+/// Events to be, and what is told of their channels.
+struct Events {
+    items: Vec<Item<'static>>,
+    told: Vec<Map<String, Value>>,
+}
+
+type Answered = Result<Option<(u16, &'static str, String)>, Refusal>;
+
+fn bad(why: impl Into<Cow<'static, str>>) -> Refusal {
+    (400, why.into())
+}
+
+impl Pushing {
+    /// Which application a request is of, if it is signed by it.
+    fn app_of(&self, hub: &Hub, request: &Request, body: Option<&[u8]>) -> Result<usize, Refusal> {
+        let id = request.path().split('/').nth(2).unwrap_or_default();
+        let app = self.apps.iter().position(|app| *app.id == *id);
+        let app = app.ok_or((404, "there is no application with this id".into()))?;
+        let line = (request.method(), request.path());
+        let checked = self.apps[app].check(line, request.query_pairs(), body, today(hub));
+        checked.map_err(|(status, why)| (status, why.into()))?;
+        Ok(app)
+    }
+}
+
+impl Service {
+    /// Why a request to the API is refused, as far as its head tells.
+    pub(in crate::service) fn app_refusal(
+        &self,
+        hub: &Hub,
+        request: &Request,
+    ) -> Option<TurnedAway> {
+        let pushing = self.pushing.as_ref()?;
+        let is_api = request.path().starts_with("/apps/");
+        let checked = is_api.then(|| pushing.app_of(hub, request, None))?;
+        checked.err().map(unsigned)
+    }
+
+    pub(super) fn serve_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let Some(pushing) = &self.pushing else { return };
+        let app = match pushing.app_of(hub, request, Some(request.body())) {
+            Ok(app) => app,
+            Err(refusal) => return self.turn_away(hub, id, &unsigned(refusal)),
+        };
+        match self.ask_api(hub, (id, request), app) {
+            Ok(Some((status, kind, body))) => {
+                let response = Response::new(status).body(body);
+                self.answer(hub, id, response, &[("Content-Type", kind)]);
+            }
+            Ok(None) => {}
+            Err((status, why)) => self.tell(hub, id, status, &why),
+        }
+    }
+
+    fn ask_api(
+        &mut self,
+        hub: &mut Hub,
+        (id, request): (RequestId, &Request),
+        app: usize,
+    ) -> Answered {
+        let segments: Option<Vec<_>> = request.segments().collect();
+        let segments = segments.ok_or_else(|| bad("the path is UTF-8, percent-encoded"))?;
+        let path: Vec<&str> = segments.iter().skip(2).map(|it| &**it).collect();
+        let info = Info::read(request.query_value("info").as_deref().unwrap_or_default());
+        match (request.method(), &path[..]) {
+            ("POST", ["events"]) => {
+                let event = serde_json::from_slice(request.body()).map_err(broken)?;
+                let events = self.events(hub, app, &[event])?;
+                let told = events.told.into_iter().next().filter(|it| !it.is_empty());
+                let body = told.map_or(json!({}), |told| json!({ "channels": told }));
+                self.publish_all(hub, id, events.items, &body)
+            }
+            ("POST", ["batch_events"]) => {
+                let Batch { batch } = serde_json::from_slice(request.body()).map_err(broken)?;
+                if batch.len() > BATCH_MAX {
+                    return Err(bad(format!("a batch has at most batch_events_max = {BATCH_MAX}")));
+                }
+                if batch.iter().any(|event| event.channels.is_some()) {
+                    return Err(bad("an event of a batch is for one channel"));
+                }
+                let events = self.events(hub, app, &batch)?;
+                let told = events.told.into_iter();
+                let told: Vec<_> =
+                    told.map(|it| it.into_iter().next().map_or(json!({}), |(_, it)| it)).collect();
+                let is_asked = batch.iter().any(|event| event.info.is_some());
+                let body = if is_asked { json!({ "batch": told }) } else { json!({}) };
+                self.publish_all(hub, id, events.items, &body)
+            }
+            ("GET", ["channels"]) => {
+                let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
+                self.list_channels(hub, app, &prefix, info)
+            }
+            ("GET", ["channels", channel]) => self.tell_channel(hub, app, channel, info),
+            ("GET", ["channels", channel, "users"]) => self.tell_users(app, channel),
+            ("POST", ["users", user, "terminate_connections"]) => {
+                self.terminate(hub, app, user);
+                json_answer(&json!({}))
+            }
+            _ => Err((404, "the API has no such address".into())),
+        }
+    }
+
+    /// Reads events, each for its channels.
+    fn events(&mut self, hub: &Hub, app: usize, events: &[Event<'_>]) -> Result<Events, Refusal> {
+        let (mut items, mut told) = (Vec::new(), Vec::new());
+        for event in events {
+            let data = event.data.get();
+            let data = serde_json::from_str::<String>(data).unwrap_or_else(|_| data.to_owned());
+            if event.name.is_empty() || event.name.len() > EVENT_BYTES_MAX {
+                return Err(bad(format!(
+                    "a name has 1 to event_name_bytes_max = {EVENT_BYTES_MAX} bytes"
+                )));
+            }
+            if pusher::is_own_name(&event.name) {
+                return Err(bad("names that begin with pusher: are the protocol's own"));
+            }
+            if data.len() > DATA_BYTES_MAX {
+                let why = format!("data has at most event_data_bytes_max = {DATA_BYTES_MAX} bytes");
+                return Err((413, why.into()));
+            }
+            let channels = match (&event.channel, &event.channels) {
+                (Some(channel), None) => std::slice::from_ref(channel),
+                (None, Some(channels)) => channels,
+                (Some(_), Some(_)) | (None, None) => {
+                    return Err(bad("an event has either a channel or channels"));
+                }
+            };
+            if channels.is_empty() || channels.len() > CHANNELS_MAX {
+                return Err(bad(format!(
+                    "an event is for 1 to event_channels_max = {CHANNELS_MAX} channels"
+                )));
+            }
+            let except = event.socket_id.as_deref().map(|it| self.excluded(it)).transpose()?;
+            let text = pusher::keep(&event.name, &data, None);
+            let info = Info::read(event.info.as_deref().unwrap_or_default());
+            let mut counts = Map::new();
+            for channel in channels {
+                let topic = self.topic_of(app, channel)?;
+                let denied = self.gate.allow(&Principal::Backend, Action::Publish, &topic);
+                denied.map_err(Refusal::from)?;
+                if info.users || info.subscriptions {
+                    counts.insert(channel.clone(), self.counts(hub, channel, &topic, info));
+                }
+                items.push(Item::event(topic, text.clone(), except.flatten()));
+            }
+            told.push(counts);
+        }
+        Ok(Events { items, told })
+    }
+
+    fn excluded(&self, socket: &str) -> Result<Option<ConnId>, Refusal> {
+        let known = self.pushing.as_ref().and_then(|it| it.connection(socket));
+        known.ok_or_else(|| bad("a socket_id is two numbers with a dot between them"))
+    }
+
+    fn topic_of(&self, app: usize, channel: &str) -> Result<String, Refusal> {
+        let Some(pushing) = self.pushing.as_ref().filter(|_| Kind::of(channel).is_some()) else {
+            let why = format!(
+                "a channel's name has A-Z, a-z, 0-9 and _-=@,.; and at most channel_name_bytes_max = {} bytes: ",
+                pusher::NAME_BYTES_MAX
+            );
+            return Err(bad(why + channel));
+        };
+        Ok(pushing.apps[app].topic(channel))
+    }
+
+    fn publish_all(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        items: Vec<Item<'static>>,
+        body: &Value,
+    ) -> Answered {
+        if items.is_empty() {
+            return json_answer(body);
+        }
+        let plan = Plan { items, form: Form::Told(body.to_string()) };
+        self.publish_events(hub, plan, Some(id))
+    }
+
+    /// How many are in a channel.
+    fn counts(&self, hub: &Hub, channel: &str, topic: &str, info: Info) -> Value {
+        let mut counts = Map::new();
+        if info.users && Kind::of(channel) == Some(Kind::Presence) {
+            let users = self.presence.as_ref().map_or(0, |presence| presence.count(topic));
+            counts.insert("user_count".to_owned(), users.into());
+        }
+        if info.subscriptions {
+            let count = hub.subscriber_count(topic);
+            counts.insert("subscription_count".to_owned(), count.into());
+        }
+        counts.into()
+    }
+
+    /// The channels to which clients of the application subscribe.
+    fn list_channels(&self, hub: &Hub, app: usize, prefix: &str, info: Info) -> Answered {
+        if info.users && !prefix.starts_with("presence-") {
+            return Err(bad("user_count is for channels of which filter_by_prefix is presence-"));
+        }
+        let Some(pushing) = &self.pushing else { return json_answer(&json!({})) };
+        let from = (app, Box::from(prefix));
+        let listed = pushing.occupied.range(from..);
+        let listed = listed.take_while(|((of, name), _)| *of == app && name.starts_with(prefix));
+        let mut list = String::from("{\"channels\":{");
+        for (nth, ((_, name), _)) in listed.enumerate() {
+            let counts = self.counts(hub, name, &pushing.apps[app].topic(name), info);
+            let comma = if nth == 0 { "" } else { "," };
+            let _ = write!(list, "{comma}{}:{counts}", json!(name));
+            if list.len() > LIST_BYTES_MAX {
+                return Err(bad(format!(
+                    "the list exceeds channels_list_bytes_max = {LIST_BYTES_MAX}: ask with filter_by_prefix"
+                )));
+            }
+        }
+        Ok(Some((200, "application/json", list + "}}")))
+    }
+
+    fn tell_channel(&self, hub: &Hub, app: usize, channel: &str, info: Info) -> Answered {
+        let topic = self.topic_of(app, channel)?;
+        let is_presence = Kind::of(channel) == Some(Kind::Presence);
+        if info.users && !is_presence {
+            return Err(bad("user_count is for presence channels"));
+        }
+        let mut told = self.counts(hub, channel, &topic, info);
+        told["occupied"] = (hub.subscriber_count(&topic) > 0).into();
+        if info.cache && pusher::is_cache(channel) {
+            self.gate
+                .may(&Principal::Backend, Action::Subscribe, &topic)
+                .map_err(|denied| (denied.status(), denied.why().into()))?;
+            let latest = hub.history_last(&topic, 1).next();
+            let latest = latest.map(|it| pusher::encode_last(channel, it.message));
+            let latest: Option<Value> = latest.and_then(|it| serde_json::from_str(&it).ok());
+            told["cache"] = latest.map_or(Value::Null, |it| json!({ "data": it["data"] }));
+        }
+        json_answer(&told)
+    }
+
+    fn tell_users(&self, app: usize, channel: &str) -> Answered {
+        let topic = self.topic_of(app, channel)?;
+        if Kind::of(channel) != Some(Kind::Presence) {
+            return Err(bad("users are of presence channels"));
+        }
+        let members = self.presence.as_ref().into_iter().flat_map(|it| it.members(&topic));
+        let users: Vec<_> = members.map(|it| json!({ "id": it.id })).collect();
+        json_answer(&json!({ "users": users }))
+    }
+
+    /// Closes all connections of a user, for good.
+    fn terminate(&mut self, hub: &mut Hub, app: usize, user: &str) {
+        let Some(pushing) = &self.pushing else { return };
+        let connections = pushing.users.get(&(app, user.into()));
+        for id in connections.into_iter().flatten() {
+            close(hub, *id, UNAUTHORIZED, "the application has ended this connection");
+        }
+    }
+}
+
+fn json_answer(value: &Value) -> Answered {
+    Ok(Some((200, "application/json", value.to_string())))
+}
+
+fn broken(error: serde_json::Error) -> Refusal {
+    bad(error.to_string())
+}
+
+/// A request that nobody here has signed. RFC 9110 §15.5.2: a 401 MUST name a scheme.
+fn unsigned((status, why): Refusal) -> TurnedAway {
+    let field = (status == 401).then_some(("WWW-Authenticate", "Pusher".into()));
+    TurnedAway { status, why, field, is_last: false }
+}

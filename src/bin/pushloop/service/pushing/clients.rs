@@ -1,0 +1,147 @@
+//! The applications, and what their clients have.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use pushloop::{ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND};
+use crate::{
+    auth::Principal,
+    pace::Pace,
+    pusher::{self, App, Kind},
+};
+
+/// The applications, and their clients.
+pub(in crate::service) struct Pushing {
+    pub(super) apps: Vec<App>,
+    pub(super) encoding: EncodingId,
+    /// What the ids of this process's sockets begin with: so that no signature holds for a later process, nor one's
+    /// id for another's.
+    node: u64,
+    pub(super) clients: ConnMap<Client>,
+    /// The connections of users who have signed in.
+    pub(super) users: HashMap<(usize, Box<str>), HashSet<ConnId>>,
+    /// Of each channel that has some, how many connections subscribe.
+    pub(super) occupied: BTreeMap<(usize, Box<str>), usize>,
+    pub(super) pace: Pace<ConnId>,
+}
+
+pub(super) struct Client {
+    /// Which of the applications.
+    pub(super) app: usize,
+    pub(super) channels: BTreeMap<Box<str>, Channel>,
+    pub(super) user: Option<Box<str>>,
+    pub(super) accounts: Vec<Account>,
+}
+
+/// A channel that a client subscribes to.
+#[derive(Clone)]
+pub(super) struct Channel {
+    pub(super) kind: Kind,
+    pub(super) member: Option<Box<str>>,
+}
+
+impl Pushing {
+    /// Begins to serve these applications, if there are some.
+    pub(in crate::service) fn begin(
+        hub: &mut Hub,
+        apps: Vec<App>,
+    ) -> Result<Option<Self>, EncodingsFull> {
+        if apps.is_empty() {
+            return Ok(None);
+        }
+        let encoding = hub.add_encoding(Encoder::Text(pusher::encode))?;
+        let mut node = [0; 8];
+        // Without randomness, ids of sockets are those of another process.
+        let _ = SystemRandom::new().fill(&mut node);
+        // As JavaScript has whole numbers.
+        let node = u64::from_le_bytes(node) >> 11;
+        Ok(Some(Self {
+            apps,
+            encoding,
+            node,
+            clients: ConnMap::new(),
+            users: HashMap::new(),
+            occupied: BTreeMap::new(),
+            pace: Pace::new(CLIENT_EVENTS_PER_SECOND),
+        }))
+    }
+
+    /// The name by which clients know a connection.
+    pub(super) fn socket(&self, id: ConnId) -> String {
+        format!("{}.{}", self.node, id.to_bits())
+    }
+
+    /// The connection of this name, if it is one of this process; `None` if it is no name.
+    pub(super) fn connection(&self, socket: &str) -> Option<Option<ConnId>> {
+        let (node, bits) = socket.split_once('.')?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+        if !is_number(node) || !is_number(bits) {
+            return None;
+        }
+        let bits = bits.parse().ok().filter(|_| node.parse() == Ok(self.node));
+        Some(bits.map(ConnId::from_bits))
+    }
+
+    pub(super) fn occupy(&mut self, app: usize, channel: &str) {
+        *self.occupied.entry((app, channel.into())).or_default() += 1;
+    }
+
+    pub(super) fn vacate(&mut self, app: usize, channel: &str) {
+        let key = (app, channel.into());
+        if let Some(count) = self.occupied.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.occupied.remove(&key);
+            }
+        }
+    }
+
+    /// A connection is over: the topics that it had.
+    pub(super) fn leave(&mut self, id: ConnId) -> Vec<String> {
+        let Some(client) = self.clients.remove(id) else { return Vec::new() };
+        let app = &self.apps[client.app];
+        let topics = client.channels.keys().map(|channel| app.topic(channel)).collect();
+        for channel in client.channels.keys() {
+            self.vacate(client.app, channel);
+        }
+        let Some(user) = client.user else { return topics };
+        let key = (client.app, user);
+        if let Some(connections) = self.users.get_mut(&key) {
+            connections.remove(&id);
+            if connections.is_empty() {
+                self.users.remove(&key);
+            }
+        }
+        topics
+    }
+
+    /// The application, and what a client of it has.
+    pub(super) fn client(&self, id: ConnId) -> Option<(&App, &Client)> {
+        let client = self.clients.get(id)?;
+        Some((self.apps.get(client.app)?, client))
+    }
+
+    /// Whether a client may have a channel, by this signature: who it is.
+    pub(super) fn principal(
+        &self,
+        id: ConnId,
+        (channel, kind): (&str, Kind),
+        auth: &str,
+        data: Option<&str>,
+    ) -> Option<Principal> {
+        let (app, client) = self.client(id)?;
+        let is_allowed = match kind {
+            Kind::Public => false,
+            Kind::User => {
+                client.user.as_ref().is_some_and(|it| pusher::user_channel(it) == channel)
+            }
+            Kind::Private | Kind::Encrypted | Kind::Presence => {
+                app.allows(auth, &self.socket(id), channel, data)
+            }
+        };
+        let signed = is_allowed.then(|| app.topic(channel).into());
+        Some(Principal::Client { signed })
+    }
+}

@@ -1,0 +1,198 @@
+//! What topics publish in an encoding of the application.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pushloop::{
+    CloseCode, Config, ConnId, Encoder, EncodingId, EncodingsFull, History, Message, OnLag,
+    Position, Publication, Response,
+};
+
+use crate::support::net::{Sim, Wire};
+use crate::support::{Frame, binary, get, quiet, text};
+
+fn sim(set: impl FnOnce(&mut Config)) -> Sim {
+    Sim::new(quiet(|config| {
+        config.topic.history = Some(History::of(100));
+        set(config);
+    }))
+}
+
+/// The topic, the place and the text.
+fn line(topic: &str, publication: Publication<'_>, out: &mut String) {
+    out.push_str(&said(topic, publication.position, publication.message));
+}
+
+fn said(topic: &str, position: Position, message: Message<'_>) -> String {
+    match message {
+        Message::Text(text) => format!("{topic} {position} {text}"),
+        Message::Binary(bytes) => format!("{topic} {position} {bytes:?}"),
+    }
+}
+
+/// The offset, and the bytes backwards.
+fn backwards(_: &str, publication: Publication<'_>, out: &mut Vec<u8>) {
+    out.push(publication.position.offset as u8);
+    out.extend(publication.message.as_bytes().iter().rev());
+}
+
+/// A WebSocket that takes publications so, and subscribes to the topics.
+fn takes(sim: &mut Sim, encoding: EncodingId, topics: &[&str]) -> (ConnId, Wire) {
+    let (id, wire) = sim.opens();
+    assert!(sim.hub().use_encoding(id, encoding));
+    topics.iter().for_each(|topic| sim.hub().subscribe(id, topic).unwrap());
+    (id, wire)
+}
+
+fn publish(sim: &mut Sim, topic: &str, message: &str) -> Frame {
+    let position = sim.hub().publish(topic, message).unwrap().position.unwrap();
+    text(said(topic, position, Message::Text(message)))
+}
+
+#[test]
+fn publications_of_all_topics_come_in_the_encoding_that_was_asked_for() {
+    let mut sim = sim(|_| {});
+    let line = sim.hub().add_encoding(Encoder::Text(line)).unwrap();
+    let backwards = sim.hub().add_encoding(Encoder::Binary(backwards)).unwrap();
+    let (id, wire) = takes(&mut sim, line, &["t", "u"]);
+    let (bytes, bytes_wire) = takes(&mut sim, backwards, &["t"]);
+    let (plain, plain_wire) = sim.opens();
+    sim.hub().subscribe(plain, "t").unwrap();
+    let one = publish(&mut sim, "t", "κόσμε");
+    let two = sim.hub().publish_except("t", [7, 8], bytes).unwrap().position.unwrap();
+    sim.hub().send(id, "between").unwrap();
+    let three = publish(&mut sim, "t", "");
+    let other = publish(&mut sim, "u", "other");
+    sim.rests();
+    let two = text(said("t", two, Message::Binary(&[7, 8])));
+    let got = wire.reads();
+    // Each topic's are in order, and so is what was sent between them.
+    let of_t: Vec<_> = got.iter().filter(|it| **it != other).cloned().collect();
+    assert_eq!((got.len(), of_t), (5, vec![one, two, text("between"), three]));
+    let reversed: Vec<u8> = [1].into_iter().chain("κόσμε".bytes().rev()).collect();
+    assert_eq!(bytes_wire.reads(), [binary(reversed), binary([3])]);
+    assert_eq!(plain_wire.reads(), [text("κόσμε"), binary([7, 8]), text("")]);
+    assert_eq!((sim.hub().counters().deliveries, sim.hub().queued_bytes_total()), (9, 0));
+}
+
+#[test]
+fn a_hub_has_so_many_encodings_and_only_websockets_take_them() {
+    let mut sim = sim(|_| {});
+    let (early, _) = sim.opens();
+    let ids: Vec<_> =
+        (0..4).map(|_| sim.hub().add_encoding(Encoder::Text(line)).unwrap()).collect();
+    assert_eq!((EncodingId::ENCODINGS_MAX, ids.len()), (4, 4));
+    let full: EncodingsFull = sim.hub().add_encoding(Encoder::Text(line)).unwrap_err();
+    assert_eq!(full.to_string(), "a hub has 4 encodings at the most (ENCODINGS_MAX)");
+    // One that another hub has is none of this one.
+    let mut other = Sim::new(quiet(|_| {}));
+    let (id, _) = other.opens();
+    assert!(!other.hub().use_encoding(id, ids[0]));
+    assert!(sim.hub().use_encoding(early, ids[3]));
+    let (request, _) = sim.asks(&get("/"));
+    sim.hub().event_stream(request, Response::new(200)).unwrap();
+    assert!(!sim.hub().use_encoding(request.conn(), ids[0]));
+    sim.hub().close(early, CloseCode::NORMAL, "");
+    assert!(!sim.hub().use_encoding(early, ids[0]));
+}
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+fn counting(topic: &str, publication: Publication<'_>, out: &mut String) {
+    CALLS.fetch_add(1, Relaxed);
+    line(topic, publication, out);
+}
+
+/// However many take it, and it is counted as long as it is held.
+#[test]
+fn it_is_made_once_for_all_and_counted_while_it_is_held() {
+    let mut sim = sim(|config| config.topic_lag_bytes_max = 1 << 20);
+    let counting = sim.hub().add_encoding(Encoder::Text(counting)).unwrap();
+    let peers: Vec<_> = (0..50).map(|_| takes(&mut sim, counting, &["t"])).collect();
+    let due = publish(&mut sim, "t", &"x".repeat(10_000));
+    sim.rests();
+    assert_eq!(CALLS.load(Relaxed), 1);
+    let due = [due];
+    peers.iter().for_each(|(_, wire)| assert_eq!(wire.reads(), due));
+    // In the history it is as it was published: what can be made again is not kept.
+    let counters = sim.hub().counters();
+    assert!((10_000..11_000).contains(&counters.history_bytes), "{}", counters.history_bytes);
+    assert_eq!(counters.queued_bytes, 0);
+    // Of those that take nothing, the one that reads on has it made once more, for all.
+    peers.iter().for_each(|(_, wire)| wire.holds(0));
+    let due = publish(&mut sim, "t", &"y".repeat(10_000));
+    sim.rests();
+    let held = |sim: &mut Sim| {
+        let counters = sim.hub().counters();
+        counters.queued_bytes + counters.history_bytes
+    };
+    let (calls, plain) = (CALLS.load(Relaxed), held(&mut sim));
+    assert!((20_000..21_000).contains(&plain), "{plain}");
+    for (at, (_, wire)) in peers.iter().enumerate() {
+        wire.holds(usize::MAX);
+        let mut got = wire.reads_bytes();
+        sim.rests();
+        got.extend(wire.reads_bytes());
+        assert_eq!(got, due.unmasked());
+        let made = held(&mut sim);
+        // The history is one batch by now, and has both publications.
+        assert!((40_000..41_000).contains(&made), "{at}: {made}");
+    }
+    assert_eq!(CALLS.load(Relaxed), calls + 2);
+    sim.hub().clear_history("t");
+    sim.rests();
+    let counters = sim.hub().counters();
+    assert_eq!((counters.history_bytes, sim.hub().queued_bytes_total()), (0, 0));
+}
+
+#[test]
+fn one_that_comes_back_goes_on_where_it_was() {
+    for missed in 0..=20 {
+        let mut sim = sim(|_| {});
+        let line = sim.hub().add_encoding(Encoder::Text(line)).unwrap();
+        let here = sim.hub().publish("t", "here").unwrap().position.unwrap();
+        let kept: Vec<_> = (0..missed).map(|_| publish(&mut sim, "t", "kept")).collect();
+        sim.rests();
+        let (id, wire) = takes(&mut sim, line, &[]);
+        sim.hub().send(id, "before").unwrap();
+        assert_eq!(sim.hub().subscribe_after(id, "t", here).unwrap().kept, Ok(missed));
+        sim.hub().send(id, "after").unwrap();
+        let live = publish(&mut sim, "t", "live");
+        sim.rests();
+        let due: Vec<_> =
+            [text("before")].into_iter().chain(kept).chain([text("after"), live]).collect();
+        assert_eq!(wire.reads(), due);
+    }
+}
+
+#[test]
+fn one_that_lags_is_closed_or_goes_on_as_its_topic_says() {
+    for (on_lag, ends) in [(OnLag::Close, true), (OnLag::Latest, false), (OnLag::Skip, false)] {
+        let mut sim = sim(|config| {
+            (config.topic.on_lag, config.topic_lag_bytes_max) = (on_lag, 1000);
+            config.topic.history = None;
+        });
+        let line = sim.hub().add_encoding(Encoder::Text(line)).unwrap();
+        let (_, wire) = takes(&mut sim, line, &["t"]);
+        wire.holds(100);
+        let all: Vec<_> = (0..200)
+            .map(|at| {
+                let due = publish(&mut sim, "t", &format!("{at}"));
+                sim.turn();
+                due
+            })
+            .collect();
+        wire.holds(usize::MAX);
+        let mut got = wire.reads_bytes();
+        sim.rests();
+        got.extend(wire.reads_bytes());
+        let got = crate::support::net::frames(&got);
+        let closed = got.last().is_some_and(|it| it.first == 0x88);
+        assert_eq!((closed, got.contains(&all[199])), (ends, !ends), "{on_lag:?}");
+        // Each message is whole, and they are in order.
+        let places = got.iter().filter(|it| it.first != 0x88);
+        let places: Vec<_> =
+            places.map(|it| all.iter().position(|due| due == it).unwrap()).collect();
+        assert!(places.is_sorted_by(|a, b| a < b) && places[0] == 0, "{places:?}");
+        assert!(places.len() < 200, "some were passed over");
+    }
+}
