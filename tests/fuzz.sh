@@ -31,17 +31,18 @@ if ! RUSTC_BOOTSTRAP=1 RUSTFLAGS=${flags[*]} CARGO_PROFILE_RELEASE_DEBUG=line-ta
     echo "FAIL fuzz-build"
     exit 1
 fi
-((${#targets[@]})) || mapfile -t targets < <(basename -s .rs tests/fuzz/targets/*.rs)
+((${#targets[@]})) || mapfile -t targets < <(basename -s .rs tests/fuzz/*/targets/*.rs)
 
 # fuzz TARGET
 fuzz() {
-    local name=$1 log=$out/$1.log executions binary=$out/$host/release/$1
+    local name=$1 log=$out/$1.log executions program
+    program=$(basename "$(dirname "$(dirname tests/fuzz/*/targets/"$1.rs")")")
     mkdir -p "$out/corpus/$name" "$out/artifacts/$name" "tests/fuzz/seeds/$name"
     # A short input is no world: it says what the world is like, and then it is over.
     local lengths=(-max_len=4096)
     [[ $name != worlds ]] || lengths=(-max_len=2048 -len_control=0)
     # A leak check needs ptrace, which a container may not have.
-    "$binary" -max_total_time="$seconds" -print_final_stats=1 -detect_leaks=0 -timeout=10 \
+    FUZZ_TARGET=$name "$out/$host/release/$program" -max_total_time="$seconds" -print_final_stats=1 -detect_leaks=0 -timeout=10 \
         "${lengths[@]}" -rss_limit_mb=2048 -artifact_prefix="$out/artifacts/$name/" \
         "$out/corpus/$name" "tests/fuzz/seeds/$name" >"$log" 2>&1 </dev/null
     local status=$?

@@ -82,7 +82,7 @@ async def no_more_is_read_of_a_history_than_is_kept(world):
     # The broker itself sends little more, forwards and backwards, and all of it to those that want as much.
     script = (Path(__file__).parents[2] / "src/bin/pushloop/broker/open.lua").read_text()
     for wanted, size, expected in (("", 10**6, 339), ("1-0", 10**6, 64), ("1-0", 10**8, 340), ("", 10**8, 340)):
-        arguments = ("1", "2", "1", "10000", wanted, "1000", str(size))
+        arguments = ("1", "2", "1", "10000", wanted, "1000000", str(size))
         told = world.redis.ask("EVAL", script, "2", "pushloop:topic:{t}", "pushloop:log:{t}", *arguments)
         count = sum(line.endswith("-0") for line in told.splitlines())
         assert count <= expected and (count == 340) == (size > 10**6), f"{count} of {size} bytes from {wanted}"

@@ -4,49 +4,16 @@
 //! taken, `check` tells what would be so, or in one line which other file cannot be used; what it tells is a file
 //! that says the same.
 
-#![no_main]
-
-#[path = "../../../src/bin/pushloop"]
-#[allow(dead_code, unused_imports, reason = "a target needs a part of it")]
-mod server {
-    pub mod ahead;
-    pub mod auth;
-    pub mod broker;
-    pub mod check;
-    pub mod gate;
-    pub mod hooks;
-    pub mod key_sets;
-    pub mod logs;
-    pub mod options;
-    pub mod pace;
-    pub mod patterns;
-    pub mod publish;
-    pub mod pusher;
-    pub mod requests;
-    pub mod status;
-    pub mod store;
-    pub mod tls;
-    pub mod topics;
-    pub mod web;
-    pub mod writer;
-}
-
 use std::{env, ffi::OsString, fs, path::PathBuf, process};
 
-use libfuzzer_sys::fuzz_target;
-// As these name each other.
-use server::{
-    ahead, auth, broker, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
-    pusher, requests, status, store, tls, topics, web, writer,
-};
-
-use options::{Asked, Taken};
+use crate::check;
+use crate::options::{self, Asked, Taken};
 
 thread_local! {
     static FILE: PathBuf = env::temp_dir().join(format!("pushloop-fuzz-{}.toml", process::id()));
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let error = match taken(data) {
         Ok(taken) => {
             match check::check(&taken) {
@@ -67,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     let line: usize = line.and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("{error}"));
     let lines = data.iter().filter(|byte| **byte == b'\n').count() + 1;
     assert!((1..=lines).contains(&line), "{error}");
-});
+}
 
 /// What a server would take with a file of these bytes and nothing else.
 fn taken(bytes: &[u8]) -> Result<Taken, String> {

@@ -1,17 +1,10 @@
 //! A header and what comes before all of it is there, in every state of a receiver. The first byte
 //! of the input is the state.
 
-#![no_main]
-
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-
-use libfuzzer_sys::fuzz_target;
-use oracle::frames::{Length, RECEIVERS, broken_rule, length};
+use crate::oracle::frames::{Length, RECEIVERS, broken_rule, length};
 use pushloop::internals::{Expect, Header};
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [state, input @ ..] = data else { return };
     let receiver = RECEIVERS[usize::from(*state) % RECEIVERS.len()];
     let expect = Expect { message_open: receiver.open.is_some(), rsv1: receiver.deflate };
@@ -40,4 +33,4 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!((header.payload_len, &header.mask[..]), (len, mask));
     let first_again = u8::from(header.fin) << 7 | u8::from(header.rsv1) << 6 | header.opcode as u8;
     assert_eq!(first_again, *first);
-});
+}

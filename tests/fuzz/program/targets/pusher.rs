@@ -4,18 +4,11 @@
 //! What is read is JSON to another reader too; an event comes out as it went in; each publication is a frame of the
 //! channel that its topic is, and no publication is one of the protocol's own events.
 
-#![no_main]
-
-#[path = "../../../src/bin/pushloop/pusher/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "a target needs a part of it")]
-mod pusher;
-
-use libfuzzer_sys::fuzz_target;
+use crate::pusher::{self, App, AppFile, ChannelData, EVENT_BYTES_MAX, Kind, Said};
 use pushloop::Message;
-use pusher::{App, AppFile, ChannelData, EVENT_BYTES_MAX, Kind, Said};
 use serde_json::Value;
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     is_told(&pusher::encode_last("a", Message::Binary(data)), "a");
     let Ok(text) = str::from_utf8(data) else { return };
     is_told(&pusher::encode_last("a", Message::Text(text)), "a");
@@ -40,7 +33,10 @@ fuzz_target!(|data: &[u8]| {
         for nth in [0, 1] {
             let app = App::new(nth, &file, &[7; 16]).expect("it is long enough");
             let topic = app.topic(name);
-            assert_eq!(topic.starts_with("private-"), !matches!(kind, Kind::Public | Kind::Presence));
+            assert_eq!(
+                topic.starts_with("private-"),
+                !matches!(kind, Kind::Public | Kind::Presence)
+            );
             assert_eq!(topic.starts_with("presence-"), kind == Kind::Presence);
             assert!(!app.allows(data, "1.2", name, None));
         }
@@ -50,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
         let told = is_told(&pusher::encode_last("a", Message::Text(&kept)), "a");
         assert_eq!((told["event"].as_str(), told["data"].as_str()), (Some(name), Some(data)));
     }
-});
+}
 
 /// What a client is told of a channel.
 fn is_told(frame: &str, channel: &str) -> Value {

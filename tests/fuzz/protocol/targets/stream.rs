@@ -1,22 +1,12 @@
 //! What a client sends after its handshake, in chunks. The first byte of the input says which
 //! limits there are and whether messages may be compressed, the second how the rest is cut.
 
-#![no_main]
-
-#[path = "../../support/dice.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod dice;
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
-use dice::Dice;
-use libfuzzer_sys::fuzz_target;
-use oracle::drive::Drive;
-use oracle::stream::{End, Heard, Limits, hear};
+use crate::oracle::drive::Drive;
+use crate::oracle::stream::{End, Heard, Limits, hear};
+use crate::support::dice::Dice;
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
@@ -31,7 +21,7 @@ thread_local! {
     });
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [flags, seed, bytes @ ..] = data else { return };
     let (at, deflate) = (usize::from(flags / 2) % 3, flags % 2 == 1);
     let limits = Limits {
@@ -49,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     if at == 0 && !deflate {
         theirs(bytes, &heard, &end);
     }
-});
+}
 
 fn ours(drive: &mut Drive, seed: u8, bytes: &[u8], limits: Limits, heard: &[Heard], end: &End) {
     if limits.deflate {

@@ -2,19 +2,12 @@
 //! next two how many bytes, the fourth how much of the rest went before. What is compressed is
 //! inflated by others, and refers back no further than it may.
 
-#![no_main]
-
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-
 use std::cell::RefCell;
 
-use libfuzzer_sys::fuzz_target;
+use crate::oracle::inflate;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
-use oracle::inflate;
 use pushloop::internals::{Deflater, Inflater};
 
 thread_local! {
@@ -22,7 +15,7 @@ thread_local! {
     static CODEC: RefCell<(Deflater, Inflater)> = RefCell::default();
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [streams, low, high, before, rest @ ..] = data else { return };
     let (history, message) = rest.split_at(rest.len().min((*before).into()));
     let bytes_max = usize::from(*low) | usize::from(*high) << 8;
@@ -30,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         inflates(inflater, message, history, bytes_max, u32::from(streams % 8));
         deflates(deflater, inflater, message, history, 9 + streams % 7);
     });
-});
+}
 
 fn ours(
     inflater: &mut Inflater,

@@ -2,22 +2,13 @@
 //! the fuzzer's choice. The first byte of the input says how the request is cut, the second how
 //! many bytes the application's part has, which is lines: a subprotocol, then names and values.
 
-#![no_main]
-
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-#[path = "../pieces.rs"]
-mod pieces;
-
 use std::cell::RefCell;
 
-use libfuzzer_sys::fuzz_target;
-use oracle::drive::{Drive, Wanted};
-use oracle::handshake::{Verdict, judge};
-use oracle::response::parse;
-use oracle::stream::{Limits, hear};
-use pieces::pieces;
+use crate::oracle::drive::{Drive, Wanted};
+use crate::oracle::handshake::{Verdict, judge};
+use crate::oracle::response::parse;
+use crate::oracle::stream::{Limits, hear};
+use crate::pieces::pieces;
 
 const WINDOWS: [u8; 2] = [15, 12];
 
@@ -27,14 +18,14 @@ thread_local! {
     });
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [seed, wanted_len, rest @ ..] = data else { return };
     let (wanted, request) = rest.split_at(rest.len().min((*wanted_len).into()));
     let at = usize::from(seed % 2);
     DRIVES.with(|drives| {
         answers(&mut drives[at].borrow_mut(), *seed, wanted, request, WINDOWS[at]);
     });
-});
+}
 
 fn wanted(bytes: &[u8]) -> Wanted {
     let text = String::from_utf8_lossy(bytes);

@@ -1,16 +1,9 @@
 //! `Sec-WebSocket-Extensions`: each line of the input is a header line.
 
-#![no_main]
-
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-
-use libfuzzer_sys::fuzz_target;
-use oracle::deflate::{self, Answer};
+use crate::oracle::deflate::{self, Answer};
 use pushloop::internals::{negotiate, parse_extensions};
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     // What is no part of a field's value never gets here (RFC 9110 §5.5).
     if data.iter().any(|byte| *byte == 127 || (*byte < 32 && !b"\t\n".contains(byte))) {
         return;
@@ -31,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
             (ours, expected) => panic!("{ours:?}, and not {expected:?}"),
         }
     }
-});
+}
 
 /// A field's value has no space around it.
 fn trim(mut line: &[u8]) -> &[u8] {

@@ -4,25 +4,17 @@
 //! The header is what its specification says that it is, and at each byte it is known whether more of it is to
 //! come; the request behind it is answered as if it had come alone.
 
-#![no_main]
-
-#[path = "../../oracle/mod.rs"]
-#[allow(dead_code, reason = "a target needs a part of it")]
-mod oracle;
-#[path = "../pieces.rs"]
-mod pieces;
-#[path = "../../../src/wire/proxy.rs"]
+#[path = "../../../../src/wire/proxy.rs"]
 mod proxy;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::oracle::drive::Drive;
+use crate::oracle::handshake::judge;
+use crate::oracle::response::parse;
+use crate::pieces::pieces;
 use http::HttpError;
-use libfuzzer_sys::fuzz_target;
-use oracle::drive::Drive;
-use oracle::handshake::judge;
-use oracle::response::parse;
-use pieces::pieces;
 use proxy::{ProxyHeader, proxy_header};
 
 /// What `proxy` has of the rest of `wire`.
@@ -47,7 +39,7 @@ thread_local! {
     });
 }
 
-fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let [seed, bytes @ ..] = data else { return };
     let expected = header(bytes);
     for end in 0..=bytes.len() {
@@ -61,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(found, so_far.as_found(), "of {end} bytes");
     }
     DRIVE.with_borrow_mut(|drive| answers(drive, *seed, bytes, expected));
-});
+}
 
 fn answers(drive: &mut Drive, seed: u8, bytes: &[u8], expected: Begins) {
     drive.connects();
