@@ -80,7 +80,7 @@ impl Service {
         match session.subs.get(name) {
             Some(Sub { is_servers: true, .. }) => return Err(Failure::ALREADY_SUBSCRIBED.into()),
             // It has lost what it was told. What it gets until it is told again, it leaves out.
-            Some(_) => self.leave_channel(hub, session, out.id(), name),
+            Some(_) => self.end_subscription(hub, session, out.id(), name),
             None => {}
         }
         let expires = self.may_subscribe(hub, session, name, &asked.token)?;
@@ -220,7 +220,7 @@ impl Service {
         if name.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        self.leave_channel(hub, session, out.id(), name);
+        self.end_subscription(hub, session, out.id(), name);
         out.answer(id, &Ok(Answer::Unsubscribe));
         Ok(())
     }
@@ -234,12 +234,12 @@ impl Service {
         name: &str,
         (code, reason): (u32, &str),
     ) {
-        self.leave_channel(hub, session, out.id(), name);
+        self.end_subscription(hub, session, out.id(), name);
         out.push(name, &Push::Unsubscribe { code, reason });
     }
 
     /// Ends a subscription, if there is one.
-    fn leave_channel(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId, name: &str) {
+    fn end_subscription(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId, name: &str) {
         let Some(sub) = session.subs.remove(name) else { return };
         hub.unsubscribe(id, name);
         if sub.hears_joins {
