@@ -255,7 +255,7 @@ async def subscribes_for_it(server, cent, protobuf):
         equal(answers[0].result.offset, 1)
         equal(ada.value((await ada.events.next("publication")).pub.data), {"a": 1})
         ada.cut()
-        cent.publish(PublishRequest(channel=channel, b64data=base64.b64encode(b'{"a":2}').decode()))
+        cent.publish(PublishRequest(channel=channel, data={}, b64data=base64.b64encode(b'{"a":2}').decode()))
         equal((await ada.events.next("subscribed")).recovered, True)
         equal(ada.value((await ada.events.next("publication")).pub.data), {"a": 2})
         cent.unsubscribe(UnsubscribeRequest(user=user, channel=channel))

@@ -27,7 +27,7 @@ fn answers() -> Vec<(u32, Result<Answer<'static>, Failure>, &'static str, &'stat
                 env!("CARGO_PKG_VERSION"),
                 r#"","expires":true,"ttl":300,"subs":{"a":{}},"ping":25,"pong":true}}"#
             ),
-            b"\x08\x01\x2a\x1c\x0a\x01c\x12\x050.1.0\x18\x01\x20\xac\x02\x32\x05\x0a\x01a\x12\x00\x38\x19\x40\x01",
+            b"\x08\x01\x2a\x1a\x0a\x01c\x12\x050.1.0\x18\x01\x20\xac\x02\x32\x05\x0a\x01a\x12\x00\x38\x19\x40\x01",
         ),
         (
             2,
