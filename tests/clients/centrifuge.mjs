@@ -297,7 +297,7 @@ for (const format of [json, protobuf]) {
 
   await named("what is not there is refused, and the connection lives", async () => {
     const one = client(format, open);
-    const told = await connected(one);
+    await connected(one);
     equal(await refusal(one.rpc("method", format.data(1))), 108);
     equal(await refusal(one.publish("$stats", format.data(1))), 103);
     const errors = [];
@@ -315,7 +315,6 @@ for (const format of [json, protobuf]) {
     const gone = next(one, "disconnected");
     one.send(format.data("nobody has it"));
     equal((await gone).code, 3508);
-    ok(told.client);
   });
 
   await named("a token says who it is and what it may", async () => {
@@ -354,13 +353,12 @@ for (const format of [json, protobuf]) {
     const fresh = (left) => token({ sub: "ada", exp: now() + left, subscribe: ["news"] });
     const getToken = async () => fresh(++asked === 1 ? 3 : 3600);
     const one = client(format, guarded, { token: fresh(-5), getToken });
-    const told = await connected(one);
+    await connected(one);
     equal(asked, 1, "it had ended");
     await eventually(() => asked === 2, "it was about to end");
     const sub = one.newSubscription("news");
     await subscribed(sub);
     equal(one.state, "connected");
-    ok(told.client);
     const getNone = async () => {
       throw new format.UnauthorizedError("");
     };
@@ -449,31 +447,31 @@ await check("50 clients that are cut at random under 2,000 publications a second
     return state;
   });
   await Promise.all(all.map(({ one, sub }) => connected(one).then(() => subscribed(sub))));
-  const total = 12_000;
   const publisher = new WebSocket(`${open.url.replace("http", "ws")}/${name}`);
-  publisher.on("message", () => {});
+  // It hears itself, so that a machine that is too slow for so many gets fewer.
+  let [sent, heard] = [0, 0];
+  publisher.on("message", () => heard++);
   await once(publisher, "open");
   const began = Date.now();
-  let sent = 0;
-  while (sent < total) {
-    const due = Math.min(total, Math.floor((Date.now() - began) * 2));
-    while (sent < due) publisher.send(`${sent++}`);
+  while (Date.now() - began < 4_000) {
+    const due = (Date.now() - began) * 2;
+    while (sent < due && sent - heard < 500) publisher.send(`${sent++}`);
     const { one } = all[Math.floor(Math.random() * all.length)];
     if (Math.random() < 0.5) one.cut();
     await pause(5);
   }
-  const isDone = ({ got, lost }) => lost > 0 || got.length >= total;
+  const isDone = ({ got, lost }) => lost > 0 || got.length >= sent;
   await eventually(() => all.every(isDone), "all came").catch(() => {});
   publisher.terminate();
   const isWrong = ([data, offset], nth) => data !== nth || offset !== nth + 1;
   const sum = (of) => all.reduce((sum, it) => sum + of(it), 0);
   const told = {
     gaps: sum(({ got }) => got.filter(isWrong).length),
-    missing: sum(({ got }) => total - got.length),
+    missing: sum(({ got }) => sent - got.length),
     lost: sum(({ lost }) => lost),
   };
   deepEqual(told, { gaps: 0, missing: 0, lost: 0 }, JSON.stringify(told));
-  ok(sum(({ recovered }) => recovered) > 100, "so many were cut");
+  ok(sum(({ recovered }) => recovered) > 50, "so many were cut");
 });
 
 await check("one that says nothing is closed, one that answers no ping, and one that does stays", async () => {
@@ -488,11 +486,11 @@ await check("clients come back from a server that ends", async () => {
   const one = client(json, small);
   await connected(one);
   const lost = next(one, "connecting");
-  const codes = [];
-  one.on("connecting", ({ code }) => codes.push(code));
+  let code;
+  one._transport._transport.addEventListener("close", (told) => (code = told.code));
   small.child.kill("SIGTERM");
   await lost;
-  equal(one.state, "connecting");
+  equal(code, 3001);
 });
 
 clients.forEach((it) => it.disconnect());

@@ -3,13 +3,16 @@ use super::*;
 /// A command, its JSON, and the bytes of Protobuf without their length.
 type Row = (Command<'static>, &'static str, &'static [u8]);
 
+fn row(id: u32, method: Method<'static>, json: &'static str, protobuf: &'static [u8]) -> Row {
+    (Command { id, method }, json, protobuf)
+}
+
 fn since() -> Since<'static> {
     Since { recover: true, epoch: "e".into(), offset: 300 }
 }
 
 /// Commands of which there is more to say than one or two texts.
 fn long_rows() -> Vec<Row> {
-    let row = |id, method, json, protobuf| (Command { id, method }, json, protobuf);
     let connect = Connect { token: "t".into(), subs: vec![("a".into(), since())] };
     let subscribe = Subscribe {
         channel: "a".into(),
@@ -53,7 +56,6 @@ fn long_rows() -> Vec<Row> {
 }
 
 fn short_rows() -> Vec<Row> {
-    let row = |id, method, json, protobuf| (Command { id, method }, json, protobuf);
     let refresh = Method::SubRefresh { channel: "a".into(), token: "t".into() };
     vec![
         row(0, Method::Unknown, "{}", b""),
