@@ -15,7 +15,9 @@ use std::{
 use pushloop::{Hub, Origins, Request};
 
 use crate::{
-    auth::{Action, Cache, Cause, Claims, Denied, Invalid, Policy, Principal, PublishKey, Verifier},
+    auth::{
+        Action, Cache, Cause, Claims, Denied, Invalid, Policy, Principal, PublishKey, Verifier,
+    },
     key_sets::KeySet,
     pace::Pace,
     patterns::Patterns,

@@ -91,7 +91,8 @@ fn commands_out_of_order_end_their_connection_and_no_other() {
         (r#"{"id":2,"subscribe":{"channel":"a"}"#, true),
         (r#"{"id":-2,"ping":{}}"#, true),
     ] {
-        let mut client = if is_connected { connected(&address, "") } else { connect(&address, PATH) };
+        let mut client =
+            if is_connected { connected(&address, "") } else { connect(&address, PATH) };
         if frame.is_empty() {
             // It has no command, and is waited for.
             says(&mut client, "");
@@ -102,7 +103,10 @@ fn commands_out_of_order_end_their_connection_and_no_other() {
         says(&mut client, frame);
         assert_eq!(read_close(&mut client), 3501, "{frame}");
     }
-    assert_eq!(answers(&mut bystander, r#"{"id":9,"ping":{}}"#, 1)[0], json!({"id": 9, "ping": {}}));
+    assert_eq!(
+        answers(&mut bystander, r#"{"id":9,"ping":{}}"#, 1)[0],
+        json!({"id": 9, "ping": {}})
+    );
 }
 
 #[test]
@@ -210,7 +214,10 @@ fn json_that_nests_deep_repeats_keys_or_has_lines_goes_through_as_one_line() {
                 }
             }
         }
-        assert!(told.starts_with(&format!(r#"{{"push":{{"channel":"a","pub":{{"data":{data},"#)), "{told}");
+        assert!(
+            told.starts_with(&format!(r#"{{"push":{{"channel":"a","pub":{{"data":{data},"#)),
+            "{told}"
+        );
     }
     ask_tcp(&address, "POST /a", "", "{\n\"a\":\r\n[1,\n2]}\n");
     let told = read_text(&mut client);
@@ -276,9 +283,14 @@ fn protobuf_that_lies_ends_its_connection_and_no_other() {
     bystander.send(bytes(b"\x08\x08\x02\x5a\x00\xf8\x07\x01\x00")).expect("it goes out");
     assert_eq!(read_close(&mut bystander), 3501, "the second message is a pong to no ping");
     let mut client = opens();
-    client.send(bytes(b"\x07\x08\x02\x5a\x00\xf8\x07\x01\x05\x08\x03\xa2\x06\x00")).expect("it goes out");
+    client
+        .send(bytes(b"\x07\x08\x02\x5a\x00\xf8\x07\x01\x05\x08\x03\xa2\x06\x00"))
+        .expect("it goes out");
     let told = client.read().expect("it is answered").into_data();
-    assert_eq!(told.escape_ascii().to_string(), "\\x04\\x08\\x02b\\x00\\x18\\x08\\x03\\x12\\x14\\x08h\\x12\\x10method not found");
+    assert_eq!(
+        told.escape_ascii().to_string(),
+        "\\x04\\x08\\x02b\\x00\\x18\\x08\\x03\\x12\\x14\\x08h\\x12\\x10method not found"
+    );
 }
 
 #[test]
@@ -373,11 +385,29 @@ fn the_api_takes_its_key_and_no_other() {
         ("/api", &*with_key, r#"{"method":"info","params":{}}"#, 200, "\"nodes\":[{"),
         ("/api/dance", &*with_key, "{}", 404, "no such method"),
         ("/api/publish", &*with_key, "{", 400, "no call"),
-        ("/api/publish", &*with_key, "{}", 200, r#"{"error":{"code":107,"message":"bad request"}}"#),
-        ("/api/publish", &*with_key, r#"{"channel":"a","data":1}"#, 200, r#"{"result":{"offset":1,"epoch":""#),
+        (
+            "/api/publish",
+            &*with_key,
+            "{}",
+            200,
+            r#"{"error":{"code":107,"message":"bad request"}}"#,
+        ),
+        (
+            "/api/publish",
+            &*with_key,
+            r#"{"channel":"a","data":1}"#,
+            200,
+            r#"{"result":{"offset":1,"epoch":""#,
+        ),
         ("/api/publish", &*with_key, r#"{"channel":"$x","data":1}"#, 200, r#""code":103"#),
         ("/api/presence", &*with_key, r#"{"channel":"a"}"#, 200, r#""code":108"#),
-        ("/api/disconnect", &*with_key, r#"{"user":"u","disconnect":{"code":1000}}"#, 200, r#""code":107"#),
+        (
+            "/api/disconnect",
+            &*with_key,
+            r#"{"user":"u","disconnect":{"code":1000}}"#,
+            200,
+            r#""code":107"#,
+        ),
         ("/api/disconnect", &*with_key, r#"{"user":"u"}"#, 200, r#"{"result":{}}"#),
     ] {
         let answer = ask_tcp(&address, &format!("POST {path}"), fields, body);
@@ -390,9 +420,11 @@ fn the_api_takes_its_key_and_no_other() {
 
 #[test]
 fn a_file_of_histories_has_what_both_sides_publish() {
-    let (path, key) = (crate::support::process::scratch("history"), File::new("key", KEY.as_bytes()));
+    let (path, key) =
+        (crate::support::process::scratch("history"), File::new("key", KEY.as_bytes()));
     let file = path.to_str().expect("the path is text");
-    let arguments = ["--history", "10", "--history-file", file, "--centrifuge-key-file", key.path()];
+    let arguments =
+        ["--history", "10", "--history-file", file, "--centrifuge-key-file", key.path()];
     let (mut first, address) = server(&arguments);
     let mut client = connected(&address, "");
     let told = answers(&mut client, r#"{"id":2,"subscribe":{"channel":"a"}}"#, 1);
@@ -419,10 +451,14 @@ fn what_it_is_not_for_is_refused_as_the_server_starts() {
     let key = File::new("key", KEY.as_bytes());
     for (arguments, why) in [
         (&["--centrifuge", "--redis", "redis://127.0.0.1:1/0"][..], "not served through a broker"),
-        (&["--centrifuge", "--hook-url", "http://127.0.0.1:1/", "--hook-event", "connect"], "nobody is asked"),
+        (
+            &["--centrifuge", "--hook-url", "http://127.0.0.1:1/", "--hook-event", "connect"],
+            "nobody is asked",
+        ),
         (&["--centrifuge-key-file", key.path()], "an API of --centrifuge"),
     ] {
-        let output = std::process::Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
+        let output =
+            std::process::Command::new(PUSHLOOP).args(arguments).output().expect("it runs");
         let said = String::from_utf8(output.stderr).expect("it is text");
         assert!(!output.status.success() && said.contains(why), "{arguments:?}: {said}");
     }

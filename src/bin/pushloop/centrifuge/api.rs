@@ -21,12 +21,32 @@ const BATCH_MAX: usize = 1000;
 /// One call.
 #[derive(Debug)]
 pub enum Call<'a> {
-    Publish { publication: Published, channels: Vec<String>, is_broadcast: bool },
-    Subscribe { whom: Whom<'a>, channel: Cow<'a, str>, since: Option<(u64, Cow<'a, str>)> },
+    Publish {
+        publication: Published,
+        channels: Vec<String>,
+        is_broadcast: bool,
+    },
+    Subscribe {
+        whom: Whom<'a>,
+        channel: Cow<'a, str>,
+        since: Option<(u64, Cow<'a, str>)>,
+    },
     /// Of all channels, if it is empty.
-    Unsubscribe { whom: Whom<'a>, channel: Cow<'a, str> },
-    Disconnect { whom: Whom<'a>, but: Vec<String>, code: Option<u64>, reason: Cow<'a, str> },
-    Refresh { whom: Whom<'a>, is_expired: bool, expires: u64 },
+    Unsubscribe {
+        whom: Whom<'a>,
+        channel: Cow<'a, str>,
+    },
+    Disconnect {
+        whom: Whom<'a>,
+        but: Vec<String>,
+        code: Option<u64>,
+        reason: Cow<'a, str>,
+    },
+    Refresh {
+        whom: Whom<'a>,
+        is_expired: bool,
+        expires: u64,
+    },
     Presence(Cow<'a, str>),
     PresenceStats(Cow<'a, str>),
     History(History<'a>),

@@ -87,10 +87,7 @@ pub struct History<'a> {
 const REJECT_UNRECOVERED: u64 = 2;
 
 /// Reads the next command of a frame, and takes it away from the front. `None` at the end of the frame.
-pub fn next<'a>(
-    format: Format,
-    frame: &mut &'a [u8],
-) -> Option<Result<Command<'a>, Malformed>> {
+pub fn next<'a>(format: Format, frame: &mut &'a [u8]) -> Option<Result<Command<'a>, Malformed>> {
     match format {
         Format::Json => {
             // A frame has been found to be UTF-8, and a line's end is no part of another character.

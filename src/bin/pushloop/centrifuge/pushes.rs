@@ -93,7 +93,10 @@ mod tests {
                 "\x0c\"\n\x12\x01a2\x05\n\x03\x12\x01c",
             ),
         ] {
-            assert_eq!(text(Format::Json, &topic, &told), json.as_bytes().escape_ascii().to_string());
+            assert_eq!(
+                text(Format::Json, &topic, &told),
+                json.as_bytes().escape_ascii().to_string()
+            );
             let protobuf = protobuf.as_bytes().escape_ascii().to_string();
             assert_eq!(text(Format::Protobuf, &topic, &told), protobuf);
         }

@@ -16,9 +16,14 @@ pub enum Answer<'a> {
     History(Kept<'a>),
     Ping,
     /// In how many seconds the connection's token ends.
-    Refresh { client: &'a str, left: Option<u32> },
+    Refresh {
+        client: &'a str,
+        left: Option<u32>,
+    },
     /// The same of a subscription's.
-    SubRefresh { left: Option<u32> },
+    SubRefresh {
+        left: Option<u32>,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,13 +89,23 @@ pub enum Push<'a> {
     Publication(Publication<'a>),
     Join(Client<'a>),
     Leave(Client<'a>),
-    Unsubscribe { code: u32, reason: &'a str },
+    Unsubscribe {
+        code: u32,
+        reason: &'a str,
+    },
     /// The server has subscribed the client.
-    Subscribe { position: Option<Position> },
+    Subscribe {
+        position: Option<Position>,
+    },
 }
 
 /// Appends the answer to a command, with what separates it from the one before.
-pub fn add_answer(format: Format, out: &mut Vec<u8>, id: u32, answer: &Result<Answer<'_>, Failure>) {
+pub fn add_answer(
+    format: Format,
+    out: &mut Vec<u8>,
+    id: u32,
+    answer: &Result<Answer<'_>, Failure>,
+) {
     match format {
         Format::Json => add_line(out, |sink| fill_answer(sink, id, answer)),
         Format::Protobuf => {

@@ -42,7 +42,11 @@ fn a_call_says_what_it_wants_or_is_refused() {
         ("rpc", "{}", "no such method"),
         ("publish", "[]", "malformed"),
         ("publish", "{", "malformed"),
-        ("batch", r#"{"commands":[{"info":{}},{"dance":{}}]}"#, "Ok(Info), Err(Failure { code: 104"),
+        (
+            "batch",
+            r#"{"commands":[{"info":{}},{"dance":{}}]}"#,
+            "Ok(Info), Err(Failure { code: 104",
+        ),
         ("batch", r#"{"commands":[{"info":{},"channels":{}}]}"#, "malformed"),
         ("batch", r#"{"commands":[1]}"#, "malformed"),
     ] {
@@ -51,7 +55,8 @@ fn a_call_says_what_it_wants_or_is_refused() {
     let in_body = read(None, r#"{"method":"info","params":{}}"#);
     assert!(matches!(in_body, Ok(Some(Asked::One(Ok(Call::Info))))));
     assert!(read(None, "{}").is_err());
-    let commands = |count| format!(r#"{{"commands":[{}]}}"#, vec![r#"{"info":{}}"#; count].join(","));
+    let commands =
+        |count| format!(r#"{{"commands":[{}]}}"#, vec![r#"{"info":{}}"#; count].join(","));
     assert!(one("batch", &commands(BATCH_MAX)).contains("Ok(Info)"));
     assert!(one("batch", &commands(BATCH_MAX + 1)).contains("limit exceeded"));
 }

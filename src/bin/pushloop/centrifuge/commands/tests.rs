@@ -131,13 +131,29 @@ fn a_command_is_the_same_in_both_encodings() {
 fn what_is_no_json_of_a_command_is_none() {
     let deep = format!(r#"{{"id":1,"connect":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
     for wrong in [
-        "[]", "1", "null", "{", "}", "{}{}", r#"{"id":-1}"#, r#"{"id":1.5}"#, r#"{"id":"1"}"#,
-        r#"{"id":4294967296}"#, r#"{"id":1,"connect":[]}"#, r#"{"id":1,"connect":1}"#, &deep,
-        r#"{"id":1,"subscribe":{"channel":1}}"#, r#"{"id":1,"subscribe":{"channel":"\ud800"}}"#,
-        r#"{"id":1,"subscribe":{"offset":-1}}"#, r#"{"id":1,"subscribe":{"recover":"yes"}}"#,
-        r#"{"id":1,"history":{"limit":9999999999}}"#, r#"{"id":1,"history":{"since":[]}}"#,
-        r#"{"id":1,"connect":{"subs":[]}}"#, r#"{"id":1,"connect":{"subs":{"a":1}}}"#,
-        r#"{"id":1,"publish":{"channel":"a","data":{"#, "{\"id\":1,\"ping\":{}\n}",
+        "[]",
+        "1",
+        "null",
+        "{",
+        "}",
+        "{}{}",
+        r#"{"id":-1}"#,
+        r#"{"id":1.5}"#,
+        r#"{"id":"1"}"#,
+        r#"{"id":4294967296}"#,
+        r#"{"id":1,"connect":[]}"#,
+        r#"{"id":1,"connect":1}"#,
+        &deep,
+        r#"{"id":1,"subscribe":{"channel":1}}"#,
+        r#"{"id":1,"subscribe":{"channel":"\ud800"}}"#,
+        r#"{"id":1,"subscribe":{"offset":-1}}"#,
+        r#"{"id":1,"subscribe":{"recover":"yes"}}"#,
+        r#"{"id":1,"history":{"limit":9999999999}}"#,
+        r#"{"id":1,"history":{"since":[]}}"#,
+        r#"{"id":1,"connect":{"subs":[]}}"#,
+        r#"{"id":1,"connect":{"subs":{"a":1}}}"#,
+        r#"{"id":1,"publish":{"channel":"a","data":{"#,
+        "{\"id\":1,\"ping\":{}\n}",
     ] {
         assert_eq!(all(Format::Json, wrong.as_bytes()).last(), Some(&Err(Malformed)), "{wrong}");
     }
@@ -149,9 +165,8 @@ fn what_is_no_json_of_a_command_is_none() {
 
 #[test]
 fn of_what_is_there_twice_the_last_counts_and_null_is_as_good_as_nothing() {
-    let unsubscribe = |channel: &'static str| {
-        Ok(Command { id: 3, method: Method::Unsubscribe(channel.into()) })
-    };
+    let unsubscribe =
+        |channel: &'static str| Ok(Command { id: 3, method: Method::Unsubscribe(channel.into()) });
     for json in [
         r#"{"id":1,"unsubscribe":{"channel":"a"},"unsubscribe":{"channel":"x","channel":"b"},"id":3}"#,
         r#"{"id":3,"connect":null,"unsubscribe":{"channel":"b","x":null}}"#,
@@ -161,10 +176,7 @@ fn of_what_is_there_twice_the_last_counts_and_null_is_as_good_as_nothing() {
     }
     let twice = b"\x0e\x08\x01\x32\x03\x0a\x01a\x32\x03\x0a\x01b\x08\x03";
     assert_eq!(all(Format::Protobuf, twice), [unsubscribe("b")]);
-    assert_eq!(
-        all(Format::Json, br#"{"id":3,"unsubscribe":{"channel":null}}"#),
-        [unsubscribe("")]
-    );
+    assert_eq!(all(Format::Json, br#"{"id":3,"unsubscribe":{"channel":null}}"#), [unsubscribe("")]);
 }
 
 #[test]

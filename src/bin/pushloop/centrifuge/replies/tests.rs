@@ -106,7 +106,11 @@ fn pushes() -> Vec<(Push<'static>, &'static str, &'static [u8])> {
             r#"{"push":{"channel":"a","subscribe":{"recoverable":true,"epoch":"000000000000feed","offset":300,"positioned":true}}}"#,
             b"\x22\x1e\x12\x01a\x4a\x19\x08\x01\x22\x10000000000000feed\x28\xac\x02\x30\x01",
         ),
-        (Push::Subscribe { position: None }, r#"{"push":{"channel":"a","subscribe":{}}}"#, b"\x22\x05\x12\x01a\x4a\x00"),
+        (
+            Push::Subscribe { position: None },
+            r#"{"push":{"channel":"a","subscribe":{}}}"#,
+            b"\x22\x05\x12\x01a\x4a\x00",
+        ),
     ]
 }
 

@@ -103,7 +103,8 @@ impl Service {
             slots.push(Slot::Publish { count: channels.len(), is_broadcast });
             let key = &publication.key;
             let item = |name| Item::new(name, key.clone(), content(&publication.data));
-            let plan = Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
+            let plan =
+                Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
             Self::note_plan(&mut self.operator, hub, &plan);
             match self.ahead {
                 Some(_) => items.extend(plan.items),
@@ -130,9 +131,8 @@ impl Service {
         if !channels.iter().all(is_good) {
             return Err(Failure::BAD_REQUEST);
         }
-        let may = |name: &String| {
-            self.gate.may(&Principal::PublishKey, Action::Publish, name).is_ok()
-        };
+        let may =
+            |name: &String| self.gate.may(&Principal::PublishKey, Action::Publish, name).is_ok();
         if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
     }
 
@@ -206,9 +206,7 @@ impl Service {
     ) -> Result<(), Failure> {
         let since = match since {
             None => Since::default(),
-            Some((offset, epoch)) => {
-                Since { recover: true, epoch: epoch.clone(), offset: *offset }
-            }
+            Some((offset, epoch)) => Since { recover: true, epoch: epoch.clone(), offset: *offset },
         };
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };

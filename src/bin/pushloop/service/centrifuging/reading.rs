@@ -54,12 +54,7 @@ impl Service {
     }
 
     /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
-    fn may_know(
-        &mut self,
-        hub: &Hub,
-        session: &Session,
-        name: &str,
-    ) -> Result<(), Refused> {
+    fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
         self.check_channel(hub, name)?;
         if !has_members(&self.patterns, name) {
             return Err(Failure::NOT_AVAILABLE.into());
@@ -85,10 +80,12 @@ impl Service {
     /// Who is in a channel.
     pub(super) fn clients_of(&self, name: &str) -> Result<Vec<Client<'_>>, Failure> {
         let (mut clients, mut bytes) = (Vec::new(), 0);
-        let all = self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
+        let all =
+            self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
         for identity in all {
             let client = identity.told();
-            let texts = [client.client, client.client, client.user, client.info.unwrap_or_default()];
+            let texts =
+                [client.client, client.client, client.user, client.info.unwrap_or_default()];
             bytes += CLIENT_BYTES + texts.map(str::len).iter().sum::<usize>();
             if bytes > PRESENCE_BYTES_MAX {
                 return Err(Failure::LIMIT_EXCEEDED);

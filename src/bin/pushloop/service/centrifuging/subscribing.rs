@@ -52,7 +52,11 @@ impl Begin {
             position: position.filter(|_| keeps),
             was_recovering: self.was_recovering,
             recovered,
-            publications: self.first(hub, name).into_iter().map(replies::Publication::from).collect(),
+            publications: self
+                .first(hub, name)
+                .into_iter()
+                .map(replies::Publication::from)
+                .collect(),
         }
     }
 
@@ -84,7 +88,9 @@ impl Service {
             None => {}
         }
         let expires = self.may_subscribe(hub, session, name, &asked.token)?;
-        if asked.since.recover && asked.rejects_unrecovered && recovery(hub, name, &asked.since).is_none()
+        if asked.since.recover
+            && asked.rejects_unrecovered
+            && recovery(hub, name, &asked.since).is_none()
         {
             return Err(Failure::UNRECOVERABLE_POSITION.into());
         }
@@ -189,7 +195,13 @@ impl Service {
             let from = begin.first(hub, name).map_or(place, |first| first.position);
             out.flush(hub);
             if hub.subscribe_after(out.id(), name, from).is_err() {
-                return self.unsubscribe_by_server(hub, session, out, name, UNSUBSCRIBED_INSUFFICIENT);
+                return self.unsubscribe_by_server(
+                    hub,
+                    session,
+                    out,
+                    name,
+                    UNSUBSCRIBED_INSUFFICIENT,
+                );
             }
         }
         if let Some(sub) = session.subs.get_mut(name) {
