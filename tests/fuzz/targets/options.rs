@@ -37,8 +37,8 @@ use std::{env, ffi::OsString, fs, path::PathBuf, process};
 use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
-    ahead, auth, broker, centrifuge, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
-    pusher, requests, status, store, tls, topics, web, writer,
+    ahead, auth, broker, centrifuge, check, gate, hooks, key_sets, logs, options, pace, patterns,
+    publish, pusher, requests, status, store, tls, topics, web, writer,
 };
 
 use options::{Asked, Taken};

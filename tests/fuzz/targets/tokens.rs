@@ -20,7 +20,8 @@ use serde_json::Value;
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"the seeds are signed with others";
-const TOPICS: [&str; 6] = ["a", "chat/1", "private-a", "presence-a", "$stats", "$presence/private-a"];
+const TOPICS: [&str; 6] =
+    ["a", "chat/1", "private-a", "presence-a", "$stats", "$presence/private-a"];
 /// How much of each topic a pattern has to have.
 const NAMED: [usize; 6] = [0, 0, 8, 9, 1, 18];
 
