@@ -4,6 +4,7 @@
 mod ahead;
 mod auth;
 mod broker;
+mod centrifuge;
 mod check;
 mod client;
 mod commands;

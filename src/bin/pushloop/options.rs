@@ -1,5 +1,6 @@
 //! What the server is told: by flags, before variables, before a file, before defaults.
 
+mod centrifuge;
 mod file;
 mod help;
 mod loops;
@@ -89,6 +90,8 @@ pub struct Options {
     pub broker: BrokerOptions,
     /// How many loops there are.
     pub loops: usize,
+    /// Whether clients of Centrifugo may connect.
+    pub centrifuge: bool,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -238,6 +241,7 @@ impl Taken {
         taken.check_topics()?;
         taken.check_broker()?;
         taken.check_loops()?;
+        taken.check_centrifuge()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;

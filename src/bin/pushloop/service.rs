@@ -2,6 +2,7 @@
 
 mod asking;
 mod brokering;
+mod centrifuging;
 mod figures;
 mod messages;
 mod operating;
@@ -26,7 +27,7 @@ use pushloop::{
     Request, RequestId, Response,
 };
 
-use self::{asking::Door, brokering::Brokering, relaying::Relaying};
+use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge, relaying::Relaying};
 use crate::{
     ahead::Ahead,
     auth::{Action, Denied},
@@ -143,6 +144,7 @@ pub struct Service {
     pushing: Option<pushing::Pushing>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
+    centrifuge: Centrifuge,
 }
 
 /// What a WebSocket publishes to: the first topic of its URL, if it may.
@@ -193,6 +195,7 @@ impl Service {
             relaying: None,
             pushing: None,
             reload,
+            centrifuge: Centrifuge::default(),
         }
     }
 
@@ -338,6 +341,7 @@ impl Handler for Service {
         }
         let away = match request.method() {
             _ if self.is_for_apps(request) => self.app_refusal(hub, request),
+            _ if self.is_centrifuge_api(request) => self.api_refusal(request),
             "POST" => self.asked(hub, request).err(),
             _ => None,
         };
@@ -348,7 +352,7 @@ impl Handler for Service {
 
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         self.sessions.look_at(request);
-        if self.turns_away(hub, id, request) {
+        if self.turns_away(hub, id, request) || self.handle_centrifuge(hub, id, request) {
             return;
         }
         if self.is_for_apps(request) {
@@ -395,7 +399,7 @@ impl Handler for Service {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.sessions.receive(id);
-        if self.takes_said(hub, id, message) {
+        if self.takes_said(hub, id, message) || self.take_commands(hub, id, message) {
             return;
         }
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
@@ -426,6 +430,7 @@ impl Handler for Service {
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, reason: Reason<'_>) {
         self.sessions.end(hub, id, reason);
+        self.end_centrifuge(hub, id);
         if let Some(telling) = &mut self.hooks.telling {
             telling.end(hub, id);
         }
@@ -465,6 +470,7 @@ impl Handler for Service {
             || self.handle_question_timer(hub, key)
             || self.handle_broker_timer(hub, key)
             || self.handle_open_timer(hub, key)
+            || self.handle_centrifuge_timer(hub, key)
         {
             return;
         }

@@ -71,7 +71,9 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
         let (now, status) = (server.hub().now(), Arc::clone(&status));
         let mut service = Service::new(now, status, options, gate.twin(), hooks, engine, slot);
         service.set_relay(relay);
-        service.begin(server.hub()).expect("there is room for all encodings of the server");
+        service
+            .begin(server.hub(), options)
+            .expect("there is room for all encodings of the server");
         service
     })
 }

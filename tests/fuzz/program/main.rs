@@ -6,6 +6,7 @@
 #[path = "../chosen.rs"]
 mod chosen;
 mod targets {
+    pub mod centrifuge;
     pub mod options;
     pub mod pusher;
     pub mod tokens;
@@ -17,6 +18,7 @@ mod server {
     pub mod ahead;
     pub mod auth;
     pub mod broker;
+    pub mod centrifuge;
     pub mod check;
     pub mod gate;
     pub mod hooks;
@@ -39,11 +41,12 @@ mod server {
 use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
-    ahead, auth, broker, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
-    pusher, requests, status, store, tls, topics, web, writer,
+    ahead, auth, broker, centrifuge, check, gate, hooks, key_sets, logs, options, pace, patterns,
+    publish, pusher, requests, status, store, tls, topics, web, writer,
 };
 
 const TARGETS: chosen::Targets = &[
+    ("centrifuge", targets::centrifuge::run),
     ("options", targets::options::run),
     ("pusher", targets::pusher::run),
     ("tokens", targets::tokens::run),

@@ -12,6 +12,7 @@ impl Taken {
         self.refuse(&["history-file"], "one loop writes it: not with --loops")?;
         self.refuse(&["hook-url"], "one loop asks and tells a backend: not with --loops")?;
         self.refuse(&["pusher-app"], "one loop has Pusher's clients: not with --loops")?;
+        self.refuse(&["centrifuge"], "one loop has Centrifugo's clients: not with --loops")?;
         if self.options.patterns.any(|it| it.presence) {
             return Err("--presence is known to one loop: not with --loops".to_owned());
         }
