@@ -35,7 +35,7 @@ fn answers() -> Vec<Row> {
             2,
             Ok(Answer::Subscribe(subscribed)),
             r#"{"id":2,"subscribe":{"expires":true,"ttl":60,"recoverable":true,"epoch":"000000000000feed","publications":[{"data":{ "a": 1},"offset":7}],"recovered":true,"offset":300,"positioned":true,"was_recovering":true}}"#,
-            b"\x08\x02\x32\x2e\x08\x01\x10\x3c\x18\x01\x32\x10000000000000feed\x3a\x0d\x22\x09{\n\"a\":\r1}\x30\x07\x40\x01\x48\xac\x02\x50\x01\x60\x01",
+            b"\x08\x02\x32\x30\x08\x01\x10\x3c\x18\x01\x32\x10000000000000feed\x3a\x0d\x22\x09{\n\"a\":\r1}\x30\x07\x40\x01\x48\xac\x02\x50\x01\x60\x01",
         ),
         (3, Ok(Answer::Unsubscribe), r#"{"id":3,"unsubscribe":{}}"#, b"\x08\x03\x3a\x00"),
         (4, Ok(Answer::Publish), r#"{"id":4,"publish":{}}"#, b"\x08\x04\x42\x00"),
