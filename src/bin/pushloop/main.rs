@@ -35,6 +35,7 @@ mod status;
 mod store;
 mod subscribe;
 mod supervisor;
+mod timers;
 mod tls;
 mod token;
 mod topics;

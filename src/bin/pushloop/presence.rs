@@ -4,7 +4,9 @@ use std::fmt::{Display, Write};
 
 use pushloop::{ConnId, Hub, Presence, PresenceConfig, PresenceError, Request};
 
-use crate::{auth::Principal, options::Options, patterns::Patterns, topics::Refusal};
+use crate::{
+    auth::Principal, options::Options, patterns::Patterns, timers::Timer, topics::Refusal,
+};
 
 /// Bytes of a list of members.
 const LIST_BYTES_MAX: usize = 1 << 20;
@@ -19,7 +21,7 @@ pub struct Claim {
 }
 
 /// Its timer.
-const TIMER: u64 = 1;
+const TIMER: u64 = Timer::Presence as u64;
 
 /// Whom a server knows that has topics with `--presence`, or channels of Pusher.
 pub fn of(options: &Options) -> Option<Presence> {

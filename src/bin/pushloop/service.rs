@@ -46,6 +46,7 @@ use crate::{
     reload::{self, PREPARED, Slot},
     requests::{is_health, wants_events},
     status::Status,
+    timers::Timer,
     topics,
     writer::WRITTEN,
 };
@@ -62,15 +63,14 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 /// begin with `$` are the server's.
 const STATS: &str = "$stats";
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
-const STATS_TIMER: u64 = 0;
+const STATS_TIMER: u64 = Timer::Stats as u64;
 
 /// When what is written finds no room in the hub.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
-const RETRY_TIMER: u64 = 3;
+const RETRY_TIMER: u64 = Timer::Retry as u64;
 /// How often it is looked for what is too old for the file.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-const SWEEP_TIMER: u64 = 2;
-const EXPIRY_TIMER: u64 = 4;
+const SWEEP_TIMER: u64 = Timer::Sweep as u64;
 
 /// In how many seconds one that asked for too much may ask again.
 const RETRY_AFTER: &str = "1";
@@ -175,7 +175,7 @@ impl Service {
         Self {
             started: now,
             gate,
-            expiries: Expiries::new(EXPIRY_TIMER),
+            expiries: Expiries::new(Timer::Expiry as u64),
             pacing: Pacing::new(options, Arc::clone(&status)),
             sessions: Sessions::new(options),
             operator: Operator::default(),

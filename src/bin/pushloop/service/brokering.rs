@@ -16,6 +16,7 @@ use crate::{
     publish::Plan,
     status::count,
     subscribe::Start,
+    timers::Timer,
     topics::Refusal,
 };
 
@@ -26,8 +27,8 @@ pub(super) const STATE: &str = "$broker";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timers of subscriptions that wait have their numbers behind this bit.
 const TIMERS: u64 = 1 << 62;
-const LOOK_TIMER: u64 = 5;
-const ROOM_TIMER: u64 = 6;
+const LOOK_TIMER: u64 = Timer::Look as u64;
+const ROOM_TIMER: u64 = Timer::Room as u64;
 
 /// The broker, and what waits for it.
 pub(super) struct Brokering {

@@ -33,6 +33,7 @@ use crate::{
     expiries::Ends,
     gate::TurnedAway,
     requests::network,
+    timers::Timer,
 };
 
 /// Where clients connect.
@@ -49,7 +50,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// another one.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 /// Its timer, and connections that are looked at in one turn.
-const TIMER: u64 = 7;
+const TIMER: u64 = Timer::Centrifuge as u64;
 const LOOKS_PER_TURN: usize = 512;
 
 /// All of them.

@@ -16,11 +16,12 @@ use super::{
 use crate::{
     publish::not_taken,
     relay::{OPENED, Relay},
+    timers::Timer,
 };
 
 /// How long a subscription waits until what its topics have kept is here.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-const OPEN_TIMER: u64 = 7;
+const OPEN_TIMER: u64 = Timer::Open as u64;
 
 /// The other loops, and what waits for them.
 pub(super) struct Relaying {
