@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     counters::LiveCounters,
     event::{ConnId, Encoder},
+    wire::CloseCode,
 };
 
 /// Time in steps of [`TICK`] since the hub was made: four bytes for each stamp, good for 9 years.
@@ -67,6 +68,8 @@ pub(crate) struct Commons {
     pub(crate) config: Config,
     /// The encodings of the application: see `Encoding::Own`.
     pub(crate) encoders: Vec<Encoder>,
+    /// With which codes connections are closed that take them, when the server ends and when they read too slowly.
+    pub(crate) close_codes: Vec<Option<[CloseCode; 2]>>,
     pub(crate) tally: Arc<LiveCounters>,
     pub(crate) now: Ticks,
     /// What the clock on the wall showed when this tick began, if the network has one.
@@ -110,6 +113,7 @@ impl Commons {
         Self {
             config,
             encoders: Vec::new(),
+            close_codes: Vec::new(),
             tally,
             now: Ticks::FIRST,
             wall_clock: None,

@@ -5,7 +5,7 @@ use super::Hub;
 use crate::{
     conn::{Encoding, Form},
     event::{Cause, ConnId, Encoder, EncodingId, EncodingsFull, Record, RequestId, RespondError},
-    wire::Response,
+    wire::{CloseCode, Response},
 };
 
 /// What every event stream says, unless its response says otherwise.
@@ -90,7 +90,32 @@ impl Hub {
     pub fn add_encoding(&mut self, encoder: Encoder) -> Result<EncodingId, EncodingsFull> {
         let id = EncodingId::nth(self.commons.encoders.len()).ok_or(EncodingsFull)?;
         self.commons.encoders.push(encoder);
+        self.commons.close_codes.push(None);
         Ok(id)
+    }
+
+    /// Has connections that take this encoding closed with other codes than 1001 when the server ends
+    /// ([`shutdown`](Self::shutdown)), and than 1013 when they read too slowly: what clients of its protocol do
+    /// then goes by the code. False if this hub has no such encoding.
+    pub fn set_close_codes(
+        &mut self,
+        encoding: EncodingId,
+        shutdown: CloseCode,
+        too_slow: CloseCode,
+    ) -> bool {
+        let codes = self.commons.close_codes.get_mut(encoding.index());
+        codes.map(|codes| *codes = Some([shutdown, too_slow])).is_some()
+    }
+
+    /// The code that a connection is closed with, which has another one as a rule.
+    pub(super) fn close_code(&self, id: ConnId, code: CloseCode, cause: Cause) -> CloseCode {
+        let form = self.slot(id).map(|slot| slot.connection.flags.takes);
+        let Some(Form::Own(own)) = form else { return code };
+        match (self.commons.close_codes.get(own.index()), cause) {
+            (Some(Some([shutdown, _])), Cause::Shutdown) => *shutdown,
+            (Some(Some([_, too_slow])), Cause::Overflow) => *too_slow,
+            (Some(_) | None, _) => code,
+        }
     }
 
     /// From here on, publications of all its topics come to this WebSocket in an encoding of the

@@ -401,6 +401,7 @@ impl Hub {
             return;
         }
         self.leave_topics(id, true);
+        let code = self.close_code(id, code, cause);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
         slot.connection.close(code, reason, cause, &mut self.commons);
         self.any_closed = true;

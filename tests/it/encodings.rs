@@ -196,3 +196,42 @@ fn one_that_lags_is_closed_or_goes_on_as_its_topic_says() {
         assert!(places.len() < 200, "some were passed over");
     }
 }
+
+/// What clients of a protocol do when they are closed goes by the code.
+#[test]
+fn an_encoding_may_have_close_codes_of_its_own() {
+    let code_of = |frames: &[Frame]| {
+        let last = frames.last().expect("there is one");
+        (last.first == 0x88).then(|| u16::from_be_bytes([last.payload[0], last.payload[1]]))
+    };
+    let mut sim = sim(|config| {
+        (config.topic.history, config.topic_lag_bytes_max) = (None, 1000);
+    });
+    let line = sim.hub().add_encoding(Encoder::Text(line)).unwrap();
+    let backwards = sim.hub().add_encoding(Encoder::Binary(backwards)).unwrap();
+    let [ends, slow] = [3001, 3008].map(|code| CloseCode::new(code).unwrap());
+    assert!(sim.hub().set_close_codes(line, ends, slow));
+    let (lags, lags_wire) = takes(&mut sim, line, &["t"]);
+    let peers = [takes(&mut sim, line, &["u"]), takes(&mut sim, backwards, &["u"])];
+    let (plain, plain_wire) = sim.opens();
+    lags_wire.holds(100);
+    (0..200).for_each(|at| {
+        publish(&mut sim, "t", &format!("{at}"));
+        sim.turn();
+    });
+    lags_wire.holds(usize::MAX);
+    let mut got = lags_wire.reads_bytes();
+    sim.rests();
+    got.extend(lags_wire.reads_bytes());
+    assert_eq!(code_of(&crate::support::net::frames(&got)), Some(3008));
+    // The application's own code is its own.
+    sim.hub().close(peers[0].0, CloseCode::NORMAL, "");
+    let again = takes(&mut sim, line, &[]);
+    sim.rests();
+    assert_eq!(code_of(&peers[0].1.reads()), Some(1000));
+    sim.hub().shutdown(std::time::Duration::from_secs(30));
+    sim.rests();
+    assert_eq!(code_of(&again.1.reads()), Some(3001));
+    assert_eq!([&peers[1].1, &plain_wire].map(|wire| code_of(&wire.reads())), [Some(1001); 2]);
+    assert!(!sim.hub().is_open(lags) && !sim.hub().is_open(plain));
+}
