@@ -1,6 +1,7 @@
 //! The server to run: a URL is a topic.
 #![cfg(feature = "server")]
 
+mod centrifuge;
 mod commands;
 mod config;
 mod content;

@@ -30,7 +30,7 @@ pub fn code() -> CloseCode {
 pub struct Expiries {
     /// The key of the timer that leads here.
     key: u64,
-    ends: Ends,
+    ends: Ends<Duration>,
     timer: Option<TimerId>,
 }
 
@@ -75,34 +75,48 @@ impl Expiries {
     }
 }
 
-/// What ends when, as the clock on the wall has it.
-#[derive(Debug, Default)]
-struct Ends {
-    by_time: BTreeSet<(Duration, ConnId)>,
-    by_id: ConnMap<Duration>,
+/// Connections, each with a moment: since 1970, as the clock on the wall has it, or of another clock.
+#[derive(Debug)]
+pub struct Ends<T> {
+    by_time: BTreeSet<(T, ConnId)>,
+    by_id: ConnMap<T>,
 }
 
-impl Ends {
-    /// Whether this is the first now.
-    fn insert(&mut self, id: ConnId, end: Duration) -> bool {
+impl<T> Default for Ends<T> {
+    fn default() -> Self {
+        Self { by_time: BTreeSet::new(), by_id: ConnMap::new() }
+    }
+}
+
+impl<T: Copy + Ord> Ends<T> {
+    /// Gives a connection another moment. Whether this is the first now.
+    pub fn insert(&mut self, id: ConnId, end: T) -> bool {
         self.remove(id);
         self.by_id.insert(id, end);
         self.by_time.insert((end, id));
         self.by_time.first() == Some(&(end, id))
     }
 
-    fn remove(&mut self, id: ConnId) {
+    pub fn remove(&mut self, id: ConnId) {
         if let Some(end) = self.by_id.remove(id) {
             self.by_time.remove(&(end, id));
         }
     }
 
-    fn pop_due(&mut self, now: Duration) -> Option<ConnId> {
+    /// The first moment.
+    pub fn first(&self) -> Option<T> {
+        self.by_time.first().map(|(end, _)| *end)
+    }
+
+    /// Takes out the first connection of which the moment has come.
+    pub fn pop_due(&mut self, now: T) -> Option<ConnId> {
         let (_, id) = *self.by_time.first().filter(|(end, _)| *end <= now)?;
         self.remove(id);
         Some(id)
     }
+}
 
+impl Ends<Duration> {
     /// When it is to be looked at again.
     fn wait(&self, now: Duration) -> Option<Duration> {
         let (end, _) = self.by_time.first()?;

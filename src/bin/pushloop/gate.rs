@@ -15,7 +15,9 @@ use std::{
 use pushloop::{Hub, Origins, Request};
 
 use crate::{
-    auth::{Action, Cache, Cause, Denied, Invalid, Policy, Principal, PublishKey, Verifier},
+    auth::{
+        Action, Cache, Cause, Claims, Denied, Invalid, Policy, Principal, PublishKey, Verifier,
+    },
     key_sets::KeySet,
     pace::Pace,
     patterns::Patterns,
@@ -108,6 +110,8 @@ pub struct Keys {
     policy: Policy,
     verifier: Verifier,
     publish_key: Option<PublishKey>,
+    /// That of the API of Centrifuge's server SDKs.
+    api_key: Option<PublishKey>,
     /// Subjects of which no token is taken.
     revoked: HashSet<Box<str>>,
     /// Sets that are fetched, which `verifier.fetched` has in the same order.
@@ -221,8 +225,38 @@ impl Gate {
         TurnedAway { status, why: why.into(), field, is_last: false }
     }
 
+    /// Whether somebody may do something without a token.
+    pub fn lets_anyone_in(&self) -> bool {
+        self.keys.policy.anyone_may_subscribe || self.keys.policy.has_open_topics()
+    }
+
+    /// Whether there is a key of the API, and whether it is this one.
+    pub fn has_api_key(&self) -> bool {
+        self.keys.api_key.is_some()
+    }
+
+    pub fn is_api_key(&self, key: &str) -> bool {
+        self.keys.api_key.as_ref().is_some_and(|it| it.is(key))
+    }
+
+    /// What a token says that came otherwise than with a request, from there. Or why it is refused, which is counted:
+    /// no cause is known if it cannot be said yet.
+    pub fn claims(
+        &mut self,
+        hub: &Hub,
+        token: &str,
+        sender: Option<IpAddr>,
+    ) -> Result<Arc<Claims>, Option<Cause>> {
+        let now = since_1970(hub).ok_or(None)?;
+        self.verified(hub, token, sender, now).map_err(|(invalid, waits)| {
+            let cause = invalid.cause;
+            let away = self.refuse(invalid, token, waits);
+            (away.status != 503).then_some(cause)
+        })
+    }
+
     /// Who asks.
-    fn principal(&mut self, hub: &Hub, request: &Request) -> Result<Principal, TurnedAway> {
+    pub fn principal(&mut self, hub: &Hub, request: &Request) -> Result<Principal, TurnedAway> {
         if !self.keys.policy.is_guarded {
             return Ok(Principal::Anyone);
         }
@@ -237,17 +271,30 @@ impl Gate {
         let Some(now) = since_1970(hub) else {
             return Err((503, "the server does not know the time".into()).into());
         };
-        let sender = network(request);
+        let verified = self.verified(hub, &token, network(request), now);
+        verified
+            .map(Principal::Token)
+            .map_err(|(invalid, waits)| self.refuse(invalid, &token, waits))
+    }
+
+    /// What a token says; or why it is not taken, and how long its sender has to wait if it was not looked at.
+    fn verified(
+        &mut self,
+        hub: &Hub,
+        token: &str,
+        sender: Option<IpAddr>,
+        now: Duration,
+    ) -> Result<Arc<Claims>, (Invalid, Duration)> {
         let waits = sender.and_then(|sender| self.wrong.waits(&sender, hub.now()));
         let verify = || match waits {
             Some(_) => Err(Invalid::new(Cause::TooMany, TOO_MANY_FALSE)),
-            None => self.keys.verifier.verify(&token, now),
+            None => self.keys.verifier.verify(token, now),
         };
-        let invalid = match self.cache.get_or(&token, now, verify) {
+        let invalid = match self.cache.get_or(token, now, verify) {
             Ok(claims) if self.is_revoked(claims.subject.as_deref().unwrap_or_default()) => {
                 Invalid::new(Cause::Revoked, "the token's subject (sub) is revoked here")
             }
-            Ok(claims) => return Ok(Principal::Token(claims)),
+            Ok(claims) => return Ok(claims),
             Err(invalid) => invalid,
         };
         if invalid.cause == Cause::Unsigned
@@ -255,7 +302,7 @@ impl Gate {
         {
             let _ = self.wrong.take(&sender, 1, hub.now());
         }
-        Err(self.refuse(invalid, &token, waits.unwrap_or_default()))
+        Err((invalid, waits.unwrap_or_default()))
     }
 
     /// Whether the tokens of this subject are not taken.

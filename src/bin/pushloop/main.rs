@@ -4,6 +4,7 @@
 mod ahead;
 mod auth;
 mod broker;
+mod centrifuge;
 mod check;
 mod client;
 mod commands;
@@ -93,6 +94,6 @@ fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     supervisor::tell_ready();
     watchdog::watch(server.handle(), Arc::clone(&status));
     let mut service = Service::new(server.hub().now(), status, options, gate, hooks, engine, slot);
-    service.begin(server.hub()).map_err(io::Error::other)?;
+    service.begin(server.hub(), options).map_err(io::Error::other)?;
     server.run(&mut service)
 }

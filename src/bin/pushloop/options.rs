@@ -1,5 +1,6 @@
 //! What the server is told: by flags, before variables, before a file, before defaults.
 
+mod centrifuge;
 mod file;
 mod help;
 mod sources;
@@ -86,6 +87,8 @@ pub struct Options {
     /// Of whom it is asked who may, and who is told.
     pub hooks: HookOptions,
     pub broker: BrokerOptions,
+    /// Whether clients of Centrifugo may connect.
+    pub centrifuge: bool,
     pub one_topic: bool,
     pub subprotocols: Vec<String>,
     pub head_bytes_max: usize,
@@ -234,6 +237,7 @@ impl Taken {
         taken.options.patterns = taken.patterns()?;
         taken.check_topics()?;
         taken.check_broker()?;
+        taken.check_centrifuge()?;
         taken.check_belongings()?;
         taken.check_proxies()?;
         taken.check_tokens()?;

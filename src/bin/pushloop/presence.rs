@@ -36,7 +36,7 @@ pub fn companion(topic: &str) -> String {
 }
 
 /// Whether the topic has members: it is to be known who subscribes, and it is none of the server's own.
-fn has_members(patterns: &Patterns, name: &str) -> bool {
+pub fn has_members(patterns: &Patterns, name: &str) -> bool {
     !name.starts_with('$') && patterns.of(name).presence
 }
 

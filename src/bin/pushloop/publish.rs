@@ -9,6 +9,7 @@ use pushloop::{
 use serde::Deserialize;
 
 use crate::{
+    centrifuge::api::Calls,
     gate::TokenOptions,
     topics::{self, Refusal},
 };
@@ -135,6 +136,13 @@ pub struct Item<'a> {
     line: usize,
 }
 
+impl<'a> Item<'a> {
+    /// One that is no line of a batch.
+    pub fn new(name: String, key: Option<String>, content: Content<'a>) -> Self {
+        Self { name, key, content, except: None, line: 0 }
+    }
+}
+
 pub enum Content<'a> {
     /// The request's.
     Body(Message<'a>),
@@ -170,6 +178,8 @@ pub enum Form {
     Told(String),
     /// The same line by line, up to the first that is refused, or is broken.
     Lines { broken: Option<(usize, Refusal)> },
+    /// The same as the API of Centrifuge's server SDKs has it.
+    Calls(Calls),
 }
 
 /// What became of a publication.
@@ -213,7 +223,7 @@ pub fn plan<'a>(
     }
     let form = if names.len() == 1 { Form::One } else { Form::Several };
     let content = || Content::Body(message);
-    let item = |name| Item { name, key: key.clone(), content: content(), except: None, line: 0 };
+    let item = |name| Item::new(name, key.clone(), content());
     Ok(Plan { items: names.into_iter().map(item).collect(), form })
 }
 
@@ -279,6 +289,7 @@ impl Form {
                 let refused = each.find_map(|(_, outcome)| outcome.err());
                 refused.map_or(Ok((200, JSON, body)), Err)
             }
+            Self::Calls(calls) => Ok((200, JSON, calls.answer(each.map(|(_, outcome)| outcome)))),
             Self::Lines { broken } => {
                 let (mut answers, mut ends) = (String::new(), broken);
                 for (Told { name, line }, outcome) in each {

@@ -2,6 +2,7 @@
 
 mod asking;
 mod brokering;
+mod centrifuging;
 mod figures;
 mod messages;
 mod operating;
@@ -25,7 +26,7 @@ use pushloop::{
     Request, RequestId, Response,
 };
 
-use self::{asking::Door, brokering::Brokering};
+use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge};
 use crate::{
     ahead::Ahead,
     auth::{Action, Denied},
@@ -139,6 +140,7 @@ pub struct Service {
     pushing: Option<pushing::Pushing>,
     /// What was read anew, on SIGHUP.
     reload: Slot,
+    centrifuge: Centrifuge,
 }
 
 /// What a WebSocket publishes to: the first topic of its URL, if it may.
@@ -188,6 +190,7 @@ impl Service {
             broker,
             pushing: None,
             reload,
+            centrifuge: Centrifuge::default(),
         }
     }
 
@@ -333,6 +336,7 @@ impl Handler for Service {
         }
         let away = match request.method() {
             _ if self.is_for_apps(request) => self.app_refusal(hub, request),
+            _ if self.is_centrifuge_api(request) => self.api_refusal(request),
             "POST" => self.asked(hub, request).err(),
             _ => None,
         };
@@ -343,7 +347,7 @@ impl Handler for Service {
 
     fn on_request(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         self.sessions.look_at(request);
-        if self.turns_away(hub, id, request) {
+        if self.turns_away(hub, id, request) || self.handle_centrifuge(hub, id, request) {
             return;
         }
         if self.is_for_apps(request) {
@@ -390,7 +394,7 @@ impl Handler for Service {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.sessions.receive(id);
-        if self.takes_said(hub, id, message) {
+        if self.takes_said(hub, id, message) || self.take_commands(hub, id, message) {
             return;
         }
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {
@@ -421,6 +425,7 @@ impl Handler for Service {
 
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, reason: Reason<'_>) {
         self.sessions.end(hub, id, reason);
+        self.end_centrifuge(hub, id);
         if let Some(telling) = &mut self.hooks.telling {
             telling.end(hub, id);
         }
@@ -455,6 +460,7 @@ impl Handler for Service {
             || self.expiries.handle_timer(hub, key)
             || self.handle_question_timer(hub, key)
             || self.handle_broker_timer(hub, key)
+            || self.handle_centrifuge_timer(hub, key)
         {
             return;
         }

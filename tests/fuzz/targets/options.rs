@@ -12,6 +12,7 @@ mod server {
     pub mod ahead;
     pub mod auth;
     pub mod broker;
+    pub mod centrifuge;
     pub mod check;
     pub mod gate;
     pub mod hooks;
@@ -36,8 +37,8 @@ use std::{env, ffi::OsString, fs, path::PathBuf, process};
 use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
-    ahead, auth, broker, check, gate, hooks, key_sets, logs, options, pace, patterns, publish,
-    pusher, requests, status, store, tls, topics, web, writer,
+    ahead, auth, broker, centrifuge, check, gate, hooks, key_sets, logs, options, pace, patterns,
+    publish, pusher, requests, status, store, tls, topics, web, writer,
 };
 
 use options::{Asked, Taken};

@@ -26,6 +26,10 @@ pub struct Claims {
     pub info: Option<String>,
     /// Since 1970, as the clock on the wall has it.
     pub expires: Duration,
+    /// The one topic that it is for, beside what another token says of its subject.
+    pub channel: Option<String>,
+    /// Topics to which its connection is subscribed without asking for it.
+    pub channels: Vec<String>,
     subscribe: Grants,
     publish: Grants,
 }
@@ -67,6 +71,13 @@ impl Claims {
         let add: Adds = Grants::add;
         add_all(&mut subscribe, claims.get("subscribe"), "subscribe", add)?;
         add_all(&mut publish, claims.get("publish"), "publish", add)?;
+        // Names as they are, also where a * is their end.
+        add_all(&mut subscribe, claims.get("channels"), "channels", Grants::add_name)?;
+        let channel = channel(claims)?;
+        if let Some(channel) = &channel {
+            let added = subscribe.add_name(channel);
+            added.map_err(|why| wrong(format!("the token's claim channel {why}")))?;
+        }
         if let Some(mercure) = claims.get("mercure") {
             let Value::Object(mercure) = mercure else {
                 return Err(wrong("the token's claim mercure is no object"));
@@ -75,7 +86,8 @@ impl Claims {
             add_all(&mut subscribe, mercure.get("subscribe"), "mercure.subscribe", add)?;
             add_all(&mut publish, mercure.get("publish"), "mercure.publish", add)?;
         }
-        Ok(Self { subject: subject(claims)?, info: info(claims)?, expires, subscribe, publish })
+        let (subject, info) = (subject(claims)?, info(claims)?);
+        Ok(Self { subject, info, expires, channel, channels: channels(claims), subscribe, publish })
     }
 }
 
@@ -125,6 +137,20 @@ fn add_all(
         add(grants, pattern).map_err(is_wrong)?;
     }
     Ok(())
+}
+
+/// That it is a list of texts has been found before.
+fn channels(claims: &Map<String, Value>) -> Vec<String> {
+    let channels = claims.get("channels").and_then(Value::as_array).into_iter().flatten();
+    channels.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn channel(claims: &Map<String, Value>) -> Result<Option<String>, Invalid> {
+    match claims.get("channel") {
+        None => Ok(None),
+        Some(Value::String(channel)) => Ok(Some(channel.clone())),
+        Some(_) => Err(wrong("the token's claim channel is no text")),
+    }
 }
 
 fn subject(claims: &Map<String, Value>) -> Result<Option<String>, Invalid> {

@@ -35,6 +35,11 @@ impl Grants {
         self.push(if is_prefix { Pattern::Prefix } else { Pattern::Exact }, prefix)
     }
 
+    /// Adds one topic, by its name.
+    pub fn add_name(&mut self, name: &str) -> Result<(), &'static str> {
+        self.push(Pattern::Exact, name)
+    }
+
     /// The same of the claim `mercure`, where a topic is exact, a URI template, or `*`.
     pub fn add_mercure(&mut self, text: &str) -> Result<(), &'static str> {
         if text == "*" {

@@ -28,6 +28,7 @@ pub struct TokenOptions {
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
     pub publish_key: Option<PathBuf>,
+    pub api_key: Option<PathBuf>,
     /// Subjects of which no token is taken.
     pub revoked: Option<PathBuf>,
     pub cookie: Option<String>,
@@ -90,6 +91,7 @@ impl TokenOptions {
         let (verifier, left_out) = self.verifier()?;
         let publish_key = self.publish_key.as_ref().map(|path| read(path, PublishKey::new));
         let publish_key = publish_key.transpose()?;
+        let api_key = self.api_key.as_ref().map(|path| read(path, PublishKey::new)).transpose()?;
         let (is_guarded, anyone_may_subscribe) = (self.are_given(), self.anyone_may_subscribe);
         let policy = Policy { is_guarded, anyone_may_subscribe, ..Policy::default() };
         let revoked = self.revoked.as_ref().map(|path| read(path, subjects)).transpose()?;
@@ -97,7 +99,7 @@ impl TokenOptions {
         let apps = self.apps.iter().enumerate();
         let apps = apps.map(|(nth, app)| read(&app.secret, |secret| App::new(nth, app, secret)));
         let apps = apps.collect::<Result<_, _>>()?;
-        Ok((Keys { policy, verifier, publish_key, revoked, sets, apps }, left_out))
+        Ok((Keys { policy, verifier, publish_key, api_key, revoked, sets, apps }, left_out))
     }
 }
 

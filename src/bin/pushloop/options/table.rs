@@ -2,6 +2,7 @@
 //! To add an option, add a row here and a field in `Options`.
 
 mod broker;
+mod centrifuge;
 mod hooks;
 mod logs;
 mod tokens;
@@ -141,6 +142,7 @@ pub const GROUPS: &[Group] = &[
     Group { title: "TLS", entries: TLS },
     Group { title: "Hooks: a backend decides, or knows", entries: hooks::HOOKS },
     Group { title: "Several servers, one broker", entries: broker::BROKER },
+    Group { title: "Clients of Centrifugo", entries: centrifuge::CENTRIFUGE },
     Group { title: "Behind a proxy", entries: PROXIES },
     Group { title: "What topics keep and know", entries: TOPICS },
     Group { title: "Connections", entries: CONNECTIONS },

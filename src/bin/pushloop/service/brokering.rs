@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Done},
+    options::Options,
     publish::Plan,
     status::count,
     subscribe::Start,
@@ -77,8 +78,11 @@ impl Brokering {
 }
 
 impl Service {
-    /// Begins what is done from time to time.
-    pub fn begin(&mut self, hub: &mut Hub) -> Result<(), EncodingsFull> {
+    /// Begins what is done from time to time, and what has to know the hub.
+    pub fn begin(&mut self, hub: &mut Hub, options: &Options) -> Result<(), EncodingsFull> {
+        if options.centrifuge {
+            self.centrifuge.begin(hub)?;
+        }
         self.sweep(hub);
         self.pushing = Pushing::begin(hub, self.gate.take_apps())?;
         if self.broker.is_some() {

@@ -37,7 +37,11 @@ pub(super) enum Account {
 impl Account {
     /// Those that a request comes from. A backend's key has no limits, nor has this machine.
     pub(super) fn of(request: &Request, principal: &Principal) -> Vec<Self> {
-        let client = network(request);
+        Self::those(network(request), principal)
+    }
+
+    /// The same of a connection that comes from there.
+    pub(super) fn those(client: Option<IpAddr>, principal: &Principal) -> Vec<Self> {
         let subject = match principal {
             Principal::PublishKey | Principal::Backend => return Vec::new(),
             Principal::Token(claims) => claims.subject.as_deref(),

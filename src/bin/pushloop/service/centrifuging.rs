@@ -1,0 +1,391 @@
+//! Connections of Centrifuge's clients: who they are, what they subscribe to, and what becomes of their commands.
+
+mod api;
+mod connecting;
+mod out;
+mod reading;
+mod rooms;
+mod subscribing;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pushloop::{
+    Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Message, Request,
+    RequestId, TimerId,
+};
+
+use self::{out::Out, rooms::Rooms};
+use super::{Account, Service};
+use crate::{
+    auth::Principal,
+    centrifuge::{
+        Format,
+        codes::{Disconnect, Failure, Refused},
+        commands::{self, Command, Method},
+        pushes::ENCODERS,
+        replies::Answer,
+    },
+    expiries::Ends,
+    gate::TurnedAway,
+    requests::network,
+};
+
+/// Where clients connect.
+const PATH: &str = "/connection/websocket";
+/// What else is theirs: other ways to connect, of which none is there.
+const OTHERS: &str = "/connection/";
+const EMULATION: &str = "/emulation";
+
+/// Seconds between two pings, for how long an answer is waited for, and for how long the first command.
+const PING_SECONDS: u32 = 25;
+const PONG_TIMEOUT: Duration = Duration::from_secs(8);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long a connection or a subscription stays whose token has ended: so long its client has to bring
+/// another one.
+const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+/// Its timer, and connections that are looked at in one turn.
+const TIMER: u64 = 7;
+const LOOKS_PER_TURN: usize = 512;
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Centrifuge {
+    /// The encodings of publications; none if there is no such protocol here.
+    encodings: Vec<(Format, EncodingId)>,
+    sessions: ConnMap<Box<Session>>,
+    /// When each is looked at next.
+    dues: Ends<Instant>,
+    timer: Option<(Instant, TimerId)>,
+    rooms: Rooms,
+    /// Those that tokens name, with their connections.
+    users: BTreeMap<Box<str>, BTreeSet<ConnId>>,
+}
+
+/// One of them.
+struct Session {
+    format: Format,
+    stage: Stage,
+    identity: Arc<Identity>,
+    /// Where it comes from, as what is limited for each.
+    network: Option<IpAddr>,
+    /// As its request says, and then its first command.
+    who: Principal,
+    accounts: Vec<Account>,
+    subs: BTreeMap<Arc<str>, Sub>,
+    /// When its token ends, since 1970.
+    expires: Option<Duration>,
+    awaits_pong: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not said who it is.
+    Begun,
+    Connected,
+    /// It was refused, and may ask for nothing more.
+    Refused,
+}
+
+/// A connection as others are told of it.
+#[derive(Debug, Default)]
+struct Identity {
+    client: String,
+    user: String,
+    /// JSON.
+    info: Option<String>,
+}
+
+/// A subscription.
+struct Sub {
+    is_servers: bool,
+    /// It is known of it who is there.
+    is_member: bool,
+    /// It is told who comes and goes.
+    hears_joins: bool,
+    /// When its token ends, if it has one of its own.
+    expires: Option<Duration>,
+}
+
+impl Centrifuge {
+    /// Gives the hub the encodings.
+    pub fn begin(&mut self, hub: &mut Hub) -> Result<(), EncodingsFull> {
+        for (format, encoder) in ENCODERS {
+            let encoding = hub.add_encoding(encoder)?;
+            hub.set_close_codes(
+                encoding,
+                Disconnect::SHUTDOWN.close_code(),
+                Disconnect::SLOW.close_code(),
+            );
+            self.encodings.push((format, encoding));
+        }
+        Ok(())
+    }
+
+    fn is_on(&self) -> bool {
+        !self.encodings.is_empty()
+    }
+
+    fn look_at(&mut self, hub: &mut Hub, id: ConnId, at: Instant) {
+        self.dues.insert(id, at);
+        self.set_timer(hub);
+    }
+
+    /// Sets the timer to the first that is due.
+    fn set_timer(&mut self, hub: &mut Hub) {
+        let Some(first) = self.dues.first() else { return };
+        if self.timer.is_some_and(|(at, _)| at <= first) {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            hub.cancel_timer(timer);
+        }
+        self.timer = Some((first, hub.set_timer(first, TIMER)));
+    }
+}
+
+impl Service {
+    /// Whether the request is for this protocol. Then it is answered.
+    pub(super) fn handle_centrifuge(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) -> bool {
+        let path = request.path();
+        if !self.centrifuge.is_on() {
+            return false;
+        }
+        if self.is_centrifuge_api(request) {
+            self.call_centrifuge_api(hub, id, request);
+        } else if path == PATH && request.is_websocket() {
+            match self.open_centrifuge(hub, id, request) {
+                Ok(()) => {}
+                Err(away) => self.turn_away(hub, id, &away),
+            }
+        } else if path.starts_with(OTHERS) || path == EMULATION {
+            self.tell(hub, id, 404, "of Centrifuge's transports, there is /connection/websocket");
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn open_centrifuge(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<(), TurnedAway> {
+        self.admit_client(hub, id, request)?;
+        let who = self.gate.principal(hub, request)?;
+        let (format, subprotocol) = asked_format(request);
+        let encoding = self.centrifuge.encodings.iter().find(|(other, _)| *other == format);
+        let Some((_, encoding)) = encoding.copied() else { return Ok(()) };
+        if hub.accept(id, Accept { subprotocol, headers: &[] }).is_err() {
+            return Ok(());
+        }
+        let id = id.conn();
+        hub.use_encoding(id, encoding);
+        self.sessions.begin(hub, id, request);
+        let session = Session {
+            format,
+            stage: Stage::Begun,
+            identity: Arc::default(),
+            network: network(request),
+            who,
+            accounts: Vec::new(),
+            subs: BTreeMap::new(),
+            expires: None,
+            awaits_pong: false,
+        };
+        self.centrifuge.sessions.insert(id, Box::new(session));
+        self.centrifuge.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);
+        Ok(())
+    }
+
+    /// Takes what a client of this protocol has sent. False if it is none.
+    pub(super) fn take_commands(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        message: Message<'_>,
+    ) -> bool {
+        // It is put back: meanwhile, all else is at hand.
+        let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
+        let mut out = Out::new(id, session.format);
+        let mut frame = match message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        };
+        let mut outcome = Ok(());
+        while outcome.is_ok()
+            && out.is_taken()
+            && let Some(command) = commands::next(session.format, &mut frame)
+        {
+            outcome = match command {
+                Ok(command) => self.carry_out(hub, &mut session, &mut out, command),
+                Err(_) => Err(Disconnect::BAD_REQUEST),
+            };
+        }
+        out.flush(hub);
+        self.centrifuge.sessions.insert(id, session);
+        if let Err(disconnect) = outcome {
+            self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
+        }
+        true
+    }
+
+    fn disconnect(&mut self, hub: &mut Hub, id: ConnId, code: CloseCode, reason: &str) {
+        self.leave_channels(hub, id);
+        hub.close(id, code, reason);
+    }
+
+    /// Carries out one command.
+    fn carry_out(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        command: Command<'_>,
+    ) -> Result<(), Disconnect> {
+        let Command { id, method } = command;
+        let is_connect = matches!(method, Method::Connect(_));
+        if is_connect != (session.stage == Stage::Begun) || session.stage == Stage::Refused {
+            return Err(Disconnect::BAD_REQUEST);
+        }
+        if id == 0 && method != Method::Send {
+            // Whatever else it says: so do the servers that the clients know.
+            return self.take_pong(hub, session, out.id());
+        }
+        let outcome = match out.has_room(hub) {
+            true => self.answer_command(hub, session, out, id, method),
+            false => Err(Failure::TOO_MANY_REQUESTS.into()),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Refused::Disconnect(disconnect)) => Err(disconnect),
+            Err(Refused::Failure(failure)) => {
+                if is_connect {
+                    session.stage = Stage::Refused;
+                }
+                out.answer(id, &Err(failure));
+                Ok(())
+            }
+        }
+    }
+
+    fn answer_command(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        method: Method<'_>,
+    ) -> Result<(), Refused> {
+        match method {
+            Method::Connect(it) => self.connect(hub, session, out, id, &it),
+            Method::Subscribe(it) => self.subscribe_to_channel(hub, session, out, id, &it),
+            Method::Unsubscribe(channel) => self.unsubscribe(hub, session, out, id, &channel),
+            Method::Publish { channel, data, is_map: false } => {
+                self.publish_to_channel(hub, session, out, id, &channel, data)
+            }
+            Method::Presence(channel) => self.tell_clients(hub, session, out, id, &channel),
+            Method::PresenceStats(channel) => self.tell_count(hub, session, out, id, &channel),
+            Method::History(it) => self.tell_history(hub, session, out, id, &it),
+            Method::Ping => {
+                out.answer(id, &Ok(Answer::Ping));
+                Ok(())
+            }
+            Method::Refresh(token) => self.refresh(hub, session, out, id, &token),
+            Method::SubRefresh { channel, token } => {
+                self.refresh_subscription(hub, session, out, id, &channel, &token)
+            }
+            // It would not be known that nobody has it, since it has no answer.
+            Method::Send => Err(Disconnect::NOT_AVAILABLE.into()),
+            Method::Publish { is_map: true, .. } | Method::Rpc => {
+                Err(Failure::NOT_AVAILABLE.into())
+            }
+            Method::Unknown => Err(Failure::METHOD_NOT_FOUND.into()),
+        }
+    }
+
+    fn take_pong(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        id: ConnId,
+    ) -> Result<(), Disconnect> {
+        if !std::mem::take(&mut session.awaits_pong) {
+            return Err(Disconnect::BAD_REQUEST);
+        }
+        let next = hub.now() + Duration::from_secs(PING_SECONDS.into());
+        self.centrifuge.look_at(hub, id, next);
+        Ok(())
+    }
+
+    /// A connection is over.
+    pub(super) fn end_centrifuge(&mut self, hub: &mut Hub, id: ConnId) {
+        self.leave_channels(hub, id);
+        let Some(session) = self.centrifuge.sessions.remove(id) else { return };
+        self.centrifuge.dues.remove(id);
+        self.centrifuge.forget_user(&session.identity.user, id);
+    }
+
+    /// Whether the timer is this protocol's. Looks at the connections that are due.
+    pub(super) fn handle_centrifuge_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
+        if key != TIMER {
+            return false;
+        }
+        self.centrifuge.timer = None;
+        let now = hub.now();
+        for _ in 0..LOOKS_PER_TURN {
+            let Some(id) = self.centrifuge.dues.pop_due(now) else { break };
+            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let outcome = self.look_at_session(hub, &mut session, id);
+            self.centrifuge.sessions.insert(id, session);
+            if let Err(disconnect) = outcome {
+                self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
+            }
+        }
+        self.centrifuge.set_timer(hub);
+        true
+    }
+
+    /// Pings a connection, if it has answered the last one and may stay.
+    fn look_at_session(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        id: ConnId,
+    ) -> Result<(), Disconnect> {
+        if session.stage != Stage::Connected {
+            return Err(Disconnect::STALE);
+        }
+        if session.awaits_pong {
+            return Err(Disconnect::NO_PONG);
+        }
+        let mut out = Out::new(id, session.format);
+        self.expire(hub, session, &mut out)?;
+        out.ping();
+        out.flush(hub);
+        session.awaits_pong = true;
+        self.centrifuge.look_at(hub, id, hub.now() + PONG_TIMEOUT);
+        Ok(())
+    }
+}
+
+/// The encoding that a client asks for, and which of its subprotocols that is.
+fn asked_format(request: &Request) -> (Format, Option<&'static str>) {
+    let offers = |format: Format| request.subprotocols().any(|it| it == format.subprotocol());
+    if let Some(format) = [Format::Protobuf, Format::Json].into_iter().find(|it| offers(*it)) {
+        return (format, Some(format.subprotocol()));
+    }
+    let mut asked = ["format", "cf_protocol"].into_iter().map(|name| request.query_value(name));
+    let is_protobuf = asked.any(|it| it.as_deref() == Some("protobuf"));
+    (if is_protobuf { Format::Protobuf } else { Format::Json }, None)
+}

@@ -1,0 +1,310 @@
+//! What backends ask for with the server's API.
+
+use pushloop::{CloseCode, ConnId, Hub, Request, RequestId, Response};
+
+use super::{Out, Service, subscribing::BY_BACKEND};
+use crate::{
+    auth::{Action, Principal},
+    centrifuge::{
+        api::{Asked, Call, Calls, Data, Node, Slot, Told, Whom, is_like, object, read},
+        codes::{Disconnect, Failure, Refused},
+        commands::Since,
+        replies::{Push, Subscribed},
+    },
+    gate::TurnedAway,
+    publish::{self, Content, Form, Item, Plan},
+    topics,
+};
+
+const PATH: &str = "/api";
+const JSON: &str = "application/json";
+/// Bytes of the names in one answer.
+const CHANNELS_BYTES_MAX: usize = 1 << 20;
+
+fn content(data: &Data) -> Content<'static> {
+    match data {
+        Data::Text(text) => Content::Text(text.clone()),
+        Data::Binary(bytes) => Content::Binary(bytes.clone()),
+    }
+}
+
+impl Service {
+    /// Whether a request is one of a backend's.
+    pub(in super::super) fn is_centrifuge_api(&self, request: &Request) -> bool {
+        let rest = request.path().strip_prefix(PATH);
+        let is_there = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        is_there && self.centrifuge.is_on() && self.gate.has_api_key()
+    }
+
+    /// Why the request is refused, as far as its head tells.
+    pub(in super::super) fn api_refusal(&self, request: &Request) -> Option<TurnedAway> {
+        let is_it = |key: &str| self.gate.is_api_key(key);
+        let scheme = |value: &'_ str| {
+            let (scheme, key) = value.split_once(' ').unwrap_or_default();
+            scheme.eq_ignore_ascii_case("apikey") && is_it(key)
+        };
+        let may = request.header_text("x-api-key").is_some_and(is_it)
+            || request.header_text("authorization").is_some_and(scheme)
+            || request.query_value("api_key").is_some_and(|key| is_it(&key));
+        (!may).then(|| TurnedAway {
+            status: 401,
+            why: "the API takes the key of --centrifuge-key-file, as X-API-Key".into(),
+            field: Some(("WWW-Authenticate", "apikey".into())),
+            is_last: true,
+        })
+    }
+
+    pub(super) fn call_centrifuge_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        if request.method() != "POST" {
+            let response = Response::text(405, "the API takes POST");
+            return self.answer(hub, id, response, &[("Allow", "POST")]);
+        }
+        if let Some(away) = self.api_refusal(request) {
+            return self.turn_away(hub, id, &away);
+        }
+        let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
+        let method = method.filter(|method| !method.is_empty());
+        let body = str::from_utf8(request.body()).ok();
+        let asked = body.and_then(|body| read(method, body).ok());
+        match asked {
+            None => self.tell(hub, id, 400, "the body is no call in JSON"),
+            Some(None) => self.tell(hub, id, 404, "the API has no such method"),
+            Some(Some(Asked::One(call))) => self.call_all(hub, id, vec![call], false),
+            Some(Some(Asked::Batch(calls))) => self.call_all(hub, id, calls, true),
+        }
+    }
+
+    fn call_all(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        calls: Vec<Result<Call<'_>, Failure>>,
+        is_batch: bool,
+    ) {
+        let (mut slots, mut items, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for call in calls {
+            let (channels, publication, is_broadcast) = match call {
+                Ok(Call::Publish { publication, channels, is_broadcast }) => {
+                    (channels, publication, is_broadcast)
+                }
+                Ok(call) => {
+                    slots.push(self.call_one(hub, call));
+                    continue;
+                }
+                Err(failure) => {
+                    slots.push(Slot::Done("error", Err(failure)));
+                    continue;
+                }
+            };
+            if let Err(failure) = self.may_all(hub, &channels) {
+                slots.push(Slot::Done("error", Err(failure)));
+                continue;
+            }
+            slots.push(Slot::Publish { count: channels.len(), is_broadcast });
+            let key = &publication.key;
+            let item = |name| Item::new(name, key.clone(), content(&publication.data));
+            let plan =
+                Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
+            Self::note_plan(&mut self.operator, hub, &plan);
+            match self.ahead {
+                Some(_) => items.extend(plan.items),
+                // What follows in a batch comes after.
+                None => outcomes.extend(publish::publish(hub, &plan)),
+            }
+        }
+        let calls = Calls { is_batch, slots };
+        let Some(ahead) = self.ahead.as_mut().filter(|_| !items.is_empty()) else {
+            let body = calls.answer(outcomes.into_iter());
+            return self.tell_published(hub, id, Ok(Some((200, JSON, body))));
+        };
+        let plan = Plan { items, form: Form::Calls(calls) };
+        let is_taken = ahead.take(hub, plan, Some(id));
+        self.note_file();
+        if !is_taken {
+            self.tell(hub, id, 503, "too many publications wait to be written to the file");
+        }
+    }
+
+    /// Whether a backend may publish to all these.
+    fn may_all(&mut self, hub: &Hub, channels: &[String]) -> Result<(), Failure> {
+        let is_good = |name: &String| topics::check(name, hub.config()).is_ok();
+        if !channels.iter().all(is_good) {
+            return Err(Failure::BAD_REQUEST);
+        }
+        let may =
+            |name: &String| self.gate.may(&Principal::PublishKey, Action::Publish, name).is_ok();
+        if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
+    }
+
+    fn call_one(&mut self, hub: &mut Hub, call: Call<'_>) -> Slot {
+        let nothing = || object(&Told::Nothing);
+        match call {
+            Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),
+            Call::Subscribe { whom, channel, since } => {
+                let done = self.subscribe_users(hub, &whom, &channel, since.as_ref());
+                Slot::Done("subscribe", done.map(|()| nothing()))
+            }
+            Call::Unsubscribe { whom, channel } => {
+                self.unsubscribe_users(hub, &whom, &channel);
+                Slot::Done("unsubscribe", Ok(nothing()))
+            }
+            Call::Disconnect { whom, but, code, reason } => {
+                let done = self.disconnect_users(hub, &whom, &but, (code, &*reason));
+                Slot::Done("disconnect", done.map(|()| nothing()))
+            }
+            Call::Refresh { whom, is_expired, expires } => {
+                self.refresh_users(hub, &whom, is_expired, expires);
+                Slot::Done("refresh", Ok(nothing()))
+            }
+            Call::Presence(name) => {
+                let told = self.has_clients(&name).and_then(|()| self.clients_of(&name));
+                Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
+            }
+            Call::PresenceStats(name) => {
+                let told = self.has_clients(&name).map(|()| self.count_of(&name));
+                Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
+            }
+            Call::History(asked) => {
+                let told = super::reading::kept(hub, &asked);
+                Slot::Done("history", told.map(|kept| object(&Told::History(kept))))
+            }
+            Call::HistoryRemove(name) => {
+                let keeps = hub.topic_options(&name).history.is_some();
+                hub.clear_history(&name);
+                let done = if keeps { Ok(nothing()) } else { Err(Failure::NOT_AVAILABLE) };
+                Slot::Done("history_remove", done)
+            }
+            Call::Channels(pattern) => {
+                let told = self.channels_like(&pattern);
+                Slot::Done("channels", told.map(|all| object(&Told::Channels(all))))
+            }
+            Call::Info => Slot::Done("info", Ok(object(&Told::Info(self.node(hub))))),
+        }
+    }
+
+    fn has_clients(&self, name: &str) -> Result<(), Failure> {
+        let is_known = crate::presence::has_members(&self.patterns, name);
+        if is_known { Ok(()) } else { Err(Failure::NOT_AVAILABLE) }
+    }
+
+    fn connections_of(&self, whom: &Whom<'_>) -> Vec<ConnId> {
+        let own = self.centrifuge.users.get(&*whom.user).into_iter().flatten();
+        let is_meant = |id: &ConnId| {
+            let session = self.centrifuge.sessions.get(*id);
+            whom.client.is_empty()
+                || session.is_some_and(|session| session.identity.client == *whom.client)
+        };
+        own.copied().filter(is_meant).collect()
+    }
+
+    fn subscribe_users(
+        &mut self,
+        hub: &mut Hub,
+        whom: &Whom<'_>,
+        channel: &str,
+        since: Option<&(u64, std::borrow::Cow<'_, str>)>,
+    ) -> Result<(), Failure> {
+        let since = match since {
+            None => Since::default(),
+            Some((offset, epoch)) => Since { recover: true, epoch: epoch.clone(), offset: *offset },
+        };
+        for id in self.connections_of(whom) {
+            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let mut out = Out::new(id, session.format);
+            let begun = match session.subs.contains_key(channel) {
+                true => Ok(None),
+                false => self.begin_channel(hub, &mut session, id, channel, &since).map(Some),
+            };
+            if let Ok(Some(begin)) = &begun {
+                let Subscribed { position, .. } = begin.told(hub, channel, None);
+                out.push(channel, &Push::Subscribe { position });
+                self.go_on_with(hub, &mut session, &mut out, channel, begin, true);
+                out.flush(hub);
+            }
+            self.centrifuge.sessions.insert(id, session);
+            match begun {
+                Ok(_) => {}
+                Err(Refused::Failure(failure)) => return Err(failure),
+                Err(Refused::Disconnect(_)) => return Err(Failure::BAD_REQUEST),
+            }
+        }
+        Ok(())
+    }
+
+    fn unsubscribe_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, channel: &str) {
+        for id in self.connections_of(whom) {
+            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let mut out = Out::new(id, session.format);
+            let is_meant = |name: &str| channel.is_empty() || name == channel;
+            let names: Vec<_> = session.subs.keys().filter(|it| is_meant(it)).cloned().collect();
+            for name in names {
+                self.unsubscribe_by_server(hub, &mut session, &mut out, &name, BY_BACKEND);
+            }
+            out.flush(hub);
+            self.centrifuge.sessions.insert(id, session);
+        }
+    }
+
+    fn disconnect_users(
+        &mut self,
+        hub: &mut Hub,
+        whom: &Whom<'_>,
+        but: &[String],
+        (code, reason): (Option<u64>, &str),
+    ) -> Result<(), Failure> {
+        let (code, reason) = match code {
+            None => {
+                let usual = Disconnect::FORCE_NO_RECONNECT;
+                (usual.close_code(), usual.reason)
+            }
+            Some(code) => {
+                let code = u16::try_from(code).ok().filter(|code| (3000..5000).contains(code));
+                (code.and_then(CloseCode::new).ok_or(Failure::BAD_REQUEST)?, reason)
+            }
+        };
+        for id in self.connections_of(whom) {
+            let session = self.centrifuge.sessions.get(id);
+            let stays = session.is_some_and(|it| but.contains(&it.identity.client));
+            if !stays {
+                self.disconnect(hub, id, code, reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn refresh_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, is_expired: bool, expires: u64) {
+        for id in self.connections_of(whom) {
+            if is_expired {
+                let Disconnect { reason, .. } = Disconnect::EXPIRED;
+                self.disconnect(hub, id, Disconnect::EXPIRED.close_code(), reason);
+            } else if let Some(session) = self.centrifuge.sessions.get_mut(id) {
+                let end = std::time::Duration::from_secs(expires);
+                session.expires = (expires > 0).then_some(end);
+            }
+        }
+    }
+
+    fn channels_like(&self, pattern: &str) -> Result<Vec<(&str, usize)>, Failure> {
+        let pattern = if pattern.is_empty() { "*" } else { pattern };
+        let all = self.centrifuge.rooms.iter().filter(|(name, _)| is_like(name, pattern));
+        let (mut channels, mut bytes) = (Vec::new(), 0);
+        for (name, clients) in all {
+            bytes += name.len();
+            if bytes > CHANNELS_BYTES_MAX {
+                return Err(Failure::LIMIT_EXCEEDED);
+            }
+            channels.push((name, clients));
+        }
+        Ok(channels)
+    }
+
+    fn node(&self, hub: &Hub) -> Node {
+        Node {
+            clients: self.centrifuge.sessions.len(),
+            users: self.centrifuge.users.len(),
+            channels: self.centrifuge.rooms.len(),
+            subscriptions: self.centrifuge.rooms.iter().map(|(_, clients)| clients).sum(),
+            uptime: hub.now().saturating_duration_since(self.started).as_secs(),
+        }
+    }
+}

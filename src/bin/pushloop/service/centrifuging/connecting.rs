@@ -1,0 +1,219 @@
+//! The first command of a connection, and the tokens that follow.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use pushloop::{ConnId, Hub};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{Centrifuge, Identity, Out, PING_SECONDS, Service, Session, Stage, subscribing::Begin};
+use crate::{
+    auth::{Action, Cause, Claims, Principal},
+    centrifuge::{
+        codes::{Disconnect, Failure, Refused},
+        commands::{Connect, Since},
+        replies::{Answer, Connected},
+    },
+    gate::since_1970,
+    service::{Account, asking::subject},
+};
+
+impl Service {
+    pub(super) fn connect(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        asked: &Connect<'_>,
+    ) -> Result<(), Refused> {
+        if self.gate.is_guarded() && !asked.token.is_empty() {
+            let claims = self.claims(hub, session, &asked.token)?;
+            if claims.channel.is_some() {
+                return Err(Disconnect::INVALID_TOKEN.into());
+            }
+            session.who = Principal::Token(claims);
+        }
+        let is_known = !matches!(session.who, Principal::Anyone);
+        if !is_known && !self.gate.lets_anyone_in() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        if self.pacing.admit(&session.who).is_err() {
+            return Err(Disconnect::CONNECTION_LIMIT.into());
+        }
+        session.identity = Arc::new(Identity::of(&session.who)?);
+        self.take_in(hub, session, out.id());
+        let begins = self.begin_servers(hub, session, out.id(), &asked.subs)?;
+        let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.told(hub, name, None)));
+        let connected = Connected {
+            client: &session.identity.client,
+            left: session.expires.map(|end| left(hub, end)),
+            subs: told.collect(),
+            ping: PING_SECONDS,
+        };
+        out.answer(id, &Ok(Answer::Connect(connected)));
+        out.flush(hub);
+        for (name, begin) in &begins {
+            self.go_on_with(hub, session, out, name, begin, true);
+        }
+        Ok(())
+    }
+
+    /// The connection is a client's that may be here.
+    fn take_in(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId) {
+        session.stage = Stage::Connected;
+        session.accounts = Account::those(session.network, &session.who);
+        session.expires = expiry(&session.who);
+        self.pacing.seat(id, &session.who);
+        if !session.identity.user.is_empty() {
+            let users = &mut self.centrifuge.users;
+            users.entry(session.identity.user.as_str().into()).or_default().insert(id);
+        }
+        // Those that come at once are not pinged at once.
+        let spread = id.to_bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
+        let half = Duration::from_secs(PING_SECONDS.into()) / 2;
+        let first = half + half / (1 << 16) * spread as u32;
+        self.centrifuge.look_at(hub, id, hub.now() + first);
+    }
+
+    /// Begins the subscriptions that the token names, and those that the client asks for and may have.
+    fn begin_servers(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        id: ConnId,
+        asked: &[(std::borrow::Cow<'_, str>, Since<'_>)],
+    ) -> Result<Vec<(String, Begin)>, Refused> {
+        let mut names = BTreeSet::new();
+        if let Principal::Token(claims) = &session.who {
+            names.extend(claims.channels.iter().cloned());
+        }
+        let gate = &self.gate;
+        let may = |name: &str| gate.may(&session.who, Action::Subscribe, name).is_ok();
+        names.extend(asked.iter().map(|(name, _)| &**name).filter(|it| may(it)).map(String::from));
+        if names.len() > hub.config().topics_per_connection_max {
+            return Err(Disconnect::CHANNEL_LIMIT.into());
+        }
+        let mut begins = Vec::with_capacity(names.len());
+        for name in names {
+            let since = asked.iter().find(|(other, _)| *other == name).map(|(_, since)| since);
+            let nowhere = Since::default();
+            let begin = self.begin_channel(hub, session, id, &name, since.unwrap_or(&nowhere));
+            match begin {
+                Ok(begin) => begins.push((name, begin)),
+                // The token asks for what cannot be. The others are as good without it.
+                Err(Refused::Failure(_)) => {}
+                Err(disconnect) => return Err(disconnect),
+            }
+        }
+        Ok(begins)
+    }
+
+    /// Takes a new token in place of one that ends.
+    pub(super) fn refresh(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        token: &str,
+    ) -> Result<(), Refused> {
+        if token.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        if self.gate.is_guarded() {
+            let claims = self.claims(hub, session, token)?;
+            let is_same = claims.subject.as_deref().unwrap_or_default() == session.identity.user;
+            if claims.channel.is_some() || !is_same {
+                return Err(Disconnect::INVALID_TOKEN.into());
+            }
+            session.expires = Some(claims.expires);
+            session.who = Principal::Token(claims);
+        }
+        let left = session.expires.map(|end| left(hub, end));
+        out.answer(id, &Ok(Answer::Refresh { client: &session.identity.client, left }));
+        Ok(())
+    }
+
+    /// What a token says that came in a command.
+    pub(super) fn claims(
+        &mut self,
+        hub: &Hub,
+        session: &Session,
+        token: &str,
+    ) -> Result<Arc<Claims>, Refused> {
+        self.gate.claims(hub, token, session.network).map_err(|cause| match cause {
+            None => Failure::INTERNAL.into(),
+            Some(Cause::Expired) => Failure::TOKEN_EXPIRED.into(),
+            Some(Cause::TooMany) => Failure::TOO_MANY_REQUESTS.into(),
+            Some(
+                Cause::Malformed
+                | Cause::Unsigned
+                | Cause::UnknownKey
+                | Cause::Claims
+                | Cause::Revoked,
+            ) => Disconnect::INVALID_TOKEN.into(),
+        })
+    }
+}
+
+impl Centrifuge {
+    pub(super) fn forget_user(&mut self, user: &str, id: ConnId) {
+        let Some(own) = self.users.get_mut(user) else { return };
+        own.remove(&id);
+        if own.is_empty() {
+            self.users.remove(user);
+        }
+    }
+}
+
+impl Identity {
+    fn of(who: &Principal) -> Result<Self, Refused> {
+        let mut random = [0; 16];
+        SystemRandom::new().fill(&mut random).map_err(|_| Failure::INTERNAL)?;
+        let info = match who {
+            Principal::Token(claims) => claims.info.clone(),
+            Principal::Anyone
+            | Principal::PublishKey
+            | Principal::Backend
+            | Principal::Client { .. } => None,
+        };
+        let user = subject(who).unwrap_or_default().to_owned();
+        Ok(Self { client: uuid(random), user, info })
+    }
+}
+
+/// A random UUID (RFC 9562 §5.4).
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| digits[range].concat());
+    parts.join("-")
+}
+
+fn expiry(who: &Principal) -> Option<Duration> {
+    match who {
+        Principal::Token(claims) => Some(claims.expires),
+        Principal::Anyone
+        | Principal::PublishKey
+        | Principal::Backend
+        | Principal::Client { .. } => None,
+    }
+}
+
+/// In how many seconds that is.
+pub(super) fn left(hub: &Hub, end: Duration) -> u32 {
+    let left = end.saturating_sub(since_1970(hub).unwrap_or_default());
+    left.as_secs().try_into().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_uuid_of_random_bits() {
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+    }
+}

@@ -1,0 +1,202 @@
+//! What clients read of a channel beside its publications, and what they publish.
+
+use pushloop::{Hub, Message, Position, PositionError, Publication};
+
+use super::{Out, Service, Session};
+use crate::{
+    auth::Action,
+    centrifuge::{
+        codes::{Failure, Refused},
+        commands::History,
+        replies::{Answer, Client, Kept, Stats, position},
+    },
+    presence::{companion, has_members},
+    service::pacing::length,
+};
+
+/// Publications of one answer, and their bytes; but one comes in any case.
+const HISTORY_PUBLICATIONS_MAX: usize = 300;
+const HISTORY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a list of clients.
+const PRESENCE_BYTES_MAX: usize = 64 * 1024;
+/// What one has beside its texts, in bytes.
+const CLIENT_BYTES: usize = 128;
+
+impl Service {
+    pub(super) fn publish_to_channel(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        name: &str,
+        data: Option<Message<'_>>,
+    ) -> Result<(), Refused> {
+        self.check_channel(hub, name)?;
+        let data = data.ok_or(Failure::BAD_REQUEST)?;
+        let allowed = self.gate.allow(&session.who, Action::Publish, name);
+        allowed.map_err(|_| Failure::PERMISSION_DENIED)?;
+        let paced = self.pacing.take(&session.accounts, data, hub.now());
+        paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
+        self.operator.note(hub, name, length(data));
+        // What the client has asked for before comes before.
+        out.flush(hub);
+        let is_taken = match &mut self.ahead {
+            Some(ahead) => ahead.take_message(hub, name, data),
+            None => hub.publish(name, data).is_ok(),
+        };
+        self.note_file();
+        if !is_taken {
+            return Err(Failure::TOO_MANY_REQUESTS.into());
+        }
+        out.answer(id, &Ok(Answer::Publish));
+        Ok(())
+    }
+
+    /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
+    fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
+        self.check_channel(hub, name)?;
+        if !has_members(&self.patterns, name) {
+            return Err(Failure::NOT_AVAILABLE.into());
+        }
+        let allowed = self.gate.allow(&session.who, Action::Subscribe, &companion(name));
+        allowed.map_err(|_| Failure::PERMISSION_DENIED.into())
+    }
+
+    pub(super) fn tell_clients(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        name: &str,
+    ) -> Result<(), Refused> {
+        self.may_know(hub, session, name)?;
+        out.answer(id, &Ok(Answer::Presence(self.clients_of(name)?)));
+        out.flush_many(hub);
+        Ok(())
+    }
+
+    /// Who is in a channel.
+    pub(super) fn clients_of(&self, name: &str) -> Result<Vec<Client<'_>>, Failure> {
+        let (mut clients, mut bytes) = (Vec::new(), 0);
+        let all =
+            self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
+        for identity in all {
+            let client = identity.told();
+            let texts =
+                [client.client, client.client, client.user, client.info.unwrap_or_default()];
+            bytes += CLIENT_BYTES + texts.map(str::len).iter().sum::<usize>();
+            if bytes > PRESENCE_BYTES_MAX {
+                return Err(Failure::LIMIT_EXCEEDED);
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+
+    pub(super) fn tell_count(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        name: &str,
+    ) -> Result<(), Refused> {
+        self.may_know(hub, session, name)?;
+        out.answer(id, &Ok(Answer::PresenceStats(self.count_of(name))));
+        Ok(())
+    }
+
+    /// How many are in a channel.
+    pub(super) fn count_of(&self, name: &str) -> Stats {
+        let room = self.centrifuge.rooms.get(name);
+        let (clients, users) = room.map_or((0, 0), |room| (room.clients.len(), room.users()));
+        Stats { clients, users }
+    }
+
+    pub(super) fn tell_history(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        id: u32,
+        asked: &History<'_>,
+    ) -> Result<(), Refused> {
+        let name = &*asked.channel;
+        self.check_channel(hub, name)?;
+        let allowed = self.gate.allow(&session.who, Action::Subscribe, name);
+        allowed.map_err(|_| Failure::PERMISSION_DENIED)?;
+        out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
+        out.flush_many(hub);
+        Ok(())
+    }
+}
+
+/// What a channel has kept, as far as it is asked for and fits.
+pub(super) fn kept<'a>(hub: &'a mut Hub, asked: &History<'_>) -> Result<Kept<'a>, Failure> {
+    let name = &*asked.channel;
+    if hub.topic_options(name).history.is_none() {
+        return Err(Failure::NOT_AVAILABLE);
+    }
+    if name.is_empty() {
+        return Err(Failure::BAD_REQUEST);
+    }
+    // A position is told also of a channel to which nothing was published yet.
+    let head = hub.begin_topic(name).ok().flatten().ok_or(Failure::INTERNAL)?;
+    let hub = &*hub;
+    let since = match &asked.since {
+        None => None,
+        Some((offset, epoch)) => {
+            let since = position(epoch, *offset).filter(|it| it.epoch == head.epoch);
+            Some(since.ok_or(Failure::UNRECOVERABLE_POSITION)?)
+        }
+    };
+    let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX).min(HISTORY_PUBLICATIONS_MAX);
+    let publications = match asked.is_reverse {
+        false => within(limit, after(hub, name, since)),
+        true => within(limit, before(hub, name, head, since, limit).into_iter().rev()),
+    };
+    Ok(Kept { publications, position: head })
+}
+
+/// What came after a place, the oldest first. What is not kept is passed over.
+fn after<'a: 'n, 'n>(
+    hub: &'a Hub,
+    name: &'n str,
+    since: Option<Position>,
+) -> Box<dyn Iterator<Item = Publication<'a>> + 'n> {
+    match since.map(|since| hub.history_after(name, since)) {
+        Some(Ok(all)) => Box::new(all),
+        Some(Err(PositionError::NotKept)) | None => Box::new(hub.history_last(name, u64::MAX)),
+        // It is in the future.
+        Some(Err(_)) => Box::new(std::iter::empty()),
+    }
+}
+
+/// The last publications before a place, the oldest first.
+fn before<'a>(
+    hub: &'a Hub,
+    name: &str,
+    head: Position,
+    since: Option<Position>,
+    limit: usize,
+) -> Vec<Publication<'a>> {
+    let end = since.map_or(head.offset + 1, |since| since.offset.min(head.offset + 1));
+    let behind = (head.offset + 1).saturating_sub(end);
+    let latest = hub.history_last(name, behind.saturating_add(limit as u64));
+    latest.take_while(|it| it.position.offset < end).collect()
+}
+
+fn within<'a>(
+    limit: usize,
+    publications: impl Iterator<Item = Publication<'a>>,
+) -> Vec<crate::centrifuge::replies::Publication<'a>> {
+    let mut bytes = 0;
+    let mut fits = |it: &Publication<'_>| {
+        let is_first = bytes == 0;
+        bytes += length(it.message) + size_of::<Position>();
+        is_first || bytes <= HISTORY_BYTES_MAX
+    };
+    publications.take(limit).take_while(|it| fits(it)).map(Into::into).collect()
+}
