@@ -338,7 +338,13 @@ impl Hub {
             }
             Item::Opened(opened) => {
                 let keys = self.topics.handle_opened(opened, &mut self.commons);
-                events.records.extend(keys.into_iter().map(|key| Record::Notified { key }));
+                for key in keys {
+                    // One is enough for all that were opened one after the other.
+                    let is_it = |it: &Record| matches!(it, Record::Notified { key: other } if *other == key);
+                    if !events.records.last().is_some_and(is_it) {
+                        events.records.push(Record::Notified { key });
+                    }
+                }
                 Ok(())
             }
             Item::News { topic, life, batch } => {

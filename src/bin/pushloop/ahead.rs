@@ -144,15 +144,16 @@ impl Ahead {
         has_room
     }
 
-    /// Takes a client's message. False if there is no room for it.
+    /// Takes a client's message. False if there is no room for it, or it is refused.
     pub fn take_message(&mut self, hub: &mut Hub, name: &str, message: Message<'_>) -> bool {
         let bytes = cost(name, message);
         if !self.has_room(1, bytes) {
             return false;
         }
         let step = self.step(hub, name, None, None, message);
+        let is_taken = !matches!(step, Step::Decided(Err(_)));
         self.push(hub, vec![step], bytes, None);
-        true
+        is_taken
     }
 
     /// Takes what a request wants published. False if there is no room for all of it.

@@ -374,6 +374,8 @@ fn the_api_takes_its_key_and_no_other() {
         "10",
     ]);
     let with_key = format!("X-API-Key: {KEY}\r\n");
+    let broadcast =
+        |channels| format!(r#"{{"channels":[{}],"data":1}}"#, vec![r#""b""#; channels].join(","));
     let bearer = super::tokens::bearer(&super::tokens::granting(&["*"], &["*"]));
     for (path, fields, body, status, told) in [
         ("/api/info", "", "{}", 401, "--centrifuge-key-file"),
@@ -409,6 +411,16 @@ fn the_api_takes_its_key_and_no_other() {
             r#""code":107"#,
         ),
         ("/api/disconnect", &*with_key, r#"{"user":"u"}"#, 200, r#"{"result":{}}"#),
+        ("/api/broadcast", &*with_key, &*broadcast(1000), 200, r#""offset":1000"#),
+        ("/api/broadcast", &*with_key, &*broadcast(1001), 200, r#""code":106"#),
+        // Later than any clock shows.
+        (
+            "/api/refresh",
+            &*with_key,
+            r#"{"user":"u","expire_at":18446744073709551615}"#,
+            200,
+            r#"{"result":{}}"#,
+        ),
     ] {
         let answer = ask_tcp(&address, &format!("POST {path}"), fields, body);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {body}: {answer}");

@@ -5,6 +5,8 @@ const PATTERNS_MAX: usize = 128;
 
 /// Where the joins and leaves of a topic are published: who may read them may know its members.
 const PRESENCE: &str = "$presence/";
+/// The same, as clients of Centrifugo hear of it.
+pub const JOINS: &str = "$joins/";
 
 /// What a pattern for all does not mean.
 const PROTECTED: [&str; 3] = ["$", "private-", "presence-"];
@@ -107,8 +109,9 @@ fn protected_len(topic: &str) -> usize {
         let prefix = PROTECTED.iter().find(|prefix| name.starts_with(**prefix));
         prefix.map_or(0, |prefix| prefix.len())
     };
-    match topic.strip_prefix(PRESENCE).map(own) {
-        Some(of_topic) if of_topic > 0 => PRESENCE.len() + of_topic,
+    let of = |before: &str| topic.strip_prefix(before).map(|name| (before.len(), own(name)));
+    match [PRESENCE, JOINS].into_iter().find_map(of) {
+        Some((before, of_topic)) if of_topic > 0 => before + of_topic,
         Some(_) | None => own(topic),
     }
 }
@@ -140,8 +143,14 @@ mod tests {
             ("private-*", &["private-a", "private-"], &["private", "presence-a"]),
             ("private-a", &["private-a"], &["private-"]),
             ("presence-r*", &["presence-room"], &["presence-x"]),
-            ("$*", &["$stats", "$presence/room"], &["$presence/private-a", "stats", "private-a"]),
+            (
+                "$*",
+                &["$stats", "$presence/room"],
+                &["$presence/private-a", "$joins/private-a", "stats"],
+            ),
             ("$presence/*", &["$presence/p"], &["$presence/presence-a", "$presence/private-a"]),
+            ("$joins/*", &["$joins/room"], &["$joins/presence-a", "$joins/private-a"]),
+            ("$joins/private-*", &["$joins/private-a"], &["$joins/a", "private-a"]),
             ("$presence/private-*", &["$presence/private-a"], &["$presence/a", "private-a"]),
         ] {
             let grants = grants(&[pattern]);

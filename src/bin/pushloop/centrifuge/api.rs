@@ -17,6 +17,8 @@ type Outcome = Result<pushloop::Published, (u16, Cow<'static, str>)>;
 
 /// Calls of one batch.
 const BATCH_MAX: usize = 1000;
+/// Channels of one broadcast.
+const BROADCAST_MAX: usize = 1000;
 
 /// One call.
 #[derive(Debug)]
@@ -141,6 +143,9 @@ fn publish<'a>(params: &Object<'a>, is_broadcast: bool) -> Result<Call<'a>, Fail
         false => vec![channel(params)?.into_owned()],
         true => params.list("channels").map_err(bad)?,
     };
+    if channels.len() > BROADCAST_MAX {
+        return Err(Failure::LIMIT_EXCEEDED);
+    }
     let is_empty = |name: &String| name.is_empty();
     if channels.is_empty() || channels.iter().any(is_empty) {
         return Err(Failure::BAD_REQUEST);

@@ -8,12 +8,10 @@ use super::{
     json::Object,
     replies::{Client, Push, add_push},
 };
+use crate::auth::JOINS;
 
-/// Where it is published who joins and leaves a channel, for the clients of this protocol. It has each connection,
-/// and at once: what others read is who is there, by members.
-const JOINS: &str = "$joins/";
-
-/// The topic of a channel's joins and leaves.
+/// The topic of a channel's joins and leaves, for the clients of this protocol. It has each connection, and at once: what
+/// others read is who is there, by members.
 pub fn joins(channel: &str) -> String {
     format!("{JOINS}{channel}")
 }

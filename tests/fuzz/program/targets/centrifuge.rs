@@ -12,12 +12,12 @@ pub fn run(data: &[u8]) {
     for format in [Format::Json, Format::Protobuf] {
         let (mut frame, mut left) = (data, data.len() + 1);
         while let Some(command) = commands::next(format, &mut frame) {
-            // Each command takes something of the frame.
-            assert!(frame.len() < left);
-            left = frame.len();
+            // Behind what is none, nothing is read.
             if command.is_err() {
                 break;
             }
+            assert!(frame.len() < left, "a command takes nothing of the frame");
+            left = frame.len();
         }
     }
     let mut messages = vec![Message::Binary(data)];

@@ -216,6 +216,8 @@ impl Service {
         let is_member = session.subs.get(name).is_some_and(|sub| sub.is_member);
         let Some(presence) = self.presence.as_mut().filter(|_| is_member) else { return };
         let (member, info) = session.identity.member();
+        // What is to be said before it is: others of this connection hear of it.
+        out.flush(hub);
         // It has been found that it can be. Where it cannot any more, others are not told.
         let _ = presence.join(hub, out.id(), name, member, info);
         tell_joins(hub, Some(out), name, true, &session.identity);
@@ -294,7 +296,8 @@ impl Service {
         out: &mut Out,
     ) -> Result<(), Disconnect> {
         let now = since_1970(hub).unwrap_or_default();
-        let is_over = |end: Option<Duration>| end.is_some_and(|end| end + EXPIRY_GRACE <= now);
+        let is_over =
+            |end: Option<Duration>| end.is_some_and(|end| end.saturating_add(EXPIRY_GRACE) <= now);
         if is_over(session.expires) {
             return Err(Disconnect::EXPIRED);
         }
