@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::Handle;
 use crate::event::ConnId;
 
-/// The loops of one process, and which is whose.
+/// The loops of one process, and what belongs to which.
 #[derive(Debug)]
 pub(crate) struct Routes {
     /// Each knows its own loop only.

@@ -73,7 +73,7 @@ fn two_loops_with_full_lanes_get_on() {
     explore("lanes: two loops, 2 items each, 3 preemptions", 3, || full_both_ways(2));
 }
 
-/// A change is there for whoever knows of it, on whatever way; and none is lost, whenever changes are taken.
+/// A change is there for any loop that knows of it, on whatever way; and none is lost, whenever changes are taken.
 #[test]
 fn a_change_that_is_known_of_is_seen() {
     explore("lanes: a change, and word of it", None, || {
@@ -88,7 +88,7 @@ fn a_change_that_is_known_of_is_seen() {
         let mut seen = if inbox.has_changes() { inbox.take_changes().len() } else { 0 };
         if word.load(Ordering::Acquire) {
             seen += if inbox.has_changes() { inbox.take_changes().len() } else { 0 };
-            assert_eq!(seen, 1, "who knows of it sees it");
+            assert_eq!(seen, 1, "what knows of it sees it");
         }
         thread.join().unwrap();
         let rest = if inbox.has_changes() { inbox.take_changes().len() } else { 0 };

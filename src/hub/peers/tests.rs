@@ -346,7 +346,7 @@ struct Reader {
     has_left: bool,
 }
 
-/// Whatever the order of turns, however short the lanes, whoever is blocked: every subscriber gets every publication once
+/// Whatever the order of turns, however short the lanes, whichever peer is blocked: every subscriber gets every publication once
 /// and in its topic's order, from its subscription on.
 #[test]
 fn seeds() {

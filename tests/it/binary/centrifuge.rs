@@ -20,7 +20,7 @@ fn says(client: &mut Client, frame: impl Into<String>) {
     client.send(Message::text(frame.into())).expect("it goes out");
 }
 
-/// A connection that has said who it is.
+/// A connection that has said of which user it is.
 fn connected(address: &str, token: &str) -> Client {
     let mut client = connect(address, PATH);
     says(&mut client, json!({ "id": 1, "connect": { "token": token } }).to_string());

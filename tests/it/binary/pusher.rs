@@ -65,7 +65,7 @@ fn succeeds(client: &mut WebSocket<Stream>, data: &Value) {
     assert_eq!(told["event"], "pusher_internal:subscription_succeeded", "{told}");
 }
 
-/// The answer to a signed request: the number of the application whose secret it is, and what differs.
+/// The answer to a signed request: the number of the application that has the secret, and what differs.
 fn api(address: &str, nth: usize, line: &str, query: &[(&str, &str)], body: &str) -> String {
     let (method, path) = line.split_once(' ').unwrap();
     let time = in_seconds(0).to_string();

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Field, Malformed, Sink, Source};
 
-/// An object whose members have not been looked into. However deep one of them is nested, nothing here is.
+/// An object of which the members have not been looked into. However deep one of them is nested, nothing here is.
 #[derive(Debug)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 

@@ -15,7 +15,7 @@ const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
 
-/// A message whose fields have been told apart.
+/// A message of which the fields have been told apart.
 #[derive(Debug)]
 pub struct Fields<'a>(Vec<(u32, Value<'a>)>);
 

@@ -14,7 +14,7 @@ use super::{EVENT_BYTES_MAX, channel};
 
 /// What is no event is this one.
 const MESSAGE: &str = "message";
-/// Events of clients, whose data stays what it is.
+/// Events of clients: their data stays what it is.
 const CLIENT: &str = "client-";
 
 /// An event, as a topic has it.
@@ -46,7 +46,7 @@ pub fn is_own_name(name: &str) -> bool {
     name.starts_with("pusher:") || name.starts_with("pusher_internal:")
 }
 
-/// The text of an event, whose data is this text.
+/// The text of an event with this text as its data.
 pub fn keep(event: &str, data: &str, user_id: Option<&str>) -> String {
     let is_read = |text: &String| read(text).is_some_and(|it| it.text() == data);
     // As what it is, if it is read as what it was.
@@ -54,7 +54,7 @@ pub fn keep(event: &str, data: &str, user_id: Option<&str>) -> String {
     object.filter(is_read).unwrap_or_else(|| written(event, &string(data), user_id))
 }
 
-/// The same of an event of a client, whose data is any JSON.
+/// The same of an event of a client, with any JSON as its data.
 pub fn keep_sent(event: &str, data: &str, user_id: Option<&str>) -> String {
     written(event, data, user_id)
 }

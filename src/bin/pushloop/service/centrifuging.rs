@@ -1,4 +1,4 @@
-//! Connections of Centrifuge's clients: who they are, what they subscribe to, and what becomes of their commands.
+//! Connections of Centrifuge's clients: of which user they are, what they subscribe to, and what becomes of their commands.
 
 mod api;
 mod connecting;
@@ -46,7 +46,7 @@ const EMULATION: &str = "/emulation";
 const PING_SECONDS: u32 = 25;
 const PONG_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For how long a connection or a subscription stays whose token has ended: so long its client has to bring
+/// For how long a connection or a subscription stays after the end of its token: so long its client has to bring
 /// another one.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 /// Its timer, and connections that are looked at in one turn.
@@ -85,7 +85,7 @@ struct Session {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has not said who it is.
+    /// It has not said of which user it is.
     Begun,
     Connected,
     /// It was refused, and may ask for nothing more.

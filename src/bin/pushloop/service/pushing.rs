@@ -1,4 +1,4 @@
-//! Clients of Pusher: what they subscribe to, what they send, and who they are.
+//! Clients of Pusher: what they subscribe to, what they send, and of which user they are.
 
 mod api;
 mod clients;

@@ -63,7 +63,7 @@ fn connections_and_topics_are_told_in_their_order() {
     assert_eq!(kinds(&events(&backend, 11, 2)), ["disconnect", "vacated"]);
 }
 
-/// Whose clients come and go without a new connection.
+/// Clients come and go there without a new connection.
 #[test]
 fn channels_of_pusher_are_told_of_as_topics() {
     let secret = File::new("app", b"a secret of sixteen");

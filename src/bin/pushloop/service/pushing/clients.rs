@@ -123,7 +123,7 @@ impl Pushing {
         Some((self.apps.get(client.app)?, client))
     }
 
-    /// Whether a client may have a channel, by this signature: who it is.
+    /// Whether a client may have a channel, by this signature: as what principal.
     pub(super) fn principal(
         &self,
         id: ConnId,
