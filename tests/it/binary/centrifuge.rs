@@ -1,5 +1,7 @@
 //! Clients of Centrifugo: what the libraries of tests/clients/ do not send, by hand.
 
+mod api;
+
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -9,6 +11,8 @@ use crate::support::process::{Process, Stream, connect, read_close, read_json, r
 
 const PATH: &str = "/connection/websocket";
 const KEY: &str = "a-key-of-the-server-api";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn server(arguments: &[&str]) -> (Process, String) {
     serve(&[&["--centrifuge"], arguments].concat())
@@ -189,9 +193,39 @@ fn one_that_asks_for_too_much_at_once_is_told_so() {
     assert_eq!(given.len(), 9);
     // As many as there is room for in one answer.
     let publications = given[0]["history"]["publications"].as_array().expect("there are some");
-    assert_eq!((publications.len(), &given[0]["history"]["offset"]), (63, &json!(70)));
+    assert_eq!((publications.len(), &given[0]["history"]["offset"]), (61, &json!(70)));
     assert!(told.iter().all(|it| it["history"].is_object() || error(it) == (2, 111)));
     assert_eq!(answers(&mut client, r#"{"id":3,"ping":{}}"#, 1)[0]["id"], 3);
+}
+
+/// Questions about what nobody published to begin no history, which would push out another.
+#[test]
+fn a_history_that_has_not_begun_is_not_begun_by_a_question() {
+    let (_server, address) = server(&["--history", "10"]);
+    let mut client = connected(&address, "");
+    let history = r#"{"id":2,"history":{"channel":"a","limit":-1}}"#;
+    for _ in 0..2 {
+        assert_eq!(answers(&mut client, history, 1)[0], json!({ "id": 2, "history": {} }));
+    }
+    let since =
+        r#"{"id":3,"history":{"channel":"a","since":{"offset":0,"epoch":"000000000000feed"}}}"#;
+    assert_eq!(error(&answers(&mut client, since, 1)[0]), (3, 112));
+    ask_tcp(&address, "POST /a", "", "1");
+    let told = answers(&mut client, history, 1).remove(0)["history"].take();
+    assert_eq!((&told["offset"], told["epoch"].is_string()), (&json!(1), true), "{told}");
+}
+
+/// Others are told of each that comes, also of one that comes again and again.
+#[test]
+fn to_come_to_a_channel_with_members_is_paced_as_publications_are() {
+    let secret = File::new("secret", SECRET);
+    let pace = ["--presence", "--publications-per-second", "2"];
+    let (_server, address) = server(&[&pace[..], &["--jwt-secret-file", secret.path()]].concat());
+    let claims = json!({ "exp": in_seconds(60), "sub": "ada", "subscribe": ["a"] });
+    let mut client = connected(&address, &token(&claims));
+    let subscribe = |nth: u64| json!({ "id": nth, "subscribe": { "channel": "a" } }).to_string();
+    let told = answers(&mut client, [2, 3, 4].map(subscribe).join("\n"), 3);
+    assert_eq!(told.iter().map(|it| error(it).1).collect::<Vec<_>>(), [0, 0, 111], "{told:?}");
 }
 
 #[test]
@@ -301,10 +335,7 @@ fn the_subprotocol_chooses_the_encoding() {
         ("centrifuge-protobuf", "centrifuge-protobuf"),
         ("x, centrifuge-json, centrifuge-protobuf", "centrifuge-protobuf"),
     ] {
-        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-        let fields = format!(
-            "Connection: Upgrade\r\nUpgrade: websocket\r\n{key}Sec-WebSocket-Protocol: {offers}\r\n"
-        );
+        let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: {offers}\r\n");
         let head = crate::support::http::read_head(&mut asks(&address, &fields));
         let head = String::from_utf8(head.expect("it is answered")).expect("it is text");
         assert!(head.to_lowercase().contains(&format!("sec-websocket-protocol: {told}")), "{head}");
@@ -363,99 +394,41 @@ fn a_door_has_the_verdict_of_all_doors() {
 }
 
 #[test]
-fn the_api_takes_its_key_and_no_other() {
+fn a_token_for_less_ends_the_subscriptions_that_it_does_not_cover() {
     let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
-    let (_server, address) = server(&[
-        "--jwt-secret-file",
-        files[0].path(),
-        "--centrifuge-key-file",
-        files[1].path(),
-        "--history",
-        "10",
-    ]);
-    let with_key = format!("X-API-Key: {KEY}\r\n");
-    let broadcast =
-        |channels| format!(r#"{{"channels":[{}],"data":1}}"#, vec![r#""b""#; channels].join(","));
-    let bearer = super::tokens::bearer(&super::tokens::granting(&["*"], &["*"]));
-    for (path, fields, body, status, told) in [
-        ("/api/info", "", "{}", 401, "--centrifuge-key-file"),
-        ("/api/info", "X-API-Key: another-key-of-the-api\r\n", "{}", 401, ""),
-        ("/api/info", &*bearer, "{}", 401, ""),
-        ("/api/info", &*with_key, "{}", 200, "\"nodes\":[{"),
-        ("/api/info", &*format!("Authorization: apikey {KEY}\r\n"), "", 200, "\"nodes\":[{"),
-        (&*format!("/api/info?api_key={KEY}"), "", "{}", 200, "\"nodes\":[{"),
-        ("/api", &*with_key, r#"{"method":"info","params":{}}"#, 200, "\"nodes\":[{"),
-        ("/api/dance", &*with_key, "{}", 404, "no such method"),
-        ("/api/publish", &*with_key, "{", 400, "no call"),
-        (
-            "/api/publish",
-            &*with_key,
-            "{}",
-            200,
-            r#"{"error":{"code":107,"message":"bad request"}}"#,
-        ),
-        (
-            "/api/publish",
-            &*with_key,
-            r#"{"channel":"a","data":1}"#,
-            200,
-            r#"{"result":{"offset":1,"epoch":""#,
-        ),
-        ("/api/publish", &*with_key, r#"{"channel":"$x","data":1}"#, 200, r#""code":103"#),
-        ("/api/presence", &*with_key, r#"{"channel":"a"}"#, 200, r#""code":108"#),
-        (
-            "/api/disconnect",
-            &*with_key,
-            r#"{"user":"u","disconnect":{"code":1000}}"#,
-            200,
-            r#""code":107"#,
-        ),
-        ("/api/disconnect", &*with_key, r#"{"user":"u"}"#, 200, r#"{"result":{}}"#),
-        ("/api/broadcast", &*with_key, &*broadcast(1000), 200, r#""offset":1000"#),
-        ("/api/broadcast", &*with_key, &*broadcast(1001), 200, r#""code":106"#),
-        // Later than any clock shows.
-        (
-            "/api/refresh",
-            &*with_key,
-            r#"{"user":"u","expire_at":18446744073709551615}"#,
-            200,
-            r#"{"result":{}}"#,
-        ),
-    ] {
-        let answer = ask_tcp(&address, &format!("POST {path}"), fields, body);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {body}: {answer}");
-        assert!(answer.contains(told), "{path} {body}: {answer}");
+    let keys = ["--jwt-secret-file", files[0].path(), "--centrifuge-key-file", files[1].path()];
+    let (_server, address) = server(&keys);
+    let with = |subscribe: &[&str], channels: &[&str]| {
+        token(&json!({
+            "exp": in_seconds(60), "sub": "ada", "subscribe": subscribe, "channels": channels,
+        }))
+    };
+    let mut client = connected(&address, &with(&["a", "b"], &["c", "d"]));
+    let own = token(&json!({ "exp": in_seconds(60), "sub": "ada", "channel": "e" }));
+    for (channel, token) in [("a", ""), ("b", ""), ("e", &*own)] {
+        let subscribe = json!({ "id": 2, "subscribe": { "channel": channel, "token": token } });
+        assert_eq!(error(&answers(&mut client, subscribe.to_string(), 1)[0]), (2, 0), "{channel}");
     }
-    let answer = ask_tcp(&address, "GET /api/info", &with_key, "");
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-}
-
-#[test]
-fn a_file_of_histories_has_what_both_sides_publish() {
-    let (path, key) =
-        (crate::support::process::scratch("history"), File::new("key", KEY.as_bytes()));
-    let file = path.to_str().expect("the path is text");
-    let arguments =
-        ["--history", "10", "--history-file", file, "--centrifuge-key-file", key.path()];
-    let (mut first, address) = server(&arguments);
-    let mut client = connected(&address, "");
-    let told = answers(&mut client, r#"{"id":2,"subscribe":{"channel":"a"}}"#, 1);
-    let epoch = told[0]["subscribe"]["epoch"].as_str().expect("it has a history").to_owned();
     let fields = format!("X-API-Key: {KEY}\r\n");
-    let batch = r#"{"commands":[{"publish":{"channel":"a","data":1}},{"info":{}},{"broadcast":{"channels":["a","b"],"data":2}}]}"#;
-    let answer = ask_tcp(&address, "POST /api/batch", &fields, batch);
-    let (_, body) = answer.split_once("\r\n\r\n").expect("there is a body");
-    let replies: Value = serde_json::from_str(body).expect("it is JSON");
-    assert_eq!(replies["replies"][0]["publish"], json!({ "offset": 1, "epoch": epoch }));
-    assert_eq!(replies["replies"][2]["broadcast"]["responses"][0]["result"]["offset"], 2);
-    answers(&mut client, "", 2);
-    first.kills();
-    let (_server, address) = server(&arguments);
-    let mut client = connected(&address, "");
-    let subscribe = json!({ "id": 2, "subscribe": { "channel": "a", "recover": true, "offset": 1, "epoch": epoch } });
-    let told = answers(&mut client, subscribe.to_string(), 1);
-    assert_eq!(told[0]["subscribe"]["publications"], json!([{ "data": 2, "offset": 2 }]));
-    let _ = std::fs::remove_file(path);
+    ask_tcp(&address, "POST /api/subscribe", &fields, r#"{"user":"ada","channel":"f"}"#);
+    assert_eq!(read_json(&mut client)["push"]["channel"], "f");
+    let refresh = json!({ "id": 3, "refresh": { "token": with(&["b"], &["d"]) } });
+    let told = answers(&mut client, refresh.to_string(), 3);
+    let ended =
+        |nth: usize| (&told[nth]["push"]["channel"], &told[nth]["push"]["unsubscribe"]["code"]);
+    assert_eq!(ended(0), (&json!("a"), &json!(2501)), "{told:?}");
+    assert_eq!(ended(1), (&json!("c"), &json!(2501)), "{told:?}");
+    assert!(told[2]["refresh"].is_object(), "{told:?}");
+    // Those that are covered go on, and what has a token of its own, and what a backend has given.
+    for channel in ["a", "b", "c", "d", "e", "f"] {
+        let body = format!(r#"{{"channel":"{channel}","data":1}}"#);
+        ask_tcp(&address, "POST /api/publish", &fields, &body);
+    }
+    let got: Vec<_> = (0..4).map(|_| read_json(&mut client)["push"]["channel"].take()).collect();
+    assert_eq!(got, ["b", "d", "e", "f"]);
+    // Nor is one for a subscription a token for a connection.
+    let answer = ask_tcp(&address, &format!("GET {PATH}?token={own}"), UPGRADE, "");
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("channel"), "{answer}");
 }
 
 #[test]

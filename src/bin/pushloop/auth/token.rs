@@ -17,7 +17,7 @@ const KEYS_TRIED_MAX: usize = 4;
 
 /// Why a token is none, in a sentence of ASCII without quotes, as RFC 6750 §3 wants it. It has names of
 /// claims, and nothing of what the token says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     pub cause: Cause,
     pub why: Cow<'static, str>,

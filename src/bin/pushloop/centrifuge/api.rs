@@ -266,6 +266,16 @@ pub enum Slot {
     Publish { count: usize, is_broadcast: bool },
 }
 
+impl Slot {
+    /// Bytes that are held of the answer.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Done(_, Ok(object)) => object.len(),
+            Self::Done(_, Err(_)) | Self::Publish { .. } => 0,
+        }
+    }
+}
+
 impl Calls {
     /// The body of the answer, with what became of the publications in their order.
     pub fn answer(self, mut outcomes: impl Iterator<Item = Outcome>) -> String {

@@ -80,7 +80,8 @@ pub struct Stats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept<'a> {
     pub publications: Vec<Publication<'a>>,
-    pub position: Position,
+    /// None of a channel that has not begun.
+    pub position: Option<Position>,
 }
 
 /// What comes without being asked for.
@@ -236,8 +237,10 @@ pub fn fill_stats<S: Sink>(sink: &mut S, it: Stats) {
 /// What a channel has kept.
 pub fn fill_kept<S: Sink>(sink: &mut S, it: &Kept<'_>) {
     sink.list(("publications", 1), &it.publications, fill_publication);
-    sink.text(("epoch", 2), &epoch(it.position));
-    sink.number(("offset", 3), it.position.offset);
+    if let Some(position) = it.position {
+        sink.text(("epoch", 2), &epoch(position));
+        sink.number(("offset", 3), position.offset);
+    }
 }
 
 fn fill_push<S: Sink>(sink: &mut S, channel: &str, push: &Push<'_>) {

@@ -184,6 +184,9 @@ impl Service {
     ) -> Result<(), TurnedAway> {
         self.admit_client(hub, id, request)?;
         let who = self.gate.principal(hub, request)?;
+        if matches!(&who, Principal::Token(claims) if claims.channel.is_some()) {
+            return Err((401, "the token is for a subscription: it has a channel".into()).into());
+        }
         let (format, subprotocol) = asked_format(request);
         let encoding = self.centrifuge.encodings.iter().find(|(other, _)| *other == format);
         let Some((_, encoding)) = encoding.copied() else { return Ok(()) };

@@ -53,7 +53,7 @@ fn answers() -> Vec<Row> {
         ),
         (
             7,
-            Ok(Answer::History(Kept { publications: vec![first], position: POSITION })),
+            Ok(Answer::History(Kept { publications: vec![first], position: Some(POSITION) })),
             r#"{"id":7,"history":{"publications":[{"data":{ "a": 1},"offset":7}],"epoch":"000000000000feed","offset":300}}"#,
             b"\x08\x07\x5a\x24\x0a\x0d\x22\x09{\n\"a\":\r1}\x30\x07\x12\x10000000000000feed\x18\xac\x02",
         ),

@@ -18,8 +18,8 @@ use crate::{
 
 const PATH: &str = "/api";
 const JSON: &str = "application/json";
-/// Bytes of the names in one answer.
-const CHANNELS_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one answer, but for the last of a batch that comes into it.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 fn content(data: &Data) -> Content<'static> {
     match data {
@@ -82,13 +82,18 @@ impl Service {
         is_batch: bool,
     ) {
         let (mut slots, mut items, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
         for call in calls {
             let (channels, publication, is_broadcast) = match call {
                 Ok(Call::Publish { publication, channels, is_broadcast }) => {
                     (channels, publication, is_broadcast)
                 }
                 Ok(call) => {
-                    slots.push(self.call_one(hub, call));
+                    slots.push(match bytes > ANSWER_BYTES_MAX {
+                        true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
+                        false => self.call_one(hub, call),
+                    });
+                    bytes += slots.last().map_or(0, Slot::len);
                     continue;
                 }
                 Err(failure) => {
@@ -157,7 +162,7 @@ impl Service {
                 Slot::Done("refresh", Ok(nothing()))
             }
             Call::Presence(name) => {
-                let told = self.has_clients(&name).and_then(|()| self.clients_of(&name));
+                let told = self.has_clients(&name).and_then(|()| self.clients_of(hub, &name));
                 Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
             }
             Call::PresenceStats(name) => {
@@ -290,7 +295,7 @@ impl Service {
         let (mut channels, mut bytes) = (Vec::new(), 0);
         for (name, clients) in all {
             bytes += name.len();
-            if bytes > CHANNELS_BYTES_MAX {
+            if bytes > ANSWER_BYTES_MAX {
                 return Err(Failure::LIMIT_EXCEEDED);
             }
             channels.push((name, clients));

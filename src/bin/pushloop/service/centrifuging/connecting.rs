@@ -9,7 +9,7 @@ use super::{Centrifuge, Identity, Out, PING_SECONDS, Service, Session, Stage, su
 use crate::{
     auth::{Action, Cause, Claims, Principal},
     centrifuge::{
-        codes::{Disconnect, Failure, Refused},
+        codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_EXPIRED},
         commands::{Connect, Since},
         replies::{Answer, Connected},
     },
@@ -127,11 +127,40 @@ impl Service {
                 return Err(Disconnect::INVALID_TOKEN.into());
             }
             session.expires = Some(claims.expires);
-            session.who = Principal::Token(claims);
+            let before = std::mem::replace(&mut session.who, Principal::Token(claims));
+            self.end_uncovered(hub, session, out, &before);
         }
         let left = session.expires.map(|end| left(hub, end));
         out.answer(id, &Ok(Answer::Refresh { client: &session.identity.client, left }));
         Ok(())
+    }
+
+    /// Ends the subscriptions that the connection had by the token before, and would not have by the one of now. The
+    /// client asks for them anew, and is told why not.
+    fn end_uncovered(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        before: &Principal,
+    ) {
+        let covers = |who: &Principal, name: &str| {
+            let is_named = match who {
+                Principal::Token(claims) => claims.channels.iter().any(|it| it == name),
+                Principal::Anyone
+                | Principal::PublishKey
+                | Principal::Backend
+                | Principal::Client { .. } => false,
+            };
+            is_named || self.gate.may(who, Action::Subscribe, name).is_ok()
+        };
+        // One with a token of its own lasts as long as that, and one of a backend's until that ends it.
+        let others = session.subs.iter().filter(|(_, sub)| sub.expires.is_none());
+        let is_lost = |name: &str| covers(before, name) && !covers(&session.who, name);
+        let lost = others.map(|(name, _)| name).filter(|name| is_lost(name));
+        for name in lost.cloned().collect::<Vec<_>>() {
+            self.unsubscribe_by_server(hub, session, out, &name, UNSUBSCRIBED_EXPIRED);
+        }
     }
 
     /// What a token says that came in a command.

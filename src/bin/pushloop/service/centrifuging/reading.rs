@@ -14,12 +14,12 @@ use crate::{
     service::pacing::length,
 };
 
-/// Publications of one answer, and their bytes; but one comes in any case.
+/// Publications of one answer; but one comes in any case.
 const HISTORY_PUBLICATIONS_MAX: usize = 300;
-const HISTORY_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a list of clients.
-const PRESENCE_BYTES_MAX: usize = 64 * 1024;
-/// What one has beside its texts, in bytes.
+/// Bytes of what is in one answer: publications, or clients.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What one of them has beside its texts, in bytes.
+const PUBLICATION_BYTES: usize = 48;
 const CLIENT_BYTES: usize = 128;
 
 impl Service {
@@ -72,22 +72,22 @@ impl Service {
         name: &str,
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
-        out.answer(id, &Ok(Answer::Presence(self.clients_of(name)?)));
+        out.answer(id, &Ok(Answer::Presence(self.clients_of(hub, name)?)));
         out.flush_many(hub);
         Ok(())
     }
 
     /// Who is in a channel.
-    pub(super) fn clients_of(&self, name: &str) -> Result<Vec<Client<'_>>, Failure> {
-        let (mut clients, mut bytes) = (Vec::new(), 0);
+    pub(super) fn clients_of(&self, hub: &Hub, name: &str) -> Result<Vec<Client<'_>>, Failure> {
+        let (mut clients, mut bytes, max) = (Vec::new(), 0, answer_bytes_max(hub));
         let all =
             self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
         for identity in all {
             let client = identity.told();
             let texts =
                 [client.client, client.client, client.user, client.info.unwrap_or_default()];
-            bytes += CLIENT_BYTES + texts.map(str::len).iter().sum::<usize>();
-            if bytes > PRESENCE_BYTES_MAX {
+            bytes += CLIENT_BYTES + texts.map(escaped_len).iter().sum::<usize>();
+            if bytes > max {
                 return Err(Failure::LIMIT_EXCEEDED);
             }
             clients.push(client);
@@ -133,8 +133,23 @@ impl Service {
     }
 }
 
+/// What may be in one answer: there is room for another one of that length behind it.
+fn answer_bytes_max(hub: &Hub) -> usize {
+    ANSWER_BYTES_MAX.min(hub.config().send_queue_bytes_max / 4)
+}
+
+/// The bytes of a text in JSON, at most: what is JSON already stays as it is.
+fn escaped_len(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' => 1,
+        ..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
 /// What a channel has kept, as far as it is asked for and fits.
-pub(super) fn kept<'a>(hub: &'a mut Hub, asked: &History<'_>) -> Result<Kept<'a>, Failure> {
+pub(super) fn kept<'a>(hub: &'a Hub, asked: &History<'_>) -> Result<Kept<'a>, Failure> {
     let name = &*asked.channel;
     if hub.topic_options(name).history.is_none() {
         return Err(Failure::NOT_AVAILABLE);
@@ -142,20 +157,20 @@ pub(super) fn kept<'a>(hub: &'a mut Hub, asked: &History<'_>) -> Result<Kept<'a>
     if name.is_empty() {
         return Err(Failure::BAD_REQUEST);
     }
-    // A position is told also of a channel to which nothing was published yet.
-    let head = hub.begin_topic(name).ok().flatten().ok_or(Failure::INTERNAL)?;
-    let hub = &*hub;
+    // To ask begins no history: so many are remembered, and those of others are not pushed out by questions.
+    let head = hub.position(name);
     let since = match &asked.since {
         None => None,
         Some((offset, epoch)) => {
-            let since = position(epoch, *offset).filter(|it| it.epoch == head.epoch);
+            let is_ours = |it: &Position| head.is_some_and(|head| head.epoch == it.epoch);
+            let since = position(epoch, *offset).filter(is_ours);
             Some(since.ok_or(Failure::UNRECOVERABLE_POSITION)?)
         }
     };
     let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX).min(HISTORY_PUBLICATIONS_MAX);
     let publications = match asked.is_reverse {
-        false => within(limit, after(hub, name, since)),
-        true => within(limit, before(hub, name, head, since, limit).into_iter().rev()),
+        false => within(hub, limit, after(hub, name, since)),
+        true => within(hub, limit, before(hub, name, since, limit).into_iter().rev()),
     };
     Ok(Kept { publications, position: head })
 }
@@ -178,25 +193,44 @@ fn after<'a: 'n, 'n>(
 fn before<'a>(
     hub: &'a Hub,
     name: &str,
-    head: Position,
     since: Option<Position>,
     limit: usize,
 ) -> Vec<Publication<'a>> {
-    let end = since.map_or(head.offset + 1, |since| since.offset.min(head.offset + 1));
-    let behind = (head.offset + 1).saturating_sub(end);
+    let next = hub.position(name).map_or(0, |head| head.offset + 1);
+    let end = since.map_or(next, |since| since.offset.min(next));
+    let behind = next - end;
     let latest = hub.history_last(name, behind.saturating_add(limit as u64));
     latest.take_while(|it| it.position.offset < end).collect()
 }
 
 fn within<'a>(
+    hub: &Hub,
     limit: usize,
     publications: impl Iterator<Item = Publication<'a>>,
 ) -> Vec<crate::centrifuge::replies::Publication<'a>> {
-    let mut bytes = 0;
+    let (mut bytes, max) = (0, answer_bytes_max(hub));
     let mut fits = |it: &Publication<'_>| {
         let is_first = bytes == 0;
-        bytes += length(it.message) + size_of::<Position>();
-        is_first || bytes <= HISTORY_BYTES_MAX
+        bytes += PUBLICATION_BYTES
+            + match it.message {
+                Message::Text(text) => escaped_len(text),
+                // In Base64.
+                Message::Binary(binary) => binary.len().div_ceil(3) * 4,
+            };
+        is_first || bytes <= max
     };
     publications.take(limit).take_while(|it| fits(it)).map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped_len;
+
+    #[test]
+    fn a_text_is_no_longer_in_json_than_it_is_taken_for() {
+        for text in ["", "plain", "\"\\", "\u{1}\n\u{1f}", "é\u{7f}\u{2028}"] {
+            let quoted = serde_json::Value::from(text).to_string();
+            assert!(quoted.len() <= escaped_len(text) + 2, "{quoted}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pushloop::{ConnId, Hub, Position, SubscribeError};
+use pushloop::{ConnId, Hub, Message, Position, SubscribeError};
 
 use super::{EXPIRY_GRACE, Identity, Out, Service, Session, Sub, connecting::left};
 use crate::{
@@ -80,6 +80,11 @@ impl Service {
         self.check_channel(hub, name)?;
         if asked.kind != 0 || asked.has_filter {
             return Err(Failure::NOT_AVAILABLE.into());
+        }
+        if has_members(&self.patterns, name) {
+            // Others are told that it comes, which costs them as much as a publication does.
+            let paced = self.pacing.take(&session.accounts, Message::Text(""), hub.now());
+            paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
         }
         match session.subs.get(name) {
             Some(Sub { is_servers: true, .. }) => return Err(Failure::ALREADY_SUBSCRIBED.into()),
