@@ -12,6 +12,7 @@ mod config;
 mod descriptors;
 mod drain;
 mod expiries;
+mod few;
 mod gate;
 mod hooks;
 mod key_sets;

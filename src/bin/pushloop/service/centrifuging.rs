@@ -31,6 +31,7 @@ use crate::{
         replies::Answer,
     },
     expiries::Ends,
+    few::Few,
     gate::TurnedAway,
     requests::network,
     timers::Timer,
@@ -76,8 +77,8 @@ struct Session {
     network: Option<IpAddr>,
     /// As its request says, and then its first command.
     who: Principal,
-    accounts: Vec<Account>,
-    subs: BTreeMap<Arc<str>, Sub>,
+    accounts: Box<[Account]>,
+    subs: Few<Arc<str>, Sub>,
     /// When its token ends, since 1970.
     expires: Option<Duration>,
     awaits_pong: bool,
@@ -95,10 +96,10 @@ enum Stage {
 /// A connection as others are told of it.
 #[derive(Debug, Default)]
 struct Identity {
-    client: String,
-    user: String,
+    /// The client's id, and then the user.
+    text: Box<str>,
     /// JSON.
-    info: Option<String>,
+    info: Option<Box<str>>,
 }
 
 /// A subscription.
@@ -202,8 +203,8 @@ impl Service {
             identity: Arc::default(),
             network: network(request),
             who,
-            accounts: Vec::new(),
-            subs: BTreeMap::new(),
+            accounts: Box::default(),
+            subs: Few::default(),
             expires: None,
             awaits_pong: false,
         };
@@ -337,7 +338,7 @@ impl Service {
         self.leave_channels(hub, id);
         let Some(session) = self.centrifuge.sessions.remove(id) else { return };
         self.centrifuge.dues.remove(id);
-        self.centrifuge.forget_user(&session.identity.user, id);
+        self.centrifuge.forget_user(session.identity.user(), id);
     }
 
     /// Whether the timer is this protocol's. Looks at the connections that are due.

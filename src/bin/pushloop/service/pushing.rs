@@ -3,7 +3,7 @@
 mod api;
 mod clients;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use pushloop::{
     Accept, CloseCode, ConnId, Hub, Message, Presence, Request, RequestId, SubscribeError,
@@ -15,6 +15,7 @@ use super::{Service, pacing::Account};
 use crate::{
     ahead::Ahead,
     auth::{Action, Principal},
+    few::Few,
     presence,
     publish::{self, Answer, Form, Item, Plan},
     pusher::{self, ChannelData, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind, Said},
@@ -86,7 +87,7 @@ impl Service {
         let accounts = Account::of(request, &Principal::Client { signed: None });
         hub.use_encoding(conn, pushing.encoding);
         tell(hub, conn, &pusher::established(&pushing.socket(conn)));
-        let client = Client { app, channels: BTreeMap::new(), user: None, accounts };
+        let client = Client { app, channels: Few::default(), user: None, accounts };
         pushing.clients.insert(conn, client);
         if let Some(telling) = &mut self.hooks.telling {
             telling.begin(hub, (conn, request), &[], &Principal::Client { signed: None });
@@ -166,7 +167,7 @@ impl Service {
             );
             return Err(("InvalidChannel", 400, why));
         };
-        if client.channels.contains_key(channel) {
+        if client.channels.contains(channel) {
             let why = format!("Existing subscription to channel {channel}");
             tell(hub, id, &pusher::error(None, None, &why));
             return Ok(());

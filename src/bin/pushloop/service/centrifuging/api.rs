@@ -197,7 +197,7 @@ impl Service {
         let is_meant = |id: &ConnId| {
             let session = self.centrifuge.sessions.get(*id);
             whom.client.is_empty()
-                || session.is_some_and(|session| session.identity.client == *whom.client)
+                || session.is_some_and(|session| session.identity.client() == whom.client)
         };
         own.copied().filter(is_meant).collect()
     }
@@ -216,7 +216,7 @@ impl Service {
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
             let mut out = Out::new(id, session.format);
-            let begun = match session.subs.contains_key(channel) {
+            let begun = match session.subs.contains(channel) {
                 true => Ok(None),
                 false => self.begin_channel(hub, &mut session, id, channel, &since).map(Some),
             };
@@ -269,7 +269,8 @@ impl Service {
         };
         for id in self.connections_of(whom) {
             let session = self.centrifuge.sessions.get(id);
-            let stays = session.is_some_and(|it| but.contains(&it.identity.client));
+            let stays =
+                session.is_some_and(|it| but.iter().any(|client| client == it.identity.client()));
             if !stays {
                 self.disconnect(hub, id, code, reason);
             }

@@ -45,7 +45,7 @@ impl Service {
         let begins = self.begin_servers(hub, session, out.id(), &asked.subs)?;
         let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.told(hub, name, None)));
         let connected = Connected {
-            client: &session.identity.client,
+            client: session.identity.client(),
             left: session.expires.map(|end| left(hub, end)),
             subs: told.collect(),
             ping: PING_SECONDS,
@@ -61,12 +61,12 @@ impl Service {
     /// The connection is a client's that may be here.
     fn take_in(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId) {
         session.stage = Stage::Connected;
-        session.accounts = Account::those(session.network, &session.who);
+        session.accounts = Account::those(session.network, &session.who).into();
         session.expires = expiry(&session.who);
         self.pacing.seat(id, &session.who);
-        if !session.identity.user.is_empty() {
+        if !session.identity.user().is_empty() {
             let users = &mut self.centrifuge.users;
-            users.entry(session.identity.user.as_str().into()).or_default().insert(id);
+            users.entry(session.identity.user().into()).or_default().insert(id);
         }
         // Those that come at once are not pinged at once.
         let spread = id.to_bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
@@ -122,7 +122,7 @@ impl Service {
         }
         if self.gate.is_guarded() {
             let claims = self.claims(hub, session, token)?;
-            let is_same = claims.subject.as_deref().unwrap_or_default() == session.identity.user;
+            let is_same = claims.subject.as_deref().unwrap_or_default() == session.identity.user();
             if claims.channel.is_some() || !is_same {
                 return Err(Disconnect::INVALID_TOKEN.into());
             }
@@ -131,7 +131,7 @@ impl Service {
             self.end_uncovered(hub, session, out, &before);
         }
         let left = session.expires.map(|end| left(hub, end));
-        out.answer(id, &Ok(Answer::Refresh { client: &session.identity.client, left }));
+        out.answer(id, &Ok(Answer::Refresh { client: session.identity.client(), left }));
         Ok(())
     }
 
@@ -200,16 +200,27 @@ impl Identity {
         let mut random = [0; 16];
         SystemRandom::new().fill(&mut random).map_err(|_| Failure::INTERNAL)?;
         let info = match who {
-            Principal::Token(claims) => claims.info.clone(),
+            Principal::Token(claims) => claims.info.as_deref().map(Box::from),
             Principal::Anyone
             | Principal::PublishKey
             | Principal::Backend
             | Principal::Client { .. } => None,
         };
-        let user = subject(who).unwrap_or_default().to_owned();
-        Ok(Self { client: uuid(random), user, info })
+        let text = uuid(random) + subject(who).unwrap_or_default();
+        Ok(Self { text: text.into(), info })
+    }
+
+    pub(super) fn client(&self) -> &str {
+        self.text.get(..UUID_BYTES).unwrap_or_default()
+    }
+
+    /// Empty for one without a token.
+    pub(super) fn user(&self) -> &str {
+        self.text.get(UUID_BYTES..).unwrap_or_default()
     }
 }
+
+const UUID_BYTES: usize = 36;
 
 /// A random UUID (RFC 9562 §5.4).
 fn uuid(mut bytes: [u8; 16]) -> String {

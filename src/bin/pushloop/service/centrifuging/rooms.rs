@@ -43,7 +43,7 @@ impl Rooms {
         let name = known.unwrap_or_else(|| channel.into());
         let room = self.0.entry(Arc::clone(&name)).or_default();
         if room.clients.insert(id, Arc::clone(identity)).is_none() {
-            *room.users.entry(identity.user.as_str().into()).or_default() += 1;
+            *room.users.entry(identity.user().into()).or_default() += 1;
         }
         name
     }
@@ -51,11 +51,11 @@ impl Rooms {
     pub fn leave(&mut self, channel: &str, id: ConnId) {
         let Some(room) = self.0.get_mut(channel) else { return };
         if let Some(identity) = room.clients.remove(&id)
-            && let Some(connections) = room.users.get_mut(identity.user.as_str())
+            && let Some(connections) = room.users.get_mut(identity.user())
         {
             *connections -= 1;
             if *connections == 0 {
-                room.users.remove(identity.user.as_str());
+                room.users.remove(identity.user());
             }
         }
         if room.clients.is_empty() {

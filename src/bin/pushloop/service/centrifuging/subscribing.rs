@@ -141,7 +141,7 @@ impl Service {
             Err(Refused::Disconnect(_)) => return Err(Failure::PERMISSION_DENIED.into()),
             Err(failure) => return Err(failure),
         };
-        let is_theirs = claims.subject.as_deref().unwrap_or_default() == session.identity.user;
+        let is_theirs = claims.subject.as_deref().unwrap_or_default() == session.identity.user();
         if !is_theirs || claims.channel.as_deref() != Some(name) {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
@@ -369,12 +369,12 @@ fn tell_joins(hub: &mut Hub, own: Option<&mut Out>, name: &str, is_join: bool, w
 impl Identity {
     /// The member that it is where it is known by members who is there, and what is told of it.
     fn member(&self) -> (&str, &str) {
-        let id = if self.user.is_empty() { &self.client } else { &self.user };
+        let id = if self.user().is_empty() { self.client() } else { self.user() };
         (id, self.info.as_deref().unwrap_or_default())
     }
 
     pub(super) fn told(&self) -> Client<'_> {
-        Client { client: &self.client, user: &self.user, info: self.info.as_deref() }
+        Client { client: self.client(), user: self.user(), info: self.info.as_deref() }
     }
 }
 

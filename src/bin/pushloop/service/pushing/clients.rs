@@ -8,6 +8,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND};
 use crate::{
     auth::Principal,
+    few::Few,
     pace::Pace,
     pusher::{self, App, Kind},
 };
@@ -30,7 +31,7 @@ pub(in crate::service) struct Pushing {
 pub(super) struct Client {
     /// Which of the applications.
     pub(super) app: usize,
-    pub(super) channels: BTreeMap<Box<str>, Channel>,
+    pub(super) channels: Few<Box<str>, Channel>,
     pub(super) user: Option<Box<str>>,
     pub(super) accounts: Vec<Account>,
 }
