@@ -66,6 +66,8 @@ DOORS = {
 
 
 class Server:
+    doors = DOORS
+
     def __init__(self, program, folder):
         files = {name: Path(folder, name) for name in ("secret", "key")}
         files["secret"].write_text("the-secret-of-an-application")
@@ -78,15 +80,24 @@ class Server:
         self.publisher = socket.create_connection(self.address)
 
     def held(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"RssAnon:\s*(\d+)", status)[1]) * 1024
+        """Bytes of memory of all its processes."""
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.processes()]
+        kinds = re.compile(r"Rss(?:Anon|Shmem):\s*(\d+)")
+        return sum(int(kilobytes) for text in texts for kilobytes in kinds.findall(text)) * 1024
 
     def processor_seconds(self):
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        threads = [it for pid in self.processes() for it in Path(f"/proc/{pid}/task").iterdir()]
         return sum(int((it / "schedstat").read_text().split()[0]) for it in threads) / 1e9
 
+    def processes(self):
+        """The process, and those that it has begun."""
+        found = [self.process.pid]
+        for pid in found:
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
     def opens(self, door, topic):
-        path, fields, says, ends = DOORS[door]
+        path, fields, says, ends = self.doors[door]
         stream = socket.create_connection(self.address, PATIENCE)
         stream.sendall(f"GET {path.format(topic)} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
         told = b""
@@ -102,22 +113,25 @@ class Server:
         return stream
 
     def publish(self, topic, payload, count):
-        head = f"POST /{topic} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(payload)}\r\n\r\n"
-        self.publisher.sendall((head.encode() + payload) * count)
-        answers = 0
-        while answers < count:
+        self.posts(f"/{topic}", f"Authorization: Bearer {KEY}\r\n", payload, count, b"delivered")
+
+    def posts(self, path, fields, body, count, answered):
+        """Sends so many requests, and waits until each is answered."""
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
+        self.publisher.sendall((head.encode() + body) * count)
+        answers = b""
+        while answers.count(answered) < count:
             some = self.publisher.recv(1 << 16)
             assert some and b"HTTP/1.1 4" not in some, some
-            answers += some.count(b"delivered")
+            answers += some
 
     def end(self):
         self.process.terminate()
         self.process.wait()
 
 
-def idle(program, folder, door):
+def idle(server, door):
     """Bytes of one that is idle."""
-    server = Server(program, folder)
     try:
         streams = [server.opens(door, "idle") for _ in range(FIRST)]
         before = server.held()
@@ -194,7 +208,7 @@ def main():
     print("| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for door in DOORS:
-            held = idle(program, folder, door)
+            held = idle(Server(program, folder), door)
             took, ratios = fan_out(program, folder, door, subscribers, rounds)
             spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             print(f"| {door} | {held:,.0f} | {statistics.median(took):.2f} | {spread} |", flush=True)

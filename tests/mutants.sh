@@ -9,9 +9,10 @@
 # built one by one. It takes an hour or two, and prints how it went with each, a table and the figure; it fails if less
 # than 90 % are killed, or if one survives that tests/mutants/argued.toml does not speak of.
 #
-# $MUTANTS_JOBS is how many are tried at once (all processors), $MUTANTS_SECONDS when no further one is (three hours
-# on, which leaves out some of those in constants on a slow machine), and $MUTANTS_UNDER, words, comes before each
-# command. It needs the Rust toolchain and Python 3.11; what else is missing comes from apt-get, cargo and PyPI.
+# $MUTANTS_JOBS is how many are tried at once (as many as there are processors; tests wait more than they compute, so that
+# some times as many take less time), $MUTANTS_SECONDS when no further one is (three hours on; the order is by chance, so
+# that those that were tried are a sample), and $MUTANTS_UNDER, words, comes before each command. It needs the Rust
+# toolchain and Python 3.11; what else is missing comes from apt-get, cargo and PyPI.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")

@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import re
 import subprocess
 import sys
@@ -118,14 +119,17 @@ def judge_alone(runs, mutant, source):
     return how
 
 
-def judge_all(runs, pool, mutants, why):
+def judge_all(runs, few, pool, mutants, why):
     """How it went with each mutant. No test is thought to kill those of which `why` speaks: they survive."""
     sources, left_out = schemata.build(runs.tree, mutants, cargo(runs, "check", "--lib"), runs.environment)
-    reach = measure(runs, pool)
+    # What tests take has to be what they take: many at once are for mutants alone.
+    reach = measure(runs, few)
     guard(runs, mutants, reach)
     wanted = [number for number, mutant in enumerate(mutants) if mutant["wanted"]]
     verdicts = {number: "missed" if number in why else left_out.get(number) for number in wanted}
     together = [number for number, how in verdicts.items() if not how]
+    # If time is over before all are tried, those that were are a sample.
+    random.Random(0).shuffle(together)
     verdicts.update(judge_together(runs, pool, mutants, together, reach))
     for number in [number for number, how in verdicts.items() if how == schemata.ALONE]:
         verdicts[number] = judge_alone(runs, mutants[number], sources[mutants[number]["file"]])
@@ -226,8 +230,9 @@ def main(work, pattern=""):
     runs = Runs(work / "tree", os.environ.get("MUTANTS_UNDER", "").split(), environment, seconds)
     mutants = load(work, pattern)
     why = argued(runs.tree, mutants)
-    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("MUTANTS_JOBS", os.cpu_count()))) as pool:
-        verdicts = judge_all(runs, pool, mutants, why)
+    jobs = int(os.environ.get("MUTANTS_JOBS", os.cpu_count()))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as few, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        verdicts = judge_all(runs, few, pool, mutants, why)
     return 0 if report(mutants, verdicts, why) else 1
 
 

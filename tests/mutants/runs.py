@@ -16,7 +16,7 @@ Test = collections.namedtuple("Test", "binary name")
 Verdict = collections.namedtuple("Verdict", "how tests")
 
 NOBODY = 9_999  # the number of no mutant
-SECONDS_MAX = 30  # for one test without a mutant
+SECONDS_MAX = 60  # for one test without a mutant
 MEMORY_MAX = 6 << 30
 
 

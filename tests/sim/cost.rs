@@ -16,6 +16,7 @@ mod kept;
 mod peer;
 mod world;
 
+use crate::support::campaign::scale;
 use crate::support::dice::in_parallel;
 use world::World;
 
@@ -56,6 +57,6 @@ fn what_a_crowd_has_read_is_given_back() {
 
 #[test]
 #[ignore = "exhaustive: run in release mode"]
-fn it_does_in_4_000_worlds() {
-    worlds(4_000);
+fn it_does_in_thousands_of_worlds() {
+    worlds(scale(1_500, 4_000));
 }

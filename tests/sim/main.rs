@@ -30,6 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Mutex;
 
+use crate::support::campaign::scale;
 use crate::support::dice::{Dice, in_parallel};
 use worlds::choice::Bytes;
 use worlds::marks::{ALL, FAULTS, RESUMES, WITHOUT_DEFLATE};
@@ -108,8 +109,8 @@ fn what_is_promised_holds_in_every_world() {
 
 #[test]
 #[ignore = "exhaustive: run in release mode"]
-fn what_is_promised_holds_in_10_000_worlds() {
-    campaign(10_000);
+fn what_is_promised_holds_in_thousands_of_worlds() {
+    campaign(scale(4_000, 10_000));
 }
 
 #[test]
