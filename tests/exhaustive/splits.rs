@@ -19,9 +19,9 @@ const TIGHT: Limits = Limits { message_bytes: 5, message_frames: 2, ..DEFAULT };
 /// The longest that are cut in every way.
 const SCRIPT_BYTES: usize = 20;
 
-/// How much of a script is cut in every way, in bytes: a campaign has four times as many ways.
+/// How much of a script is cut in every way, in bytes: a campaign has eight times as many ways.
 fn cut_bytes() -> usize {
-    scale(SCRIPT_BYTES - 2, SCRIPT_BYTES)
+    scale(SCRIPT_BYTES - 3, SCRIPT_BYTES)
 }
 
 /// A frame whose length is written in another form, or is only claimed.
