@@ -301,6 +301,7 @@ browser() {
     suite "browser: origins, $1" 180 node tests/browser/origins.mjs "$1" "$target/release/pushloop"
     suite "browser: resume, $1" 180 node tests/browser/resume.mjs "$1" "$target/release/pushloop"
     suite "browser: tokens, $1" 180 node tests/browser/tokens.mjs "$1" "$target/release/pushloop"
+    suite "browser: clients, $1" 180 node tests/browser/clients.mjs "$1" "$target/release/pushloop"
     suite "browser: TLS, $1" 180 node tests/browser/tls.mjs "$1" "$target/release/pushloop"
     suite "browser: snippet, $1" 300 \
         node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$1"

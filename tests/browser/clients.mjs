@@ -7,6 +7,7 @@
 
 import { assert, check } from "../clients/harness.mjs";
 import { Application } from "./doors/application.mjs";
+import { room } from "./doors/room.mjs";
 import { launch } from "./launch.mjs";
 import { equal } from "./site.mjs";
 
@@ -27,6 +28,7 @@ try {
     await page.goto(`${stranger}/clients`);
     await page.evaluate("stranger()");
   });
+  await room(application, browser, name, check);
   await report("and-nothing-is-left", async () => {
     await page.close();
     let left;

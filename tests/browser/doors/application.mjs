@@ -176,6 +176,7 @@ export class Application {
 }
 
 if (fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
-  const { origin } = await Application.start(process.argv[2]);
-  console.log(`open ${origin}/ in two windows`);
+  const application = await Application.start(process.argv[2]);
+  console.log(`open ${application.origin}/ in two windows`);
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => (application.close(), process.exit()));
 }

@@ -36,7 +36,7 @@ const publish = (topic, text) => ask(`/publish?topic=${topic}`, text);
 const trigger = (channel, event, data) => ask("/pusher/event", JSON.stringify({ channel, event, data }));
 const cut = (how) => ask(`/cut?how=${how}`);
 /** By FIN, by RST, and in the middle of a message, so many bytes from its beginning. */
-const CUTS = ["destroy", "reset", 1, "reset", "destroy", 15, 29];
+const CUTS = ["destroy", "reset", 15];
 
 /** What comes, one after the other. */
 function fifo(what) {
@@ -272,7 +272,7 @@ const ofCentrifuge = (format) => ({
     const { there, first, next, came } = await gathered(client, "steps", format);
     let { offset } = first.streamPosition, published = 0;
     const answers = [];
-    for (const how of CUTS) {
+    for (const how of [...CUTS, 1, "reset", "destroy", 29]) {
       const back = there.next();
       await publish("steps", `${published++}`);
       await cut(how);
