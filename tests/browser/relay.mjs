@@ -6,9 +6,8 @@ import { connect, createServer } from "node:net";
 /** A port of its own that leads to another, whoever listens there at the time. */
 export async function relay(port) {
   const open = new Set();
-  let left = Infinity, refuses = false;
-  const server = createServer((browser) => {
-    if (refuses) return browser.destroy();
+  let left = Infinity, refuses = false, held = null;
+  const join = (browser) => {
     const backend = connect(port, "127.0.0.1");
     const end = (how) => [browser, backend].forEach((socket) => socket[how]());
     const pair = { end };
@@ -26,6 +25,12 @@ export async function relay(port) {
       socket.on("error", () => end("destroy"));
       socket.on("close", () => (open.delete(pair), end("destroy")));
     }
+  };
+  const server = createServer((browser) => {
+    browser.on("error", () => browser.destroy());
+    if (refuses) browser.destroy();
+    else if (held) held.push(browser);
+    else join(browser);
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   return {
@@ -36,6 +41,16 @@ export async function relay(port) {
     cutAfter: (bytes) => (left = bytes),
     /** Whether it ends what connects at once. */
     refuse: (what) => (refuses = what),
-    close: () => (server.close(), open.forEach(({ end }) => end("destroy"))),
+    /** Whether what connects waits, until it does no more. A browser has its attempts wait for longer and longer if they fail. */
+    hold: (what) => {
+      const waiting = held ?? [];
+      held = what ? [] : null;
+      waiting.filter((browser) => !browser.destroyed).forEach(join);
+    },
+    close: () => {
+      server.close();
+      open.forEach(({ end }) => end("destroy"));
+      held?.forEach((browser) => browser.destroy());
+    },
   };
 }

@@ -136,12 +136,12 @@ export class Application {
   }
 
   /** Publishes past the relay, and gives the answer. */
-  async post(topic, body, type = "text/plain") {
+  post = async (topic, body, type = "text/plain") => {
     const headers = { Authorization: `Bearer ${secrets.publish}`, "Content-Type": type };
     const answer = await fetch(`${this.url}/${topic}`, { method: "POST", body, headers });
     assert(answer.status === 200, `to publish was answered with ${answer.status}`);
     return await answer.json();
-  }
+  };
 
   async centrifugeApi(method, body) {
     const headers = { "X-API-Key": secrets.api };

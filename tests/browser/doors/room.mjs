@@ -170,12 +170,12 @@ class Room {
   async resumes() {
     const [, two] = this.pages, { between } = this.application;
     const before = await Promise.all(DOORS.map((id) => column(two, id)));
-    between.refuse(true);
+    between.hold(true);
     between.cut("destroy");
     await shows(two, each(0), "retrying");
     const missed = Array.from({ length: 5 }, (_, nth) => `missed ${nth}`);
     for (const text of missed) await this.application.post(TOPIC, text);
-    between.refuse(false);
+    between.hold(false);
     await shows(two, each(this.had));
     await this.application.post(TOPIC, "live");
     this.had += missed.length + 1;
@@ -183,7 +183,7 @@ class Room {
     for (const [nth, id] of DOORS.entries()) {
       const came = (await column(two, id, before[nth].length)).map(([, data]) => data);
       equal(came, id === "pusher" ? ["live"] : [...missed, "live"]);
-      const [note] = await two.$$eval(`#${id} .note`, (notes) => notes.map(({ textContent }) => textContent));
+      const note = await two.$$eval(`#${id} .note`, (notes) => notes.at(-1).textContent);
       equal(note, id === "pusher" ? "back, without what was published meanwhile" : "back, and nothing is missing");
     }
   }
