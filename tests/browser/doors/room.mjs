@@ -53,10 +53,12 @@ const shows = (page, counts, state = "open") => bounded(page.evaluate((counts, s
 }), counts, state), `${JSON.stringify(counts)} ${state}, and not shown`);
 const each = (count, more = {}) => ({ ...Object.fromEntries(DOORS.map((id) => [id, count])), ...more });
 
-/** What came of a column, `[event, data]`, after so many. */
-const column = (page, id, from = 0) => page.$$eval(`#${id} li`, (rows, from) =>
-  rows.map((row) => row.publication).filter(Boolean).slice(from).map(({ event, data }) => [event, data]), from);
-const places = (page, id) => page.$$eval(`#${id} li`, (rows) => rows.map((row) => row.publication?.place).filter(Boolean));
+/** What came of a column. (`$$eval` would ask Firefox for each row by itself.) */
+const rows = (page, id) => page.evaluate((id) =>
+  [...document.querySelectorAll(`#${id} li`)].map((row) => row.publication).filter(Boolean), id);
+/** `[event, data]`, after so many. */
+const column = async (page, id, from = 0) => (await rows(page, id)).slice(from).map(({ event, data }) => [event, data]);
+const places = async (page, id) => (await rows(page, id)).map(({ place }) => place);
 const publish = (page, by, text) => page.evaluate((by, text) => globalThis.publish(by, text), by, text);
 
 class Room {
@@ -183,7 +185,7 @@ class Room {
     for (const [nth, id] of DOORS.entries()) {
       const came = (await column(two, id, before[nth].length)).map(([, data]) => data);
       equal(came, id === "pusher" ? ["live"] : [...missed, "live"]);
-      const note = await two.$$eval(`#${id} .note`, (notes) => notes.at(-1).textContent);
+      const note = await two.$eval(`#${id} .note:nth-last-child(1 of .note)`, ({ textContent }) => textContent);
       equal(note, id === "pusher" ? "back, without what was published meanwhile" : "back, and nothing is missing");
     }
   }
