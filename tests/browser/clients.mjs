@@ -6,7 +6,7 @@
 // Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 
 import { readFileSync } from "node:fs";
-import { assert, bounded, check } from "../clients/harness.mjs";
+import { WAIT_MS, assert, bounded, check } from "../clients/harness.mjs";
 import { Application } from "./doors/application.mjs";
 import { room } from "./doors/room.mjs";
 import { launch } from "./launch.mjs";
@@ -46,17 +46,18 @@ async function streamIsRefused(page, { between, post }) {
       look();
     });
   });
+  const soon = (promise, otherwise) => bounded(promise, otherwise, WAIT_MS / 2);
   await page.evaluate(snippet(between.host));
-  await bounded(page.evaluate(() => until(isOpen)), "it does not open");
+  await soon(page.evaluate(() => until(isOpen)), "it does not open");
   await post("scores", "before");
-  await bounded(page.evaluate(() => until(() => shown.includes("before"))), "nothing comes");
+  await soon(page.evaluate(() => until(() => shown.includes("before"))), "nothing comes");
   between.refuse(true);
   between.cut("destroy");
-  await bounded(page.evaluate(() => until(isRefused)), "it was not refused");
+  await soon(page.evaluate(() => until(isRefused)), "it was not refused");
   await post("scores", "meanwhile");
   between.refuse(false);
   await post("scores", "after");
-  await bounded(page.evaluate(() => until(() => shown.includes("after"))), "it does not come back");
+  await soon(page.evaluate(() => until(() => shown.includes("after"))), "it does not come back");
   equal(await page.evaluate(() => shown), ["before", "meanwhile", "after"]);
 }
 

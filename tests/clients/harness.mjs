@@ -4,10 +4,10 @@ import { spawn } from "node:child_process";
 
 export const WAIT_MS = 30_000; // for whatever is waited for
 
-export function bounded(promise, otherwise) {
+export function bounded(promise, otherwise, ms = WAIT_MS) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${otherwise} within ${WAIT_MS} ms`)), WAIT_MS);
+    timer = setTimeout(() => reject(new Error(`${otherwise} within ${ms} ms`)), ms);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

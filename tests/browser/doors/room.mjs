@@ -10,6 +10,7 @@ import { equal } from "../site.mjs";
 
 const TOPIC = "private-room";
 const BURST = 5; // of each sender, fewer than `client_events_per_second`
+const STEP_MS = WAIT_MS / 2; // a check that fails has the time to say what of it
 const DOORS = ["websocket", "stream", "pusher", "centrifuge"];
 
 const open = JSON.stringify({ event: "goal", data: { home: 2 } });
@@ -50,7 +51,7 @@ const shows = (page, counts, state = "open") => bounded(page.evaluate((counts, s
   const observer = new MutationObserver(look);
   observer.observe(document.body, { subtree: true, childList: true, attributes: true });
   look();
-}), counts, state), `${JSON.stringify(counts)} ${state}, and not shown`);
+}), counts, state), `the columns are not ${state} with ${JSON.stringify(counts)}`, STEP_MS);
 const each = (count, more = {}) => ({ ...Object.fromEntries(DOORS.map((id) => [id, count])), ...more });
 
 /** What came of a column. (`$$eval` would ask Firefox for each row by itself.) */
