@@ -53,9 +53,12 @@ async function streamIsRefused(page, { between, post }) {
   await soon(page.evaluate(() => until(() => shown.includes("before"))), "nothing comes");
   between.refuse(true);
   between.cut("destroy");
-  await soon(page.evaluate(() => until(isRefused)), "it was not refused");
-  await post("scores", "meanwhile");
-  between.refuse(false);
+  try {
+    await soon(page.evaluate(() => until(isRefused)), "it was not refused");
+    await post("scores", "meanwhile");
+  } finally {
+    between.refuse(false);
+  }
   await post("scores", "after");
   await soon(page.evaluate(() => until(() => shown.includes("after"))), "it does not come back");
   equal(await page.evaluate(() => shown), ["before", "meanwhile", "after"]);

@@ -45,7 +45,7 @@ const due = {
 
 /** Resolves as soon as each of a page's columns is in this state and has so many publications, or more. */
 const shows = (page, counts, state = "open") => bounded(page.evaluate((counts, state) => new Promise((resolve) => {
-  const holds = ([id, count]) => document.getElementById(id).dataset.state === state
+  const holds = ([id, count]) => document.getElementById(id)?.dataset.state === state
     && [...document.querySelectorAll(`#${id} li`)].filter((row) => row.publication).length >= count;
   const look = () => Object.entries(counts).every(holds) && (observer.disconnect(), resolve());
   const observer = new MutationObserver(look);
@@ -175,10 +175,13 @@ class Room {
     const before = await Promise.all(DOORS.map((id) => column(two, id)));
     between.hold(true);
     between.cut("destroy");
-    await shows(two, each(0), "retrying");
     const missed = Array.from({ length: 5 }, (_, nth) => `missed ${nth}`);
-    for (const text of missed) await this.application.post(TOPIC, text);
-    between.hold(false);
+    try {
+      await shows(two, each(0), "retrying");
+      for (const text of missed) await this.application.post(TOPIC, text);
+    } finally {
+      between.hold(false);
+    }
     await shows(two, each(this.had));
     await this.application.post(TOPIC, "live");
     this.had += missed.length + 1;
@@ -195,7 +198,7 @@ class Room {
   async isPlain() {
     const [, two] = this.pages, { origin, between } = this.application;
     const nameless = await two.$$eval("input, select, button, ol, section", (all) => all.filter((it) => !(
-      it.getAttribute("aria-label") || document.getElementById(it.getAttribute("aria-labelledby"))?.textContent || it.textContent.trim()
+      it.ariaLabel || it.textContent.trim()
     )).map((it) => it.outerHTML));
     equal(nameless, []);
     equal(await two.$$eval(".door .state", (states) => states.map(({ textContent }) => textContent)), DOORS.map(() => "open"));
