@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pushloop::{
     ConnId, ContentError, Cors, Hub, Message, Position, PublishError, Published, Request,
 };
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use crate::{
@@ -138,6 +139,20 @@ impl Plan<'_> {
             Item { name, key, content, line, except }
         });
         Plan { items: items.collect(), form: self.form }
+    }
+
+    /// The same under keys that are this subject's own: what another one publishes under them is not taken for
+    /// what was published already.
+    pub fn under_keys_of(mut self, hub: &Hub, subject: Option<&str>) -> Self {
+        let Some(subject) = subject else { return self };
+        let max = hub.config().idempotency_key_bytes_max;
+        let keys = self.items.iter_mut().filter_map(|item| item.key.as_mut());
+        for key in keys.filter(|key| key.len() <= max) {
+            // As long as any other, so that the limit is on what was sent.
+            let both = format!("{} {subject}{key}", subject.len());
+            *key = STANDARD.encode(digest(&SHA256, both.as_bytes()));
+        }
+        self
     }
 }
 

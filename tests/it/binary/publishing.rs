@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::file::Place;
+use super::tokens::{bearer, guarded, in_seconds, token};
 use super::{ask_tcp, serve};
 use crate::support::process::{connect, read_text};
 
@@ -66,6 +67,34 @@ fn a_key_makes_a_request_that_can_be_made_again() {
         let huge = format!("Idempotency-Key: {}\r\n", "k".repeat(1 << 20));
         assert_eq!(post(address, "/scores", &huge, "x").0, 431);
     });
+}
+
+/// Else whoever guesses a key, or uses the same by chance, has another's publication taken for one that was made.
+#[test]
+fn a_key_is_of_the_subject_that_publishes_under_it() {
+    let (_server, address, _files) = guarded(&["--anyone-may-subscribe", "--history", "10"]);
+    let mut scores = connect(&address, "/scores");
+    let bearer_of = |subject: &str| {
+        let claims = json!({ "exp": in_seconds(60), "sub": subject, "publish": ["*"] });
+        bearer(&token(&claims))
+    };
+    let lines = "Content-Type: application/x-ndjson\r\n";
+    for (subject, id) in [("ada", "-1"), ("ben", "-2"), ("ada", "-1"), ("ben", "-2")] {
+        let fields = format!("{}Idempotency-Key: 7f3a\r\n", bearer_of(subject));
+        let (_, body) = post(&address, "/scores", &fields, subject);
+        assert!(objects(&body)[0]["id"].as_str().unwrap().ends_with(id), "{subject}: {body}");
+        let fields = format!("{}{lines}", bearer_of(subject));
+        let line = json!({ "topic": "scores", "data": subject, "key": "7f3a" }).to_string();
+        let (_, body) = post(&address, "/", &fields, &line);
+        assert!(body.contains(&format!("{id}\"")), "{subject}: {body}");
+    }
+    assert_eq!([read_text(&mut scores), read_text(&mut scores)], ["ada", "ben"]);
+    // Its limit is on what was sent.
+    let long = "k".repeat(255);
+    for (key, status) in [(&*long, 200), (&*format!("{long}k"), 400)] {
+        let fields = format!("{}Idempotency-Key: {key}\r\n", bearer_of("ada"));
+        assert_eq!(post(&address, "/scores", &fields, "x").0, status);
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 
 use pushloop::{Hub, Position, Request, RequestId, Response};
 
-use super::{RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service, asking::Door};
+use super::{
+    RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service,
+    asking::{Door, subject},
+};
 use crate::{
     ahead::{Ahead, Next},
     auth::{Action, Principal},
@@ -78,7 +81,8 @@ impl Service {
         if self.broker.is_some() || self.relaying.is_some() {
             let only_at = asked.only_at();
             // Where the topic is, others know.
-            let plan = publish::plan(hub, request, asked, |_| only_at, may)?;
+            let plan = publish::plan(hub, request, asked, |_| only_at, may)?
+                .under_keys_of(hub, subject(who));
             self.pacing.take_plan(request, who, &plan, hub.now())?;
             Self::note_plan(&mut self.operator, hub, &plan);
             let asker = (!publish::is_async(request)).then_some(id);
@@ -88,13 +92,15 @@ impl Service {
             return Ok(asker.is_none().then(|| publish::taken(count)));
         }
         let Some(ahead) = &mut self.ahead else {
-            let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?;
+            let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?
+                .under_keys_of(hub, subject(who));
             self.pacing.take_plan(request, who, &plan, hub.now())?;
             Self::note_plan(&mut self.operator, hub, &plan);
             let outcomes = publish::publish(hub, &plan, None);
             return Ok(plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some)?);
         };
-        let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?;
+        let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?
+            .under_keys_of(hub, subject(who));
         self.pacing.take_plan(request, who, &plan, hub.now())?;
         Self::note_plan(&mut self.operator, hub, &plan);
         let is_async = publish::is_async(request);
