@@ -387,7 +387,7 @@ impl Hub {
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
         let is_stream = matches!(cause, Cause::Local { .. }) || self.is_event_stream(id);
-        if is_stream && self.end_stream(id, cause) {
+        if is_stream && self.end_stream(id, cause, Some((code, reason))) {
             return;
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
