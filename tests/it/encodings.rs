@@ -340,3 +340,25 @@ fn a_stream_ends_with_what_its_form_has_for_that_behind_what_is_due() {
     assert_eq!(body(&rest_wire), "end 3001 the server is shutting down\n");
     assert!(rest_wire.is_ended() && sim.hub().lag(lags, "t").is_none());
 }
+
+/// What is due has its room, and the last words have what is left: if that is not enough, the stream ends without.
+#[test]
+fn last_words_have_the_room_that_is_left() {
+    const MAX: usize = 1000;
+    let reason = "because ".repeat(10);
+    let words = format!("end 1000 {reason}\n");
+    for (waits, are_said) in [(MAX - words.len(), true), (MAX - words.len() + 1, false)] {
+        let mut sim = sim(|config| config.send_queue_bytes_max = MAX);
+        let lines = sim.hub().add_encoding(LINES).unwrap();
+        let (id, wire) = streams(&mut sim, lines, "t");
+        sim.rests();
+        body(&wire);
+        let piece = "x".repeat(waits);
+        sim.hub().write(id, &piece).unwrap();
+        assert_eq!(sim.hub().queued_bytes(id), waits);
+        sim.hub().close(id, CloseCode::NORMAL, &reason);
+        sim.rests();
+        assert_eq!(body(&wire), piece + if are_said { &words } else { "" });
+        assert!(wire.is_ended());
+    }
+}

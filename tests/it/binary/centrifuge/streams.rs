@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{SECRET, UPGRADE, connected, error, server, token};
+use super::{KEY, SECRET, UPGRADE, connected, error, server, token};
 use crate::binary::{
     ask_tcp, serve,
     tokens::{File, in_seconds},
@@ -182,7 +182,7 @@ fn in_protobuf_each_message_is_behind_its_length() {
     assert_eq!(reads(), b"\x22\x0e\x12\x01a\x22\x09\x22\x05Goal!\x30\x01");
     // Not in the other encoding.
     assert_eq!(posts(&address, &session, r#"{"id":3,"ping":{}}"#), 400);
-    assert_eq!(post(b"\x04\x08\x03\x62\x00"), 204);
+    assert_eq!(post(b"\x04\x08\x03\x5a\x00"), 204);
     assert_eq!(reads(), b"\x08\x03\x62\x00");
     assert_eq!(post(b"\x00"), 204, "it is a pong to no ping");
     assert_eq!(reads(), b"\x22\x12\x5a\x10\x08\xad\x1b\x12\x0bbad request");
@@ -403,4 +403,33 @@ fn a_server_that_ends_tells_its_streams_to_come_back() {
     let streams = [opened(&address, EVENTS, ""), opened(&address, BODY, "")];
     server.signal("TERM");
     assert_eq!(streams.map(|(stream, _)| stream.disconnected()), [3001; 2]);
+}
+
+/// What a client is told directly waits within its limit; beyond, the stream ends, and says so behind what is whole.
+#[test]
+fn a_stream_that_reads_too_slowly_ends_with_a_code() {
+    let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
+    let keys = ["--jwt-secret-file", files[0].path(), "--centrifuge-key-file", files[1].path()];
+    let (_server, address) = server(&keys);
+    let ada = token(&json!({ "exp": in_seconds(60), "sub": "ada", "subscribe": ["a"] }));
+    let (stream, session) = opened(&address, BODY, &ada);
+    let channel = "x".repeat(240);
+    let [begins, ends] = ["subscribe", "unsubscribe"]
+        .map(|method| json!({ method: { "user": "ada", "channel": channel } }).to_string());
+    let batch = format!(r#"{{"commands":[{}]}}"#, vec![format!("{begins},{ends}"); 100].join(","));
+    let fields = format!("X-API-Key: {KEY}\r\n");
+    let mut batches = 0;
+    while posts(&address, &session, "") == 204 {
+        let answer = ask_tcp(&address, "POST /api/batch", &fields, &batch);
+        assert_eq!(status(&answer), 200, "{answer}");
+        batches += 1;
+    }
+    let told = rest(stream);
+    let pushes = told.lines().count() - 1;
+    // The kernel has taken some, and 1 MiB has waited.
+    assert!(pushes < 200 * batches && told.len() > 1 << 20, "{pushes} of {batches}");
+    let mut lines = told.lines().map(|it| serde_json::from_str::<Value>(it).expect("it is whole"));
+    assert!(lines.by_ref().take(pushes).all(|it| it["push"]["channel"] == channel));
+    let end = lines.next().expect("it has an end");
+    assert_eq!(end, json!({ "push": { "disconnect": { "code": 3008, "reason": "slow" } } }));
 }
