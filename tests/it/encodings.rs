@@ -311,6 +311,7 @@ fn a_stream_ends_with_what_its_form_has_for_that_behind_what_is_due() {
     assert!(sim.hub().set_close_codes(lines, ends, slow));
     let [(closed, closed_wire), (finished, finished_wire), (lags, lags_wire), (_, rest_wire)] =
         [(); 4].map(|()| streams(&mut sim, lines, "t"));
+    let (full, full_wire) = streams(&mut sim, lines, "u");
     sim.rests();
     [&closed_wire, &finished_wire, &lags_wire, &rest_wire]
         .into_iter()
@@ -335,6 +336,12 @@ fn a_stream_ends_with_what_its_form_has_for_that_behind_what_is_due() {
     got += &body(&lags_wire);
     assert!(got.ends_with("\nend 3008 too slow: topic_lag_bytes_max\n"), "{got}");
     body(&rest_wire);
+    // Another thread's piece finds no room.
+    body(&full_wire);
+    let piece = vec![b'x'; sim.hub().config().send_queue_bytes_max];
+    sim.hub().handle().write(full, piece).unwrap();
+    sim.rests();
+    assert_eq!(body(&full_wire), "end 3008 too slow: send_queue_bytes_max\n");
     sim.hub().shutdown(std::time::Duration::from_secs(30));
     sim.rests();
     assert_eq!(body(&rest_wire), "end 3001 the server is shutting down\n");

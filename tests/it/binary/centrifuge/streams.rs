@@ -295,6 +295,40 @@ fn posts_that_come_at_once_are_all_carried_out_and_what_is_no_command_ends_one_s
     assert_eq!(bystander.reads()["id"], 9);
 }
 
+/// What comes in the same turn as the end comes behind it.
+#[test]
+fn a_post_behind_the_end_is_not_carried_out() {
+    let (server, address) = server(&[]);
+    let (mut listener, other) = opened(&address, BODY, "");
+    assert_eq!(posts(&address, &other, r#"{"id":2,"subscribe":{"channel":"a"}}"#), 204);
+    assert_eq!(listener.reads()["id"], 2);
+    let (stream, session) = opened(&address, EVENTS, "");
+    let mut streams = [dial(&address), dial(&address)];
+    let request = |stream: &mut TcpStream, frame: &str| {
+        let body = json!({ "session": session, "data": frame }).to_string();
+        let head = format!("POST /emulation HTTP/1.1\r\nHost: localhost\r\n{JSON}");
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).expect("the server reads");
+    };
+    let answered = |stream: &mut TcpStream| {
+        let head = read_head(stream).expect("it is answered");
+        status(str::from_utf8(&head).expect("it is text"))
+    };
+    for stream in &mut streams {
+        request(stream, "");
+        assert_eq!(answered(stream), 204);
+    }
+    // Both are there when it looks.
+    server.signal("STOP");
+    request(&mut streams[0], r#"{"id":3,"send":{}}"#);
+    request(&mut streams[1], r#"{"id":4,"publish":{"channel":"a","data":"late"}}"#);
+    server.signal("CONT");
+    assert_eq!(streams.each_mut().map(answered), [204, 404]);
+    assert_eq!(stream.disconnected(), 3508);
+    ask_tcp(&address, "POST /a", "", "in time");
+    assert_eq!(listener.reads()["push"]["pub"]["data"], "in time");
+}
+
 #[test]
 fn a_stream_whose_client_has_gone_takes_no_posts_and_is_not_there() {
     let (_server, address) = server(&["--presence", "--presence-delay", "0"]);
@@ -423,6 +457,7 @@ fn a_stream_that_reads_too_slowly_ends_with_a_code() {
         let answer = ask_tcp(&address, "POST /api/batch", &fields, &batch);
         assert_eq!(status(&answer), 200, "{answer}");
         batches += 1;
+        assert!(batches < 1000, "it has not ended");
     }
     let told = rest(stream);
     let pushes = told.lines().count() - 1;
