@@ -230,7 +230,6 @@ pub(super) fn random_uuid() -> Option<String> {
     Some(uuid(random))
 }
 
-
 /// A random UUID (RFC 9562 §5.4).
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
