@@ -20,7 +20,7 @@ pub(crate) enum Encoding {
     Events,
     /// Frames of JSON objects, each with its topic and place.
     Envelopes,
-    /// Frames of what the application makes.
+    /// What the application makes: in frames, or as it is in the body of a stream.
     Own(EncodingId),
     /// The same, compressed as plain frames are.
     OwnDeflated(EncodingId),
@@ -150,7 +150,7 @@ impl Encoding {
     }
 }
 
-/// Appends the frame of what the application makes of a publication.
+/// Appends what the application makes of a publication, in a frame if it is a message.
 fn encode_own(
     own: EncodingId,
     topic: &str,
@@ -165,14 +165,21 @@ fn encode_own(
             let mut text = String::from_utf8(payload).unwrap_or_default();
             encode(topic, publication, &mut text);
             payload = text.into_bytes();
-            OpCode::Text
+            Some(OpCode::Text)
         }
         Some(Encoder::Binary(encode)) => {
             encode(topic, publication, &mut payload);
-            OpCode::Binary
+            Some(OpCode::Binary)
         }
-        None => OpCode::Binary,
+        Some(Encoder::Stream { publication: encode, .. }) => {
+            encode(topic, publication, &mut payload);
+            None
+        }
+        None => None,
     };
-    encode_message(out, opcode, false, &payload);
+    match opcode {
+        Some(opcode) => encode_message(out, opcode, false, &payload),
+        None => out.extend_from_slice(&payload),
+    }
     commons.recycle_buffer(payload);
 }

@@ -31,8 +31,11 @@ impl Connection {
         outbox.push_http(commons, |out| out.extend_from_slice(bytes));
     }
 
-    /// Ends the stream, and the connection with it, behind what is queued or due.
-    pub(crate) fn end_events(&mut self, commons: &Commons) {
+    /// Ends the stream with these words, and the connection with it, behind what is queued or due.
+    pub(crate) fn end_events(&mut self, words: &[u8], commons: &mut Commons) {
+        if !words.is_empty() {
+            self.write_events(words, commons);
+        }
         let deadline = commons.now.after(commons.config.close_timeout);
         self.state = State::Draining { fin_sent: false, discarded: 0, written: 0, deadline };
     }

@@ -1,7 +1,8 @@
 //! What time does to a connection.
 
 use super::{
-    Commons, Connection, Flow, LastWords, Liveness, Outcome, State, Ticks, WorkFlags, record_closed,
+    Commons, Connection, Flow, Form, LastWords, Liveness, Outcome, State, Ticks, WorkFlags,
+    record_closed,
 };
 use crate::{
     event::{Cause, ConnId, Events, Span},
@@ -37,6 +38,8 @@ impl Connection {
             }
             State::Events { last_message, blocked } => match blocked {
                 Some(at) => Some(at.after(commons.config.blocked_timeout)),
+                // A comment is none of its form.
+                None if matches!(self.flags.takes, Form::Own(_)) => None,
                 None => commons.config.ping_interval.map(|interval| last_message.after(interval)),
             },
             State::Ending { .. } | State::Closed { .. } => None,

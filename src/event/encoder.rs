@@ -3,6 +3,7 @@
 use std::{error::Error, fmt};
 
 use super::{Message, Position};
+use crate::wire::CloseCode;
 
 /// A publication, and its place in its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub struct Publication<'a> {
 
 /// How an application writes publications for the connections that
 /// [`Hub::use_encoding`](crate::Hub::use_encoding) names: it appends the payload of the one message that
-/// stands for the publication of the topic. Nothing appended is an empty message.
+/// stands for the publication of the topic, or what stands for it in the body of a stream. Nothing appended
+/// is an empty message, or nothing in a stream.
 ///
 /// It is a function of the publication and of nothing else, because its bytes are for all connections, and
 /// may be dropped and made again. It is called while the loop writes, where no panic is caught.
@@ -39,6 +41,14 @@ pub enum Encoder {
     Text(fn(&str, Publication<'_>, &mut String)),
     /// Its messages are bytes.
     Binary(fn(&str, Publication<'_>, &mut Vec<u8>)),
+    /// It is for [event streams](crate::Hub::event_stream): its bytes are in the body as they are.
+    Stream {
+        /// Appends a publication, with what separates it from the next.
+        publication: fn(&str, Publication<'_>, &mut Vec<u8>),
+        /// Appends what such a stream ends with when it is closed, for lack of a Close frame: by
+        /// [`Hub::close`](crate::Hub::close), because the server ends, or because the peer reads too slowly.
+        close: fn(CloseCode, &str, &mut Vec<u8>),
+    },
 }
 
 /// An encoding of the application, which a hub has got from [`Hub::add_encoding`](crate::Hub::add_encoding).
@@ -52,10 +62,23 @@ pub(crate) enum Nth {
     Second,
     Third,
     Fourth,
+    Fifth,
+    Sixth,
+    Seventh,
+    Eighth,
 }
 
 impl Nth {
-    const ALL: [Self; 4] = [Self::First, Self::Second, Self::Third, Self::Fourth];
+    const ALL: [Self; 8] = [
+        Self::First,
+        Self::Second,
+        Self::Third,
+        Self::Fourth,
+        Self::Fifth,
+        Self::Sixth,
+        Self::Seventh,
+        Self::Eighth,
+    ];
 }
 
 impl EncodingId {

@@ -6,6 +6,7 @@ use crate::{
     event::{Accept, AcceptError, Cause, ConnId, Events, Record},
     handle::Command,
     hub::{SendError, SubscribeError},
+    wire::CloseCode,
 };
 
 /// What became of a command.
@@ -111,7 +112,8 @@ impl Hub {
             Err(SendError::Gone) => Done::Stale,
             Err(_) => {
                 // Behind a gap, the rest would be taken for what it is not.
-                self.end_stream(id, Cause::Overflow);
+                let closed = (CloseCode::TRY_AGAIN_LATER, "too slow: send_queue_bytes_max");
+                self.end_stream(id, Cause::Overflow, Some(closed));
                 Done::Refused
             }
         }

@@ -118,14 +118,24 @@ impl Hub {
         }
     }
 
-    /// From here on, publications of all its topics come to this WebSocket in an encoding of the
-    /// application. What is sent directly comes as it is, in order with them. The messages are the same
-    /// bytes for all connections that take this encoding, and made once for a batch of publications; where
-    /// compression was agreed on, those of publications of 64 bytes
-    /// and more are compressed once, too. False if the connection is no WebSocket, or no more, or if this hub has no such encoding.
+    /// From here on, publications of all its topics come to this connection in an encoding of the
+    /// application. What is sent directly, or [written](Self::write), comes as it is, in order with them. The
+    /// messages are the same bytes for all connections that take this encoding, and made once for a batch of
+    /// publications; where compression was agreed on, those of publications of 64 bytes and more are compressed
+    /// once, too.
+    ///
+    /// [`Encoder::Stream`] is for an [`event_stream`](Self::event_stream), which may have another content
+    /// type: a body of lines, say. No comment of the hub's comes into it, so it has to be written to now and
+    /// then: a peer that is gone without a word shows only so. The others are for WebSockets.
+    ///
+    /// False if the connection is not of that kind, or no more, or if this hub has no such encoding.
     pub fn use_encoding(&mut self, id: ConnId, encoding: EncodingId) -> bool {
-        let is_known = encoding.index() < self.commons.encoders.len();
-        is_known && self.take_in(id, Form::Own(encoding))
+        let form = Form::Own(encoding);
+        match self.commons.encoders.get(encoding.index()) {
+            Some(Encoder::Text(_) | Encoder::Binary(_)) => self.take_in(id, form),
+            Some(Encoder::Stream { .. }) => self.stream_in(id, form),
+            None => false,
+        }
     }
 
     fn take_in(&mut self, id: ConnId, form: Form) -> bool {
@@ -136,19 +146,51 @@ impl Hub {
         slot.connection.is_open()
     }
 
+    /// Has an event stream take publications so; false if the connection is none.
+    pub(super) fn stream_in(&mut self, id: ConnId, form: Form) -> bool {
+        let slot = Self::slot_mut(&mut self.slots, id);
+        let Some(slot) = slot.filter(|slot| slot.connection.is_event_stream()) else {
+            return false;
+        };
+        slot.connection.flags.takes = form;
+        true
+    }
+
     pub(super) fn is_event_stream(&self, id: ConnId) -> bool {
         self.slot(id).is_some_and(|slot| slot.connection.is_event_stream())
     }
 
+    /// What an event stream ends with that is closed, if its form has something for that and there is room.
+    fn last_words(&self, id: ConnId, cause: Cause, (code, reason): (CloseCode, &str)) -> Vec<u8> {
+        let mut words = Vec::new();
+        let Some(connection) = self.slot(id).map(|slot| &slot.connection) else { return words };
+        if let Form::Own(own) = connection.flags.takes
+            && let Some(Encoder::Stream { close, .. }) = self.commons.encoders.get(own.index())
+        {
+            close(self.close_code(id, code, cause), reason, &mut words);
+        }
+        let waits = connection.outbox.direct_bytes();
+        if words.len().saturating_add(waits) > self.commons.config.send_queue_bytes_max {
+            words.clear();
+        }
+        words
+    }
+
     /// Ends an event stream, behind all that is due to it.
-    pub(super) fn end_events(&mut self, id: ConnId, cause: Cause) {
+    pub(super) fn end_events(
+        &mut self,
+        id: ConnId,
+        cause: Cause,
+        closed: Option<(CloseCode, &str)>,
+    ) {
+        let words = closed.map(|closed| self.last_words(id, cause, closed)).unwrap_or_default();
         self.encode_joint(id);
         let is_joint =
             self.slot(id).is_some_and(|slot| slot.connection.encoding() == Encoding::JointEvents);
         // Behind the end, its events would have no places.
         self.leave_topics(id, !is_joint);
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };
-        slot.connection.end_events(&self.commons);
+        slot.connection.end_events(&words, &mut self.commons);
         self.commons.tally.closed_overflow.add(matches!(cause, Cause::Overflow).into());
         self.told_next.push(Record::closed(id, cause));
         Self::mark_dirty(slot, &mut self.dirty, id);

@@ -21,12 +21,7 @@ impl Hub {
     /// and what is [written](Self::write) may come in front of what was published before. False if the
     /// connection is no event stream.
     pub fn use_joint_ids(&mut self, id: ConnId) -> bool {
-        let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };
-        if !slot.connection.is_event_stream() {
-            return false;
-        }
-        slot.connection.flags.takes = Form::JointEvents;
-        true
+        self.stream_in(id, Form::JointEvents)
     }
 
     /// A stream ends: as much as may wait for it is encoded now, while it has its places.

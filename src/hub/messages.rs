@@ -311,7 +311,8 @@ impl Hub {
     ///
     /// A request that still waits for its answer is refused with 503, and is the last of its connection;
     /// [`Event::RequestGone`](crate::Event::RequestGone) tells of it. A [stream](Self::stream) is
-    /// finished. For a connection that is gone, nothing happens.
+    /// finished; one in a form of the application's ends with what that has in place of a Close frame
+    /// ([`Encoder::Stream`](crate::Encoder::Stream)). For a connection that is gone, nothing happens.
     pub fn close(&mut self, id: ConnId, code: CloseCode, reason: &str) {
         let refusal = Response::text(503, "the server closed this connection");
         if !self.answer_in_place(id, &refusal) {
@@ -387,7 +388,7 @@ impl Hub {
 
     pub(super) fn close_open(&mut self, id: ConnId, code: CloseCode, reason: &str, cause: Cause) {
         let is_stream = matches!(cause, Cause::Local { .. }) || self.is_event_stream(id);
-        if is_stream && self.end_stream(id, cause) {
+        if is_stream && self.end_stream(id, cause, Some((code, reason))) {
             return;
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return };

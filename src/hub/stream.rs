@@ -85,8 +85,8 @@ impl Hub {
         if piece.is_empty() {
             return Ok(());
         }
-        let is_ordered = slot.connection.encoding() == Encoding::Events
-            && is_events
+        let is_ordered = is_events
+            && slot.connection.encoding() != Encoding::JointEvents
             && (slot.connection.flags.has(WorkFlags::BEHIND)
                 || self.topics.may_have_news(id.index));
         let more = if is_ordered { Outbox::MARK_BYTES } else { 0 };
@@ -113,13 +113,19 @@ impl Hub {
     /// [`event_stream`](Self::event_stream) behind all that was published as well. False if the connection
     /// is no stream, or no more.
     pub fn finish(&mut self, id: ConnId) -> bool {
-        self.end_stream(id, Cause::Local { code: CloseCode::NORMAL })
+        self.end_stream(id, Cause::Local { code: CloseCode::NORMAL }, None)
     }
 
-    /// Ends a stream; it is whole if the application ends it.
-    pub(super) fn end_stream(&mut self, id: ConnId, cause: Cause) -> bool {
+    /// Ends a stream; it is whole if the application ends it. One in a form of the application's has what that
+    /// says of its being `closed`.
+    pub(super) fn end_stream(
+        &mut self,
+        id: ConnId,
+        cause: Cause,
+        closed: Option<(CloseCode, &str)>,
+    ) -> bool {
         if self.is_event_stream(id) {
-            self.end_events(id, cause);
+            self.end_events(id, cause, closed);
             return true;
         }
         let Some(slot) = Self::slot_mut(&mut self.slots, id) else { return false };

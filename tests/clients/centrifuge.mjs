@@ -1,4 +1,5 @@
-// The server to run against an unmodified client of Centrifugo: `centrifuge` from npm, in JSON and in Protobuf.
+// The server to run against an unmodified client of Centrifugo: `centrifuge` from npm, over WebSocket, event streams and
+// HTTP streaming, in JSON and in Protobuf.
 //
 // Usage: node centrifuge.mjs SERVER
 
@@ -8,6 +9,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { EventSource } from "eventsource";
 import WebSocket from "ws";
 import { Centrifuge, UnauthorizedError } from "centrifuge";
 import * as protobufs from "centrifuge/build/protobuf";
@@ -48,26 +50,59 @@ function sockets() {
   return { all, Socket };
 }
 
+/** What goes over HTTP, and can be cut. */
+function requests() {
+  let cutter = new AbortController();
+  const cuttable = (url, options) =>
+    fetch(url, { ...options, signal: AbortSignal.any([options.signal, cutter.signal].filter(Boolean)) });
+  class Source extends EventSource {
+    constructor(url, options) {
+      super(url, { ...options, fetch: cuttable });
+    }
+  }
+  const cut = () => {
+    cutter.abort(new Error("it was cut"));
+    cutter = new AbortController();
+  };
+  return { cut, options: { fetch: cuttable, eventsource: Source, readableStream: ReadableStream } };
+}
+
 const clients = [];
 function client(format, server, options = {}) {
-  const { all, Socket } = sockets();
-  const url = `${server.url.replace("http", "ws")}/connection/websocket`;
   const quick = { minReconnectDelay: 20, maxReconnectDelay: 200, timeout: 20_000 };
-  const made = new format.Client(url, { websocket: Socket, ...quick, ...options });
-  made.cut = () => all.at(-1)?.terminate();
+  let made;
+  if (format.transport === "websocket") {
+    const { all, Socket } = sockets();
+    const url = `${server.url.replace("http", "ws")}/connection/websocket`;
+    made = new format.Client(url, { websocket: Socket, ...quick, ...options });
+    made.cut = () => all.at(-1)?.terminate();
+  } else {
+    const { cut, options: over } = requests();
+    const transports = [{ transport: format.transport, endpoint: `${server.url}/connection/${format.transport}` }];
+    const emulationEndpoint = `${server.url}/emulation`;
+    made = new format.Client(transports, { emulationEndpoint, ...over, ...quick, ...options });
+    made.cut = cut;
+  }
   clients.push(made);
   return made;
 }
 
-const json = { name: "JSON", Client: Centrifuge, UnauthorizedError, data: (value) => value, text: (data) => data };
+const json = { name: "JSON", transport: "websocket", isText: true, Client: Centrifuge, UnauthorizedError, data: (value) => value, text: (data) => data };
 const encoder = new TextEncoder();
 const protobuf = {
   name: "Protobuf",
+  transport: "websocket",
   Client: protobufs.Centrifuge,
   UnauthorizedError: protobufs.UnauthorizedError,
   data: (value) => encoder.encode(JSON.stringify(value)),
   text: (data) => JSON.parse(Buffer.from(data).toString()),
 };
+const streams = [
+  { ...json, name: "event stream", transport: "sse" },
+  { ...json, name: "HTTP streaming, JSON", transport: "http_stream" },
+  { ...protobuf, name: "HTTP streaming, Protobuf", transport: "http_stream" },
+];
+const formats = [json, protobuf, ...streams];
 
 /** What an emitter tells next under a name. */
 const next = (emitter, name) => bounded(new Promise((done) => emitter.once(name, done)), `no ${name}`);
@@ -136,15 +171,23 @@ const pinged = client(json, open);
 let frames = 0;
 pinged.on("connected", () => pinged._transport._transport.addEventListener("message", ({ data }) => (frames += data === "{}")));
 await connected(pinged);
+const connect = { method: "POST", body: '{"id":1,"connect":{}}', headers: { "Content-Type": "application/json" } };
+const unanswered = fetch(`${open.url}/connection/http_stream`, connect).then((answer) => answer.text());
+let returns = 0;
+const streaming = streams.map((format) => client(format, open));
+for (const one of streaming) {
+  await connected(one);
+  one.on("connecting", () => returns++);
+}
 
-for (const format of [json, protobuf]) {
+for (const format of formats) {
   const named = (name, run) => check(`${format.name}: ${name}`, run);
 
   await named("what is posted comes, as JSON, text or bytes", async () => {
     const one = client(format, open);
     const name = topic();
     const sub = one.newSubscription(name);
-    const { until } = gathered(sub, { text: (data) => Buffer.from(format === json ? JSON.stringify(data) : data) });
+    const { until } = gathered(sub, { text: (data) => Buffer.from(format.isText ? JSON.stringify(data) : data) });
     const told = await connected(one);
     ok(/^[0-9a-f-]{36}$/.test(told.client), told.client);
     await subscribed(sub);
@@ -152,7 +195,7 @@ for (const format of [json, protobuf]) {
     await post(open, name, "Goal!");
     await post(open, name, Buffer.from([0, 255]), { "Content-Type": "application/octet-stream" });
     const got = (await until(3)).map(({ data }) => data.toString("latin1"));
-    deepEqual(got, format === json ? ['{"a":1}', '"Goal!"', '"AP8="'] : ['{"a":\n1}', "Goal!", "\0\xff"]);
+    deepEqual(got, format.isText ? ['{"a":1}', '"Goal!"', '"AP8="'] : ['{"a":\n1}', "Goal!", "\0\xff"]);
     deepEqual(offsets(await until(3)), [1, 2, 3]);
   });
 
@@ -435,7 +478,7 @@ for (const format of [json, protobuf]) {
 await check("50 clients that are cut at random under 2,000 publications a second: no gaps, no doubles", async () => {
   const name = topic();
   const all = Array.from({ length: 50 }, (_, nth) => {
-    const format = nth % 2 ? protobuf : json;
+    const format = formats[nth % formats.length];
     const one = client(format, open);
     const sub = one.newSubscription(name);
     const state = { one, sub, got: [], lost: 0, recovered: 0 };
@@ -480,17 +523,17 @@ await check("one that says nothing is closed, one that answers no ping, and one 
   equal((await patient[1].closes)[0], 3012);
   equal(patient[1].last, "{}");
   equal(pinged.state, "connected");
+  const lines = (await bounded(unanswered, "the stream did not end")).trim().split("\n").slice(1);
+  deepEqual(lines, ["{}", '{"push":{"disconnect":{"code":3012,"reason":"no pong"}}}']);
+  equal(returns, 0, "those that answer stay");
 });
 
 await check("clients come back from a server that ends", async () => {
-  const one = client(json, small);
-  await connected(one);
-  const lost = next(one, "connecting");
-  let code;
-  one._transport._transport.addEventListener("close", (told) => (code = told.code));
+  const all = formats.map((format) => client(format, small));
+  await Promise.all(all.map(connected));
+  const codes = all.map((one) => next(one, "connecting"));
   small.child.kill("SIGTERM");
-  await lost;
-  equal(code, 3001);
+  deepEqual((await Promise.all(codes)).map(({ code }) => code), Array(all.length).fill(3001));
 });
 
 clients.forEach((it) => it.disconnect());

@@ -75,14 +75,14 @@ fn publications_of_all_topics_come_in_the_encoding_that_was_asked_for() {
 }
 
 #[test]
-fn a_hub_has_so_many_encodings_and_only_websockets_take_them() {
+fn a_hub_has_so_many_encodings_and_connections_take_those_of_their_kind() {
     let mut sim = sim(|_| {});
     let (early, _) = sim.opens();
-    let ids: Vec<_> =
-        (0..4).map(|_| sim.hub().add_encoding(Encoder::Text(line)).unwrap()).collect();
-    assert_eq!((EncodingId::ENCODINGS_MAX, ids.len()), (4, 4));
+    let ids: Vec<_> = [Encoder::Text(line); 7].map(|it| sim.hub().add_encoding(it).unwrap()).into();
+    let stream = sim.hub().add_encoding(LINES).unwrap();
+    assert_eq!((EncodingId::ENCODINGS_MAX, ids.len()), (8, 7));
     let full: EncodingsFull = sim.hub().add_encoding(Encoder::Text(line)).unwrap_err();
-    assert_eq!(full.to_string(), "a hub has 4 encodings at the most (ENCODINGS_MAX)");
+    assert_eq!(full.to_string(), "a hub has 8 encodings at the most (ENCODINGS_MAX)");
     // One that another hub has is none of this one.
     let mut other = Sim::new(quiet(|_| {}));
     let (id, _) = other.opens();
@@ -91,8 +91,16 @@ fn a_hub_has_so_many_encodings_and_only_websockets_take_them() {
     let (request, _) = sim.asks(&get("/"));
     sim.hub().event_stream(request, Response::new(200)).unwrap();
     assert!(!sim.hub().use_encoding(request.conn(), ids[0]));
+    assert!(sim.hub().use_encoding(request.conn(), stream));
+    assert!(!sim.hub().use_encoding(early, stream));
+    let (waits, _) = sim.asks(&get("/"));
+    assert!(!sim.hub().use_encoding(waits.conn(), stream), "it is not answered");
+    sim.hub().stream(waits, Response::new(200)).unwrap();
+    assert!(!sim.hub().use_encoding(waits.conn(), stream), "it has no topics");
     sim.hub().close(early, CloseCode::NORMAL, "");
+    sim.hub().close(request.conn(), CloseCode::NORMAL, "");
     assert!(!sim.hub().use_encoding(early, ids[0]));
+    assert!(!sim.hub().use_encoding(request.conn(), stream));
 }
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -234,4 +242,130 @@ fn an_encoding_may_have_close_codes_of_its_own() {
     assert_eq!(code_of(&again.1.reads()), Some(3001));
     assert_eq!([&peers[1].1, &plain_wire].map(|wire| code_of(&wire.reads())), [Some(1001); 2]);
     assert!(!sim.hub().is_open(lags) && !sim.hub().is_open(plain));
+}
+
+/// Lines in the body of a stream: publications, and why it ends.
+const LINES: Encoder = Encoder::Stream { publication: body_line, close: last_line };
+
+fn body_line(topic: &str, publication: Publication<'_>, out: &mut Vec<u8>) {
+    let line = said(topic, publication.position, publication.message);
+    out.extend_from_slice(format!("{line}\n").as_bytes());
+}
+
+fn last_line(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("end {} {reason}\n", code.get()).as_bytes());
+}
+
+/// A stream that takes publications so, and subscribes to the topic.
+fn streams(sim: &mut Sim, encoding: EncodingId, topic: &str) -> (ConnId, Wire) {
+    let (request, wire) = sim.asks(&get("/"));
+    let response = Response::new(200).header("Content-Type", "text/plain").body("begin\n");
+    sim.hub().event_stream(request, response).unwrap();
+    let id = request.conn();
+    assert!(sim.hub().use_encoding(id, encoding));
+    sim.hub().subscribe(id, topic).unwrap();
+    (id, wire)
+}
+
+/// What came behind the head.
+fn body(wire: &Wire) -> String {
+    let bytes = String::from_utf8(wire.reads_bytes()).expect("it is text");
+    bytes.split_once("\r\n\r\n").map_or(bytes.clone(), |(_, body)| body.to_owned())
+}
+
+#[test]
+fn a_stream_has_publications_in_a_form_of_the_applications_made_once_for_all() {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let counted = |topic: &str, publication: Publication<'_>, out: &mut Vec<u8>| {
+        MADE.fetch_add(1, Relaxed);
+        body_line(topic, publication, out);
+    };
+    let mut sim = sim(|config| config.ping_interval = Some(std::time::Duration::from_secs(1)));
+    let counted = Encoder::Stream { publication: counted, close: last_line };
+    let lines = sim.hub().add_encoding(counted).unwrap();
+    let all: Vec<_> = (0..20).map(|_| streams(&mut sim, lines, "t")).collect();
+    sim.rests();
+    let first = sim.hub().publish("t", "first").unwrap().position.unwrap();
+    all.iter().for_each(|(id, _)| sim.hub().write(*id, "written\n").unwrap());
+    let second = sim.hub().publish("t", "second").unwrap().position.unwrap();
+    sim.rests();
+    assert_eq!(MADE.load(Relaxed), 2);
+    for (_, wire) in &all {
+        let due = format!("begin\nt {first} first\nwritten\nt {second} second\n");
+        assert_eq!(body(wire), due);
+    }
+    // No comment comes where nothing else does, which would be none of its form.
+    sim.turn_within(Some(std::time::Duration::from_secs(100)));
+    sim.rests();
+    assert!(all.iter().all(|(_, wire)| body(wire).is_empty()));
+    assert_eq!(sim.hub().connection_count(), 20);
+}
+
+#[test]
+fn a_stream_ends_with_what_its_form_has_for_that_behind_what_is_due() {
+    let mut sim = sim(|config| {
+        (config.topic.history, config.topic_lag_bytes_max) = (None, 1000);
+    });
+    let lines = sim.hub().add_encoding(LINES).unwrap();
+    let [ends, slow] = [3001, 3008].map(|code| CloseCode::new(code).unwrap());
+    assert!(sim.hub().set_close_codes(lines, ends, slow));
+    let [(closed, closed_wire), (finished, finished_wire), (lags, lags_wire), (_, rest_wire)] =
+        [(); 4].map(|()| streams(&mut sim, lines, "t"));
+    let (full, full_wire) = streams(&mut sim, lines, "u");
+    sim.rests();
+    [&closed_wire, &finished_wire, &lags_wire, &rest_wire]
+        .into_iter()
+        .for_each(|it| drop(body(it)));
+    sim.hub().publish("t", "due").unwrap();
+    sim.hub().close(closed, CloseCode::new(4000).unwrap(), "because");
+    assert!(sim.hub().finish(finished));
+    sim.rests();
+    let told = body(&closed_wire);
+    let (line, end) = told.split_at(told.find("end").unwrap_or(told.len()));
+    assert!(line.ends_with(" due\n") && end == "end 4000 because\n", "{told}");
+    assert!(body(&finished_wire).ends_with(" due\n"), "the application has said what it says");
+    assert!(closed_wire.is_ended() && finished_wire.is_ended());
+    lags_wire.holds(10);
+    (0..200).for_each(|_| {
+        sim.hub().publish("t", "more").unwrap();
+        sim.turn();
+    });
+    lags_wire.holds(usize::MAX);
+    let mut got = body(&lags_wire);
+    sim.rests();
+    got += &body(&lags_wire);
+    assert!(got.ends_with("\nend 3008 too slow: topic_lag_bytes_max\n"), "{got}");
+    body(&rest_wire);
+    // Another thread's piece finds no room.
+    body(&full_wire);
+    let piece = vec![b'x'; sim.hub().config().send_queue_bytes_max];
+    sim.hub().handle().write(full, piece).unwrap();
+    sim.rests();
+    assert_eq!(body(&full_wire), "end 3008 too slow: send_queue_bytes_max\n");
+    sim.hub().shutdown(std::time::Duration::from_secs(30));
+    sim.rests();
+    assert_eq!(body(&rest_wire), "end 3001 the server is shutting down\n");
+    assert!(rest_wire.is_ended() && sim.hub().lag(lags, "t").is_none());
+}
+
+/// What is due has its room, and the last words have what is left: if that is not enough, the stream ends without.
+#[test]
+fn last_words_have_the_room_that_is_left() {
+    const MAX: usize = 1000;
+    let reason = "because ".repeat(10);
+    let words = format!("end 1000 {reason}\n");
+    for (waits, are_said) in [(MAX - words.len(), true), (MAX - words.len() + 1, false)] {
+        let mut sim = sim(|config| config.send_queue_bytes_max = MAX);
+        let lines = sim.hub().add_encoding(LINES).unwrap();
+        let (id, wire) = streams(&mut sim, lines, "t");
+        sim.rests();
+        body(&wire);
+        let piece = "x".repeat(waits);
+        sim.hub().write(id, &piece).unwrap();
+        assert_eq!(sim.hub().queued_bytes(id), waits);
+        sim.hub().close(id, CloseCode::NORMAL, &reason);
+        sim.rests();
+        assert_eq!(body(&wire), piece + if are_said { &words } else { "" });
+        assert!(wire.is_ended());
+    }
 }

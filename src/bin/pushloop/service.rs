@@ -341,7 +341,7 @@ impl Handler for Service {
         }
         let away = match request.method() {
             _ if self.is_for_apps(request) => self.app_refusal(hub, request),
-            _ if self.is_centrifuge_api(request) => self.api_refusal(request),
+            _ if self.is_for_centrifuge(request) => self.centrifuge_refusal(hub, request),
             "POST" => self.asked(hub, request).err(),
             _ => None,
         };

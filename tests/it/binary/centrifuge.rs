@@ -1,6 +1,7 @@
 //! Clients of Centrifugo: what the libraries of tests/clients/ do not send, by hand.
 
 mod api;
+mod streams;
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
@@ -59,8 +60,9 @@ fn without_the_option_its_address_is_a_topic_and_with_it_the_others_are_too() {
     let (_server, address) = server(&[]);
     for (request, status) in [
         (format!("GET {PATH}"), 404),
-        ("GET /connection/sse".to_owned(), 404),
-        ("POST /emulation".to_owned(), 404),
+        ("GET /connection/sse".to_owned(), 400),
+        ("POST /emulation".to_owned(), 415),
+        ("GET /connection/uni_websocket".to_owned(), 404),
         // Without a key, there is no API.
         ("POST /api/info".to_owned(), 200),
         ("POST /connections".to_owned(), 200),

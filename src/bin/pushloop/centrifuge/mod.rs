@@ -13,6 +13,7 @@ mod json;
 mod protobuf;
 pub mod pushes;
 pub mod replies;
+pub mod transports;
 
 /// How commands and replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

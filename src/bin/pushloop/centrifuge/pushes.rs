@@ -1,12 +1,13 @@
 //! Publications as pushes, for the library to make once for all that take them.
 
-use pushloop::{Encoder, Message, Publication};
+use pushloop::{CloseCode, Encoder, Message, Publication};
 
 use super::{
     Format,
     fields::Source,
     json::Object,
     replies::{Client, Push, add_push},
+    transports::{Transport, Way},
 };
 use crate::auth::JOINS;
 
@@ -30,9 +31,50 @@ pub fn join_or_leave(is_join: bool, client: &Client<'_>) -> String {
     serde_json::json!({ if is_join { "join" } else { "leave" }: told }).to_string()
 }
 
-/// The two encodings.
-pub const ENCODERS: [(Format, Encoder); 2] =
-    [(Format::Json, Encoder::Text(json)), (Format::Protobuf, Encoder::Binary(protobuf))];
+const EVENTS: Way = Way { transport: Transport::Events, format: Format::Json };
+const LINES: Way = Way { transport: Transport::Body, format: Format::Json };
+const LENGTHS: Way = Way { transport: Transport::Body, format: Format::Protobuf };
+
+/// What goes over each kind of connection.
+pub const ENCODERS: [(Way, Encoder); 5] = [
+    (Way { transport: Transport::WebSocket, format: Format::Json }, Encoder::Text(json)),
+    (Way { transport: Transport::WebSocket, format: Format::Protobuf }, Encoder::Binary(protobuf)),
+    (
+        EVENTS,
+        Encoder::Stream {
+            publication: |topic, it, out| in_body(EVENTS, topic, it, out),
+            close: |code, reason, out| end_body(EVENTS, code, reason, out),
+        },
+    ),
+    (
+        LINES,
+        Encoder::Stream {
+            publication: |topic, it, out| in_body(LINES, topic, it, out),
+            close: |code, reason, out| end_body(LINES, code, reason, out),
+        },
+    ),
+    (
+        LENGTHS,
+        Encoder::Stream {
+            publication: |topic, it, out| in_body(LENGTHS, topic, it, out),
+            close: |code, reason, out| end_body(LENGTHS, code, reason, out),
+        },
+    ),
+];
+
+fn in_body(way: Way, topic: &str, publication: Publication<'_>, out: &mut Vec<u8>) {
+    let Publication { position, message, .. } = publication;
+    let mut frame = Vec::new();
+    encode(way.format, topic, (position.offset, message), &mut frame);
+    way.add_frame(&frame, out);
+}
+
+fn end_body(way: Way, code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+    let mut frame = Vec::new();
+    let push = Push::Disconnect { code: code.get().into(), reason };
+    add_push(way.format, &mut frame, "", &push);
+    way.add_frame(&frame, out);
+}
 
 fn json(topic: &str, publication: Publication<'_>, out: &mut String) {
     let mut bytes = std::mem::take(out).into_bytes();

@@ -35,6 +35,10 @@ pub struct Connected<'a> {
     pub subs: Vec<(&'a str, Subscribed<'a>)>,
     /// Seconds between two pings.
     pub ping: u32,
+    /// By what posts of commands name the connection, and this server. Both are empty where commands come over
+    /// the connection.
+    pub session: &'a str,
+    pub node: &'a str,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +101,11 @@ pub enum Push<'a> {
     /// The server has subscribed the client.
     Subscribe {
         position: Option<Position>,
+    },
+    /// The connection ends, which has no close code.
+    Disconnect {
+        code: u32,
+        reason: &'a str,
     },
 }
 
@@ -194,6 +203,8 @@ fn fill_connected<S: Sink>(sink: &mut S, it: &Connected<'_>) {
     }
     sink.number(("ping", 7), it.ping.into());
     sink.flag(("pong", 8), it.ping > 0);
+    sink.text(("session", 9), it.session);
+    sink.text(("node", 10), it.node);
 }
 
 fn fill_subscribed<S: Sink>(sink: &mut S, it: &Subscribed<'_>) {
@@ -265,6 +276,10 @@ fn fill_push<S: Sink>(sink: &mut S, channel: &str, push: &Push<'_>) {
                     sink.number(("offset", 5), position.offset);
                 }
                 sink.flag(("positioned", 6), position.is_some());
+            }),
+            Push::Disconnect { code, reason } => sink.message(("disconnect", 11), |sink| {
+                sink.number(("code", 1), (*code).into());
+                sink.text(("reason", 2), reason);
             }),
         }
     });

@@ -5,10 +5,11 @@ mod connecting;
 mod out;
 mod reading;
 mod rooms;
+mod streaming;
 mod subscribing;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use pushloop::{
     RequestId, TimerId,
 };
 
-use self::{out::Out, rooms::Rooms};
+use self::{connecting::random_uuid, out::Out, rooms::Rooms, streaming::Door};
 use super::{Account, Service};
 use crate::{
     auth::Principal,
@@ -29,6 +30,7 @@ use crate::{
         commands::{self, Command, Method},
         pushes::ENCODERS,
         replies::Answer,
+        transports::{Transport, Way},
     },
     expiries::Ends,
     few::Few,
@@ -39,9 +41,10 @@ use crate::{
 
 /// Where clients connect.
 const PATH: &str = "/connection/websocket";
-/// What else is theirs: other ways to connect, of which none is there.
+/// What else is theirs: other ways to connect.
 const OTHERS: &str = "/connection/";
-const EMULATION: &str = "/emulation";
+const NO_TRANSPORT: &str = "of Centrifuge's transports, there are /connection/websocket, /connection/sse and \
+     /connection/http_stream";
 
 /// Seconds between two pings, for how long an answer is waited for, and for how long the first command.
 const PING_SECONDS: u32 = 25;
@@ -58,8 +61,12 @@ const LOOKS_PER_TURN: usize = 512;
 #[derive(Default)]
 pub(super) struct Centrifuge {
     /// The encodings of publications; none if there is no such protocol here.
-    encodings: Vec<(Format, EncodingId)>,
+    encodings: Vec<(Way, EncodingId)>,
     sessions: ConnMap<Box<Session>>,
+    /// Those that commands are posted for, by their keys: whoever has one speaks for its client.
+    keys: HashMap<Box<str>, ConnId>,
+    /// This server among others, as posts name it.
+    node: String,
     /// When each is looked at next.
     dues: Ends<Instant>,
     timer: Option<(Instant, TimerId)>,
@@ -70,7 +77,9 @@ pub(super) struct Centrifuge {
 
 /// One of them.
 struct Session {
-    format: Format,
+    way: Way,
+    /// By what posts of commands name it; empty where commands come over the connection.
+    key: Box<str>,
     stage: Stage,
     identity: Arc<Identity>,
     /// Where it comes from, as what is limited for each.
@@ -116,20 +125,26 @@ struct Sub {
 impl Centrifuge {
     /// Gives the hub the encodings.
     pub fn begin(&mut self, hub: &mut Hub) -> Result<(), EncodingsFull> {
-        for (format, encoder) in ENCODERS {
+        // Without randomness, it is one of many.
+        self.node = random_uuid().unwrap_or_default();
+        for (way, encoder) in ENCODERS {
             let encoding = hub.add_encoding(encoder)?;
             hub.set_close_codes(
                 encoding,
                 Disconnect::SHUTDOWN.close_code(),
                 Disconnect::SLOW.close_code(),
             );
-            self.encodings.push((format, encoding));
+            self.encodings.push((way, encoding));
         }
         Ok(())
     }
 
     fn is_on(&self) -> bool {
         !self.encodings.is_empty()
+    }
+
+    fn encoding(&self, way: Way) -> Option<EncodingId> {
+        self.encodings.iter().find(|(other, _)| *other == way).map(|(_, encoding)| *encoding)
     }
 
     fn look_at(&mut self, hub: &mut Hub, id: ConnId, at: Instant) {
@@ -151,6 +166,25 @@ impl Centrifuge {
 }
 
 impl Service {
+    /// Whether the request is for this protocol, or for the server's API.
+    pub(super) fn is_for_centrifuge(&self, request: &Request) -> bool {
+        let is_theirs = request.path().starts_with(OTHERS) || Door::of(request).is_some();
+        self.centrifuge.is_on() && is_theirs || self.is_centrifuge_api(request)
+    }
+
+    /// Why such a request is refused, as far as its head tells.
+    pub(super) fn centrifuge_refusal(
+        &mut self,
+        hub: &Hub,
+        request: &Request,
+    ) -> Option<TurnedAway> {
+        match Door::of(request) {
+            Some(door) => self.check_door(hub, request, door).err(),
+            None if self.is_centrifuge_api(request) => self.api_refusal(request),
+            None => None,
+        }
+    }
+
     /// Whether the request is for this protocol. Then it is answered.
     pub(super) fn handle_centrifuge(
         &mut self,
@@ -158,21 +192,22 @@ impl Service {
         id: RequestId,
         request: &Request,
     ) -> bool {
-        let path = request.path();
-        if !self.centrifuge.is_on() {
+        if !self.is_for_centrifuge(request) {
             return false;
         }
-        if self.is_centrifuge_api(request) {
-            self.call_centrifuge_api(hub, id, request);
-        } else if path == PATH && request.is_websocket() {
-            match self.open_centrifuge(hub, id, request) {
-                Ok(()) => {}
-                Err(away) => self.turn_away(hub, id, &away),
+        let outcome = match Door::of(request) {
+            Some(door) => self.serve_door(hub, id, request, door),
+            None if self.is_centrifuge_api(request) => {
+                self.call_centrifuge_api(hub, id, request);
+                Ok(())
             }
-        } else if path.starts_with(OTHERS) || path == EMULATION {
-            self.tell(hub, id, 404, "of Centrifuge's transports, there is /connection/websocket");
-        } else {
-            return false;
+            None if request.path() == PATH && request.is_websocket() => {
+                self.open_centrifuge(hub, id, request)
+            }
+            None => Err((404, NO_TRANSPORT.into()).into()),
+        };
+        if let Err(away) = outcome {
+            self.turn_away(hub, id, &away);
         }
         true
     }
@@ -183,22 +218,49 @@ impl Service {
         id: RequestId,
         request: &Request,
     ) -> Result<(), TurnedAway> {
+        let who = self.admit_connection(hub, id, request)?;
+        let (format, subprotocol) = asked_format(request);
+        if hub.accept(id, Accept { subprotocol, headers: &[] }).is_ok() {
+            let way = Way { transport: Transport::WebSocket, format };
+            self.begin_session(hub, id.conn(), request, way, who, "");
+        }
+        Ok(())
+    }
+
+    /// Who asks for a connection, if that may be.
+    fn admit_connection(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<Principal, TurnedAway> {
         self.admit_client(hub, id, request)?;
         let who = self.gate.principal(hub, request)?;
         if matches!(&who, Principal::Token(claims) if claims.channel.is_some()) {
             return Err((401, "the token is for a subscription: it has a channel".into()).into());
         }
-        let (format, subprotocol) = asked_format(request);
-        let encoding = self.centrifuge.encodings.iter().find(|(other, _)| *other == format);
-        let Some((_, encoding)) = encoding.copied() else { return Ok(()) };
-        if hub.accept(id, Accept { subprotocol, headers: &[] }).is_err() {
-            return Ok(());
+        Ok(who)
+    }
+
+    fn begin_session(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        request: &Request,
+        way: Way,
+        who: Principal,
+        key: &str,
+    ) {
+        if let Some(encoding) = self.centrifuge.encoding(way) {
+            hub.use_encoding(id, encoding);
         }
-        let id = id.conn();
-        hub.use_encoding(id, encoding);
         self.sessions.begin(hub, id, request);
+        if !key.is_empty() {
+            self.centrifuge.keys.insert(key.into(), id);
+        }
         let session = Session {
-            format,
+            way,
+            key: key.into(),
             stage: Stage::Begun,
             identity: Arc::default(),
             network: network(request),
@@ -210,7 +272,6 @@ impl Service {
         };
         self.centrifuge.sessions.insert(id, Box::new(session));
         self.centrifuge.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);
-        Ok(())
     }
 
     /// Takes what a client of this protocol has sent. False if it is none.
@@ -220,17 +281,17 @@ impl Service {
         id: ConnId,
         message: Message<'_>,
     ) -> bool {
+        self.take_frame(hub, id, message.as_bytes())
+    }
+
+    fn take_frame(&mut self, hub: &mut Hub, id: ConnId, mut frame: &[u8]) -> bool {
         // It is put back: meanwhile, all else is at hand.
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
-        let mut out = Out::new(id, session.format);
-        let mut frame = match message {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) => bytes,
-        };
+        let mut out = Out::new(id, session.way);
         let mut outcome = Ok(());
         while outcome.is_ok()
             && out.is_taken()
-            && let Some(command) = commands::next(session.format, &mut frame)
+            && let Some(command) = commands::next(session.way.format, &mut frame)
         {
             outcome = match command {
                 Ok(command) => self.carry_out(hub, &mut session, &mut out, command),
@@ -339,6 +400,7 @@ impl Service {
         let Some(session) = self.centrifuge.sessions.remove(id) else { return };
         self.centrifuge.dues.remove(id);
         self.centrifuge.forget_user(session.identity.user(), id);
+        self.centrifuge.keys.remove(&session.key);
     }
 
     /// Whether the timer is this protocol's. Looks at the connections that are due.
@@ -374,7 +436,7 @@ impl Service {
         if session.awaits_pong {
             return Err(Disconnect::NO_PONG);
         }
-        let mut out = Out::new(id, session.format);
+        let mut out = Out::new(id, session.way);
         self.expire(hub, session, &mut out)?;
         out.ping();
         out.flush(hub);

@@ -4,12 +4,14 @@
 use crate::centrifuge::{
     Format, api, commands,
     replies::{Publication, Push, add_push},
+    transports::Post,
 };
 use pushloop::Message;
 use serde_json::Value;
 
 pub fn run(data: &[u8]) {
     for format in [Format::Json, Format::Protobuf] {
+        let _ = Post::read(format, data);
         let (mut frame, mut left) = (data, data.len() + 1);
         while let Some(command) = commands::next(format, &mut frame) {
             // Behind what is none, nothing is read.

@@ -23,6 +23,8 @@ fn answers() -> Vec<Row> {
                 left: Some(300),
                 subs: vec![("a", Subscribed::default())],
                 ping: 25,
+                session: "",
+                node: "",
             })),
             concat!(
                 r#"{"id":1,"connect":{"client":"c","version":""#,

@@ -5,7 +5,7 @@ use super::Entry;
 pub const CENTRIFUGE: &[Entry] = &[
     Entry::switch(
         "centrifuge",
-        "let clients of Centrifugo connect, at /connection/websocket",
+        "let clients of Centrifugo connect, at /connection/websocket, /connection/sse and /connection/http_stream",
         |options, on| options.centrifuge = on,
     ),
     Entry::file(

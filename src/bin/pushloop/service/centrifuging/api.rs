@@ -30,14 +30,14 @@ fn content(data: &Data) -> Content<'static> {
 
 impl Service {
     /// Whether a request is one of a backend's.
-    pub(in super::super) fn is_centrifuge_api(&self, request: &Request) -> bool {
+    pub(super) fn is_centrifuge_api(&self, request: &Request) -> bool {
         let rest = request.path().strip_prefix(PATH);
         let is_there = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         is_there && self.centrifuge.is_on() && self.gate.has_api_key()
     }
 
     /// Why the request is refused, as far as its head tells.
-    pub(in super::super) fn api_refusal(&self, request: &Request) -> Option<TurnedAway> {
+    pub(super) fn api_refusal(&self, request: &Request) -> Option<TurnedAway> {
         let is_it = |key: &str| self.gate.is_api_key(key);
         let scheme = |value: &'_ str| {
             let (scheme, key) = value.split_once(' ').unwrap_or_default();
@@ -215,7 +215,7 @@ impl Service {
         };
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
-            let mut out = Out::new(id, session.format);
+            let mut out = Out::new(id, session.way);
             let begun = match session.subs.contains(channel) {
                 true => Ok(None),
                 false => self.begin_channel(hub, &mut session, id, channel, &since).map(Some),
@@ -239,7 +239,7 @@ impl Service {
     fn unsubscribe_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, channel: &str) {
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
-            let mut out = Out::new(id, session.format);
+            let mut out = Out::new(id, session.way);
             let is_meant = |name: &str| channel.is_empty() || name == channel;
             let names: Vec<_> = session.subs.keys().filter(|it| is_meant(it)).cloned().collect();
             for name in names {

@@ -49,6 +49,8 @@ impl Service {
             left: session.expires.map(|end| left(hub, end)),
             subs: told.collect(),
             ping: PING_SECONDS,
+            session: &session.key,
+            node: if session.key.is_empty() { "" } else { &self.centrifuge.node },
         };
         out.answer(id, &Ok(Answer::Connect(connected)));
         out.flush(hub);
@@ -197,8 +199,7 @@ impl Centrifuge {
 
 impl Identity {
     fn of(who: &Principal) -> Result<Self, Refused> {
-        let mut random = [0; 16];
-        SystemRandom::new().fill(&mut random).map_err(|_| Failure::INTERNAL)?;
+        let client = random_uuid().ok_or(Failure::INTERNAL)?;
         let info = match who {
             Principal::Token(claims) => claims.info.as_deref().map(Box::from),
             Principal::Anyone
@@ -206,7 +207,7 @@ impl Identity {
             | Principal::Backend
             | Principal::Client { .. } => None,
         };
-        let text = uuid(random) + subject(who).unwrap_or_default();
+        let text = client + subject(who).unwrap_or_default();
         Ok(Self { text: text.into(), info })
     }
 
@@ -221,6 +222,13 @@ impl Identity {
 }
 
 const UUID_BYTES: usize = 36;
+
+/// A name that nobody guesses. `None` without randomness.
+pub(super) fn random_uuid() -> Option<String> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(uuid(random))
+}
 
 /// A random UUID (RFC 9562 §5.4).
 fn uuid(mut bytes: [u8; 16]) -> String {
