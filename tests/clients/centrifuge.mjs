@@ -9,11 +9,9 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { EventSource } from "eventsource";
 import WebSocket from "ws";
-import { Centrifuge, UnauthorizedError } from "centrifuge";
-import * as protobufs from "centrifuge/build/protobuf";
 import { bounded, check, start } from "./harness.mjs";
+import { client, clients, connected, formats, gathered, json, next, streams, subscribed } from "./transports.mjs";
 
 const [program] = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), "centrifuge-"));
@@ -38,102 +36,6 @@ const small = await start(program, [...common, "--history", "3"], "http");
 const keys = ["--jwt-secret-file", file("secret", SECRET), "--centrifuge-key-file", file("key", KEY)];
 const guarded = await start(program, [...common, "--history", "1000", ...keys], "http");
 
-/** The sockets of a client, the newest last, so that they can be cut. */
-function sockets() {
-  const all = [];
-  class Socket extends WebSocket {
-    constructor(...what) {
-      super(...what);
-      all.push(this);
-    }
-  }
-  return { all, Socket };
-}
-
-/** What goes over HTTP, and can be cut. */
-function requests() {
-  let cutter = new AbortController();
-  const cuttable = (url, options) =>
-    fetch(url, { ...options, signal: AbortSignal.any([options.signal, cutter.signal].filter(Boolean)) });
-  class Source extends EventSource {
-    constructor(url, options) {
-      super(url, { ...options, fetch: cuttable });
-    }
-  }
-  const cut = () => {
-    cutter.abort(new Error("it was cut"));
-    cutter = new AbortController();
-  };
-  return { cut, options: { fetch: cuttable, eventsource: Source, readableStream: ReadableStream } };
-}
-
-const clients = [];
-function client(format, server, options = {}) {
-  const quick = { minReconnectDelay: 20, maxReconnectDelay: 200, timeout: 20_000 };
-  let made;
-  if (format.transport === "websocket") {
-    const { all, Socket } = sockets();
-    const url = `${server.url.replace("http", "ws")}/connection/websocket`;
-    made = new format.Client(url, { websocket: Socket, ...quick, ...options });
-    made.cut = () => all.at(-1)?.terminate();
-  } else {
-    const { cut, options: over } = requests();
-    const transports = [{ transport: format.transport, endpoint: `${server.url}/connection/${format.transport}` }];
-    const emulationEndpoint = `${server.url}/emulation`;
-    made = new format.Client(transports, { emulationEndpoint, ...over, ...quick, ...options });
-    made.cut = cut;
-  }
-  clients.push(made);
-  return made;
-}
-
-const json = { name: "JSON", transport: "websocket", isText: true, Client: Centrifuge, UnauthorizedError, data: (value) => value, text: (data) => data };
-const encoder = new TextEncoder();
-const protobuf = {
-  name: "Protobuf",
-  transport: "websocket",
-  Client: protobufs.Centrifuge,
-  UnauthorizedError: protobufs.UnauthorizedError,
-  data: (value) => encoder.encode(JSON.stringify(value)),
-  text: (data) => JSON.parse(Buffer.from(data).toString()),
-};
-const streams = [
-  { ...json, name: "event stream", transport: "sse" },
-  { ...json, name: "HTTP streaming, JSON", transport: "http_stream" },
-  { ...protobuf, name: "HTTP streaming, Protobuf", transport: "http_stream" },
-];
-const formats = [json, protobuf, ...streams];
-
-/** What an emitter tells next under a name. */
-const next = (emitter, name) => bounded(new Promise((done) => emitter.once(name, done)), `no ${name}`);
-async function connected(client) {
-  const told = next(client, "connected");
-  client.connect();
-  return await told;
-}
-async function subscribed(sub) {
-  const told = next(sub, "subscribed");
-  sub.subscribe();
-  return await told;
-}
-/** What a subscription gets, and a wait until it is so many. */
-function gathered(sub, format) {
-  const got = [];
-  let wake = () => {};
-  sub.on("publication", ({ data, offset }) => {
-    got.push({ data: format.text(data), offset });
-    wake();
-  });
-  const until = (count) =>
-    bounded(
-      new Promise((done) => {
-        wake = () => got.length >= count && done(got);
-        wake();
-      }),
-      `of ${count} publications ${got.length} came`,
-    );
-  return { got, until };
-}
 async function post(server, topic, body, headers = {}) {
   const answer = await fetch(`${server.url}/${topic}`, { method: "POST", body, headers });
   equal(answer.status, 200, await answer.text());
