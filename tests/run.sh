@@ -324,6 +324,8 @@ clients() {
     suite "client: Pusher" 300 node tests/clients/pusher.mjs "$target/release/pushloop"
     suite "client: Pusher, Python" 180 "$python" tests/clients/pusher_backend.py "$target/release/pushloop"
     suite "client: npm centrifuge" 300 node tests/clients/centrifuge.mjs "$target/release/pushloop"
+    campaign "client: npm centrifuge, at length" 300 env FULL=1 \
+        node tests/clients/centrifuge.mjs "$target/release/pushloop"
     suite "client: Python centrifuge, cent" 180 "$python" tests/clients/centrifuge.py "$target/release/pushloop"
     suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
     foreign suite Tornado "$python" tornado_client.py

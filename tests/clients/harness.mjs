@@ -13,9 +13,9 @@ export function bounded(promise, otherwise, ms = WAIT_MS) {
 }
 
 /** Prints `ok NAME` or `FAIL NAME: why`; the exit status is 1 if one check failed. */
-export async function check(name, run) {
+export async function check(name, run, ms = WAIT_MS) {
   try {
-    await bounded(run(), "nothing happened");
+    await bounded(run(), "nothing happened", ms);
     console.log(`ok ${name}`);
   } catch (error) {
     process.exitCode = 1;

@@ -98,9 +98,11 @@ async function echo(user) {
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
 const formats = {
-  JSON: { address: "/centrifuge.js", data: (value) => value, value: (data) => data },
+  JSON: { address: "/centrifuge.js", transports: ["http_stream", "sse"], data: (value) => value, value: (data) => data },
   Protobuf: {
     address: "/centrifuge.protobuf.js",
+    // Event streams are text.
+    transports: ["http_stream"],
     data: (value) => encoder.encode(JSON.stringify(value)),
     value: (data) => JSON.parse(decoder.decode(data)),
   },
@@ -292,13 +294,24 @@ const ofCentrifuge = (format) => ({
     equal((await queue(client, "disconnected").next()).code, 3500);
   },
 
-  async "goes-on-to-the-websocket-in-its-list"() {
+  async "comes-over-each-transport"() {
     const { host } = await settings;
-    const { told } = await centrifuge(format, {}, [
-      { transport: "http_stream", endpoint: `http://${host}/connection/http_stream` },
-      { transport: "sse", endpoint: `http://${host}/connection/sse` },
-    ]);
-    equal((await told.next()).transport, "websocket");
+    for (const transport of format.transports) {
+      const ways = [{ transport, endpoint: `http://${host}/connection/${transport}` }];
+      const { client, told } = await centrifuge(format, { emulationEndpoint: `http://${host}/emulation` }, ways);
+      equal((await told.next()).transport, transport);
+      const { sub, there, first, next } = await gathered(client, "ways", format);
+      let { offset } = first.streamPosition;
+      await sub.publish(format.data("posted"));
+      equal(await next(), ["posted", ++offset]);
+      const back = there.next();
+      await publish("ways", "1");
+      await cut("reset");
+      await publish("ways", "2");
+      equal((await back).wasRecovering, true);
+      for (const value of [1, 2]) equal(await next(), [value, ++offset]);
+      client.disconnect();
+    }
   },
 });
 
