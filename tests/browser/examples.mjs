@@ -56,6 +56,9 @@ class Story {
     const wire = await Wire.to(this.host);
     const page = await (await this.browser.createBrowserContext()).newPage({ type: "window" });
     page.setDefaultTimeout(WAIT_MS);
+    // A page is looked at also while a browser that gets little of a processor does not draw it.
+    const waits = page.waitForFunction.bind(page);
+    page.waitForFunction = (isSo, options, ...values) => waits(isSo, { polling: 100, ...options }, ...values);
     await page.setViewport({ width: 1280, height: 800 });
     const note = (error) => { if (!OUTAGE.test(error)) this.errors.push(error); };
     page.on("console", (message) => { if (message.type() === "error") note(message.text()); });

@@ -28,6 +28,10 @@ const choose = async (page, symbol) => {
 const isLatest = (wanted) => document.querySelector("#tape li")?.textContent.includes(wanted);
 const SYMBOLS = ["AURE", "KESL", "ZEPM", "IRIF", "OAKR", "TUNT"];
 
+/** Seconds of the server's that have come to a page: while others take the processors, it may lag, and is out of step. */
+const seconds = (page) => page.evaluate(() => Number(document.body.dataset.inStep) + Number(document.body.dataset.outOfStep));
+const hasSeconds = (count) => Number(document.body.dataset.inStep) + Number(document.body.dataset.outOfStep) >= count;
+
 export default {
   offence: "steal AURE",
 
@@ -87,8 +91,8 @@ export default {
       const prices = () => one.$$eval("#prices .price", (all) => all.map((price) => price.textContent).join());
       await one.click("#pause");
       // A second of the feed comes in meanwhile; nothing of it is drawn.
-      const was = await prices(), seen = await one.evaluate(() => Number(document.body.dataset.inStep));
-      await one.waitForFunction((count) => document.body.dataset.inStep > count, {}, seen);
+      const was = await prices(), seen = await seconds(one);
+      await one.waitForFunction(hasSeconds, {}, seen + 1);
       assert(await prices() === was, "prices moved");
       await one.click("#pause");
       await one.waitForFunction((before) => [...document.querySelectorAll("#prices .price")].map((price) => price.textContent).join() !== before, {}, was);
@@ -99,15 +103,16 @@ export default {
       wires[1].hold();
       await wires[1].mend();
       // So many seconds of prices are more than the kernels' buffers hold.
-      const seen = await one.evaluate(() => Number(document.body.dataset.inStep));
-      await one.waitForFunction((count) => document.body.dataset.inStep >= count, {}, seen + 8);
+      const { missed: before, outOfStep: slips } = await one.evaluate(() => ({ ...document.body.dataset }));
+      await one.waitForFunction(hasSeconds, {}, await seconds(one) + 8);
       const inStep = await two.evaluate(() => Number(document.body.dataset.inStep));
       wires[1].release();
       // What it missed is counted when it reads on.
       await one.waitForFunction(() => / [1-9][\d,]* in all/.test(document.querySelector("#totals").textContent));
       await two.waitForFunction((count) => document.body.dataset.inStep > count, {}, inStep);
       await two.waitForFunction(() => document.body.dataset.missed > 0);
-      assert(await one.evaluate(() => document.body.dataset.outOfStep) === "0", "the slow page held another back");
+      const { missed, outOfStep } = await one.evaluate(() => ({ ...document.body.dataset }));
+      assert(outOfStep === slips || missed !== before, "the slow page held another back");
     });
   },
 
