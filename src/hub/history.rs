@@ -103,9 +103,12 @@ impl Topics {
         while commons.history_bytes > commons.config.history_bytes_max
             && let Some(topic) = self.pop_due(Ticks(u32::MAX), &mut looks)
         {
-            let given_up = self.topics[topic].log.give_up_history(commons);
-            commons.tally.history_given_up.add(given_up);
-            self.bound_lagging(topic, commons);
+            let log = &mut self.topics[topic].log;
+            if log.drop_historic_caches(commons) == 0 {
+                let given_up = log.give_up_history(commons);
+                commons.tally.history_given_up.add(given_up);
+                self.bound_lagging(topic, commons);
+            }
             self.note_historic(topic);
         }
     }

@@ -58,6 +58,8 @@ pub(super) struct Log {
     sealed: u64,
     /// Other loops have what is published here: what is sealed can be shared, and takes nothing more.
     is_mirrored: bool,
+    /// Readers of history have had something made of it, which is kept with it and can be made again.
+    has_historic_caches: bool,
 }
 
 /// How far batches that are kept for readers alone may be given up.
@@ -249,6 +251,7 @@ impl Log {
             self.lagging_bytes += bytes;
         } else if place < self.lagging + self.historic {
             self.historic_bytes += bytes;
+            self.has_historic_caches = true;
             commons.queued_bytes -= bytes;
             commons.history_bytes += bytes;
         }

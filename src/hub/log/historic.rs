@@ -1,11 +1,11 @@
 //! What a log keeps as history.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use super::{BATCH_BYTES, Log};
 use crate::{
     config::History,
-    conn::{Commons, Ticks},
+    conn::{Batch, Commons, Ticks},
     wire::{OpCode, encoded_len},
 };
 
@@ -128,8 +128,26 @@ impl Log {
         commons.release_batch(last.batch);
     }
 
+    /// Drops what readers of history have had made of it: no publication is given up for what can be made again.
+    /// Gives what it counted as, in bytes. What a write holds stays.
+    pub(in crate::hub) fn drop_historic_caches(&mut self, commons: &mut Commons) -> usize {
+        if !mem::take(&mut self.has_historic_caches) {
+            return 0;
+        }
+        let historic = self.lagging..self.lagging + self.historic;
+        let batches = self.batches.range_mut(historic).map(|kept| &mut kept.batch);
+        let freed = batches.filter_map(Arc::get_mut).map(Batch::drop_caches).sum();
+        self.bytes -= freed;
+        self.historic_bytes -= freed;
+        commons.history_bytes -= freed;
+        freed
+    }
+
     /// Gives up what history keeps no longer. Readers may still need it.
     pub(in crate::hub) fn trim_history(&mut self, keep: Option<Keep>, commons: &mut Commons) {
+        if keep.is_some_and(|keep| self.historic_bytes > keep.history.bytes) {
+            self.drop_historic_caches(commons);
+        }
         while self.historic > 0 {
             let front = &self.batches[self.lagging].batch;
             let is_kept = keep.is_some_and(|keep| {
