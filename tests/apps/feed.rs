@@ -81,8 +81,9 @@ fn one_reads_nothing(clients: usize, time: Duration) -> [u32; 2] {
     // Caught up, and then once more: what the server counts by then is final.
     let caught_up = crowd.onlookers[0].in_step;
     crowd.run(|crowd| crowd.onlookers[0].in_step > caught_up + 1);
+    // On a busy machine one may lag for a moment: then topics have no order between them, and nothing is missing.
     for onlooker in &crowd.onlookers[1..] {
-        assert_eq!((onlooker.out_of_step, onlooker.skipped), (0, 0), "held back by another");
+        assert_eq!((onlooker.seconds_missed, onlooker.skipped), (0, 0), "held back by another");
     }
     let slow = &crowd.onlookers[0];
     assert_eq!(slow.skipped + slow.seconds_missed, crowd.conflated, "and no more was given up");
