@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pushloop::{CloseCode, Config, History, OnLag, Position, PositionError, PublishError};
 
-use super::history::{before, keeping, of, place, resumes, waits};
+use super::history::{before, keeping, of, place, resumes, waits, with};
 use super::overflow::{number, numbers, publish, reads_all};
 use super::subscribers;
 use crate::support::net::{Sim, Wire};
@@ -206,4 +206,37 @@ fn nobody_is_held_up(remembered: usize) {
     assert_eq!(sim.hub().counters().topics_forgotten, forgotten);
     let kept = (10_000 - forgotten) as usize;
     assert_eq!(sim.hub().history_last("other 9999", 1).count(), kept.min(1));
+}
+
+/// What is made of history for one that comes back is as long as history, or some times as long, and is kept for
+/// the next one. It counts, and goes before a publication does.
+#[test]
+fn no_publication_is_given_up_for_what_can_be_made_of_it_again() {
+    for process in [false, true] {
+        let bytes = |config: &mut pushloop::Config| {
+            if process {
+                config.history_bytes_max = 16_000;
+            }
+        };
+        let history = with(|history| {
+            if !process {
+                history.bytes = 16_000
+            }
+        });
+        let mut sim = keeping(history, bytes);
+        for at in 0..700 {
+            sim.hub().publish("t", number(at)).unwrap();
+            sim.turn();
+        }
+        let first = before(place(&mut sim), 700);
+        let (id, wire) = sim.opens();
+        assert!(sim.hub().use_envelopes(id));
+        assert_eq!(sim.hub().subscribe_after(id, "t", first).unwrap().kept, Ok(700));
+        sim.rests();
+        assert_eq!(wire.reads().len(), 700);
+        sim.hub().publish("t", number(700)).unwrap();
+        sim.rests();
+        assert!(sim.hub().counters().history_bytes <= 16_000);
+        assert_eq!(sim.hub().published_since("t", first), Ok(701), "{process}");
+    }
 }
