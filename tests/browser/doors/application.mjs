@@ -1,4 +1,4 @@
-// An application whose pages use all doors of the server: what a backend of it has to do, and the clients' own files.
+// An application with pages that use all doors of the server: what a backend of it has to do, and the clients' own files.
 //
 //   node tests/browser/doors/application.mjs SERVER      the server's program
 //

@@ -19,6 +19,14 @@ fn server(arguments: &[&str]) -> (Process, String) {
     serve(&[&["--centrifuge"], arguments].concat())
 }
 
+/// A server with a secret for tokens and a key of the API.
+fn guarded(arguments: &[&str]) -> (Process, String, [File; 2]) {
+    let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
+    let keys = ["--jwt-secret-file", files[0].path(), "--centrifuge-key-file", files[1].path()];
+    let (server, address) = server(&[&keys, arguments].concat());
+    (server, address, files)
+}
+
 type Client = WebSocket<Stream>;
 
 fn says(client: &mut Client, frame: impl Into<String>) {
@@ -354,16 +362,7 @@ fn asks(address: &str, fields: &str) -> std::net::TcpStream {
 
 #[test]
 fn a_door_has_the_verdict_of_all_doors() {
-    let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
-    let (_server, address) = server(&[
-        "--jwt-secret-file",
-        files[0].path(),
-        "--centrifuge-key-file",
-        files[1].path(),
-        "--anyone-may-subscribe",
-        "--history",
-        "10",
-    ]);
+    let (_server, address, _files) = guarded(&["--anyone-may-subscribe", "--history", "10"]);
     let claims = json!({
         "exp": in_seconds(60), "sub": "ada", "subscribe": ["private-a"], "publish": ["b"],
         "channels": ["private-c", "$x"],
@@ -397,9 +396,7 @@ fn a_door_has_the_verdict_of_all_doors() {
 
 #[test]
 fn a_token_for_less_ends_the_subscriptions_that_it_does_not_cover() {
-    let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
-    let keys = ["--jwt-secret-file", files[0].path(), "--centrifuge-key-file", files[1].path()];
-    let (_server, address) = server(&keys);
+    let (_server, address, _files) = guarded(&[]);
     let with = |subscribe: &[&str], channels: &[&str]| {
         token(&json!({
             "exp": in_seconds(60), "sub": "ada", "subscribe": subscribe, "channels": channels,

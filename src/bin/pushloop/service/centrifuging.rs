@@ -63,7 +63,7 @@ pub(super) struct Centrifuge {
     /// The encodings of publications; none if there is no such protocol here.
     encodings: Vec<(Way, EncodingId)>,
     sessions: ConnMap<Box<Session>>,
-    /// Those that commands are posted for, by their keys: whoever has one speaks for its client.
+    /// Those that commands are posted for, by their keys: a post with one speaks for its client.
     keys: HashMap<Box<str>, ConnId>,
     /// This server among others, as posts name it.
     node: String,

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, answers, connected, server};
+use super::{KEY, answers, connected, guarded, server};
 use crate::binary::{
     ask_tcp,
-    tokens::{File, SECRET, bearer, granting},
+    tokens::{File, bearer, granting},
 };
 
 /// What is held of an answer is bounded, however many ask for it at once.
@@ -32,15 +32,7 @@ fn a_batch_of_histories_is_answered_up_to_its_limit() {
 
 #[test]
 fn the_api_takes_its_key_and_no_other() {
-    let files = [File::new("secret", SECRET), File::new("key", KEY.as_bytes())];
-    let (_server, address) = server(&[
-        "--jwt-secret-file",
-        files[0].path(),
-        "--centrifuge-key-file",
-        files[1].path(),
-        "--history",
-        "10",
-    ]);
+    let (_server, address, _files) = guarded(&["--history", "10"]);
     let with_key = format!("X-API-Key: {KEY}\r\n");
     let broadcast =
         |channels| format!(r#"{{"channels":[{}],"data":1}}"#, vec![r#""b""#; channels].join(","));

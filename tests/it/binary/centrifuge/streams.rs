@@ -243,7 +243,7 @@ fn a_wrong_request_is_refused_and_no_stream_begins() {
     assert_eq!(stream.reads()["id"], 9);
 }
 
-/// Who is there is known to others, by a name that nobody can post with.
+/// A client that is there is known to others by a name that nobody can post with.
 #[test]
 fn a_session_is_named_by_its_key_alone() {
     let (_server, address) = server(&["--presence"]);

@@ -72,7 +72,7 @@ fn bad(why: &'static str) -> TurnedAway {
 
 impl Service {
     /// Whether the request may be, as far as its head tells. A page of another origin may not, whether it could read
-    /// the answer or not: others are told who comes.
+    /// the answer or not: others are told that it comes.
     pub(super) fn check_door(
         &mut self,
         hub: &Hub,
