@@ -43,3 +43,63 @@ impl Hub {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crate::hub::{Outlet, WriteResult, tests_hub, tests_open};
+
+    /// It takes all, and keeps it to itself.
+    struct Full;
+
+    impl Outlet for Full {
+        fn write(&mut self, output: &[u8]) -> WriteResult {
+            WriteResult::Wrote(output.len())
+        }
+
+        fn flush(&mut self) -> WriteResult {
+            WriteResult::Blocked
+        }
+    }
+
+    // The clock starts somewhere; it is read once.
+    #[allow(clippy::disallowed_methods)]
+    #[test]
+    fn one_for_which_nothing_waits_here_is_none() {
+        let mut hub = tests_hub(Instant::now());
+        let id = tests_open(&mut hub);
+        hub.subscribe(id, "t").unwrap();
+        hub.publish("t", "x").unwrap();
+        hub.send(id, "a").unwrap();
+        assert_eq!(hub.laggards(0, 100, |laggard| panic!("it was not tried: {laggard:?}")), 0);
+        hub.begin_flush();
+        let next = hub.next_to_flush().unwrap();
+        hub.flush_one(next, &mut crate::event::Events::default(), &mut Full);
+        assert!(hub.slots[id.index as usize].connection.is_blocked() && hub.queued_bytes(id) == 0);
+        assert_eq!(hub.laggards(0, 100, |laggard| panic!("{laggard:?}")), 0);
+        // What is published or sent now waits.
+        for (publications, queued) in [(0, true), (2, true)] {
+            hub.send(id, "b").unwrap();
+            (0..publications).for_each(|_| _ = hub.publish("t", "x").unwrap());
+            let mut told = Vec::new();
+            let all = hub.slots.capacity() + 1;
+            assert_eq!(
+                hub.laggards(0, all, |it| told.push((it.publications, it.queued_bytes > 0))),
+                0
+            );
+            assert_eq!(told, [(publications, queued)]);
+        }
+    }
+
+    // The clock starts somewhere; it is read once.
+    #[allow(clippy::disallowed_methods)]
+    #[test]
+    fn all_places_are_as_many_steps() {
+        let mut hub = tests_hub(Instant::now());
+        tests_open(&mut hub);
+        let all = hub.slots.capacity();
+        let looks = |steps| hub.laggards(0, steps, |laggard| panic!("{laggard:?}"));
+        assert_eq!([looks(all - 1), looks(all)], [all - 1, 0]);
+    }
+}

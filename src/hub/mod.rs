@@ -429,6 +429,9 @@ mod tests {
         assert_eq!(generations, [u32::MAX - 2, u32::MAX - 1, 1, 2]);
         let shown = format!("{hub:?}");
         assert_eq!(shown, "Hub { connections: 4, topics: 0, queued_bytes: 0, .. }");
+        let spread = std::time::Duration::from_secs(7);
+        hub.set_shutdown_spread(spread);
+        assert_eq!(hub.config().shutdown_spread, spread);
     }
 
     /// What a connection has in the three tables, and what one that subscribes has in the fourth. An

@@ -8,7 +8,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -65,6 +64,7 @@ pub(crate) enum Change {
 type Lanes = Inbox<Item, Change>;
 
 /// See the module.
+#[derive(Debug)]
 pub(crate) struct Peers {
     here: usize,
     routes: Arc<Routes>,
@@ -77,12 +77,6 @@ pub(crate) struct Peers {
     is_held: bool,
     /// For each loop, the topics of which something found no room in its inbox.
     waiting: Vec<VecDeque<Arc<str>>>,
-}
-
-impl fmt::Debug for Peers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("here", &self.here).finish_non_exhaustive()
-    }
 }
 
 impl Peers {

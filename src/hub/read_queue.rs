@@ -189,6 +189,9 @@ mod tests {
         let mut next = |may_ask| queue.next(BATCH, may_ask).map(|(id, _)| id.index);
         let order = [true, true, false, false, true, true].map(&mut next);
         assert_eq!(order, [Some(2), Some(3), Some(1), None, Some(4), None]);
+        // One that comes in a turn waits for the next.
+        queue.push_asking(id(5));
+        assert_eq!(queue.next(BATCH, true), None);
     }
 
     #[test]

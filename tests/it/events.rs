@@ -434,3 +434,24 @@ fn another_thread_answers_with_a_stream_and_has_it_resume() {
     sim.rests();
     assert_eq!(sim.hub().counters().stale_commands, 1);
 }
+
+#[test]
+fn a_stream_of_several_topics_has_nothing_of_its_own_publisher() {
+    let mut sim = sim(|_| {});
+    let (id, wire) = stream(&mut sim);
+    assert!(sim.hub().use_joint_ids(id));
+    ["a", "b"].iter().for_each(|topic| sim.hub().subscribe(id, topic).unwrap());
+    // What is left out is in front, in a row, between, and at the end.
+    for (text, except) in
+        [("1", true), ("2", true), ("3", false), ("4", true), ("5", false), ("6", true)]
+    {
+        match except {
+            true => sim.hub().publish_except("a", text, id).unwrap(),
+            false => sim.hub().publish("a", text).unwrap(),
+        };
+    }
+    sim.rests();
+    let got: Vec<_> = joint_events(&text(&wire)).into_iter().map(|(_, data)| data).collect();
+    assert_eq!(got, ["3", "5"]);
+    assert_eq!(sim.hub().lag(id, "a"), Some(0));
+}

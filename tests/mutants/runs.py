@@ -85,13 +85,14 @@ class Runs:
         return Verdict("missed", [])
 
     def holds(self, told, number):
-        """Whether it is the mutant's doing: without it the tests pass, in a quarter of the time that it
-        was given, and with it they fail again. A mutant on its own has no number and cannot be left out."""
+        """Whether it is the mutant's doing: without it the tests pass, and with it they fail again. If they took too long,
+        they have to pass in a quarter of the time that it was given. A mutant on its own has no number and cannot be left
+        out."""
         if number != NOBODY:
             began = time.monotonic()
             if self.attempt(told.tests, NOBODY).how != "missed":
                 return False
-            if time.monotonic() - began > self.seconds(told.tests) / 4:
+            if told.how == "timeout" and time.monotonic() - began > self.seconds(told.tests) / 4:
                 return False
         return self.attempt(told.tests, number).how != "missed"
 

@@ -35,6 +35,8 @@ fn a_batch_counts_what_it_holds() {
     assert_eq!(batch.counted(), Batch::BYTES + 2 * (102 + 4 + 16));
     batch.push(OpCode::Binary, &[7; 100], 1, Some(ADA));
     assert_eq!(batch.counted(), Batch::BYTES + 2 * (102 + 4 + 16) + 102 + 4 + 12);
+    // Another loop has one clock of its own.
+    assert_eq!(batch.shared(Ticks::FIRST).counted(), Batch::BYTES + 3 * (102 + 4) + 16 + 12);
 }
 
 #[test]
@@ -201,4 +203,53 @@ fn batches_that_writes_held_are_looked_at_in_rounds() {
         assert_eq!(commons.queued_bytes, left * Batch::BYTES);
     }
     assert!(!commons.may_sweep());
+}
+
+#[test]
+fn what_a_connection_does_not_get_in_a_row_is_passed_at_once() {
+    let mut batch = batch(0, false);
+    for except in [None, Some(ADA), Some(ADA), Some(ADA), Some(BOB), Some(ADA)] {
+        batch.push(OpCode::Binary, &[7; 100], 1, except);
+    }
+    batch.sort_excepted();
+    let next = |offset| batch.next_except(ADA, offset);
+    assert_eq!([5, 7, 9, 10].map(next), [Some(6..9), Some(7..9), Some(10..11), Some(10..11)]);
+    assert_eq!((batch.next_except(BOB, 5), next(11)), (Some(9..10), None));
+}
+
+#[test]
+fn a_batch_is_as_old_on_another_loop() {
+    let mut batch = batch(0, false);
+    batch.begin(5, false, Vec::new(), Ticks(10));
+    batch.push(OpCode::Binary, b"x", 1, None);
+    let shared = batch.shared(Ticks(1010));
+    let mut commons = commons();
+    commons.now = Ticks(5000);
+    let mut copy = Batch::default();
+    copy.begin_shared(shared, 1, &commons);
+    assert_eq!(copy.times().0, Ticks(4000));
+}
+
+/// The turn's budget is for what is compressed.
+#[test]
+fn events_are_made_of_a_batch_without_the_budget_of_compression() {
+    let mut commons = commons();
+    commons.deflate_budget = 1000;
+    assert_eq!(
+        batch(2, true).encoding(Encoding::Events, 5, 5, NOWHERE, &mut commons),
+        Encoding::Events
+    );
+    assert_eq!(commons.deflate_budget, 1000);
+}
+
+#[test]
+fn each_encoding_of_the_application_has_places_of_its_own() {
+    let mut places = Vec::new();
+    for id in (0..).map_while(EncodingId::nth) {
+        for encoding in [Encoding::Own(id), Encoding::OwnDeflated(id)] {
+            places.push(encoding.place().map(|place| format!("{place:?}")));
+        }
+    }
+    let expected = (0..2 * EncodingId::ENCODINGS_MAX).map(|nth| Some(format!("Own({nth})")));
+    assert!(places.into_iter().eq(expected));
 }

@@ -50,3 +50,18 @@ fn what_is_decoded_gives_back_its_room() {
         assert!(room <= 2 * http.body.len(), "{room} for {}", http.body.len());
     }
 }
+
+#[test]
+fn a_request_of_which_the_body_is_to_come_is_as_old_as_its_head() {
+    let mut http = Http::new(None, false);
+    let config = Config::default();
+    for (input, age) in
+        [("POST / HTTP/1.1\r\nHost: a\r\nContent-", None), ("Length: 3\r\n\r\nxx", Some(7))]
+    {
+        http.buffer.extend_from_slice(input.as_bytes());
+        assert!(http.next_request(&config, Ticks(10)).unwrap().is_none());
+        assert_eq!(http.ticks_since_head(Ticks(17)), age);
+        let head = http.headed.as_ref().map_or(0, Request::head_len);
+        assert_eq!((http.held(), head > 0), (http.buffer.len() + head, age.is_some()));
+    }
+}

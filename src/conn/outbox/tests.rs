@@ -164,6 +164,9 @@ fn what_was_written_leaves_its_room_when_that_is_much() {
 
 #[test]
 fn an_outbox_at_rest_keeps_little() {
+    let marks = |room| Outbox { marks: VecDeque::with_capacity(room), ..Outbox::default() };
+    assert!(Outbox::default().is_at_rest() && marks(16).is_at_rest() && !marks(17).is_at_rest());
+    assert!(!Outbox { is_lean: true, ..Outbox::default() }.is_at_rest());
     // Room of the line, and what is left of it: a larger buffer is for others.
     for (room, kept) in [(4096, 4096), (4097, 0)] {
         let mut commons = commons();
@@ -198,5 +201,6 @@ fn a_short_rest_holds_no_long_batch() {
         let in_line = if is_copied { 50 + rest } else { 50 };
         assert_eq!((outbox.direct_bytes(), outbox.bytes()), (in_line, 50 + rest), "{rest}");
         assert_eq!(commons.queued_bytes, in_line);
+        assert_eq!(outbox.boundary, if is_copied { rest } else { 0 });
     }
 }

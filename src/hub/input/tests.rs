@@ -61,3 +61,13 @@ fn less_waits_than_was_asked_about_to_the_byte_or_the_connection_is_gone() {
     hub.handle_lost(id, &mut Events::default());
     assert!(!hub.watches.any());
 }
+
+#[test]
+fn what_was_read_before_is_input() {
+    for read in [&b""[..], b"G"] {
+        let mut hub = hub();
+        let id = hub.handle_accepted(None, false).unwrap();
+        let connection = &mut hub.slots[id.index as usize].connection;
+        assert_eq!(connection.take_over(read.to_vec(), &mut hub.commons), !read.is_empty());
+    }
+}

@@ -72,8 +72,7 @@ impl Log {
 
     /// Whether the publication is one that history keeps, and no subscriber that keeps up still needs.
     pub(in crate::hub) fn is_historic(&self, offset: u64) -> bool {
-        self.historic > 0
-            && (self.lagging..self.lagging + self.historic).contains(&self.place_of(offset))
+        (self.lagging..self.lagging + self.historic).contains(&self.place_of(offset))
     }
 
     /// The publications from `offset` on: the offset of each, what it is, and its payload.

@@ -1,7 +1,9 @@
 //! What room a log keeps.
 
-use super::*;
-use crate::config::Config;
+use std::time::Duration;
+
+use super::{historic::Keep, *};
+use crate::config::{Config, History};
 #[cfg(feature = "deflate")]
 use crate::conn::{Encoding, Source};
 
@@ -162,5 +164,113 @@ fn the_newest_publication_is_kept_and_copied_only_out_of_a_batch() {
         assert_eq!((newest.end() - newest.first(), newest.counted()), (1, counted));
         assert_eq!((log.lagging_bytes(), log.unserved_bytes()), (counted, 0));
         assert_eq!(mem::take(&mut commons.queued_bytes), counted);
+    }
+}
+
+/// Four batches of one publication each, which are history within these limits, and what each counts as.
+fn historic(history: History, commons: &mut Commons) -> (Log, Keep, usize) {
+    let (mut log, keep) = (Log::default(), Keep::new(history, commons.now));
+    for _ in 0..4 {
+        log.push((OpCode::Text, &[b'x'; 70_000]), 1, None, true, usize::MAX, commons);
+    }
+    log.raise_floor(4, Some(keep), commons);
+    (log, keep, Batch::BYTES + 70_010 + Batch::PUBLICATION_BYTES)
+}
+
+const ALL: History =
+    History { publications: 100, bytes: usize::MAX, age: Duration::from_secs(100) };
+
+#[test]
+fn a_history_has_what_it_may_have_and_no_batch_more() {
+    let one = historic(ALL, &mut Commons::new(Config::default(), Arc::default())).2;
+    // Publications and bytes that may be kept, and the batches that are.
+    for (publications, bytes, kept) in
+        [(4, 4 * one, 4), (4, 4 * one - 1, 3), (3, 4 * one, 3), (1, 4 * one, 1), (3, one, 1)]
+    {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let (log, ..) = historic(History { publications, bytes, ..ALL }, &mut commons);
+        assert_eq!((log.historic, log.historic_bytes), (kept, kept * one));
+        assert_eq!((commons.history_bytes, log.unserved_bytes()), (kept * one, 0));
+    }
+    assert_eq!(Log::kept_cost(100), 102 + 4);
+}
+
+#[test]
+fn what_a_subscriber_still_needs_is_not_given_up_as_history() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    log.push((OpCode::Text, b"text"), 1, None, true, usize::MAX, &mut commons);
+    let unserved = log.unserved_bytes();
+    assert_eq!((log.give_up_history(&mut commons), log.unserved_bytes()), (0, unserved));
+}
+
+#[test]
+fn history_is_given_up_batch_by_batch() {
+    let mut commons = Commons::new(Config::default(), Arc::default());
+    let (mut log, _, one) = historic(ALL, &mut commons);
+    for left in [3, 2, 1, 0] {
+        assert_eq!(log.give_up_history(&mut commons), 1);
+        assert_eq!((log.bytes, commons.history_bytes), (left * one, left * one));
+    }
+    assert_eq!(log.give_up_history(&mut commons), 0);
+}
+
+/// A loop that comes begins behind what was published before.
+#[test]
+fn what_was_published_before_another_loop_came_is_a_batch_of_its_own() {
+    for (mirrored, expected) in [([true, true], [1, 3]), ([false, true], [2, 3])] {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        let mut log = Log::default();
+        for nth in 0..3 {
+            log.push((OpCode::Text, b"text"), 1, None, false, usize::MAX, &mut commons);
+            if let Some(is_mirrored) = mirrored.get(nth) {
+                log.set_mirrored(*is_mirrored, &mut commons);
+            }
+        }
+        let ends = log.batches.iter().map(|kept| kept.batch.end());
+        assert_eq!(ends.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[cfg(feature = "deflate")]
+#[test]
+fn what_is_made_of_a_history_is_dropped_only_where_its_limit_asks_for_it() {
+    for (beyond, is_dropped) in [(0, false), (1, true)] {
+        let mut commons = Commons::new(Config::default(), Arc::default());
+        commons.deflate_budget = 1 << 20;
+        let (mut log, _, one) = historic(ALL, &mut commons);
+        let (batch, source) = (log.batch_at(0).unwrap(), Source { topic: "t", epoch: 0 });
+        batch.encoding(Encoding::Deflated, 0, 0, source, &mut commons);
+        let cached = batch.counted() - one;
+        log.add_cached(0, cached, &mut commons);
+        let keep = Keep::new(History { bytes: 4 * one + cached - beyond, ..ALL }, commons.now);
+        log.trim_history(Some(keep), &mut commons);
+        let counted = if is_dropped { 4 * one } else { 4 * one + cached };
+        assert_eq!((log.historic, log.historic_bytes, log.bytes), (4, counted, counted));
+        assert_eq!((commons.history_bytes, commons.queued_bytes), (counted, 0));
+        // What is made of it goes with it.
+        assert_eq!(log.give_up_history(&mut commons), 1);
+        assert_eq!(
+            (log.historic_bytes, log.bytes, commons.history_bytes),
+            (3 * one, 3 * one, 3 * one)
+        );
+    }
+}
+
+/// What is passed, or what is left behind it: whichever is in fewer batches.
+#[test]
+fn what_was_passed_is_counted_along_the_shorter_way() {
+    let (mut commons, mut log) = (Commons::new(Config::default(), Arc::default()), Log::default());
+    let ada = ConnId { index: 1, generation: 1 };
+    for nth in 0..10 {
+        let except = (nth % 5 == 1).then_some(ada);
+        log.push((OpCode::Binary, &[0; 70_000]), 1, except, false, usize::MAX, &mut commons);
+    }
+    // Those that are passed, up to where they are `excepted`, how many of them are, and the steps.
+    for (passes, until, excepted, count, takes) in
+        [(0..2, 10, 2, 1, 3), (0..5, 9, 2, 1, 6), (0..6, 9, 2, 1, 4), (0..9, 10, 2, 2, 1)]
+    {
+        let mut steps = 0;
+        let counted = log.count_passed(ada, passes.clone(), until, excepted, &mut steps);
+        assert_eq!((counted, steps), (count, takes), "{passes:?} of {until}");
     }
 }

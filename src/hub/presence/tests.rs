@@ -50,6 +50,7 @@ fn refuses(presence: &mut Presence, hub: &mut Hub, topic: &str, id: &str, info: 
 fn an_id_and_an_info_may_be_as_long_as_their_limits() {
     let mut hub = hub();
     let mut presence = presence(|limits| (limits.id_bytes_max, limits.info_bytes_max) = (3, 4));
+    assert_eq!((presence.config().id_bytes_max, presence.config().info_bytes_max), (3, 4));
     let conn = tests_open(&mut hub);
     assert_eq!(presence.join(&mut hub, conn, "a", "ada", "true"), Ok(()));
     assert_eq!(presence.members("a").next().unwrap().to_string(), r#"{"id":"ada","info":true}"#);

@@ -1,6 +1,6 @@
 //! Which options a topic has: its own, those of the longest prefix of its name, or those of all others.
 
-use std::{mem, sync::Arc};
+use std::{cmp::Reverse, mem, sync::Arc};
 
 use super::Topics;
 use crate::{
@@ -41,7 +41,7 @@ impl Topics {
         self.prefixes = prefixes
             .map(|((text, options), counters)| Prefix { text, options, counters })
             .collect();
-        self.prefixes.sort_by_key(|prefix| usize::MAX - prefix.text.len());
+        self.prefixes.sort_by_key(|prefix| Reverse(prefix.text.len()));
     }
 
     /// Sets a topic's options, or gives it those of others again. False if `max` topics have options

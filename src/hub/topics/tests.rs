@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use super::*;
-use crate::{config::Config, wire::OpCode};
+use crate::{config::Config, conn::Ticks, wire::OpCode};
 
 const ADA: ConnId = ConnId { index: 0, generation: 1 };
 
@@ -142,12 +142,14 @@ fn what_is_not_for_a_subscriber_is_the_field_or_what_the_log_says() {
 /// Places of topics that have gone are filled from the end.
 #[test]
 fn a_topic_that_a_list_knows_by_its_place_stays_there() {
-    let lists: [fn(&mut Topic); 5] = [
+    let lists: [fn(&mut Topic); 7] = [
         |_| {},
         |topic| topic.is_listed = true,
         |topic| topic.is_open = true,
         |topic| topic.in_line = true,
         |topic| topic.leaving = 1,
+        |topic| topic.listed = Some(Ticks::FIRST),
+        |topic| topic.idle_since = Some(Ticks::FIRST),
     ];
     for (nth, list) in lists.into_iter().enumerate() {
         let mut directory = Directory::<RandomState>::default();
