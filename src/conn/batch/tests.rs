@@ -250,6 +250,6 @@ fn each_encoding_of_the_application_has_places_of_its_own() {
             places.push(encoding.place().map(|place| format!("{place:?}")));
         }
     }
-    let expected = (0..2 * EncodingId::ENCODINGS_MAX).map(|nth| Some(format!("Own({nth})")));
+    let expected = (0..OWN_CACHES).map(|nth| Some(format!("Own({nth})")));
     assert!(places.into_iter().eq(expected));
 }
