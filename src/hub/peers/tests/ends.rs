@@ -200,7 +200,7 @@ fn what_is_given_up_at_home_is_not_kept_elsewhere() {
     let places: Vec<_> =
         (0..5).map(|_| world.hubs[0].publish(&topic, "x").unwrap().position.unwrap()).collect();
     world.settle();
-    world.hubs[0].expire_history(&topic, places[2]);
+    assert_eq!(world.hubs[0].expire_history(&topic, places[2]), Ok(3));
     assert_eq!(world.hubs[0].history_len(&topic), 2);
     assert_eq!(world.hubs[1].open_topic(&topic, 9), Ok(false));
     world.settle();
