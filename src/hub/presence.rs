@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use member::{Member, PresenceError};
+use member::Watch;
+pub use member::{Member, MemberChange, PresenceError};
 
 use super::{ConnMap, Hub, PublishError, TimerId};
 use crate::{config::PresenceConfig, event::ConnId};
@@ -96,6 +97,8 @@ pub struct Presence {
     /// Members without a connection, by when they leave.
     leaves: BTreeMap<Due, Membership>,
     leaves_set: u64,
+    /// What the application has called with each change.
+    watch: Option<Watch>,
 }
 
 /// Invariant: it has a member.
@@ -141,7 +144,14 @@ impl Presence {
             memberships: ConnMap::new(),
             leaves: BTreeMap::new(),
             leaves_set: 0,
+            watch: None,
         }
+    }
+
+    /// Has `changed` called with the topic and each join or leave from now on, right after that is published:
+    /// for an application that tells others than subscribers of it. There is one at a time.
+    pub fn watch(&mut self, changed: impl FnMut(&str, MemberChange<'_>) + Send + 'static) {
+        self.watch = Some(Watch(Box::new(changed)));
     }
 
     /// The limits.
@@ -304,6 +314,7 @@ impl Presence {
         let members = &mut self.topics.entry(Arc::clone(&topic)).or_default().members;
         members.insert(Arc::clone(&id), entry);
         self.members += 1;
+        self.tell(&topic, MemberChange::Join(member));
         Ok(Membership { topic, id })
     }
 
@@ -354,6 +365,13 @@ impl Presence {
         self.members -= 1;
         if topic.members.is_empty() {
             self.topics.remove(&membership.topic);
+        }
+        self.tell(&membership.topic, MemberChange::Leave { id: &membership.id });
+    }
+
+    fn tell(&mut self, topic: &str, change: MemberChange<'_>) {
+        if let Some(Watch(changed)) = &mut self.watch {
+            changed(topic, change);
         }
     }
 

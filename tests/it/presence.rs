@@ -1,11 +1,15 @@
 //! Who is there: a random crowd against a naive model, and what those that watch it are told.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use pushloop::testing::{Choice, Client, World, each_seed};
 use pushloop::{
-    Accept, Config, ConnId, ConnMap, Handler, History, Hub, Message, Position, Presence,
-    PresenceConfig, Reason, Request, RequestId, Response,
+    Accept, Config, ConnId, ConnMap, Handler, History, Hub, MemberChange, Message, Position,
+    Presence, PresenceConfig, Reason, Request, RequestId, Response,
 };
 use serde_json::Value;
 
@@ -19,13 +23,25 @@ const IDS: [&str; 4] = ["ada", "ben", "cy", "di"];
 struct App {
     presence: Presence,
     asked: ConnMap<(Vec<String>, Option<Position>)>,
+    /// What it heard of each room, as it is published.
+    heard: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
 }
 
 impl App {
     fn new() -> Self {
         let mut config = PresenceConfig::default();
         config.leave_delay = Duration::from_secs(DELAY);
-        Self { presence: Presence::new(TIMER, who, config), asked: ConnMap::new() }
+        let mut presence = Presence::new(TIMER, who, config);
+        let heard = Arc::<Mutex<BTreeMap<String, Vec<String>>>>::default();
+        let hears = Arc::clone(&heard);
+        presence.watch(move |room, change| {
+            let text = match change {
+                MemberChange::Join(member) => format!("{{\"join\":{member}}}"),
+                MemberChange::Leave { id } => format!("{{\"leave\":{{\"id\":\"{id}\"}}}}"),
+            };
+            hears.lock().expect("nobody panics").entry(room.to_owned()).or_default().push(text);
+        });
+        Self { presence, asked: ConnMap::new(), heard }
     }
 
     fn list(&self, hub: &Hub, room: &str) -> String {
@@ -322,6 +338,8 @@ fn a_crowd_is_told_of_as_a_naive_model_says_and_each_join_has_its_leave() {
         for (watcher, room) in crowd.watchers.iter().zip(ROOMS) {
             let all = crowd.model.told.remove(room).unwrap_or_default();
             assert_eq!(watcher.told, all);
+            let mut heard = crowd.world.app.heard.lock().expect("nobody panics");
+            assert_eq!(heard.remove(room).unwrap_or_default(), all);
             let joins = all.iter().filter(|told| told.contains("join")).count();
             assert_eq!(2 * joins, all.len());
             told += all.len();

@@ -28,6 +28,29 @@ impl fmt::Display for Member<'_> {
     }
 }
 
+/// A member comes or goes: what [`Presence::watch`](super::Presence::watch) tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange<'a> {
+    /// The member is new to the topic.
+    Join(Member<'a>),
+    /// The member with this id has left it.
+    Leave {
+        /// Which one it was.
+        id: &'a str,
+    },
+}
+
+type Changed = dyn FnMut(&str, MemberChange<'_>) + Send;
+
+/// What is called with each change of a topic.
+pub(super) struct Watch(pub(super) Box<Changed>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 /// What is published when a member leaves.
 pub(super) fn leave(id: &str) -> String {
     format!("{{\"leave\":{{\"id\":{}}}}}", quoted(id))
