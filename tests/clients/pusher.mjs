@@ -6,6 +6,7 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -43,11 +44,32 @@ const proxy = createServer((client) => {
 await once(proxy.listen(0, "127.0.0.1"), "listening");
 const cut = () => sockets.forEach((socket) => socket.destroy());
 
+// The backend's address for webhooks, and what they have told; it refuses the first once.
+
+const told = [];
+let refused;
+const receiver = createHttpServer(async (request, response) => {
+  let rawBody = "";
+  request.setEncoding("utf8");
+  for await (const piece of request) rawBody += piece;
+  const webhook = backend().webhook({ headers: request.headers, rawBody });
+  if (refused === undefined) {
+    refused = rawBody;
+    response.statusCode = 500;
+  } else {
+    const isRecent = webhook.isValid() && Math.abs(webhook.getTime() - Date.now()) < 60_000;
+    told.push(...(isRecent ? webhook.getEvents() : [{ name: "invalid", rawBody }]));
+  }
+  response.end();
+});
+await once(receiver.listen(0, "127.0.0.1"), "listening");
+
 async function serve(...more) {
   const apps = secrets.flatMap((secret, nth) => ["--pusher-app", `${nth + 1}:key-${nth + 1}:${file(`${nth}`, secret)}`]);
   const key = ["--publish-key-file", file("key", publishKey.replaceAll(" ", "-")), "--anyone-may-subscribe"];
-  const drain = ["--presence-delay", "1", "--drain-spread", "1"];
-  const { child, url } = await start(program, ["--listen", "127.0.0.1:0", ...apps, ...key, ...drain, ...more], "http");
+  const drain = ["--presence-delay", "3", "--drain-spread", "1"];
+  const hook = ["--pusher-webhook", `1:http://127.0.0.1:${receiver.address().port}/webhooks`];
+  const { child, url } = await start(program, ["--listen", "127.0.0.1:0", ...apps, ...key, ...drain, ...hook, ...more], "http");
   port = new URL(url).port;
   return child;
 }
@@ -347,6 +369,39 @@ await check("an application has channels of its own", async () => {
   deepEqual([(await first.next()).data.app, (await second.next()).data.app], [1, 2]);
   const mixed = new Backend({ appId: "2", key: "key-1", secret: secrets[0], host: "127.0.0.1", port, useTLS: false });
   await rejects(mixed.trigger("shared", "event", {}), (error) => error.status === 401);
+});
+
+await check("webhooks are valid for the SDK, and tell of channels, members, events and misses", async () => {
+  const room = "presence-cache-told";
+  const of = (channel) => told.filter((event) => event.channel === channel);
+  const ada = client({ user: "ada" });
+  const channel = await subscribed(ada, room);
+  const socket_id = ada.connection.socket_id;
+  channel.trigger("client-moves", { to: "κόσμε" });
+  await until(() => of(room).length === 4);
+  deepEqual(of(room), [
+    { name: "channel_occupied", channel: room },
+    { name: "member_added", channel: room, user_id: "ada" },
+    { name: "cache_miss", channel: room },
+    { name: "client_event", channel: room, event: "client-moves", data: '{"to":"κόσμε"}', socket_id, user_id: "ada" },
+  ]);
+  // Who comes back in time was not away.
+  const back = channel.there.next();
+  cut();
+  await back;
+  ada.disconnect();
+  await until(() => of(room).length >= 6);
+  deepEqual(of(room).slice(4).sort((one, other) => one.name.localeCompare(other.name)), [
+    { name: "channel_vacated", channel: room },
+    { name: "member_removed", channel: room, user_id: "ada" },
+  ]);
+  // Another application has channels of the same names, and no webhook.
+  await subscribed(client({ app: 2 }), "untold");
+  await subscribed(client(), "told");
+  await until(() => of("told").length === 1);
+  deepEqual([of("untold"), told.filter((event) => event.name === "invalid")], [[], []]);
+  // What was refused has come again, as it was.
+  deepEqual(JSON.parse(refused).events, told.slice(0, JSON.parse(refused).events.length));
 });
 
 await check("a client with a key that nobody has is told so and stays away", async () => {

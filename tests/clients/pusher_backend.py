@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pusher
 from websockets.asyncio.client import connect
@@ -92,6 +94,34 @@ async def signs_in(port, backend):
         assert (event["event"], event["data"]) == ("note", {"n": 1}), event
 
 
+class Webhooks(BaseHTTPRequestHandler):
+    """The backend's address for webhooks: what the SDK takes for the application's."""
+
+    told = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        key, signature = self.headers["X-Pusher-Key"], self.headers["X-Pusher-Signature"]
+        is_forged = of(1, secret="the secret of nobody at all").validate_webhook(key, signature, body)
+        webhook = of(1).validate_webhook(key, signature, body)
+        self.told.extend(webhook["events"] if webhook and not is_forged else ["invalid"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+async def is_told(port, backend):
+    async with client(port, backend) as ada:
+        await ada.joins("presence-told", {"user_id": "ada"})
+        expected = [{"name": "channel_occupied"}, {"name": "member_added", "user_id": "ada"}]
+        expected = [{"channel": "presence-told", **event} for event in expected]
+        while len(told := [it for it in Webhooks.told if it == "invalid" or it["channel"] == "presence-told"]) < 2:
+            await asyncio.sleep(0.02)
+        assert told == expected, told
+
+
 async def is_refused(port, _backend):
     forger = of(port, secret="the secret of nobody at all")
     try:
@@ -110,10 +140,19 @@ async def main(program):
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(SECRET)
         file.flush()
+        webhooks = ThreadingHTTPServer(("127.0.0.1", 0), Webhooks)
+        threading.Thread(target=webhooks.serve_forever, daemon=True).start()
         command = [program, "--listen", "127.0.0.1:0", "--pusher-app", f"1:key-1:{file.name}"]
+        command += ["--pusher-webhook", f"1:http://127.0.0.1:{webhooks.server_port}/"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             port = int(re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())[1])
-            checks = {"triggers events": triggers, "asks about channels": asks, "signs users in": signs_in, "needs its secret": is_refused}
+            checks = {
+                "triggers events": triggers,
+                "asks about channels": asks,
+                "signs users in": signs_in,
+                "takes webhooks": is_told,
+                "needs its secret": is_refused,
+            }
             for name, run in checks.items():
                 try:
                     await asyncio.wait_for(run(port, of(port)), PATIENCE)
