@@ -153,6 +153,11 @@ impl Gate {
         self.take_fetched();
     }
 
+    /// The applications, until they are taken.
+    pub fn apps(&self) -> &[App] {
+        &self.keys.apps
+    }
+
     /// The applications that there were at the start.
     pub fn take_apps(&mut self) -> Vec<App> {
         mem::take(&mut self.keys.apps)

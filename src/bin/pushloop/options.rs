@@ -3,6 +3,7 @@
 mod centrifuge;
 mod file;
 mod help;
+mod hooks;
 mod loops;
 mod sources;
 mod table;
@@ -18,7 +19,6 @@ use crate::{
     gate::TokenOptions,
     hooks::{HookOptions, Kind},
     logs::LogOptions,
-    web,
 };
 
 use file::InFile;
@@ -422,37 +422,6 @@ impl Taken {
         }
         if self.options.allows_anybodys_pages() {
             self.refuse(&["token-cookie"], COOKIE_ORIGINS)?;
-        }
-        Ok(())
-    }
-
-    /// Whether what is said of hooks goes together.
-    fn check_hooks(&self) -> Result<(), String> {
-        let HookOptions { url, kinds, .. } = &self.options.hooks;
-        let sources = self.options.tokens.fetched.sources.iter().map(|it| &it.url);
-        if !sources.chain(url).any(|url| web::is_https(url)) {
-            self.refuse(&["backend-ca"], "it is about https: of --hook-url, or of --jwks-url")?;
-        }
-        if url.is_none() {
-            let names = [
-                "hook-event",
-                "hook-secret-file",
-                "hook-timeout",
-                "hook-allow-on-failure",
-                "hook-forward-header",
-            ];
-            return self.refuse(&names, "it is about --hook-url");
-        }
-        if kinds.is_empty() {
-            return self.refuse(&["hook-url"], "nothing is asked or told there: add --hook-event");
-        }
-        if ![Kind::Subscribe, Kind::Publish].iter().any(|kind| kinds.contains(kind)) {
-            let why = "nothing is asked: add --hook-event subscribe or publish";
-            self.refuse(&["hook-allow-on-failure", "hook-forward-header"], why)?;
-        } else {
-            let why =
-                "a signature says who may, and no hook: not with --hook-event subscribe or publish";
-            self.refuse(&["pusher-app"], why)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The notification service: a URL is a topic.
 
 mod asking;
+mod backends;
 mod brokering;
 mod centrifuging;
 mod figures;
@@ -23,10 +24,11 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConfigureError, ConnId, ConnMap, Handle, Handler, Hub, Message, Presence, Reason,
-    Request, RequestId, Response,
+    CloseCode, ConfigureError, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request,
+    RequestId, Response,
 };
 
+pub use self::backends::Hooks;
 use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge, relaying::Relaying};
 use crate::{
     ahead::Ahead,
@@ -35,7 +37,7 @@ use crate::{
     drain::ENDS_SOON,
     expiries::{self, Expiries},
     gate::{Gate, Keys, TurnedAway},
-    hooks::{ANSWERED, HookOptions, Kind},
+    hooks::{ANSWERED, Kind},
     key_sets::FETCHED,
     metrics,
     operator::{self, Operator},
@@ -78,27 +80,6 @@ const RETRY_AFTER: &str = "1";
 /// What a topic's address takes, and the page's.
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 
-/// The backend that is asked, and told.
-#[derive(Default)]
-pub struct Hooks {
-    asking: Option<asking::Asking>,
-    telling: Option<telling::Telling>,
-}
-
-impl Hooks {
-    /// What the options ask for. The error names a file.
-    pub fn new(
-        options: &HookOptions,
-        handle: Handle,
-        status: &Arc<Status>,
-    ) -> Result<Self, String> {
-        let pool = options.pool(handle, status)?;
-        let asking = pool.map(|pool| asking::Asking::new(options, pool, Arc::clone(status)));
-        let telling = options.teller(status)?.map(|it| telling::Telling::new(options, it));
-        Ok(Self { asking, telling })
-    }
-}
-
 /// What decides the order of publications, and keeps them.
 pub enum Engine {
     /// This process, for as long as it lives.
@@ -130,7 +111,7 @@ pub struct Service {
     subprotocols: Vec<String>,
     /// How long browsers wait before they come back to an event stream.
     retry: Duration,
-    /// The backend.
+    /// The backends.
     hooks: Hooks,
     /// Bytes of messages that wait for it.
     message_bytes: usize,
@@ -471,6 +452,7 @@ impl Handler for Service {
             || self.handle_broker_timer(hub, key)
             || self.handle_open_timer(hub, key)
             || self.handle_centrifuge_timer(hub, key)
+            || self.handle_vacated_timer(hub, key)
         {
             return;
         }

@@ -43,7 +43,8 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     logs::start(options.logs, &status)?;
     let gate = Gate::begin(options, &handle, &status).map_err(io::Error::other)?;
     let sets = gate.sets().to_vec();
-    let hooks = Hooks::new(&options.hooks, handle.clone(), &status).map_err(io::Error::other)?;
+    let hooks = Hooks::new(options, gate.apps(), handle.clone(), &status);
+    let hooks = hooks.map_err(io::Error::other)?;
     let engine = restore::engine(server, options, &status)?;
     let tls = tls::of(options)?;
     // Nothing is said to be open before all is.

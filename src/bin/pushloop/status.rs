@@ -124,6 +124,14 @@ status! {
     hook_events_waiting: Gauge,
     /// Requests that tell events and failed; most are tried again.
     hook_batches_failed: Counter,
+    /// Events of Pusher's applications that their webhooks were told.
+    webhook_events_sent: Counter,
+    /// Events that a webhook was not told, because too many waited or it could not be reached for long.
+    webhook_events_lost: Counter,
+    /// Events that wait to be told to webhooks now.
+    webhook_events_waiting: Gauge,
+    /// Requests of webhooks that failed; most are tried again.
+    webhook_batches_failed: Counter,
     /// Whether there is a broker, and it answers: 1, or 0.
     broker_up: Gauge,
     /// Publications that wait for the broker now.

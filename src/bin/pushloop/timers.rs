@@ -16,4 +16,6 @@ pub enum Timer {
     /// Subscriptions have waited too long for another loop.
     Open,
     Centrifuge,
+    /// Channels of Pusher have been without a subscriber for long enough.
+    Vacated,
 }

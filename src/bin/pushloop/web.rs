@@ -156,7 +156,17 @@ pub fn max_age<'a>(cache_control: impl Iterator<Item = &'a str>) -> Option<Durat
     fresh
 }
 
-/// Seconds since 1970. It is no time of the loop's: what is asked may take long.
+/// The time since 1970. It is no time of the loop's: what is asked may take long.
+pub fn since_1970() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+}
+
+/// The same in seconds.
 pub fn seconds() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs()
+    since_1970().as_secs()
+}
+
+/// Bytes in hexadecimal digits, as signatures have them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

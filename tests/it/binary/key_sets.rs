@@ -2,7 +2,7 @@
 //! issuer that is away or not who it should be. How a fetch can fail is in `src/bin/pushloop/key_sets/`.
 
 mod changes;
-mod https;
+pub mod https;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,8 @@
 //! Clients of Pusher and backends that are wrong, at the server to run: each is told what the real server tells, and
 //! nobody else notices. What is right is for Pusher's own clients (`tests/clients/pusher.mjs`).
 
+mod webhooks;
+
 use std::{io::Write, process::Command};
 
 use ring::hmac;

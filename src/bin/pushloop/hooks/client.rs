@@ -1,15 +1,14 @@
 //! The HTTP to the backend: one POST, signed, within a time and a size.
 
 use std::{
-    fmt::Write,
     io::{self, ErrorKind},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use ring::hmac;
 use ureq::{Agent, Error, http::header::CACHE_CONTROL, tls::TlsConfig};
 
+use super::Form;
 use crate::{
     logs::{Level, say},
     web::{self, Failure, seconds},
@@ -27,8 +26,6 @@ const MAX_AGE_MAX: Duration = Duration::from_secs(3600);
 /// How often it is said why TLS fails: a client learns only that the backend cannot be reached.
 const SAID_SECONDS: u64 = 60;
 
-const SIGNATURE: &str = "Pushloop-Signature";
-
 /// An answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -43,20 +40,29 @@ pub struct Reply {
 pub struct Client {
     agent: Agent,
     url: String,
-    key: Option<hmac::Key>,
+    form: Form,
     /// When it was said last why TLS fails.
     said: AtomicU64,
 }
 
 impl Client {
-    pub fn new(url: &str, key: Option<hmac::Key>, timeout: Duration, tls: TlsConfig) -> Self {
+    pub fn new(url: &str, form: Form, timeout: Duration, tls: TlsConfig) -> Self {
         let config = web::config(tls, timeout)
             .max_idle_connections(IN_FLIGHT_MAX)
             .max_idle_connections_per_host(IN_FLIGHT_MAX)
             .max_idle_age(IDLE_AGE)
             .build();
         let (agent, url, said) = (config.new_agent(), url.to_owned(), AtomicU64::new(0));
-        Self { agent, url, key, said }
+        Self { agent, url, form, said }
+    }
+
+    /// The form of what it posts.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Posts JSON, and waits for the answer.
@@ -85,15 +91,15 @@ impl Client {
         {
             say(
                 Level::Warn,
-                &format!("the hook at {} cannot be asked: {}", self.url, web::why(error)),
+                &format!("the hook at {} cannot be reached: {}", self.url, web::why(error)),
             );
         }
     }
 
     fn attempt(&self, body: &[u8]) -> Result<Reply, Error> {
         let mut request = self.agent.post(&self.url).content_type("application/json");
-        if let Some(key) = &self.key {
-            request = request.header(SIGNATURE, sign(key, seconds(), body));
+        for (name, value) in self.form.fields(body) {
+            request = request.header(name, value);
         }
         let mut response = request.send(body)?;
         let is_text = response.body().mime_type() == Some("text/plain");
@@ -104,20 +110,6 @@ impl Client {
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
         Ok(Reply { status, is_text, max_age, body })
     }
-}
-
-/// The time and the code of both, in hexadecimal digits. Without the time, what was overheard once could be sent
-/// again for ever.
-pub fn sign(key: &hmac::Key, seconds: u64, body: &[u8]) -> String {
-    let mut context = hmac::Context::with_key(key);
-    context.update(format!("{seconds}.").as_bytes());
-    context.update(body);
-    let mut value = format!("t={seconds},v1=");
-    for byte in context.sign().as_ref() {
-        // Writing to a String does not fail.
-        let _ = write!(value, "{byte:02x}");
-    }
-    value
 }
 
 /// For how long an answer with these fields may be taken for the next one.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::client::Client;
+use super::{Batch, Counts, client::Client};
 use crate::{
     logs::{Level, say},
     status::Status,
@@ -82,25 +82,34 @@ impl Teller {
     }
 
     /// Has it told. It has a number in any case: when too many wait, that is the one that is missing.
-    pub fn tell(&self, mut event: Map<String, Value>) {
+    pub fn tell(&self, event: Map<String, Value>) {
         let shared = &self.shared;
         let mut queue = shared.lock();
         queue.latest += 1;
         let number = queue.latest;
-        event.insert("number".to_owned(), number.into());
-        let json = Value::Object(event).to_string();
+        let json = shared.client.form().event(number, event);
         if queue.events.len() >= WAITING_MAX || queue.bytes + json.len() > WAITING_BYTES_MAX {
-            shared.status.hook_events_lost.fetch_add(1, Ordering::Relaxed);
+            shared.counts().lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         queue.bytes += json.len();
         queue.events.push_back(Event { number, json });
-        shared.note(&queue);
+        shared.counts().waiting.fetch_add(1, Ordering::Relaxed);
         // Both it waits for: the first, and as many as go at once.
         if matches!(queue.events.len(), 1 | BATCH_MAX) {
             shared.wakes.notify_all();
         }
     }
+}
+
+/// Ends several at once: the end of the server waits for the slowest, and not for one after the other.
+pub fn end_all(tellers: impl IntoIterator<Item = Teller>) {
+    thread::scope(|scope| {
+        for teller in tellers {
+            // Where there is no thread for it, it ends here.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || drop(teller));
+        }
+    });
 }
 
 impl Drop for Teller {
@@ -115,7 +124,8 @@ impl Drop for Teller {
         let left = queue.events.len();
         drop(queue);
         if left > 0 {
-            say(Level::Warn, &format!("{left} events were not told to the hook"));
+            let url = self.shared.client.url();
+            say(Level::Warn, &format!("{left} events were not told to the hook at {url}"));
         }
         if !waited.timed_out() {
             let _ = thread.join();
@@ -128,52 +138,46 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, queue: &Queue) {
-        self.status.hook_events_waiting.store(queue.events.len() as u64, Ordering::Relaxed);
+    fn counts(&self) -> Counts<'_> {
+        self.client.form().counts(&self.status)
     }
 
     fn run(&self) {
         // The latest event that the backend has.
         let mut told = 0;
-        let epoch = self.status.started.duration_since(std::time::UNIX_EPOCH);
-        let epoch = epoch.unwrap_or_default().as_millis();
-        loop {
-            let Some((events, latest)) = self.batch() else { return };
-            let count = events.len() as u64;
-            let lost = latest - told - count;
-            let body = format!(
-                "{{\"type\":\"events\",\"epoch\":\"{epoch}\",\"lost\":{lost},\"events\":[{}]}}",
-                events.join(",")
-            );
+        while let Some(mut batch) = self.batch() {
+            let count = batch.events.len() as u64;
+            batch.lost = batch.latest - told - count;
+            let body = self.client.form().body(&batch, &self.status);
             if self.send(body.as_bytes()) {
-                told = latest;
-                self.status.hook_events_sent.fetch_add(count, Ordering::Relaxed);
+                told = batch.latest;
+                self.counts().sent.fetch_add(count, Ordering::Relaxed);
             } else {
-                self.status.hook_events_lost.fetch_add(count, Ordering::Relaxed);
+                self.counts().lost.fetch_add(count, Ordering::Relaxed);
             }
         }
     }
 
-    /// What goes in one request, and the number of the last of it; `None` at the end.
-    fn batch(&self) -> Option<(Vec<String>, u64)> {
+    /// What goes in one request; `None` at the end.
+    fn batch(&self) -> Option<Batch> {
         let mut queue = self.lock();
         let is_idle = |queue: &mut Queue| queue.events.is_empty() && !queue.ends;
         queue = self.wakes.wait_while(queue, is_idle).unwrap_or_else(PoisonError::into_inner);
         let is_short = |queue: &mut Queue| queue.events.len() < BATCH_MAX && !queue.ends;
         let waits = self.wakes.wait_timeout_while(queue, BATCH_WAIT, is_short);
         (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
-        let (mut events, mut latest, mut bytes) = (Vec::new(), 0, 0);
+        let (mut batch, mut bytes) = (Batch::default(), 0);
         while let Some(next) = queue.events.front()
-            && events.len() < BATCH_MAX
-            && (events.is_empty() || bytes + next.json.len() <= BATCH_BYTES_MAX)
+            && batch.events.len() < BATCH_MAX
+            && (batch.events.is_empty() || bytes + next.json.len() <= BATCH_BYTES_MAX)
         {
             let Some(Event { number, json }) = queue.events.pop_front() else { break };
-            (latest, bytes) = (number, bytes + json.len());
+            (batch.latest, bytes) = (number, bytes + json.len());
             queue.bytes -= json.len();
-            events.push(json);
+            batch.events.push(json);
         }
-        self.note(&queue);
-        (!events.is_empty()).then_some((events, latest))
+        self.counts().waiting.fetch_sub(batch.events.len() as u64, Ordering::Relaxed);
+        (!batch.events.is_empty()).then_some(batch)
     }
 
     /// Whether the backend has it, at last.
@@ -184,7 +188,7 @@ impl Shared {
                 Ok(reply) if (200..300).contains(&reply.status) => return true,
                 Ok(_) | Err(_) => {}
             }
-            self.status.hook_batches_failed.fetch_add(1, Ordering::Relaxed);
+            self.counts().batches_failed.fetch_add(1, Ordering::Relaxed);
             if attempt < self.attempts {
                 let queue = self.lock();
                 // At the end, it is tried once more at once; what then fails is given up.

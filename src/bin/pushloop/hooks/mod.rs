@@ -1,8 +1,9 @@
 //! Hooks: a backend is asked who may subscribe and publish, and told who comes and goes.
 //!
-//! It knows the backend's URL, its HTTP, the bytes of questions, answers and events, and the threads that wait for
-//! it. It must not know the hub, requests or connections: what waits for an answer is `service/asking.rs`'s, which
-//! knows a question by its number, and what is told is `service/telling.rs`'s.
+//! It knows the backend's URL, its HTTP, the bytes of questions, answers and events, in the server's own form and in
+//! that of Pusher's webhooks, and the threads that wait for it. It must not know the hub, requests or connections: what
+//! waits for an answer is `service/asking.rs`'s, which knows a question by its number, and what is told is
+//! `service/telling.rs`'s and `service/pushing/webhooks.rs`'s.
 //!
 //! The HTTP is `ureq`'s, over the server's own rustls where the URL is https (`web.rs`). It blocks, which is what a
 //! thread is for, and brings three crates.
@@ -10,6 +11,7 @@
 mod answers;
 mod client;
 mod events;
+mod form;
 mod pool;
 mod question;
 
@@ -18,17 +20,29 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use pushloop::Handle;
 use ring::hmac;
 
-use self::client::{Client, IN_FLIGHT_MAX};
 pub use self::{
     answers::{Answers, Mark},
-    events::Teller,
+    events::{Teller, end_all},
     pool::Pool,
     question::{Verdict, question},
 };
-use crate::{auth::without_line_end, gate, status::Status, web};
+use self::{
+    client::{Client, IN_FLIGHT_MAX},
+    form::{Batch, Counts, Form},
+};
+use crate::{
+    auth::without_line_end,
+    gate,
+    pusher::{App, AppFile},
+    status::Status,
+    web,
+};
 
 /// What the service is notified of, when there are answers.
 pub const ANSWERED: u32 = 3;
+
+/// The connection of a webhook, and what looks up its name.
+const WEBHOOK_DESCRIPTORS: usize = 4;
 
 /// Bytes of a secret.
 const SECRET_BYTES_MIN: usize = 16;
@@ -83,6 +97,32 @@ impl Kind {
     }
 }
 
+/// A webhook as an option has it: `ID:URL`, of the application with this id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    pub app: String,
+    pub url: String,
+}
+
+impl Webhook {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once(':').filter(|(app, _)| !app.is_empty());
+        let (app, url) = parts.filter(|(_, url)| web::url(url).is_some()).ok_or_else(|| {
+            format!("'{text}' is not ID:URL, with https://HOST[:PORT]/PATH or the same of http://")
+        })?;
+        Ok(Self { app: app.to_owned(), url: url.to_owned() })
+    }
+
+    /// Adds it to others, of which none is of the same application.
+    pub fn add_to(self, webhooks: &mut Vec<Self>) -> Result<(), String> {
+        if webhooks.iter().any(|it| it.app == self.app) {
+            return Err(format!("two webhooks are of the application {}", self.app));
+        }
+        webhooks.push(self);
+        Ok(())
+    }
+}
+
 /// What the options say of hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookOptions {
@@ -94,6 +134,8 @@ pub struct HookOptions {
     pub allow_on_failure: bool,
     /// Fields of a request that a question has as well.
     pub forward_headers: Vec<String>,
+    /// Those in Pusher's form, at most one of an application.
+    pub webhooks: Vec<Webhook>,
     /// Whom https trusts, in place of the system's authorities.
     pub authorities: Option<PathBuf>,
 }
@@ -104,15 +146,28 @@ impl HookOptions {
         self.kinds.contains(&kind)
     }
 
-    /// How many descriptors the connections to it take from the others.
+    /// All that something is sent to.
+    pub fn urls(&self) -> impl Iterator<Item = &String> {
+        self.url.iter().chain(self.webhooks.iter().map(|it| &it.url))
+    }
+
+    /// How many descriptors the connections to all take from the others.
     pub fn descriptors(&self) -> usize {
         // And what looks up its name, and tells.
-        if self.url.is_some() { IN_FLIGHT_MAX + 8 } else { 0 }
+        let of_url = if self.url.is_some() { IN_FLIGHT_MAX + 8 } else { 0 };
+        of_url + self.webhooks.len() * WEBHOOK_DESCRIPTORS
     }
 
     /// Whether its files can be used. The error names one.
     pub fn check(&self) -> Result<(), String> {
-        self.client().map(drop)
+        self.client()?;
+        let trust = |it: &Webhook| web::trust(&it.url, self.authorities.as_deref()).map(drop);
+        self.webhooks.iter().try_for_each(trust)
+    }
+
+    /// The webhook that is of none of these applications.
+    pub fn stray_webhook(&self, apps: &[AppFile]) -> Option<&Webhook> {
+        self.webhooks.iter().find(|it| apps.iter().all(|app| app.id != it.app))
     }
 
     /// The key that signs, if there is one. The error names its file.
@@ -136,10 +191,29 @@ impl HookOptions {
         Ok(self.client()?.map(|client| Teller::new(client, Arc::clone(status))))
     }
 
+    /// What tells the backends of applications, those that have a webhook.
+    pub fn webhooks(
+        &self,
+        apps: &[App],
+        status: &Arc<Status>,
+    ) -> Result<Vec<Option<Teller>>, String> {
+        let teller = |app: &App| {
+            let webhook = self.webhooks.iter().find(|it| *it.app == *app.id);
+            let client =
+                webhook.map(|it| self.client_of(&it.url, Form::Pusher(app.clone().into())));
+            Ok(client.transpose()?.map(|client| Teller::new(client, Arc::clone(status))))
+        };
+        apps.iter().map(teller).collect()
+    }
+
     fn client(&self) -> Result<Option<Client>, String> {
         let Some(url) = &self.url else { return Ok(None) };
+        self.client_of(url, Form::Own(self.key()?)).map(Some)
+    }
+
+    fn client_of(&self, url: &str, form: Form) -> Result<Client, String> {
         let tls = web::trust(url, self.authorities.as_deref())?;
-        Ok(Some(Client::new(url, self.key()?, self.timeout, tls)))
+        Ok(Client::new(url, form, self.timeout, tls))
     }
 }
 

@@ -20,7 +20,7 @@ fn listens() -> (TcpListener, SocketAddr) {
 
 fn client(address: SocketAddr) -> Client {
     let url = format!("http://{address}/");
-    Client::new(&url, None, PATIENCE, web::trust(&url, None).expect("it trusts nobody"))
+    Client::new(&url, Form::Own(None), PATIENCE, web::trust(&url, None).expect("it trusts nobody"))
 }
 
 fn status() -> Arc<Status> {
@@ -31,11 +31,25 @@ fn status() -> Arc<Status> {
 #[test]
 fn a_signature_is_of_the_time_and_the_body() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
-    let signature = client::sign(&key, 5, b"{}");
+    let signature = form::sign(&key, 5, b"{}");
     assert_eq!(
         signature,
         "t=5,v1=f18d2fcd9a24151471e3e2d71bc7ce901fb7b89b341918a08f95e9ffc497ea26"
     );
+}
+
+/// By `printf '{"hello":"world"}' | openssl dgst -sha256 -hmac 7ad3773142a6692b25b8`.
+#[test]
+fn a_webhook_is_signed_as_pushers_are() {
+    let fields = Form::Pusher(app().into()).fields(br#"{"hello":"world"}"#);
+    let signature = "9729d15f05a3f47dbd708581569f205e3ca8f60f78c4d0438fabb31e749807a0";
+    let expected = [("X-Pusher-Key", "key"), ("X-Pusher-Signature", signature)];
+    assert_eq!(fields, expected.map(|(name, value)| (name, value.to_owned())));
+}
+
+fn app() -> App {
+    let file = AppFile::parse("1:key:f").expect("it is an application");
+    App::new(0, &file, b"7ad3773142a6692b25b8\n").expect("it is long enough")
 }
 
 #[test]
@@ -159,4 +173,56 @@ fn what_is_given_up_is_a_gap_too() {
     assert_eq!((numbers(&last), &last["lost"]), (vec![2], &1.into()));
     answer(&mut stream, 204);
     ends.join().expect("it ends");
+}
+
+/// A webhook that gives up goes on with what came later, and counts for itself.
+#[test]
+fn what_a_webhook_gives_up_is_counted() {
+    let (listener, address) = listens();
+    let status = status();
+    let url = format!("http://{address}/");
+    let trust = web::trust(&url, None).expect("it trusts nobody");
+    let client = Client::new(&url, Form::Pusher(app().into()), PATIENCE, trust);
+    let teller = Teller::with_attempts(client, Arc::clone(&status), 2);
+    let tell = |name: &str| {
+        let event = serde_json::json!({ "name": name });
+        teller.tell(event.as_object().cloned().expect("an object"));
+    };
+    tell("lost");
+    let (mut stream, _) = listener.accept().expect("it connects");
+    for _ in 0..2 {
+        assert_eq!(batch(&mut stream)["events"], serde_json::json!([{ "name": "lost" }]));
+        answer(&mut stream, 503);
+    }
+    tell("taken");
+    assert_eq!(batch(&mut stream)["events"], serde_json::json!([{ "name": "taken" }]));
+    answer(&mut stream, 200);
+    end_all([teller]);
+    let of = |name: &str| status.metrics().find(|(it, ..)| *it == name).map(|(.., value)| value);
+    for (name, value) in [
+        ("webhook_events_sent", 1),
+        ("webhook_events_lost", 1),
+        ("webhook_events_waiting", 0),
+        ("webhook_batches_failed", 2),
+        ("hook_events_lost", 0),
+        ("hook_batches_failed", 0),
+    ] {
+        assert_eq!(of(name), Some(value), "{name}");
+    }
+}
+
+/// The end of the server waits for the slowest of them.
+#[test]
+fn several_end_at_once() {
+    // The kernel accepts, and nobody answers.
+    let backends = [(); 8].map(|()| listens());
+    let tellers = backends.each_ref().map(|(_, address)| {
+        let teller = Teller::new(client(*address), status());
+        teller.tell(Map::new());
+        teller
+    });
+    let begun = web::since_1970();
+    end_all(tellers);
+    let took = web::since_1970() - begun;
+    assert!((5..20).contains(&took.as_secs()), "{took:?}");
 }

@@ -298,7 +298,7 @@ const TLS: &[Entry] = &[
     ),
     Entry::file(
         "backend-ca",
-        "of https to the backend of hooks and to key sets, trust the authorities in this file (PEM), and not those of \
+        "of https to the backends of hooks and to key sets, trust the authorities in this file (PEM), and not those of \
          the system",
         |options, path| {
             options.hooks.authorities = Some(path.clone());

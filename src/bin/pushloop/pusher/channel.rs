@@ -95,6 +95,12 @@ impl App {
             None => format!("{channel}{}", self.suffix),
         }
     }
+
+    /// The presence channel that a topic is, if it is one of this application's.
+    pub fn presence_channel<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let channel = topic.strip_suffix(&*self.suffix)?;
+        (Kind::of(channel) == Some(Kind::Presence)).then_some(channel)
+    }
 }
 
 /// The channel that a topic is, in whichever application, and whether the topic is the one that tells of its members.
@@ -174,6 +180,15 @@ mod tests {
                 assert!(!topics.contains(&topic), "{topic}");
                 topics.push(topic);
             }
+        }
+        for (topic, channels) in [
+            ("presence-a", [Some("presence-a"), None, None]),
+            ("presence-a:2", [None, Some("presence-a"), None]),
+            ("presence-a:4", [None; 3]),
+            ("private-a", [None; 3]),
+            ("presence-a:2:2", [None; 3]),
+        ] {
+            assert_eq!(apps.each_ref().map(|app| app.presence_channel(topic)), channels, "{topic}");
         }
         assert_eq!(apps[0].topic("private-a"), "private-a");
         assert_eq!(apps[1].topic("private-a"), "private-a:2");

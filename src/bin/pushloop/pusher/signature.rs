@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 use ring::hmac;
 
 use super::{apps::App, md5};
+use crate::web::hex;
 
 /// How far the time of a request may be from the server's.
 const SKEW_SECONDS: u64 = 600;
@@ -24,6 +25,11 @@ impl App {
     /// Whether a client is this user.
     pub fn knows(&self, auth: &str, socket: &str, user_data: &str) -> bool {
         self.has_signed(auth, &format!("{socket}::user::{user_data}"))
+    }
+
+    /// The signature of a webhook with this body.
+    pub fn sign(&self, body: &[u8]) -> String {
+        hex(hmac::sign(&self.secret, body).as_ref())
     }
 
     fn has_signed(&self, auth: &str, text: &str) -> bool {
@@ -195,8 +201,7 @@ mod tests {
     #[test]
     fn a_body_needs_its_sum() {
         let text = "GET\n/apps/3/channels\nauth_key=278d425bdf160c739803&auth_timestamp=5&auth_version=1.0";
-        let code = hmac::sign(&app().secret, text.as_bytes());
-        let code: String = code.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let code = app().sign(text.as_bytes());
         let query =
             format!("auth_key={KEY}&auth_timestamp=5&auth_version=1.0&auth_signature={code}");
         let line = ("GET", "/apps/3/channels");

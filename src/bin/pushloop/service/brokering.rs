@@ -87,6 +87,7 @@ impl Service {
         self.sweep(hub);
         self.begin_stats(hub);
         self.pushing = Pushing::begin(hub, self.gate.take_apps())?;
+        self.watch_members();
         if self.broker.is_some() {
             hub.set_timer(hub.now(), LOOK_TIMER);
         }

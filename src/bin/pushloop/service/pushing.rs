@@ -2,6 +2,7 @@
 
 mod api;
 mod clients;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -9,8 +10,11 @@ use pushloop::{
     Accept, CloseCode, ConnId, Hub, Message, Presence, Request, RequestId, SubscribeError,
 };
 
-pub(super) use self::clients::Pushing;
-use self::clients::{Channel, Client};
+pub(super) use self::{clients::Pushing, webhooks::Webhooks};
+use self::{
+    clients::{Channel, Client},
+    webhooks::Told,
+};
 use super::{Service, pacing::Account};
 use crate::{
     ahead::Ahead,
@@ -172,7 +176,7 @@ impl Service {
             tell(hub, id, &pusher::error(None, None, &why));
             return Ok(());
         }
-        let topic = app.topic(channel);
+        let (topic, nth) = (app.topic(channel), client.app);
         let signed_data = data.filter(|_| kind == Kind::Presence);
         let Some(who) = pushing.principal(id, (channel, kind), auth, signed_data) else {
             return Ok(());
@@ -185,7 +189,7 @@ impl Service {
             Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
             Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
         };
-        self.subscribe_client(hub, id, &topic, member.as_ref())?;
+        self.subscribe_client(hub, id, (&topic, nth, channel), member.as_ref())?;
         let list = match (&member, &self.presence) {
             (Some(_), Some(presence)) => {
                 pusher::members(presence.members(&topic).map(|it| (it.id, it.info)))
@@ -193,16 +197,14 @@ impl Service {
             (Some(_) | None, Some(_) | None) => "{}".to_owned(),
         };
         tell(hub, id, &pusher::subscribed(channel, list));
-        if pusher::is_cache(channel) {
-            tell_latest(hub, id, channel, &topic);
+        if pusher::is_cache(channel) && !tell_latest(hub, id, channel, &topic) {
+            self.tell_backend(nth, channel, &Told::CacheMiss);
         }
         let member = member.map(|it| it.id.into());
         if let Some(pushing) = &mut self.pushing
             && let Some(client) = pushing.clients.get_mut(id)
         {
-            let app = client.app;
             client.channels.insert(channel.into(), Channel { kind, member });
-            pushing.occupy(app, channel);
         }
         if let Some(telling) = &mut self.hooks.telling {
             telling.occupy(hub, &topic);
@@ -238,11 +240,12 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        topic: &str,
+        (topic, app, channel): (&str, usize, &str),
         member: Option<&ChannelData>,
     ) -> Result<(), Refused> {
         let full = |why: SubscribeError| ("LimitReached", 403, why.to_string());
         hub.subscribe(id, topic).map_err(full)?;
+        self.occupy(app, channel);
         let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
         let joined = presence.join(hub, id, topic, &member.id, &member.info);
         let joined = joined.map_err(|why| ("LimitReached", 403, why.to_string()));
@@ -251,6 +254,7 @@ impl Service {
         if told.is_err() {
             presence.leave(hub, id, topic);
             hub.unsubscribe(id, topic);
+            self.vacate(hub, app, channel);
         }
         told
     }
@@ -261,9 +265,9 @@ impl Service {
         let Some(client) = pushing.clients.get_mut(id) else { return false };
         let Some(left) = client.channels.remove(channel) else { return false };
         let app = client.app;
-        pushing.vacate(app, channel);
         let topic = pushing.apps[app].topic(channel);
         hub.unsubscribe(id, &topic);
+        self.vacate(hub, app, channel);
         if let Some(telling) = &mut self.hooks.telling {
             telling.vacate(hub, &topic);
         }
@@ -323,7 +327,8 @@ impl Service {
         if data.len() > DATA_BYTES_MAX {
             return Err((None, format!("event_data_bytes_max = {DATA_BYTES_MAX}")));
         }
-        let (topic, accounts) = (app.topic(channel), client.accounts.clone());
+        let (topic, nth, accounts) = (app.topic(channel), client.app, client.accounts.clone());
+        let socket = pushing.socket(id);
         if pushing.pace.take(&id, 1, hub.now()).is_err() {
             let why = format!("client_events_per_second = {CLIENT_EVENTS_PER_SECOND}");
             return Err((Some(TOO_FAST), why));
@@ -338,8 +343,11 @@ impl Service {
         }
         let items = vec![Item::event(topic, text, Some(id))];
         let plan = Plan { items, form: Form::Told(String::new()) };
-        let published = self.publish_events(hub, plan, None);
-        published.map(|_| ()).map_err(|(_, why)| (None, why.into_owned()))
+        self.publish_events(hub, plan, None).map_err(|(_, why)| (None, why.into_owned()))?;
+        let (socket, member) = (&*socket, joined.member.as_deref());
+        let told = Told::ClientEvent { event, data, socket, member };
+        self.tell_backend(nth, channel, &told);
+        Ok(())
     }
 
     /// Publishes, or has it written and then published.
@@ -356,10 +364,13 @@ impl Service {
     }
 
     /// A connection is over.
-    pub(super) fn leave_app(&mut self, hub: &Hub, id: ConnId) {
-        let topics = self.pushing.as_mut().map(|pushing| pushing.leave(id)).unwrap_or_default();
-        if let Some(telling) = &mut self.hooks.telling {
-            topics.iter().for_each(|topic| telling.vacate(hub, topic));
+    pub(super) fn leave_app(&mut self, hub: &mut Hub, id: ConnId) {
+        let Some(client) = self.pushing.as_mut().and_then(|it| it.leave(id)) else { return };
+        for channel in client.channels.keys() {
+            self.vacate(hub, client.app, channel);
+            if let (Some(telling), Some(pushing)) = (&mut self.hooks.telling, &self.pushing) {
+                telling.vacate(hub, &pushing.apps[client.app].topic(channel));
+            }
         }
     }
 }
@@ -392,12 +403,14 @@ fn check_version(version: Option<&str>) -> Result<(), (u16, &'static str)> {
     }
 }
 
-/// One that subscribes to a cache channel has its latest event, or is told that there is none.
-fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) {
+/// One that subscribes to a cache channel has its latest event, or is told that there is none, and that is false.
+fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) -> bool {
     let latest = hub.history_last(topic, 1).next();
-    let frame = latest.map(|latest| pusher::encode_last(channel, latest.message));
-    let frame = frame.unwrap_or_else(|| pusher::told("pusher:cache_miss", Some(channel), ""));
+    let latest = latest.map(|latest| pusher::encode_last(channel, latest.message));
+    let is_there = latest.is_some();
+    let frame = latest.unwrap_or_else(|| pusher::told("pusher:cache_miss", Some(channel), ""));
     tell(hub, id, &frame);
+    is_there
 }
 
 /// A client that is gone, or closed for what waits for it, is told nothing.

@@ -38,6 +38,11 @@ impl Telling {
         }
     }
 
+    /// What is to be told still.
+    pub fn into_teller(self) -> Teller {
+        self.teller
+    }
+
     /// A connection has begun that reads these topics.
     pub fn begin(
         &mut self,

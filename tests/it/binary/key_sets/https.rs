@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What presents this certificate.
-fn presents((chain, key): Pair) -> Arc<ServerConfig> {
+pub fn presents((chain, key): Pair) -> Arc<ServerConfig> {
     let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("it is one");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it is one");
     let provider = rustls::crypto::ring::default_provider();
@@ -92,7 +92,7 @@ fn who_is_trusted_is_asked_and_brings_keys() {
     }
 }
 
-/// Each is counted, and standard error says why; the client learns that it cannot be asked.
+/// Each is counted, and standard error says why; the client learns that it cannot be reached.
 #[test]
 fn who_is_not_trusted_is_not_asked() {
     let [authority, other] = [(); 2].map(|()| Authority::new());
@@ -126,7 +126,7 @@ fn who_is_not_trusted_is_not_asked() {
         assert!(told.ends_with("the backend that decides it cannot be reached by TLS"), "{told}");
         assert_eq!(metric(&metrics, "hook_questions_tls_failed_total"), 1);
         let said = says(&mut server, &url);
-        assert!(said.contains("cannot be asked: ") && said.contains(why), "{said}");
+        assert!(said.contains("cannot be reached: ") && said.contains(why), "{said}");
         assert!(keys.has_no_more() && hook.has_no_more());
     }
 }

@@ -1,6 +1,7 @@
 //! The rows of hooks.
 
 use super::{super::values::*, Entry};
+use crate::hooks::Webhook;
 
 pub const HOOKS: &[Entry] = &[
     Entry::text(
@@ -24,7 +25,7 @@ pub const HOOKS: &[Entry] = &[
     Entry::number(
         "hook-timeout",
         "MILLISECONDS",
-        "how long a question may take in all, 20000 at most",
+        "how long a question may take in all, 20000 at most; a request that tells, too",
         |options, text| hook_timeout(text).map(|it| options.hooks.timeout = it),
     )
     .or("2000"),
@@ -38,6 +39,14 @@ pub const HOOKS: &[Entry] = &[
         "NAME",
         "tell it this field of the request that it is asked about, as cookie or authorization",
         |options, text| header_name(text).map(|it| options.hooks.forward_headers.push(it)),
+    )
+    .repeated(),
+    Entry::text(
+        "pusher-webhook",
+        "ID:URL",
+        "tell the backend of this application of Pusher's there of its channels, members and clients' events, in \
+         Pusher's form",
+        |options, text| Webhook::parse(text)?.add_to(&mut options.hooks.webhooks),
     )
     .repeated(),
 ];

@@ -85,29 +85,29 @@ impl Pushing {
         Some(bits.map(ConnId::from_bits))
     }
 
-    pub(super) fn occupy(&mut self, app: usize, channel: &str) {
-        *self.occupied.entry((app, channel.into())).or_default() += 1;
+    /// One more subscribes to a channel: whether it is the first.
+    pub(super) fn occupy(&mut self, app: usize, channel: &str) -> bool {
+        let count = self.occupied.entry((app, channel.into())).or_default();
+        *count += 1;
+        *count == 1
     }
 
-    pub(super) fn vacate(&mut self, app: usize, channel: &str) {
+    /// One subscribes to it no longer: whether it was the last.
+    pub(super) fn vacate(&mut self, app: usize, channel: &str) -> bool {
         let key = (app, channel.into());
-        if let Some(count) = self.occupied.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.occupied.remove(&key);
-            }
+        let Some(count) = self.occupied.get_mut(&key) else { return false };
+        *count -= 1;
+        let is_vacant = *count == 0;
+        if is_vacant {
+            self.occupied.remove(&key);
         }
+        is_vacant
     }
 
-    /// A connection is over: the topics that it had.
-    pub(super) fn leave(&mut self, id: ConnId) -> Vec<String> {
-        let Some(client) = self.clients.remove(id) else { return Vec::new() };
-        let app = &self.apps[client.app];
-        let topics = client.channels.keys().map(|channel| app.topic(channel)).collect();
-        for channel in client.channels.keys() {
-            self.vacate(client.app, channel);
-        }
-        let Some(user) = client.user else { return topics };
+    /// A connection is over: what it had, if it was a client's. Its channels are to be vacated.
+    pub(super) fn leave(&mut self, id: ConnId) -> Option<Client> {
+        let client = self.clients.remove(id)?;
+        let Some(user) = client.user.clone() else { return Some(client) };
         let key = (client.app, user);
         if let Some(connections) = self.users.get_mut(&key) {
             connections.remove(&id);
@@ -115,7 +115,7 @@ impl Pushing {
                 self.users.remove(&key);
             }
         }
-        topics
+        Some(client)
     }
 
     /// The application, and what a client of it has.

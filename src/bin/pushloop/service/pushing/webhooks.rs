@@ -1,0 +1,281 @@
+//! What the backends of applications are told, in the form of Pusher's webhooks.
+//!
+//! That a channel has no subscriber any more is told after the delay with which members leave, and not at all if one
+//! comes back meanwhile: a page that is reloaded does neither.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use pushloop::{Hub, MemberChange};
+use serde_json::{Map, Value, json};
+
+use super::Service;
+use crate::{hooks::Teller, pusher::App, timers::Timer};
+
+const TIMER: u64 = Timer::Vacated as u64;
+/// Channels that wait to be told of as vacated: those that come then are told of at once.
+const VACANT_CHANNELS_MAX: usize = 16_384;
+/// How many are told of in one turn.
+const VACATED_PER_TURN: usize = 256;
+/// A longer delay counts as this one: a moment has to be in the range of the clock.
+const DELAY_MAX: Duration = Duration::from_secs(1 << 32);
+
+/// What is told of a channel.
+pub(super) enum Told<'a> {
+    Occupied,
+    Vacated,
+    MemberAdded(&'a str),
+    MemberRemoved(&'a str),
+    ClientEvent { event: &'a str, data: &'a str, socket: &'a str, member: Option<&'a str> },
+    CacheMiss,
+}
+
+impl Told<'_> {
+    fn event(&self, channel: &str) -> Map<String, Value> {
+        let (name, fields) = match self {
+            Self::Occupied => ("channel_occupied", json!({})),
+            Self::Vacated => ("channel_vacated", json!({})),
+            Self::MemberAdded(user) => ("member_added", json!({ "user_id": user })),
+            Self::MemberRemoved(user) => ("member_removed", json!({ "user_id": user })),
+            Self::ClientEvent { event, data, socket, member } => {
+                // SDKs read text: data that is a string is what it says, and other data the text of it.
+                let data = serde_json::from_str(data).unwrap_or_else(|_| (*data).to_owned());
+                let mut fields = json!({ "event": event, "data": data, "socket_id": socket });
+                if let Some(member) = member {
+                    fields["user_id"] = (*member).into();
+                }
+                ("client_event", fields)
+            }
+            Self::CacheMiss => ("cache_miss", json!({})),
+        };
+        let mut told = Map::new();
+        told.insert("name".to_owned(), name.into());
+        told.insert("channel".to_owned(), channel.into());
+        if let Value::Object(fields) = fields {
+            told.extend(fields);
+        }
+        told
+    }
+}
+
+/// The applications, each with what tells its backend.
+struct Tellers(Vec<(App, Option<Teller>)>);
+
+impl Tellers {
+    fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {
+        if let Some((_, Some(teller))) = self.0.get(app) {
+            teller.tell(told.event(channel));
+        }
+    }
+
+    /// A member of a topic comes or goes, by whatever door.
+    fn tell_change(&self, topic: &str, change: MemberChange<'_>) {
+        let told = match change {
+            MemberChange::Join(member) => Told::MemberAdded(member.id),
+            MemberChange::Leave { id } => Told::MemberRemoved(id),
+        };
+        for (nth, (app, _)) in self.0.iter().enumerate() {
+            if let Some(channel) = app.presence_channel(topic) {
+                self.tell(nth, channel, &told);
+            }
+        }
+    }
+}
+
+/// A channel: the application, and the name.
+type Channel = (usize, Box<str>);
+/// When a channel is told of as vacated, and which of all vacancies that is.
+type Due = (Instant, u64);
+
+/// The webhooks, and the channels that have no subscriber since a moment ago.
+///
+/// Invariant: `due` and `vacant` have the same pairs.
+pub(in crate::service) struct Webhooks {
+    tellers: Arc<Tellers>,
+    delay: Duration,
+    due: BTreeMap<Due, Channel>,
+    vacant: BTreeMap<Channel, Due>,
+    vacated: u64,
+    is_timer_set: bool,
+}
+
+impl Webhooks {
+    /// Those of these applications, if one has one.
+    pub fn new(apps: &[App], tellers: Vec<Option<Teller>>, delay: Duration) -> Option<Self> {
+        if tellers.iter().all(Option::is_none) {
+            return None;
+        }
+        let tellers = apps.iter().cloned().zip(tellers).collect();
+        Some(Self {
+            tellers: Arc::new(Tellers(tellers)),
+            delay: delay.min(DELAY_MAX),
+            due: BTreeMap::new(),
+            vacant: BTreeMap::new(),
+            vacated: 0,
+            is_timer_set: false,
+        })
+    }
+
+    pub(super) fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {
+        self.tellers.tell(app, channel, told);
+    }
+
+    /// A channel has its first subscriber.
+    pub(super) fn occupy(&mut self, app: usize, channel: &str) {
+        match self.vacant.remove(&(app, channel.into())) {
+            Some(due) => _ = self.due.remove(&due),
+            None => self.tell(app, channel, &Told::Occupied),
+        }
+    }
+
+    /// A channel has none any more.
+    pub(super) fn vacate(&mut self, hub: &mut Hub, app: usize, channel: &str) {
+        if self.delay.is_zero() || self.due.len() >= VACANT_CHANNELS_MAX {
+            return self.tell(app, channel, &Told::Vacated);
+        }
+        self.vacated += 1;
+        let due = (hub.now() + self.delay, self.vacated);
+        self.vacant.insert((app, channel.into()), due);
+        self.due.insert(due, (app, channel.into()));
+        self.set_timer(hub);
+    }
+
+    /// Tells of those that are vacant for long enough, as of the first of them.
+    fn tell_vacated(&mut self, hub: &mut Hub) {
+        self.is_timer_set = false;
+        for _ in 0..VACATED_PER_TURN {
+            let Some(next) = self.due.first_entry() else { break };
+            if next.key().0 > hub.now() {
+                break;
+            }
+            let channel = next.remove();
+            self.vacant.remove(&channel);
+            self.tell(channel.0, &channel.1, &Told::Vacated);
+        }
+        self.set_timer(hub);
+    }
+
+    /// One timer at a time, which may come for a channel that is occupied again.
+    fn set_timer(&mut self, hub: &mut Hub) {
+        if let Some(((at, _), _)) = self.due.first_key_value()
+            && !self.is_timer_set
+        {
+            self.is_timer_set = true;
+            hub.set_timer(*at, TIMER);
+        }
+    }
+
+    /// What is to be told still, at the end of the server: that all is vacant is so then.
+    pub fn into_tellers(self) -> Vec<Teller> {
+        for (app, channel) in self.due.values() {
+            self.tell(*app, channel, &Told::Vacated);
+        }
+        // Presence has no more than a weak one.
+        let tellers = Arc::into_inner(self.tellers).into_iter().flat_map(|it| it.0);
+        tellers.filter_map(|(_, teller)| teller).collect()
+    }
+
+    fn watcher(&self) -> impl FnMut(&str, MemberChange<'_>) + Send + use<> {
+        let tellers: Weak<Tellers> = Arc::downgrade(&self.tellers);
+        move |topic, change| {
+            if let Some(tellers) = tellers.upgrade() {
+                tellers.tell_change(topic, change);
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Has backends told of members when others are.
+    pub(in crate::service) fn watch_members(&mut self) {
+        if let (Some(webhooks), Some(presence)) = (&self.hooks.webhooks, &mut self.presence) {
+            presence.watch(webhooks.watcher());
+        }
+    }
+
+    /// Whether the timer is that of channels without a subscriber.
+    pub(in crate::service) fn handle_vacated_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
+        if key == TIMER
+            && let Some(webhooks) = &mut self.hooks.webhooks
+        {
+            webhooks.tell_vacated(hub);
+        }
+        key == TIMER
+    }
+
+    /// Tells a backend of one of its channels.
+    pub(super) fn tell_backend(&self, app: usize, channel: &str, told: &Told<'_>) {
+        if let Some(webhooks) = &self.hooks.webhooks {
+            webhooks.tell(app, channel, told);
+        }
+    }
+
+    /// A client subscribes to a channel.
+    pub(super) fn occupy(&mut self, app: usize, channel: &str) {
+        let Some(pushing) = &mut self.pushing else { return };
+        if pushing.occupy(app, channel)
+            && let Some(webhooks) = &mut self.hooks.webhooks
+        {
+            webhooks.occupy(app, channel);
+        }
+    }
+
+    /// A client subscribes to it no longer.
+    pub(super) fn vacate(&mut self, hub: &mut Hub, app: usize, channel: &str) {
+        let Some(pushing) = &mut self.pushing else { return };
+        if pushing.vacate(app, channel)
+            && let Some(webhooks) = &mut self.hooks.webhooks
+        {
+            webhooks.vacate(hub, app, channel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::Ordering, thread};
+
+    use pushloop::{Config, Server};
+
+    use super::*;
+    use crate::{
+        hooks::{HookOptions, Webhook},
+        pusher::AppFile,
+        status::Status,
+    };
+
+    /// So many channels wait to be told of; one more is told of at once, and one that is back makes room.
+    #[test]
+    fn so_many_channels_wait_to_be_vacated_and_no_more() {
+        let file = AppFile::parse("1:key:f").unwrap();
+        let apps = [App::new(0, &file, &[7; 16]).unwrap()];
+        let mut options = HookOptions { timeout: Duration::from_secs(1), ..Default::default() };
+        // Nobody listens there: what is told fails, and is counted.
+        options.webhooks.push(Webhook::parse("1:http://127.0.0.1:9/").unwrap());
+        let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
+        let tellers = options.webhooks(&apps, &status).unwrap();
+        let mut webhooks = Webhooks::new(&apps, tellers, Duration::from_secs(60)).unwrap();
+        let mut server = Server::new(Config::default()).unwrap();
+        let hub = server.hub();
+        (0..16_384).for_each(|nth| webhooks.vacate(hub, 0, &format!("c{nth}")));
+        webhooks.occupy(0, "c7");
+        webhooks.vacate(hub, 0, "c7");
+        assert_eq!((webhooks.due.len(), webhooks.vacant.len()), (16_384, 16_384));
+        let told = || {
+            status.webhook_events_waiting.load(Ordering::Relaxed)
+                + status.webhook_batches_failed.load(Ordering::Relaxed)
+        };
+        webhooks.vacate(hub, 0, "one-more");
+        assert_eq!(webhooks.due.len(), 16_384);
+        assert!((0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            told() > 0
+        }));
+        // The rest is for nobody.
+        webhooks.due.clear();
+        assert_eq!(webhooks.into_tellers().len(), 1);
+    }
+}
