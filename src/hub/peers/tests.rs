@@ -142,10 +142,8 @@ impl World {
         for _ in 0..200 {
             (0..self.hubs.len()).for_each(|at| self.turn(at));
         }
-        assert!(
-            self.hubs.iter().all(|hub| !hub.is_busy() && !hub.holds_items()),
-            "it came to rest"
-        );
+        let rests = |hub: &Hub| !hub.is_busy() && !hub.holds_items();
+        assert!(self.hubs.iter().all(rests), "it came to rest");
     }
 }
 
