@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import doors
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
@@ -425,6 +426,7 @@ CHECKS = [
     topics_without_a_history_are_shared_too,
     passwords_are_needed_and_kept,
     tls_goes_by_the_authority_that_is_named,
+    *doors.CHECKS,
 ]
 
 

@@ -92,7 +92,13 @@ class World:
 
     def __init__(self, server, http):
         self.server, self.http = server, http
-        self.redis, self.nodes = None, []
+        self.redis, self.nodes, self.folders = None, [], []
+
+    def folder(self):
+        """A new folder, which is there as long as the world is."""
+        folder = Path(tempfile.mkdtemp(prefix="pushloop-"))
+        self.folders.append(folder)
+        return folder
 
     async def begin(self, nodes=2, redis=(), options=KEEPS):
         self.redis = Redis(*redis)
@@ -106,6 +112,8 @@ class World:
             node.end()
         if self.redis:
             self.redis.end()
+        for folder in self.folders:
+            shutil.rmtree(folder)
 
     async def ask(self, node, method, path, body=None, **headers):
         """Status and text of an answer; no status if there is none."""

@@ -10,7 +10,7 @@ use std::{
 use pushloop::{ConnId, Hub, Message, Position, PublishError, RequestId};
 
 use crate::{
-    publish::{Form, Outcome, Plan, Told, not_taken, publish_for, told},
+    publish::{Except, Form, Outcome, Plan, Told, not_taken, publish_for, told},
     store::Record,
     writer::Writer,
 };
@@ -32,12 +32,20 @@ struct Job {
     asker: Option<Asker>,
 }
 
-/// A request that waits for its answer.
+/// What waits for its answer.
 #[derive(Debug)]
 pub struct Asker {
-    pub id: RequestId,
+    pub id: AskerId,
     pub form: Form,
     pub told: Vec<Told>,
+}
+
+/// What an answer goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskerId {
+    Request(RequestId),
+    /// A command of a connection, by its id there.
+    Command(ConnId, u32),
 }
 
 #[derive(Debug)]
@@ -166,7 +174,8 @@ impl Ahead {
         let mut steps = Vec::with_capacity(plan.items.len());
         for item in &plan.items {
             let (key, message) = (item.key.as_deref(), item.content.message());
-            let step = self.step(hub, &item.name, key, item.except, message);
+            let except = item.except.and_then(Except::here);
+            let step = self.step(hub, &item.name, key, except, message);
             let is_refused = matches!(step, Step::Decided(Err(_)));
             steps.push(step);
             if is_refused && matches!(plan.form, Form::Lines { .. }) {
@@ -174,7 +183,7 @@ impl Ahead {
             }
         }
         let told = told(&plan.items);
-        let asker = id.map(|id| Asker { id, form: plan.form, told });
+        let asker = id.map(|id| Asker { id: AskerId::Request(id), form: plan.form, told });
         self.push(hub, steps, bytes, asker);
         true
     }

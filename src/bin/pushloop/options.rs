@@ -347,8 +347,8 @@ impl Taken {
         if !self.options.broker.is_tls() {
             self.refuse(&["redis-ca"], "it is about TLS: of --redis rediss://HOST:PORT")?;
         }
-        let why = "applications of Pusher are for one server: not with --redis";
-        self.refuse(&["pusher-app"], why)?;
+        let why = "each server would tell of its own clients alone: not with --redis";
+        self.refuse(&["pusher-webhook"], why)?;
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 

@@ -156,13 +156,34 @@ impl Plan<'_> {
     }
 }
 
+/// A connection that does not get what is published, as a rule its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Except {
+    Here(ConnId),
+    /// One of another node, by what that node calls it.
+    Elsewhere {
+        node: u64,
+        conn: u64,
+    },
+}
+
+impl Except {
+    /// The connection, if it is one of this node.
+    pub fn here(self) -> Option<ConnId> {
+        match self {
+            Self::Here(id) => Some(id),
+            Self::Elsewhere { .. } => None,
+        }
+    }
+}
+
 /// A publication to be.
 pub struct Item<'a> {
     pub name: String,
     pub key: Option<String>,
     pub content: Content<'a>,
     /// A connection that does not get it.
-    pub except: Option<ConnId>,
+    pub except: Option<Except>,
     /// Of the batch, counted from 1.
     line: usize,
 }
@@ -183,7 +204,7 @@ pub enum Content<'a> {
 
 impl Item<'static> {
     /// An event of Pusher's.
-    pub fn event(name: String, text: String, except: Option<ConnId>) -> Self {
+    pub fn event(name: String, text: String, except: Option<Except>) -> Self {
         Self { name, key: None, content: Content::Text(text), except, line: 0 }
     }
 }
@@ -276,7 +297,8 @@ pub fn publish_one(hub: &mut Hub, item: &Item<'_>, only_at: Option<Position>) ->
     if only_at.is_some() && hub.position(name) != only_at {
         return Err(moved());
     }
-    let published = publish_for(hub, name, key.as_deref(), *except, content.message());
+    let except = except.and_then(Except::here);
+    let published = publish_for(hub, name, key.as_deref(), except, content.message());
     published.map_err(not_taken)
 }
 

@@ -16,7 +16,7 @@ use std::{
 use pushloop::{Handle, Hub, Position, RequestId};
 
 use crate::{
-    ahead::Asker,
+    ahead::{Asker, AskerId},
     broker::Done,
     publish::{self, Outcome, Plan, told},
     topics::Refusal,
@@ -165,7 +165,8 @@ impl Relay {
 /// The request has its answer, if it waits for one.
 fn done(id: Option<RequestId>, plan: Plan<'_>, outcomes: Vec<Outcome>) -> Option<Done> {
     let told = told(&plan.items);
-    Some(Done::Published(Asker { id: id?, told, form: plan.form }, outcomes))
+    let id = AskerId::Request(id?);
+    Some(Done::Published(Asker { id, told, form: plan.form }, outcomes))
 }
 
 #[cfg(test)]

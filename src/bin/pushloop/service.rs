@@ -8,6 +8,7 @@ mod figures;
 mod messages;
 mod operating;
 mod pacing;
+mod parking;
 mod publishing;
 mod pushing;
 mod readiness;
@@ -397,7 +398,7 @@ impl Handler for Service {
         if messages.is_some() {
             return self.take_message(hub, id, message);
         }
-        publish_message(&mut self.ahead, &mut self.broker, hub, topic, message);
+        publishing::publish_message(&mut self.ahead, &mut self.broker, hub, topic, message);
         self.note_file();
     }
 
@@ -412,6 +413,7 @@ impl Handler for Service {
     fn on_close(&mut self, hub: &mut Hub, id: ConnId, reason: Reason<'_>) {
         self.sessions.end(hub, id, reason);
         self.end_centrifuge(hub, id);
+        self.forget_commands(hub, id);
         if let Some(telling) = &mut self.hooks.telling {
             telling.end(hub, id);
         }
@@ -463,20 +465,5 @@ impl Handler for Service {
             return self.sweep(hub);
         }
         self.handle_stats_timer(hub);
-    }
-}
-
-/// Publishes what a WebSocket sent. A refusal is counted; the sender sees that its own message does not come back.
-fn publish_message(
-    ahead: &mut Option<Ahead>,
-    broker: &mut Option<Brokering>,
-    hub: &mut Hub,
-    topic: &str,
-    message: Message<'_>,
-) {
-    match (ahead, broker) {
-        (Some(ahead), _) => drop(ahead.take_message(hub, topic, message)),
-        (None, Some(broker)) => broker.take_message(hub, topic, message),
-        (None, None) => drop(hub.publish(topic, message)),
     }
 }

@@ -434,9 +434,8 @@ fn a_token_for_less_ends_the_subscriptions_that_it_does_not_cover() {
 fn what_it_is_not_for_is_refused_as_the_server_starts() {
     let key = File::new("key", KEY.as_bytes());
     for (arguments, why) in [
-        (&["--centrifuge", "--redis", "redis://127.0.0.1:1/0"][..], "not served through a broker"),
         (
-            &["--centrifuge", "--hook-url", "http://127.0.0.1:1/", "--hook-event", "connect"],
+            &["--centrifuge", "--hook-url", "http://127.0.0.1:1/", "--hook-event", "connect"][..],
             "nobody is asked",
         ),
         (&["--centrifuge-key-file", key.path()], "an API of --centrifuge"),

@@ -443,7 +443,6 @@ fn applications_are_refused_where_they_cannot_be_served() {
     for (arguments, said) in [
         (vec!["--pusher-app", "1:key"], "ID:KEY:FILE"),
         (vec!["--pusher-app", &*app, "--pusher-app", &*app], "two applications"),
-        (vec!["--pusher-app", &*app, "--redis", "redis://127.0.0.1:1/0"], "not with --redis"),
         (
             vec![
                 "--pusher-app",

@@ -36,6 +36,7 @@ use crate::{
     status::{Status, count},
     web,
 };
+use link::draw;
 use publishing::Publishing;
 use shared::{Event, Shared};
 use topics::{Applied, Topics};
@@ -101,6 +102,11 @@ pub fn connection(url: &str) -> Result<ConnectionInfo, String> {
     Ok(info)
 }
 
+/// A number for a node, which nobody can tell: as JavaScript has whole numbers.
+pub fn draw_node() -> u64 {
+    draw() >> 11
+}
+
 /// What comes of what the threads have told.
 #[derive(Debug)]
 pub enum Done {
@@ -108,13 +114,14 @@ pub enum Done {
     Ready(u64),
     /// They are not, for this reason.
     Failed(u64, String),
-    /// A request has its answer.
+    /// What was asked for has its answer.
     Published(Asker, Vec<Outcome>),
 }
 
 /// See the module.
 pub struct Broker {
     shared: Arc<Shared>,
+    node: u64,
     topics: Topics,
     publishing: Publishing,
     /// What was taken of the threads, and waits for room in the hub.
@@ -137,12 +144,16 @@ impl Broker {
     ) -> Result<Option<Self>, String> {
         let Some(client) = options.client()? else { return Ok(None) };
         let shared = Arc::new(Shared::new(handle));
-        threads::start(client, options, &shared, status).map_err(|error| error.to_string())?;
-        let topics = Topics::new(options.prefix.clone(), Arc::clone(&shared), Arc::clone(status));
-        let publishing = Publishing::new(Arc::clone(&shared));
+        let node = draw_node();
+        threads::start(client, options, node, &shared, status)
+            .map_err(|error| error.to_string())?;
+        let prefix = options.prefix.clone();
+        let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status));
+        let publishing = Publishing::new(Arc::clone(&shared), node);
         let status = Arc::clone(status);
         Ok(Some(Self {
             shared,
+            node,
             topics,
             publishing,
             pending: VecDeque::new(),
@@ -151,6 +162,11 @@ impl Broker {
             echo_due: now,
             status,
         }))
+    }
+
+    /// Which node this is: no two are the same, nor are those of a server that is started anew.
+    pub fn node(&self) -> u64 {
+        self.node
     }
 
     /// Whether the broker answers, and what others publish is heard.
@@ -178,6 +194,11 @@ impl Broker {
             return Err("too many topics are heard from the broker: topics_max".to_owned());
         }
         Ok(self.topics.want(hub, names, after))
+    }
+
+    /// The latest place of a topic that a publisher here was told of.
+    pub fn told(&self, name: &str) -> Option<Position> {
+        self.topics.told(name)
     }
 
     /// Nobody waits for these topics any more.
@@ -208,6 +229,9 @@ impl Broker {
         while let Some(event) = self.pending.pop_front() {
             let applied = match event {
                 Event::Published { number, outcome } => {
+                    if let (Ok(place), Some(topic)) = (&outcome, self.publishing.topic(number)) {
+                        self.topics.note_told(topic, *place);
+                    }
                     self.publishing.settle(hub, number, outcome, done);
                     Applied::Yes
                 }

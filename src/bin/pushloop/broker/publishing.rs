@@ -2,18 +2,18 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pushloop::{Hub, Message, Position, PublishError, Published, RequestId};
+use pushloop::{Hub, Message, Position, PublishError, Published};
 
 use super::{
     Done,
     link::{Failure, Publication, millis_since_1970},
-    record::Record,
+    record::{Excepted, Record},
     shared::Shared,
     topics::is_local,
 };
 use crate::{
-    ahead::Asker,
-    publish::{Outcome, Plan, not_taken, told},
+    ahead::{Asker, AskerId},
+    publish::{Except, Outcome, Plan, not_taken, publish_for, told},
     topics::Refusal,
 };
 
@@ -30,6 +30,8 @@ struct Job {
 #[derive(Debug)]
 pub struct Publishing {
     shared: Arc<Shared>,
+    /// Which node this is, as records name it.
+    node: u64,
     latest: u64,
     jobs: HashMap<u64, Job>,
     /// Which job a publication belongs to, its place there, and its topic.
@@ -37,13 +39,18 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, latest: 0, jobs: HashMap::new(), open: HashMap::new() }
+    pub fn new(shared: Arc<Shared>, node: u64) -> Self {
+        Self { shared, node, latest: 0, jobs: HashMap::new(), open: HashMap::new() }
     }
 
     /// How many publications the broker has not said anything of.
     pub fn open(&self) -> usize {
         self.open.len()
+    }
+
+    /// The topic of a publication of which the broker has not said anything.
+    pub fn topic(&self, number: u64) -> Option<&str> {
+        self.open.get(&number).map(|(.., topic)| &**topic)
     }
 
     /// Takes a client's message.
@@ -56,7 +63,7 @@ impl Publishing {
         if is_local(name) {
             return hub.publish(name, message).map(|_| ()).map_err(not_taken);
         }
-        let publication = self.publication(hub, name, None, None, message);
+        let publication = self.publication(hub, name, None, message);
         self.shared.publish(vec![publication]).map_err(refusal)
     }
 
@@ -67,7 +74,7 @@ impl Publishing {
         hub: &mut Hub,
         plan: Plan<'_>,
         only_at: Option<Position>,
-        id: Option<RequestId>,
+        id: Option<AskerId>,
         done: &mut Vec<Done>,
     ) -> Result<(), Refusal> {
         let mut outcomes = Vec::with_capacity(plan.items.len());
@@ -78,10 +85,13 @@ impl Publishing {
             outcomes.push(if item.key.as_ref().is_some_and(|key| key.len() > key_max) {
                 Some(Err(not_taken(PublishError::KeyTooLong)))
             } else if is_local(name) {
-                Some(hub.publish(name, message).map_err(not_taken))
+                let except = item.except.and_then(Except::here);
+                Some(publish_for(hub, name, None, except, message).map_err(not_taken))
             } else {
-                let key = item.key.clone();
-                publications.push(self.publication(hub, name, key, only_at, message));
+                let mut it = self.publication(hub, name, item.except, message);
+                (it.key, it.only_at) =
+                    (item.key.clone().map(|key| (key, hub.config().idempotency_memory)), only_at);
+                publications.push(it);
                 None
             });
         }
@@ -105,21 +115,23 @@ impl Publishing {
         &mut self,
         hub: &Hub,
         name: &str,
-        key: Option<String>,
-        only_at: Option<Position>,
+        except: Option<Except>,
         message: Message<'_>,
     ) -> Publication {
         self.latest += 1;
         let history = hub.topic_options(name).history;
-        let memory = hub.config().idempotency_memory;
         let made_at = hub.wall_clock().map_or(0, millis_since_1970);
+        let except = except.map(|except| match except {
+            Except::Here(id) => Excepted { node: self.node, conn: id.to_bits() },
+            Except::Elsewhere { node, conn } => Excepted { node, conn },
+        });
         Publication {
             number: self.latest,
             topic: name.into(),
-            record: Record::of(message, made_at),
+            record: Record { except, ..Record::of(message, made_at) },
             keeps: history.map_or_else(Default::default, |it| (it.publications, it.age)),
-            key: key.map(|key| (key, memory)),
-            only_at,
+            key: None,
+            only_at: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A publication as the broker has it: `1 t MILLISECONDS PAYLOAD`, text (`t`) or binary (`b`), with when it was
-//! made, since 1970. The first number is that of the form, so that there may be another.
+//! made, since 1970. One that is not for a connection is `2 t MILLISECONDS NODE CONNECTION PAYLOAD`. The first number is
+//! that of the form: a node that does not know it leaves the publication out.
 
 use pushloop::{Message, Position};
 
@@ -10,6 +11,15 @@ pub struct Record {
     /// In milliseconds since 1970.
     pub made_at: u64,
     pub payload: Box<[u8]>,
+    /// The connection that it is not for.
+    pub except: Option<Excepted>,
+}
+
+/// A connection, by what its node calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excepted {
+    pub node: u64,
+    pub conn: u64,
 }
 
 impl Record {
@@ -18,25 +28,40 @@ impl Record {
             Message::Text(text) => (true, text.as_bytes()),
             Message::Binary(bytes) => (false, bytes),
         };
-        Self { is_text, made_at, payload: payload.into() }
+        Self { is_text, made_at, payload: payload.into(), except: None }
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let kind = if self.is_text { 't' } else { 'b' };
-        let mut bytes = format!("1 {kind} {} ", self.made_at).into_bytes();
+        let (kind, made_at) = (if self.is_text { 't' } else { 'b' }, self.made_at);
+        let head = match self.except {
+            None => format!("1 {kind} {made_at} "),
+            Some(Excepted { node, conn }) => format!("2 {kind} {made_at} {node} {conn} "),
+        };
+        let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.payload);
         bytes
     }
 
     /// `None` for what this server has not written.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (made_at, payload) = word(bytes.strip_prefix(b"1 ")?.get(2..)?)?;
-        let is_text = match &bytes[2..4] {
-            b"t " => str::from_utf8(payload).is_ok().then_some(true)?,
-            b"b " => false,
+        let (form, rest) = word(bytes)?;
+        let (kind, rest) = word(rest)?;
+        let (made_at, rest) = word(rest)?;
+        let (except, payload) = match form {
+            b"1" => (None, rest),
+            b"2" => {
+                let (node, rest) = word(rest)?;
+                let (conn, payload) = word(rest)?;
+                (Some(Excepted { node: number(node)?, conn: number(conn)? }), payload)
+            }
             _ => return None,
         };
-        Some(Self { is_text, made_at: number(made_at)?, payload: payload.into() })
+        let is_text = match kind {
+            b"t" => str::from_utf8(payload).is_ok().then_some(true)?,
+            b"b" => false,
+            _ => return None,
+        };
+        Some(Self { is_text, made_at: number(made_at)?, payload: payload.into(), except })
     }
 
     pub fn message(&self) -> Message<'_> {
@@ -83,9 +108,15 @@ mod tests {
             assert_eq!(Record::decode(&record.encode()), Some(record.clone()));
             assert_eq!(record.message(), message);
             let news = [b"18446744073709551615 7 ", &record.encode()[..]].concat();
-            assert_eq!(decode_news(&news), Some((Position { epoch: u64::MAX, offset: 7 }, record)));
+            let place = Position { epoch: u64::MAX, offset: 7 };
+            assert_eq!(decode_news(&news), Some((place, record.clone())));
+            let except = Some(Excepted { node: 7, conn: u64::MAX });
+            let record = Record { except, ..record };
+            assert_eq!(Record::decode(&record.encode()), Some(record));
         }
-        let others: [&[u8]; 12] = [
+        // As others have it that do not know the second form.
+        assert_eq!(Record::of(Message::Text("a"), 5).encode(), b"1 t 5 a");
+        let others: [&[u8]; 18] = [
             b"",
             b"1",
             b"1 t",
@@ -97,6 +128,12 @@ mod tests {
             b"1 t  y",
             b"1 t 5 \xFF",
             b"1 t 18446744073709551616 y",
+            b"3 t 5 y",
+            b"2 t 5 6",
+            b"2 t 5 6 7",
+            b"2 t 5 x 7 y",
+            b"2 t 5 6 -7 y",
+            b"12 t 5 6 7 y",
             b"{\"a\":1}",
         ];
         for other in others {

@@ -37,10 +37,11 @@ struct Node {
 pub fn start(
     client: Client,
     options: &BrokerOptions,
+    node: u64,
     shared: &Arc<Shared>,
     status: &Arc<Status>,
 ) -> std::io::Result<()> {
-    let channel = keys::node(&options.prefix, draw());
+    let channel = keys::node(&options.prefix, node);
     let (shared, status) = (Arc::clone(shared), Arc::clone(status));
     let node = Arc::new(Node { shared, status, client, options: options.clone(), channel });
     for (name, run) in [("asks", asks as fn(&Node)), ("listens", listens)] {

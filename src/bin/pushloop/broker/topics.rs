@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{Hub, Position, PublishError, RestoreError};
+use pushloop::{ConnId, Hub, Position, PublishError, RestoreError};
 
 use super::{
     Done, keys,
@@ -17,7 +17,10 @@ use super::{
     record::Record,
     shared::{Change, Event, Shared},
 };
-use crate::status::{Status, count};
+use crate::{
+    publish::publish_for,
+    status::{Status, count},
+};
 
 /// What is held of one topic until it is known where it belongs: what is more is asked for again.
 const EARLY_MAX: usize = 1024;
@@ -57,6 +60,8 @@ struct Topic {
     position: Position,
     /// It has a history, and the broker's positions in the hub.
     keeps: Option<Keeps>,
+    /// The latest place that a publisher here was told of, which may be ahead of what was heard.
+    told: Option<Position>,
     /// What came and waits for its place.
     early: VecDeque<(Position, Record)>,
     early_bytes: usize,
@@ -96,6 +101,8 @@ impl Topic {
 #[derive(Debug)]
 pub struct Topics {
     prefix: String,
+    /// Which node this is, as records name it.
+    node: u64,
     shared: Arc<Shared>,
     status: Arc<Status>,
     topics: HashMap<Arc<str>, Topic>,
@@ -110,9 +117,10 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn new(prefix: String, shared: Arc<Shared>, status: Arc<Status>) -> Self {
+    pub fn new(prefix: String, node: u64, shared: Arc<Shared>, status: Arc<Status>) -> Self {
         Self {
             prefix,
+            node,
             shared,
             status,
             topics: HashMap::new(),
@@ -132,6 +140,19 @@ impl Topics {
                 State::Live => topic.lives(hub, name) && after.is_none_or(|it| topic.reaches(it)),
                 State::Opening | State::Catching | State::Ending => false,
             })
+    }
+
+    /// A publisher here is told that something was published.
+    pub fn note_told(&mut self, name: &str, place: Position) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        if topic.told.is_none_or(|it| it.epoch != place.epoch || it.offset < place.offset) {
+            topic.told = Some(place);
+        }
+    }
+
+    /// The latest place of a topic that a publisher here was told of: who asks later may ask for what is before it.
+    pub fn told(&self, name: &str) -> Option<Position> {
+        self.topics.get(name).and_then(|topic| topic.told)
     }
 
     /// Whether the hub could have all that are heard.
@@ -178,6 +199,7 @@ impl Topics {
                 .topic_options(&name)
                 .history
                 .map(|it| Keeps { publications: it.publications, bytes: it.bytes }),
+            told: None,
             early: VecDeque::new(),
             early_bytes: 0,
             waiters: Vec::new(),
@@ -393,7 +415,9 @@ impl Topics {
             self.catch_up(hub, &name);
             return Applied::Yes;
         }
-        match hub.publish(&name, record.message()) {
+        let except = record.except.filter(|it| it.node == self.node);
+        let except = except.map(|it| ConnId::from_bits(it.conn));
+        match publish_for(hub, &name, None, except, record.message()) {
             Err(PublishError::ProcessFull | PublishError::TopicFull) => {
                 return Applied::Full(Event::News { topic: name, position, record });
             }

@@ -323,8 +323,7 @@ fn place(outcome: Option<Outcome>) -> Result<String, Failure> {
             });
             Ok(text)
         }
-        Some(Err((400, _))) => Err(Failure::BAD_REQUEST),
-        Some(Err(_)) => Err(Failure::TOO_MANY_REQUESTS),
+        Some(Err((status, _))) => Err(Failure::of_publication(status)),
         None => Err(Failure::INTERNAL),
     }
 }

@@ -24,6 +24,16 @@ impl Failure {
     pub const TOO_MANY_REQUESTS: Self = Self::temporary(111, "too many requests");
     pub const UNRECOVERABLE_POSITION: Self = Self::new(112, "unrecoverable position");
 
+    /// What a refused publication is, by the status that it would have over HTTP.
+    pub fn of_publication(status: u16) -> Self {
+        match status {
+            400 => Self::BAD_REQUEST,
+            // It may have been published.
+            504 => Self::INTERNAL,
+            _ => Self::TOO_MANY_REQUESTS,
+        }
+    }
+
     const fn new(code: u32, message: &'static str) -> Self {
         Self { code, message, is_temporary: false }
     }
@@ -69,6 +79,8 @@ impl Disconnect {
 pub enum Refused {
     Failure(Failure),
     Disconnect(Disconnect),
+    /// It is to be carried out once the broker has said something, under this number.
+    Once(u64),
 }
 
 impl From<Failure> for Refused {

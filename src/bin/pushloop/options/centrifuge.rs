@@ -7,7 +7,6 @@ impl Taken {
         if !self.options.centrifuge {
             return self.refuse(&["centrifuge-key-file"], "it is an API of --centrifuge: add that");
         }
-        self.refuse(&["redis"], "clients of --centrifuge are not served through a broker yet")?;
         let why = "nobody is asked of what clients of --centrifuge do, nor told of it, yet";
         self.refuse(&["hook-url"], why)
     }

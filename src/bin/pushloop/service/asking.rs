@@ -32,12 +32,14 @@ pub(super) enum Door {
     Presence(Vec<String>),
     Metrics,
     Operator,
+    /// What a backend asks with an API, of topics that had to be heard first.
+    Api,
 }
 
 impl Door {
     fn kind(&self) -> Kind {
         match self {
-            Self::Subscribe(_) | Self::Presence(_) | Self::Metrics | Self::Operator => {
+            Self::Subscribe(_) | Self::Presence(_) | Self::Metrics | Self::Operator | Self::Api => {
                 Kind::Subscribe
             }
             Self::Publish(..) => Kind::Publish,
@@ -54,6 +56,8 @@ pub(super) enum Next {
     },
     /// The first message that waits of a WebSocket.
     Message(pushloop::ConnId),
+    /// A command of a connection, for which the broker was asked under this number.
+    Command(pushloop::ConnId, u64),
 }
 
 struct Waiting {
@@ -254,6 +258,7 @@ impl Service {
             Door::Presence(names) => self.tell_presence_of(hub, id, request, &names),
             Door::Metrics => self.tell_metrics_to(hub, id),
             Door::Operator => self.tell_operator_to(hub, id),
+            Door::Api => self.answer_api(hub, id, request),
         }
     }
 
@@ -265,6 +270,7 @@ impl Service {
             (Next::Request { id, request, door }, Ok(())) => self.enter(hub, id, &request, door),
             (Next::Request { id, .. }, Err(away)) => self.turn_away(hub, id, &away),
             (Next::Message(id), verdict) => self.settle_message(hub, id, verdict),
+            (Next::Command(id, number), verdict) => self.settle_command(hub, id, number, verdict),
         }
     }
 

@@ -2,18 +2,20 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use pushloop::{EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId};
+use pushloop::{ConnId, EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId};
 
 use super::{
     RETRY_INTERVAL, Service,
     asking::{Door, Next, unavailable},
+    parking::{Heard, Parking},
     pushing::Pushing,
     subscribing::Asked,
 };
 use crate::{
-    broker::{Broker, Done},
+    ahead::AskerId,
+    broker::{Broker, Done, draw_node},
     options::Options,
-    publish::Plan,
+    publish::{Content, Form, Item, Plan},
     status::count,
     subscribe::Start,
     timers::Timer,
@@ -32,15 +34,17 @@ const ROOM_TIMER: u64 = Timer::Room as u64;
 
 /// The broker, and what waits for it.
 pub(super) struct Brokering {
-    broker: Broker,
+    pub(super) broker: Broker,
     parked: HashMap<u64, (Next, TimerId)>,
+    pub(super) parking: Parking,
     /// What was told last.
     was_up: bool,
 }
 
 impl Brokering {
     pub fn new(broker: Broker) -> Self {
-        Self { broker, parked: HashMap::new(), was_up: false }
+        let (parked, parking) = Default::default();
+        Self { broker, parked, parking, was_up: false }
     }
 
     /// Tells how the broker is, if that is new.
@@ -57,11 +61,42 @@ impl Brokering {
         let _ = hub.publish(STATE, format!("{{\"up\":{}}}", self.was_up));
     }
 
+    /// Has something wait for what the broker says under this number, for so long.
+    pub(super) fn wait(&mut self, hub: &mut Hub, number: u64, next: Next) {
+        let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
+        self.parked.insert(number, (next, timer));
+    }
+
+    /// What waits under this number, which it does no more.
+    pub(super) fn forget(&mut self, hub: &mut Hub, number: u64) -> Option<Next> {
+        self.broker.forget(number);
+        let (next, timer) = self.parked.remove(&number)?;
+        hub.cancel_timer(timer);
+        Some(next)
+    }
+
     /// Takes a client's message.
     pub fn take_message(&mut self, hub: &mut Hub, topic: &str, message: Message<'_>) {
         if self.broker.publishing().take_message(hub, topic, message).is_err() {
             count(&self.broker.status().broker_messages_refused);
         }
+    }
+
+    /// Takes what a command of a connection wants published. It is answered once the broker has said what became of it.
+    pub fn take_command(
+        &mut self,
+        hub: &mut Hub,
+        (conn, id): (ConnId, u32),
+        topic: &str,
+        message: Message<'_>,
+    ) -> Result<(), Refusal> {
+        let items = vec![Item::new(topic.to_owned(), None, Content::Body(message))];
+        let plan = Plan { items, form: Form::Told(String::new()) };
+        let done = self.take(hub, plan, None, Some(AskerId::Command(conn, id)))?;
+        // The server's own topics are not published to.
+        debug_assert!(done.is_empty(), "it is a topic of the broker's");
+        self.parking.publish(conn);
+        Ok(())
     }
 
     /// Takes what a request wants published.
@@ -70,7 +105,7 @@ impl Brokering {
         hub: &mut Hub,
         plan: Plan<'_>,
         only_at: Option<Position>,
-        id: Option<RequestId>,
+        id: Option<AskerId>,
     ) -> Result<Vec<Done>, Refusal> {
         let mut done = Vec::new();
         self.broker.publishing().take(hub, plan, only_at, id, &mut done)?;
@@ -86,7 +121,8 @@ impl Service {
         }
         self.sweep(hub);
         self.begin_stats(hub);
-        self.pushing = Pushing::begin(hub, self.gate.take_apps())?;
+        let node = self.broker.as_ref().map_or_else(draw_node, |it| it.broker.node());
+        self.pushing = Pushing::begin(hub, self.gate.take_apps(), node)?;
         self.watch_members();
         if self.broker.is_some() {
             hub.set_timer(hub.now(), LOOK_TIMER);
@@ -107,27 +143,37 @@ impl Service {
         request: &Request,
         mut asked: Asked,
     ) -> Option<Asked> {
-        let Some(Brokering { broker, parked, .. }) = &mut self.broker else {
+        if self.broker.is_none() {
             return self.once_open(hub, (id, request), asked);
-        };
+        }
         let after = match &asked.start {
             Start::After(places) if !asked.is_confirmed => places.clone(),
             Start::After(_) | Start::Live | Start::Last(_) | Start::Unknown => Vec::new(),
         };
-        if broker.has(hub, &asked.names, &after) {
-            return Some(asked);
-        }
-        match broker.want(hub, &asked.names, &after) {
-            Ok(number) => {
+        match self.hear(hub, &asked.names, &after) {
+            Heard::Yes => return Some(asked),
+            Heard::Once(number) => {
                 // Then the broker has been asked: a place that is not here is none.
                 asked.is_confirmed = true;
-                let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
-                let (request, door) = (Box::new(request.clone()), Door::Subscribe(asked));
-                parked.insert(number, (Next::Request { id, request, door }, timer));
+                self.park_request(hub, number, (id, request), Door::Subscribe(asked));
             }
-            Err(why) => self.turn_away(hub, id, &unavailable(why)),
+            Heard::No(why) => self.turn_away(hub, id, &unavailable(why)),
         }
         None
+    }
+
+    /// Has a request go through its door once the broker has said that its topics are there.
+    pub(super) fn park_request(
+        &mut self,
+        hub: &mut Hub,
+        number: u64,
+        (id, request): (RequestId, &Request),
+        door: Door,
+    ) {
+        let request = Box::new(request.clone());
+        if let Some(brokering) = &mut self.broker {
+            brokering.wait(hub, number, Next::Request { id, request, door });
+        }
     }
 
     /// Acts on what the broker's threads have told.
@@ -148,19 +194,17 @@ impl Service {
                 Done::Failed(number, why) => self.settle_parked(hub, number, Err(why)),
                 Done::Published(asker, outcomes) => {
                     self.sessions.look_away();
-                    let answer = asker.form.answer(hub, &asker.told, outcomes);
-                    self.tell_published(hub, asker.id, answer.map(Some));
+                    self.tell_asker(hub, asker, outcomes);
                 }
             }
         }
     }
 
     fn settle_parked(&mut self, hub: &mut Hub, number: u64, verdict: Result<(), String>) {
-        let Some(Brokering { broker, parked, .. }) = &mut self.broker else { return };
-        let Some((next, timer)) = parked.remove(&number) else { return };
-        broker.forget(number);
-        hub.cancel_timer(timer);
-        self.go_on(hub, next, verdict.map_err(unavailable));
+        let next = self.broker.as_mut().and_then(|it| it.forget(hub, number));
+        if let Some(next) = next {
+            self.go_on(hub, next, verdict.map_err(unavailable));
+        }
     }
 
     /// Whether the timer is one of the broker's.

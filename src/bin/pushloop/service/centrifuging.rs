@@ -7,6 +7,7 @@ mod reading;
 mod rooms;
 mod streaming;
 mod subscribing;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -91,6 +92,8 @@ struct Session {
     /// When its token ends, since 1970.
     expires: Option<Duration>,
     awaits_pong: bool,
+    /// The broker was asked for what the command at hand is about: a place that is not here is none.
+    is_confirmed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +201,7 @@ impl Service {
         let outcome = match Door::of(request) {
             Some(door) => self.serve_door(hub, id, request, door),
             None if self.is_centrifuge_api(request) => {
-                self.call_centrifuge_api(hub, id, request);
+                self.call_centrifuge_api(hub, id, request, false);
                 Ok(())
             }
             None if request.path() == PATH && request.is_websocket() => {
@@ -269,6 +272,7 @@ impl Service {
             subs: Few::default(),
             expires: None,
             awaits_pong: false,
+            is_confirmed: false,
         };
         self.centrifuge.sessions.insert(id, Box::new(session));
         self.centrifuge.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);
@@ -289,36 +293,49 @@ impl Service {
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
         let mut out = Out::new(id, session.way);
         let mut outcome = Ok(());
-        while outcome.is_ok()
-            && out.is_taken()
-            && let Some(command) = commands::next(session.way.format, &mut frame)
-        {
+        while outcome.is_ok() && out.is_taken() {
+            let all = frame;
+            let Some(command) = commands::next(session.way.format, &mut frame) else { break };
+            let bytes = &all[..all.len() - frame.len()];
             outcome = match command {
-                Ok(command) => self.carry_out(hub, &mut session, &mut out, command),
+                Ok(command) => self.take_command(hub, &mut session, &mut out, command, bytes),
                 Err(_) => Err(Disconnect::BAD_REQUEST),
             };
         }
+        self.put_back(hub, session, out, outcome);
+        true
+    }
+
+    /// The session is over with what it has done, for now.
+    fn put_back(
+        &mut self,
+        hub: &mut Hub,
+        session: Box<Session>,
+        mut out: Out,
+        outcome: Result<(), Disconnect>,
+    ) {
+        let id = out.id();
         out.flush(hub);
         self.centrifuge.sessions.insert(id, session);
         if let Err(disconnect) = outcome {
             self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
         }
-        true
     }
 
     fn disconnect(&mut self, hub: &mut Hub, id: ConnId, code: CloseCode, reason: &str) {
         self.leave_channels(hub, id);
+        self.forget_commands(hub, id);
         hub.close(id, code, reason);
     }
 
-    /// Carries out one command.
+    /// Carries out one command; or gives the number under which the broker tells when that is to be done.
     fn carry_out(
         &mut self,
         hub: &mut Hub,
         session: &mut Session,
         out: &mut Out,
         command: Command<'_>,
-    ) -> Result<(), Disconnect> {
+    ) -> Result<Option<u64>, Disconnect> {
         let Command { id, method } = command;
         let is_connect = matches!(method, Method::Connect(_));
         if is_connect != (session.stage == Stage::Begun) || session.stage == Stage::Refused {
@@ -326,21 +343,19 @@ impl Service {
         }
         if id == 0 && method != Method::Send {
             // Whatever else it says: so do the servers that the clients know.
-            return self.take_pong(hub, session, out.id());
+            return self.take_pong(hub, session, out.id()).map(|()| None);
         }
         let outcome = match out.has_room(hub) {
             true => self.answer_command(hub, session, out, id, method),
             false => Err(Failure::TOO_MANY_REQUESTS.into()),
         };
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(None),
+            Err(Refused::Once(number)) => Ok(Some(number)),
             Err(Refused::Disconnect(disconnect)) => Err(disconnect),
             Err(Refused::Failure(failure)) => {
-                if is_connect {
-                    session.stage = Stage::Refused;
-                }
-                out.answer(id, &Err(failure));
-                Ok(())
+                refuse(session, out, (id, is_connect), failure);
+                Ok(None)
             }
         }
     }
@@ -444,6 +459,14 @@ impl Service {
         self.centrifuge.look_at(hub, id, hub.now() + PONG_TIMEOUT);
         Ok(())
     }
+}
+
+/// Answers a command that was not carried out.
+fn refuse(session: &mut Session, out: &mut Out, (id, is_connect): (u32, bool), failure: Failure) {
+    if is_connect {
+        session.stage = Stage::Refused;
+    }
+    out.answer(id, &Err(failure));
 }
 
 /// The encoding that a client asks for, and which of its subprotocols that is.

@@ -14,7 +14,7 @@ use pushloop::{CloseCode, ConnId, ConnMap, Hub, Message, Request};
 use super::{
     Service, Target,
     asking::{Next, full, unavailable},
-    publish_message,
+    publishing::publish_message,
 };
 use crate::{
     auth::Principal,

@@ -2,19 +2,20 @@
 
 use std::sync::atomic::Ordering;
 
-use pushloop::{Hub, Position, Request, RequestId, Response};
+use pushloop::{Hub, Message, Position, Request, RequestId, Response};
 
 use super::{
     RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service,
     asking::{Door, subject},
+    brokering::Brokering,
 };
 use crate::{
-    ahead::{Ahead, Next},
+    ahead::{Ahead, Asker, AskerId, Next},
     auth::{Action, Principal},
     broker::Done,
     gate::TurnedAway,
     hooks::Kind,
-    publish::{self, Asked, Plan},
+    publish::{self, Asked, Outcome, Plan},
     topics::Refusal,
 };
 
@@ -106,9 +107,31 @@ impl Service {
         let is_async = publish::is_async(request);
         let count = plan.items.len();
         if !ahead.take(hub, plan, (!is_async).then_some(id)) {
-            return Err((503, "too many publications wait to be written to the file".into()).into());
+            return Err(file_is_full().into());
         }
         Ok(is_async.then(|| publish::taken(count)))
+    }
+
+    /// Publishes what was planned for one loop alone, or has it written or the broker publish it, and then answers: with
+    /// `None`, its asker waits for that.
+    pub(super) fn take_plan(
+        &mut self,
+        hub: &mut Hub,
+        plan: Plan<'_>,
+        asker: Option<RequestId>,
+    ) -> Result<Option<publish::Answer>, Refusal> {
+        if self.broker.is_some() {
+            let done = self.hand_on(hub, plan, None, asker)?;
+            self.settle_all(hub, done);
+            return Ok(None);
+        }
+        let Some(ahead) = &mut self.ahead else {
+            let outcomes = publish::publish(hub, &plan, None);
+            return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+        };
+        let is_taken = ahead.take(hub, plan, asker);
+        self.note_file();
+        if is_taken { Ok(None) } else { Err(file_is_full()) }
     }
 
     /// Has the broker, or the loops that the topics belong to, publish it.
@@ -120,9 +143,20 @@ impl Service {
         asker: Option<RequestId>,
     ) -> Result<Vec<Done>, Refusal> {
         match (&mut self.broker, &self.relaying) {
-            (Some(broker), _) => broker.take(hub, plan, only_at, asker),
+            (Some(broker), _) => broker.take(hub, plan, only_at, asker.map(AskerId::Request)),
             (None, Some(relaying)) => relaying.relay.take(hub, plan, only_at, asker),
             (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Tells a publisher what became of what it waits for.
+    pub(super) fn tell_asker(&mut self, hub: &mut Hub, asker: Asker, outcomes: Vec<Outcome>) {
+        let answer = asker.form.answer(hub, &asker.told, outcomes);
+        match asker.id {
+            AskerId::Request(id) => self.tell_published(hub, id, answer.map(Some)),
+            AskerId::Command(conn, id) => {
+                self.answer_publication(hub, conn, id, answer.map(|_| ()))
+            }
         }
     }
 
@@ -165,8 +199,7 @@ impl Service {
         while let Some(ahead) = &mut self.ahead {
             match ahead.next(hub) {
                 Next::Published(Some(asker), outcomes) => {
-                    let answer = asker.form.answer(hub, &asker.told, outcomes);
-                    self.tell_published(hub, asker.id, answer.map(Some));
+                    self.tell_asker(hub, asker, outcomes);
                 }
                 Next::Published(None, _) => {}
                 Next::Full => {
@@ -189,5 +222,24 @@ impl Service {
             self.status.history_file_waiting.store(ahead.waiting() as u64, Ordering::Relaxed);
             self.status.history_file_refused.store(ahead.refused, Ordering::Relaxed);
         }
+    }
+}
+
+fn file_is_full() -> Refusal {
+    (503, "too many publications wait to be written to the file".into())
+}
+
+/// Publishes what a WebSocket sent. A refusal is counted; the sender sees that its own message does not come back.
+pub(super) fn publish_message(
+    ahead: &mut Option<Ahead>,
+    broker: &mut Option<Brokering>,
+    hub: &mut Hub,
+    topic: &str,
+    message: Message<'_>,
+) {
+    match (ahead, broker) {
+        (Some(ahead), _) => drop(ahead.take_message(hub, topic, message)),
+        (None, Some(broker)) => broker.take_message(hub, topic, message),
+        (None, None) => drop(hub.publish(topic, message)),
     }
 }

@@ -15,13 +15,12 @@ use self::{
     clients::{Channel, Client},
     webhooks::Told,
 };
-use super::{Service, pacing::Account};
+use super::{Service, pacing::Account, parking::Heard};
 use crate::{
-    ahead::Ahead,
     auth::{Action, Principal},
     few::Few,
     presence,
-    publish::{self, Answer, Form, Item, Plan},
+    publish::{Answer, Except, Form, Item, Plan},
     pusher::{self, ChannelData, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind, Said},
     topics::Refusal,
 };
@@ -45,8 +44,22 @@ const UNAUTHORIZED: u16 = 4009;
 const BAD_MESSAGE: u16 = 4200;
 const TOO_FAST: u16 = 4301;
 
-/// What is told of a subscription that is refused: its type, a status, and why.
-type Refused = (&'static str, u16, String);
+/// The type of what a client may have at another time, or elsewhere.
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
+/// Why a client does not have a channel.
+enum NotJoined {
+    /// It is told so: a type, a status, and why.
+    Refused(&'static str, u16, String),
+    /// It is to be seen once the broker has said something, under this number.
+    Yet(u64),
+}
+
+/// A channel that a client may have.
+struct Join {
+    topic: String,
+    kind: Kind,
+}
 
 impl Service {
     /// Whether a request is for an application's clients or its backend.
@@ -98,59 +111,142 @@ impl Service {
         }
     }
 
+    /// Whether the connection is one of an application's clients.
+    pub(super) fn is_client_of_app(&self, id: ConnId) -> bool {
+        self.pushing.as_ref().is_some_and(|it| it.clients.get(id).is_some())
+    }
+
     /// Whether the connection is one of an application's clients, which has sent this.
     pub(super) fn takes_said(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) -> bool {
-        let is_client = self.pushing.as_ref().is_some_and(|it| it.clients.get(id).is_some());
+        let is_client = self.is_client_of_app(id);
         if is_client {
-            match message.as_text().and_then(pusher::read) {
-                Some(said) => self.take_said(hub, id, said),
+            match message.as_text().and_then(|text| Some((text, pusher::read(text)?))) {
+                Some((text, said)) => self.take_in_turn(hub, id, text, said),
                 None => {
-                    tell(
-                        hub,
-                        id,
-                        &pusher::error(Some(BAD_MESSAGE), None, "invalid message format"),
-                    );
+                    let why = "invalid message format";
+                    tell(hub, id, &pusher::error(Some(BAD_MESSAGE), None, why));
                 }
             }
         }
         is_client
     }
 
-    fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: Said) {
+    /// Does what a client says, at once or in its turn.
+    fn take_in_turn(&mut self, hub: &mut Hub, id: ConnId, text: &str, said: Said) {
+        let is_alive = matches!(said, Said::Ping | Said::Pong);
+        let number = match !is_alive && self.has_to_wait(id, false) {
+            true => self.want_ahead(hub, id, &said),
+            false => match self.take_said(hub, id, &said) {
+                None => return,
+                number => number,
+            },
+        };
+        if let Err(why) = self.park(hub, id, text.as_bytes(), false, number) {
+            refuse_said(hub, id, &said, &why);
+        }
+    }
+
+    /// Does what a client has said, once its turn has come, and the broker has said something of it if it was asked.
+    /// Gives the number under which it tells more, if that is still to be waited for.
+    pub(super) fn take_parked_said(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        text: &[u8],
+        verdict: Option<Result<(), String>>,
+    ) -> Option<u64> {
+        let said = str::from_utf8(text).ok().and_then(pusher::read)?;
+        match verdict {
+            Some(Err(why)) => {
+                refuse_said(hub, id, &said, &why);
+                None
+            }
+            Some(Ok(())) | None => self.take_said(hub, id, &said),
+        }
+    }
+
+    /// Does what a client says; or gives the number under which the broker tells when that is to be done.
+    fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said) -> Option<u64> {
         let answer = match said {
-            Said::Ping => pusher::told("pusher:pong", None, "{}"),
-            Said::Pong => return,
+            Said::Ping => Some(pusher::told("pusher:pong", None, "{}")),
+            Said::Pong => None,
             Said::Subscribe { channel, auth, channel_data } => {
-                let joined = self.join_channel(hub, id, &channel, &auth, channel_data.as_deref());
-                match joined {
-                    Ok(()) => return,
-                    Err((kind, status, why)) => {
-                        pusher::subscription_error(&channel, kind, status, &why)
+                match self.join_channel(hub, id, channel, auth, channel_data.as_deref()) {
+                    Ok(()) => None,
+                    Err(NotJoined::Yet(number)) => return Some(number),
+                    Err(NotJoined::Refused(kind, status, why)) => {
+                        Some(pusher::subscription_error(channel, kind, status, &why))
                     }
                 }
             }
-            Said::Unsubscribe(channel) => match self.leave_channel(hub, id, &channel) {
-                true => return,
-                false => {
-                    let why = format!("No current subscription to channel {channel}");
-                    pusher::error(None, None, &why)
-                }
-            },
+            Said::Unsubscribe(channel) => (!self.leave_channel(hub, id, channel)).then(|| {
+                let why = format!("No current subscription to channel {channel}");
+                pusher::error(None, None, &why)
+            }),
             Said::SignIn { auth, user_data } => {
-                return self.sign_in(hub, id, &auth, &user_data);
+                self.sign_in(hub, id, auth, user_data);
+                None
             }
             Said::Event { event, channel, data } => {
-                match self.send_event(hub, id, &event, &channel, &data) {
-                    Ok(()) => return,
-                    Err((code, why)) => pusher::error(code, Some(&channel), &why),
-                }
+                let sent = self.send_event(hub, id, event, channel, data);
+                sent.err().map(|(code, why)| pusher::error(code, Some(channel), &why))
             }
             Said::Other(event) => {
                 let event: String = event.chars().take(EVENT_BYTES_MAX).collect();
-                pusher::error(Some(BAD_MESSAGE), None, &format!("unknown event {event}"))
+                Some(pusher::error(Some(BAD_MESSAGE), None, &format!("unknown event {event}")))
             }
         };
-        tell(hub, id, &answer);
+        if let Some(answer) = answer {
+            tell(hub, id, &answer);
+        }
+        None
+    }
+
+    /// Asks the broker for a channel whose turn is still to come: those of one client wait together.
+    fn want_ahead(&mut self, hub: &mut Hub, id: ConnId, said: &Said) -> Option<u64> {
+        let Said::Subscribe { channel, auth, channel_data } = said else { return None };
+        match self.may_join(hub, id, channel, auth, channel_data.as_deref()) {
+            Err(NotJoined::Yet(number)) => Some(number),
+            Ok(_) | Err(NotJoined::Refused(..)) => None,
+        }
+    }
+
+    /// Whether a client may have a channel, which is there.
+    fn may_join(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        channel: &str,
+        auth: &str,
+        data: Option<&str>,
+    ) -> Result<Join, NotJoined> {
+        let gone =
+            || NotJoined::Refused("InvalidChannel", 400, "the connection is over".to_owned());
+        let pushing = self.pushing.as_ref().ok_or_else(gone)?;
+        let (app, _) = pushing.client(id).ok_or_else(gone)?;
+        let Some(kind) = Kind::of(channel) else {
+            let why = format!(
+                "a channel's name has A-Z, a-z, 0-9 and _-=@,.; and at most channel_name_bytes_max = {} bytes",
+                pusher::NAME_BYTES_MAX
+            );
+            return Err(NotJoined::Refused("InvalidChannel", 400, why));
+        };
+        let topic = app.topic(channel);
+        let signed_data = data.filter(|_| kind == Kind::Presence);
+        let who = pushing.principal(id, (channel, kind), auth, signed_data).ok_or_else(gone)?;
+        if let Err(denied) = self.gate.may(&who, Action::Subscribe, &topic) {
+            let why = self.gate.turn_away(denied).why;
+            return Err(NotJoined::Refused("AuthError", 401, why.into_owned()));
+        }
+        if kind == Kind::Presence && self.hides_members() {
+            let why = "a channel with members is one server's: not with --redis".to_owned();
+            return Err(NotJoined::Refused(UNAVAILABLE, 501, why));
+        }
+        match self.hear(hub, std::slice::from_ref(&topic), &[]) {
+            Heard::Yes => Ok(Join { topic, kind }),
+            Heard::Once(number) => Err(NotJoined::Yet(number)),
+            Heard::No(why) => Err(NotJoined::Refused(UNAVAILABLE, 503, why)),
+        }
     }
 
     /// Subscribes a client to a channel, and tells it so; or why not.
@@ -161,30 +257,16 @@ impl Service {
         channel: &str,
         auth: &str,
         data: Option<&str>,
-    ) -> Result<(), Refused> {
-        let Some(pushing) = &self.pushing else { return Ok(()) };
-        let Some((app, client)) = pushing.client(id) else { return Ok(()) };
-        let Some(kind) = Kind::of(channel) else {
-            let why = format!(
-                "a channel's name has A-Z, a-z, 0-9 and _-=@,.; and at most channel_name_bytes_max = {} bytes",
-                pusher::NAME_BYTES_MAX
-            );
-            return Err(("InvalidChannel", 400, why));
-        };
+    ) -> Result<(), NotJoined> {
+        let client = self.pushing.as_ref().and_then(|it| it.clients.get(id));
+        let Some(client) = client else { return Ok(()) };
         if client.channels.contains(channel) {
             let why = format!("Existing subscription to channel {channel}");
             tell(hub, id, &pusher::error(None, None, &why));
             return Ok(());
         }
-        let (topic, nth) = (app.topic(channel), client.app);
-        let signed_data = data.filter(|_| kind == Kind::Presence);
-        let Some(who) = pushing.principal(id, (channel, kind), auth, signed_data) else {
-            return Ok(());
-        };
-        if let Err(denied) = self.gate.may(&who, Action::Subscribe, &topic) {
-            let why = self.gate.turn_away(denied).why;
-            return Err(("AuthError", 401, why.into_owned()));
-        }
+        let nth = client.app;
+        let Join { topic, kind } = self.may_join(hub, id, channel, auth, data)?;
         let member = match kind {
             Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
             Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
@@ -213,16 +295,20 @@ impl Service {
     }
 
     /// What is said of a member, if there is room for it.
-    fn member(&self, topic: &str, data: &str) -> Result<ChannelData, Refused> {
+    fn member(&self, topic: &str, data: &str) -> Result<ChannelData, NotJoined> {
         let member = ChannelData::read(data).ok_or_else(|| {
-            ("AuthError", 400, "channel_data is an object with a user_id".to_owned())
+            NotJoined::Refused(
+                "AuthError",
+                400,
+                "channel_data is an object with a user_id".to_owned(),
+            )
         })?;
         let limits = [
             ("member_id_bytes_max", member.id.len(), MEMBER_ID_BYTES_MAX),
             ("member_info_bytes_max", member.info.len(), MEMBER_INFO_BYTES_MAX),
         ];
         if let Some((name, _, max)) = limits.into_iter().find(|(_, len, max)| len > max) {
-            return Err(("LimitReached", 413, format!("{name} = {max}")));
+            return Err(NotJoined::Refused("LimitReached", 413, format!("{name} = {max}")));
         }
         let presence = self.presence.as_ref();
         let is_full = |it: &Presence| {
@@ -230,7 +316,7 @@ impl Service {
         };
         if presence.is_some_and(is_full) {
             let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
-            return Err(("LimitReached", 403, why));
+            return Err(NotJoined::Refused("LimitReached", 403, why));
         }
         Ok(member)
     }
@@ -242,13 +328,13 @@ impl Service {
         id: ConnId,
         (topic, app, channel): (&str, usize, &str),
         member: Option<&ChannelData>,
-    ) -> Result<(), Refused> {
-        let full = |why: SubscribeError| ("LimitReached", 403, why.to_string());
+    ) -> Result<(), NotJoined> {
+        let full = |why: SubscribeError| NotJoined::Refused("LimitReached", 403, why.to_string());
         hub.subscribe(id, topic).map_err(full)?;
         self.occupy(app, channel);
         let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
         let joined = presence.join(hub, id, topic, &member.id, &member.info);
-        let joined = joined.map_err(|why| ("LimitReached", 403, why.to_string()));
+        let joined = joined.map_err(|why| NotJoined::Refused("LimitReached", 403, why.to_string()));
         let told =
             joined.and_then(|()| hub.subscribe(id, &presence::companion(topic)).map_err(full));
         if told.is_err() {
@@ -341,7 +427,7 @@ impl Service {
         if let Err(away) = self.pacing.take(&accounts, Message::Text(&text), hub.now()) {
             return Err((Some(TOO_FAST), away.why.into_owned()));
         }
-        let items = vec![Item::event(topic, text, Some(id))];
+        let items = vec![Item::event(topic, text, Some(Except::Here(id)))];
         let plan = Plan { items, form: Form::Told(String::new()) };
         self.publish_events(hub, plan, None).map_err(|(_, why)| (None, why.into_owned()))?;
         let (socket, member) = (&*socket, joined.member.as_deref());
@@ -358,9 +444,7 @@ impl Service {
         asker: Option<RequestId>,
     ) -> Result<Option<Answer>, Refusal> {
         Self::note_plan(&mut self.operator, hub, &plan);
-        let answer = publish_by(&mut self.ahead, hub, plan, asker);
-        self.note_file();
-        answer
+        self.take_plan(hub, plan, asker)
     }
 
     /// A connection is over.
@@ -375,20 +459,18 @@ impl Service {
     }
 }
 
-fn publish_by(
-    ahead: &mut Option<Ahead>,
-    hub: &mut Hub,
-    plan: Plan<'_>,
-    asker: Option<RequestId>,
-) -> Result<Option<Answer>, Refusal> {
-    let Some(ahead) = ahead else {
-        let outcomes = publish::publish(hub, &plan, None);
-        return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+/// Tells a client that what it said is not done, because of what waits for the broker or because that does not answer.
+fn refuse_said(hub: &mut Hub, id: ConnId, said: &Said, why: &str) {
+    let frame = match said {
+        Said::Subscribe { channel, .. } => {
+            pusher::subscription_error(channel, UNAVAILABLE, 503, why)
+        }
+        Said::Event { channel, .. } => pusher::error(None, Some(channel), why),
+        Said::Ping | Said::Pong | Said::Unsubscribe(_) | Said::SignIn { .. } | Said::Other(_) => {
+            pusher::error(None, None, why)
+        }
     };
-    match ahead.take(hub, plan, asker) {
-        true => Ok(None),
-        false => Err((503, "too many publications wait to be written to the file".into())),
-    }
+    tell(hub, id, &frame);
 }
 
 /// Whether this version of the protocol is spoken here; or a code, and why not.

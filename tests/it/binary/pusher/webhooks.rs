@@ -278,6 +278,7 @@ fn webhooks_that_cannot_be_are_refused() {
         (&["--pusher-webhook", "1:http://user@127.0.0.1/"], "is not ID:URL"),
         (&["--pusher-webhook", url, "--backend-ca", file.path()], "--pusher-webhook"),
         (&["--pusher-webhook", url, "--hook-event", "connect"], "it is about --hook-url"),
+        (&["--pusher-webhook", url, "--redis", "redis://127.0.0.1:1/0"], "not with --redis"),
         (&["--hook-timeout", "5"], "it is about --hook-url or --pusher-webhook"),
         (
             &["--pusher-webhook", "1:https://127.0.0.1:9/", "--backend-ca", file.path()],

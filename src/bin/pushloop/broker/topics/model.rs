@@ -42,7 +42,7 @@ struct World {
 }
 
 fn record(content: u64) -> Record {
-    Record { is_text: false, made_at: 0, payload: content.to_be_bytes().into() }
+    Record { is_text: false, made_at: 0, payload: content.to_be_bytes().into(), except: None }
 }
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        let topics = Topics::new("p".to_owned(), Arc::clone(&shared), status);
+        let topics = Topics::new("p".to_owned(), 1, Arc::clone(&shared), status);
         let mut world = Self {
             dice: Dice(seed),
             server,

@@ -19,7 +19,12 @@ fn at(offset: u64) -> Position {
 }
 
 fn record(offset: u64) -> Record {
-    Record { is_text: true, made_at: 0, payload: offset.to_string().into_bytes().into() }
+    Record {
+        is_text: true,
+        made_at: 0,
+        payload: offset.to_string().into_bytes().into(),
+        except: None,
+    }
 }
 
 fn place(kept: impl IntoIterator<Item = u64>, position: Position) -> Place {

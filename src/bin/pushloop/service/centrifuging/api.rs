@@ -1,6 +1,8 @@
 //! What backends ask for with the server's API.
 
-use pushloop::{CloseCode, ConnId, Hub, Request, RequestId, Response};
+use std::borrow::Cow;
+
+use pushloop::{CloseCode, ConnId, Hub, Position, Request, RequestId, Response};
 
 use super::{Out, Service, subscribing::BY_BACKEND};
 use crate::{
@@ -9,10 +11,11 @@ use crate::{
         api::{Asked, Call, Calls, Data, Node, Slot, Told, Whom, is_like, object, read},
         codes::{Disconnect, Failure, Refused},
         commands::Since,
-        replies::{Push, Subscribed},
+        replies::{Push, Subscribed, position},
     },
     gate::TurnedAway,
     publish::{self, Content, Form, Item, Plan},
+    service::{asking::Door, parking::Heard},
     topics,
 };
 
@@ -26,6 +29,11 @@ fn content(data: &Data) -> Content<'static> {
         Data::Text(text) => Content::Text(text.clone()),
         Data::Binary(bytes) => Content::Binary(bytes.clone()),
     }
+}
+
+/// Whether anything is kept of a channel.
+fn keeps(hub: &Hub, name: &str) -> bool {
+    hub.topic_options(name).history.is_some()
 }
 
 impl Service {
@@ -54,7 +62,13 @@ impl Service {
         })
     }
 
-    pub(super) fn call_centrifuge_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+    pub(in crate::service) fn call_centrifuge_api(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        is_confirmed: bool,
+    ) {
         if request.method() != "POST" {
             let response = Response::text(405, "the API takes POST");
             return self.answer(hub, id, response, &[("Allow", "POST")]);
@@ -69,8 +83,53 @@ impl Service {
         match asked {
             None => self.tell(hub, id, 400, "the body is no call in JSON"),
             Some(None) => self.tell(hub, id, 404, "the API has no such method"),
-            Some(Some(Asked::One(call))) => self.call_all(hub, id, vec![call], false),
-            Some(Some(Asked::Batch(calls))) => self.call_all(hub, id, calls, true),
+            Some(Some(Asked::One(call))) => {
+                self.call_once_there(hub, (id, request), vec![call], (false, is_confirmed));
+            }
+            Some(Some(Asked::Batch(calls))) => {
+                self.call_once_there(hub, (id, request), calls, (true, is_confirmed));
+            }
+        }
+    }
+
+    /// Carries out calls, once the topics are heard that they ask about. Those that are not there then have errors for
+    /// answers.
+    fn call_once_there(
+        &mut self,
+        hub: &mut Hub,
+        (id, request): (RequestId, &Request),
+        calls: Vec<Result<Call<'_>, Failure>>,
+        (is_batch, is_confirmed): (bool, bool),
+    ) {
+        let asked =
+            calls.iter().filter(|_| !is_confirmed).flat_map(|call| self.is_about(hub, call));
+        let (names, after): (Vec<_>, Vec<_>) = asked.unzip();
+        match self.hear(hub, &names, &after) {
+            Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
+            Heard::Yes | Heard::No(_) => self.call_all(hub, id, calls, is_batch),
+        }
+    }
+
+    /// What has to be heard for a call: channels, and places there.
+    fn is_about(
+        &self,
+        hub: &Hub,
+        call: &Result<Call<'_>, Failure>,
+    ) -> Vec<(String, Option<Position>)> {
+        let place = |since: &Option<(u64, Cow<'_, str>)>| {
+            since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset))
+        };
+        let is_good = |name: &str| self.check_channel(hub, name).is_ok();
+        match call {
+            Ok(Call::History(asked)) if is_good(&asked.channel) && keeps(hub, &asked.channel) => {
+                self.asks_back(&asked.channel, place(&asked.since)).into()
+            }
+            Ok(Call::Subscribe { whom, channel, since })
+                if is_good(channel) && !self.connections_of(whom).is_empty() =>
+            {
+                vec![(channel.clone().into_owned(), place(since))]
+            }
+            Ok(_) | Err(_) => Vec::new(),
         }
     }
 
@@ -111,23 +170,24 @@ impl Service {
             let plan =
                 Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
             Self::note_plan(&mut self.operator, hub, &plan);
-            match self.ahead {
-                Some(_) => items.extend(plan.items),
+            if self.ahead.is_some() || self.broker.is_some() {
+                items.extend(plan.items);
+            } else {
                 // What follows in a batch comes after.
-                None => outcomes.extend(publish::publish(hub, &plan, None)),
+                outcomes.extend(publish::publish(hub, &plan, None));
             }
         }
         let calls = Calls { is_batch, slots };
-        let Some(ahead) = self.ahead.as_mut().filter(|_| !items.is_empty()) else {
+        let is_away = !self.has_broker(hub);
+        if is_away || items.is_empty() {
+            outcomes
+                .extend(items.iter().map(|_| Err((503, "the broker cannot be reached".into()))));
             let body = calls.answer(outcomes.into_iter());
             return self.tell_published(hub, id, Ok(Some((200, JSON, body))));
-        };
-        let plan = Plan { items, form: Form::Calls(calls) };
-        let is_taken = ahead.take(hub, plan, Some(id));
-        self.note_file();
-        if !is_taken {
-            self.tell(hub, id, 503, "too many publications wait to be written to the file");
         }
+        let plan = Plan { items, form: Form::Calls(calls) };
+        let taken = self.take_plan(hub, plan, Some(id));
+        self.tell_published(hub, id, taken);
     }
 
     /// Whether a backend may publish to all these.
@@ -170,11 +230,19 @@ impl Service {
                 Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
             }
             Call::History(asked) => {
-                let told = super::reading::kept(hub, &asked);
+                let is_there = self.is_heard(hub, &asked.channel) || !keeps(hub, &asked.channel);
+                let told = match is_there {
+                    true => super::reading::kept(hub, &asked),
+                    false => Err(Failure::INTERNAL),
+                };
                 Slot::Done("history", told.map(|kept| object(&Told::History(kept))))
             }
+            // What the broker keeps, other nodes have as well.
+            Call::HistoryRemove(_) if self.broker.is_some() => {
+                Slot::Done("history_remove", Err(Failure::NOT_AVAILABLE))
+            }
             Call::HistoryRemove(name) => {
-                let keeps = hub.topic_options(&name).history.is_some();
+                let keeps = keeps(hub, &name);
                 hub.clear_history(&name);
                 let done = if keeps { Ok(nothing()) } else { Err(Failure::NOT_AVAILABLE) };
                 Slot::Done("history_remove", done)
@@ -188,7 +256,7 @@ impl Service {
     }
 
     fn has_clients(&self, name: &str) -> Result<(), Failure> {
-        let is_known = crate::presence::has_members(&self.patterns, name);
+        let is_known = crate::presence::has_members(&self.patterns, name) && !self.hides_members();
         if is_known { Ok(()) } else { Err(Failure::NOT_AVAILABLE) }
     }
 
@@ -207,7 +275,7 @@ impl Service {
         hub: &mut Hub,
         whom: &Whom<'_>,
         channel: &str,
-        since: Option<&(u64, std::borrow::Cow<'_, str>)>,
+        since: Option<&(u64, Cow<'_, str>)>,
     ) -> Result<(), Failure> {
         let since = match since {
             None => Since::default(),
@@ -230,7 +298,7 @@ impl Service {
             match begun {
                 Ok(_) => {}
                 Err(Refused::Failure(failure)) => return Err(failure),
-                Err(Refused::Disconnect(_)) => return Err(Failure::BAD_REQUEST),
+                Err(Refused::Disconnect(_) | Refused::Once(_)) => return Err(Failure::BAD_REQUEST),
             }
         }
         Ok(())

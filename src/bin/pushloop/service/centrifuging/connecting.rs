@@ -1,11 +1,14 @@
 //! The first command of a connection, and the tokens that follow.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use pushloop::{ConnId, Hub};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{Centrifuge, Identity, Out, PING_SECONDS, Service, Session, Stage, subscribing::Begin};
+use super::{
+    Centrifuge, Identity, Out, PING_SECONDS, Service, Session, Stage, subscribing::Begin,
+    waiting::place,
+};
 use crate::{
     auth::{Action, Cause, Claims, Principal},
     centrifuge::{
@@ -37,12 +40,18 @@ impl Service {
         if !is_known && !self.gate.lets_anyone_in() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
+        let names = self.servers_channels(hub, session, &asked.subs)?;
+        let can_be = |name: &&String| self.check_channel(hub, name).is_ok();
+        let heard: Vec<_> = names.iter().filter(can_be).cloned().collect();
+        let place = |name: &String| since_of(name, &asked.subs).and_then(place);
+        let after: Vec<_> = heard.iter().map(place).collect();
+        self.hear_channels(hub, session, &heard, &after)?;
         if self.pacing.admit(&session.who).is_err() {
             return Err(Disconnect::CONNECTION_LIMIT.into());
         }
         session.identity = Arc::new(Identity::of(&session.who)?);
         self.take_in(hub, session, out.id());
-        let begins = self.begin_servers(hub, session, out.id(), &asked.subs)?;
+        let begins = self.begin_servers(hub, session, out.id(), names, &asked.subs)?;
         let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.told(hub, name, None)));
         let connected = Connected {
             client: session.identity.client(),
@@ -77,14 +86,13 @@ impl Service {
         self.centrifuge.look_at(hub, id, hub.now() + first);
     }
 
-    /// Begins the subscriptions that the token names, and those that the client asks for and may have.
-    fn begin_servers(
-        &mut self,
-        hub: &mut Hub,
-        session: &mut Session,
-        id: ConnId,
-        asked: &[(std::borrow::Cow<'_, str>, Since<'_>)],
-    ) -> Result<Vec<(String, Begin)>, Refused> {
+    /// The channels that the token names, and those that the client asks for and may have.
+    fn servers_channels(
+        &self,
+        hub: &Hub,
+        session: &Session,
+        asked: &[(Cow<'_, str>, Since<'_>)],
+    ) -> Result<Vec<String>, Refused> {
         let mut names = BTreeSet::new();
         if let Principal::Token(claims) = &session.who {
             names.extend(claims.channels.iter().cloned());
@@ -95,16 +103,28 @@ impl Service {
         if names.len() > hub.config().topics_per_connection_max {
             return Err(Disconnect::CHANNEL_LIMIT.into());
         }
+        Ok(names.into_iter().collect())
+    }
+
+    /// Begins the subscriptions that are the server's.
+    fn begin_servers(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        id: ConnId,
+        names: Vec<String>,
+        asked: &[(Cow<'_, str>, Since<'_>)],
+    ) -> Result<Vec<(String, Begin)>, Refused> {
         let mut begins = Vec::with_capacity(names.len());
         for name in names {
-            let since = asked.iter().find(|(other, _)| *other == name).map(|(_, since)| since);
+            let since = since_of(&name, asked);
             let nowhere = Since::default();
             let begin = self.begin_channel(hub, session, id, &name, since.unwrap_or(&nowhere));
             match begin {
                 Ok(begin) => begins.push((name, begin)),
                 // The token asks for what cannot be. The others are as good without it.
                 Err(Refused::Failure(_)) => {}
-                Err(disconnect) => return Err(disconnect),
+                Err(other) => return Err(other),
             }
         }
         Ok(begins)
@@ -222,6 +242,11 @@ impl Identity {
 }
 
 const UUID_BYTES: usize = 36;
+
+/// Where a client was in a channel.
+fn since_of<'a, 'b>(name: &str, asked: &'a [(Cow<'_, str>, Since<'b>)]) -> Option<&'a Since<'b>> {
+    asked.iter().find(|(other, _)| *other == name).map(|(_, since)| since)
+}
 
 /// A name that nobody guesses. `None` without randomness.
 pub(super) fn random_uuid() -> Option<String> {

@@ -41,6 +41,10 @@ impl Service {
         self.operator.note(hub, name, length(data));
         // What the client has asked for before comes before.
         out.flush(hub);
+        if let Some(brokering) = &mut self.broker {
+            let published = brokering.take_command(hub, (out.id(), id), name, data);
+            return published.map_err(|(status, _)| Failure::of_publication(status).into());
+        }
         let is_taken = match &mut self.ahead {
             Some(ahead) => ahead.take_message(hub, name, data),
             None => hub.publish(name, data).is_ok(),
@@ -56,7 +60,7 @@ impl Service {
     /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
     fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
         self.check_channel(hub, name)?;
-        if !has_members(&self.patterns, name) {
+        if !has_members(&self.patterns, name) || self.hides_members() {
             return Err(Failure::NOT_AVAILABLE.into());
         }
         let allowed = self.gate.allow(&session.who, Action::Subscribe, &companion(name));
@@ -127,6 +131,12 @@ impl Service {
         self.check_channel(hub, name)?;
         let allowed = self.gate.allow(&session.who, Action::Subscribe, name);
         allowed.map_err(|_| Failure::PERMISSION_DENIED)?;
+        if hub.topic_options(name).history.is_some() {
+            let since = asked.since.as_ref();
+            let since = since.and_then(|(offset, epoch)| position(epoch, *offset));
+            let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
+            self.hear_channels(hub, session, &names, &after)?;
+        }
         out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
         out.flush_many(hub);
         Ok(())

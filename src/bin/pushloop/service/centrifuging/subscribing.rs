@@ -82,6 +82,9 @@ impl Service {
             return Err(Failure::NOT_AVAILABLE.into());
         }
         if has_members(&self.patterns, name) {
+            if self.hides_members() {
+                return Err(Failure::NOT_AVAILABLE.into());
+            }
             // Others are told that it comes, which costs them as much as a publication does.
             let paced = self.pacing.take(&session.accounts, Message::Text(""), hub.now());
             paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
@@ -93,6 +96,7 @@ impl Service {
             None => {}
         }
         let expires = self.may_subscribe(hub, session, name, &asked.token)?;
+        self.hear_channel(hub, session, name, &asked.since)?;
         if asked.since.recover
             && asked.rejects_unrecovered
             && recovery(hub, name, &asked.since).is_none()
@@ -125,7 +129,7 @@ impl Service {
     }
 
     /// When the subscription's own token ends, if it has one; or why it may not be.
-    fn may_subscribe(
+    pub(super) fn may_subscribe(
         &mut self,
         hub: &Hub,
         session: &Session,
@@ -139,7 +143,7 @@ impl Service {
         let claims = match self.claims(hub, session, token) {
             Ok(claims) => claims,
             Err(Refused::Disconnect(_)) => return Err(Failure::PERMISSION_DENIED.into()),
-            Err(failure) => return Err(failure),
+            Err(other) => return Err(other),
         };
         let is_theirs = claims.subject.as_deref().unwrap_or_default() == session.identity.user();
         if !is_theirs || claims.channel.as_deref() != Some(name) {
@@ -161,6 +165,12 @@ impl Service {
     ) -> Result<Begin, Refused> {
         self.check_channel(hub, name)?;
         let is_member = has_members(&self.patterns, name);
+        if is_member && self.hides_members() {
+            return Err(Failure::NOT_AVAILABLE.into());
+        }
+        if !self.is_heard(hub, name) {
+            return Err(Failure::INTERNAL.into());
+        }
         // What it hears of joins counts, too.
         if hub.topics_of(id).count() >= hub.config().topics_per_connection_max {
             return Err(Failure::LIMIT_EXCEEDED.into());

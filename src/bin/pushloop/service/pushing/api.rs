@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-use pushloop::{ConnId, Hub, Request, RequestId, Response};
+use pushloop::{Hub, Request, RequestId, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -10,9 +10,9 @@ use super::{Pushing, UNAUTHORIZED, close, today};
 use crate::{
     auth::{Action, Principal},
     gate::TurnedAway,
-    publish::{Form, Item, Plan},
+    publish::{Except, Form, Item, Plan},
     pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind},
-    service::Service,
+    service::{Service, asking::Door, parking::Heard},
     topics::Refusal,
 };
 
@@ -94,7 +94,12 @@ impl Service {
         checked.err().map(unsigned)
     }
 
-    pub(super) fn serve_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+    pub(in crate::service) fn serve_api(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+    ) {
         let Some(pushing) = &self.pushing else { return };
         let app = match pushing.app_of(hub, request, Some(request.body())) {
             Ok(app) => app,
@@ -148,6 +153,17 @@ impl Service {
                 let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
                 self.list_channels(hub, app, &prefix, info)
             }
+            ("GET", ["channels", channel]) if info.cache && pusher::is_cache(channel) => {
+                let topic = self.topic_of(app, channel)?;
+                match self.hear(hub, &[topic], &[]) {
+                    Heard::Yes => self.tell_channel(hub, app, channel, info),
+                    Heard::Once(number) => {
+                        self.park_request(hub, number, (id, request), Door::Api);
+                        Ok(None)
+                    }
+                    Heard::No(why) => Err((503, why.into())),
+                }
+            }
             ("GET", ["channels", channel]) => self.tell_channel(hub, app, channel, info),
             ("GET", ["channels", channel, "users"]) => self.tell_users(app, channel),
             ("POST", ["users", user, "terminate_connections"]) => {
@@ -199,14 +215,14 @@ impl Service {
                 if info.users || info.subscriptions {
                     counts.insert(channel.clone(), self.counts(hub, channel, &topic, info));
                 }
-                items.push(Item::event(topic, text.clone(), except.flatten()));
+                items.push(Item::event(topic, text.clone(), except));
             }
             told.push(counts);
         }
         Ok(Events { items, told })
     }
 
-    fn excluded(&self, socket: &str) -> Result<Option<ConnId>, Refusal> {
+    fn excluded(&self, socket: &str) -> Result<Except, Refusal> {
         let known = self.pushing.as_ref().and_then(|it| it.connection(socket));
         known.ok_or_else(|| bad("a socket_id is two numbers with a dot between them"))
     }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pushloop::{ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND};
 use crate::{
     auth::Principal,
     few::Few,
     pace::Pace,
+    publish::Except,
     pusher::{self, App, Kind},
 };
 
@@ -48,16 +48,12 @@ impl Pushing {
     pub(in crate::service) fn begin(
         hub: &mut Hub,
         apps: Vec<App>,
+        node: u64,
     ) -> Result<Option<Self>, EncodingsFull> {
         if apps.is_empty() {
             return Ok(None);
         }
         let encoding = hub.add_encoding(Encoder::Text(pusher::encode))?;
-        let mut node = [0; 8];
-        // Without randomness, ids of sockets are those of another process.
-        let _ = SystemRandom::new().fill(&mut node);
-        // As JavaScript has whole numbers.
-        let node = u64::from_le_bytes(node) >> 11;
         Ok(Some(Self {
             apps,
             encoding,
@@ -74,15 +70,20 @@ impl Pushing {
         format!("{}.{}", self.node, id.to_bits())
     }
 
-    /// The connection of this name, if it is one of this process; `None` if it is no name.
-    pub(super) fn connection(&self, socket: &str) -> Option<Option<ConnId>> {
+    /// The connection of this name, whether it is there or not; `None` if it is no name.
+    pub(super) fn connection(&self, socket: &str) -> Option<Except> {
         let (node, bits) = socket.split_once('.')?;
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
         if !is_number(node) || !is_number(bits) {
             return None;
         }
-        let bits = bits.parse().ok().filter(|_| node.parse() == Ok(self.node));
-        Some(bits.map(ConnId::from_bits))
+        // What is too large is the name of none.
+        let number = |text: &str| text.parse().unwrap_or(u64::MAX);
+        let (node, conn) = (number(node), number(bits));
+        Some(match node == self.node {
+            true => Except::Here(ConnId::from_bits(conn)),
+            false => Except::Elsewhere { node, conn },
+        })
     }
 
     /// One more subscribes to a channel: whether it is the first.

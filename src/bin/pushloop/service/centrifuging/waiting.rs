@@ -1,0 +1,142 @@
+//! Commands that wait for the broker, and the answers to publications that it was handed.
+
+use pushloop::{ConnId, Hub, Position};
+
+use super::{Out, Service, Session, Stage, refuse};
+use crate::{
+    centrifuge::{
+        codes::{Disconnect, Failure, Refused},
+        commands::{self, Command, Method, Since, Subscribe},
+        replies::{self, Answer},
+    },
+    service::parking::Heard,
+    topics::Refusal,
+};
+
+impl Service {
+    /// Carries out a command, at once or in its turn.
+    pub(super) fn take_command(
+        &mut self,
+        hub: &mut Hub,
+        session: &mut Session,
+        out: &mut Out,
+        command: Command<'_>,
+        bytes: &[u8],
+    ) -> Result<(), Disconnect> {
+        let (id, is_connect) = (command.id, matches!(command.method, Method::Connect(_)));
+        let is_publication = matches!(command.method, Method::Publish { .. });
+        // What answers a ping overtakes all else.
+        let number = match id != 0 && self.has_to_wait(out.id(), is_publication) {
+            true => self.ask_ahead(hub, session, &command.method),
+            false => match self.carry_out(hub, session, out, command)? {
+                None => return Ok(()),
+                number => number,
+            },
+        };
+        if self.park(hub, out.id(), bytes, is_publication, number).is_err() {
+            refuse(session, out, (id, is_connect), Failure::TOO_MANY_REQUESTS);
+        }
+        Ok(())
+    }
+
+    /// Asks the broker for a subscription whose turn is still to come: those of one client wait together.
+    fn ask_ahead(&mut self, hub: &mut Hub, session: &Session, method: &Method<'_>) -> Option<u64> {
+        let Method::Subscribe(Subscribe { channel, token, since, .. }) = method else {
+            return None;
+        };
+        let may_be = self.check_channel(hub, channel).is_ok()
+            && self.may_subscribe(hub, session, channel, token).is_ok();
+        match may_be.then(|| self.hear_channel(hub, session, channel, since))? {
+            Err(Refused::Once(number)) => Some(number),
+            Ok(()) | Err(Refused::Failure(_) | Refused::Disconnect(_)) => None,
+        }
+    }
+
+    /// Carries out a command whose turn it is, of which the broker has said something if it was asked. Gives the number
+    /// under which it tells more, if that is still to be waited for.
+    pub(in crate::service) fn take_parked_command(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        command: &[u8],
+        said: Option<Result<(), String>>,
+    ) -> Option<u64> {
+        // What was sent behind a first command that was refused is not asked for any more.
+        let is_refused = |session: &Session| session.stage == Stage::Refused;
+        if self.centrifuge.sessions.get(id).is_none_or(|session| is_refused(session)) {
+            return None;
+        }
+        let mut session = self.centrifuge.sessions.remove(id)?;
+        let mut out = Out::new(id, session.way);
+        let read = commands::next(session.way.format, &mut &*command);
+        let outcome = match (read, said) {
+            (Some(Ok(command)), Some(Err(_))) => {
+                let is_connect = matches!(command.method, Method::Connect(_));
+                refuse(&mut session, &mut out, (command.id, is_connect), Failure::INTERNAL);
+                Ok(None)
+            }
+            (Some(Ok(command)), said) => {
+                session.is_confirmed = said.is_some();
+                self.carry_out(hub, &mut session, &mut out, command)
+            }
+            (Some(Err(_)) | None, _) => Err(Disconnect::BAD_REQUEST),
+        };
+        session.is_confirmed = false;
+        let number = outcome.unwrap_or_default();
+        self.put_back(hub, session, out, outcome.map(|_| ()));
+        number
+    }
+
+    /// Whether a subscription may begin, after this place if there is one: if not now, then once the broker has said so.
+    pub(super) fn hear_channel(
+        &mut self,
+        hub: &mut Hub,
+        session: &Session,
+        name: &str,
+        since: &Since<'_>,
+    ) -> Result<(), Refused> {
+        self.hear_channels(hub, session, &[name.to_owned()], &[place(since)])
+    }
+
+    /// The same of several.
+    pub(super) fn hear_channels(
+        &mut self,
+        hub: &mut Hub,
+        session: &Session,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Result<(), Refused> {
+        let after = if session.is_confirmed { &[] } else { after };
+        match self.hear(hub, names, after) {
+            Heard::Yes => Ok(()),
+            Heard::Once(number) => Err(Refused::Once(number)),
+            Heard::No(_) => Err(Failure::INTERNAL.into()),
+        }
+    }
+
+    /// A publication of a command has its answer.
+    pub(in crate::service) fn answer_publication(
+        &mut self,
+        hub: &mut Hub,
+        conn: ConnId,
+        id: u32,
+        outcome: Result<(), Refusal>,
+    ) {
+        if let Some(brokering) = &mut self.broker {
+            brokering.parking.published(conn);
+        }
+        if let Some(session) = self.centrifuge.sessions.get(conn) {
+            let mut out = Out::new(conn, session.way);
+            let answer = outcome.map(|()| Answer::Publish);
+            out.answer(id, &answer.map_err(|(status, _)| Failure::of_publication(status)));
+            out.flush(hub);
+        }
+        self.go_along(hub, conn);
+    }
+}
+
+/// Where a client was, if it asks to go on from there.
+pub(super) fn place(since: &Since<'_>) -> Option<Position> {
+    let since = Some(since).filter(|it| it.recover)?;
+    replies::position(&since.epoch, since.offset)
+}

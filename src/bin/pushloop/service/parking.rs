@@ -1,0 +1,362 @@
+//! Commands of connections that wait until the broker has said where their topics are: a line for each connection, so
+//! that its commands are carried out in their order.
+
+use std::collections::{HashMap, VecDeque};
+
+use pushloop::{ConnId, Hub, Position, Request, RequestId};
+
+use super::{Service, asking::Next, brokering::Brokering};
+use crate::gate::TurnedAway;
+
+/// Commands of one connection that wait, and their bytes.
+const PARKED_COMMANDS_MAX: usize = 256;
+const PARKED_COMMAND_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of all that wait.
+const PARKED_BYTES_MAX: usize = 16 << 20;
+/// What a command counts as beside its bytes.
+const COMMAND_BYTES: usize = 128;
+
+/// What a command waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Those before it.
+    Turn,
+    /// And what the broker says under this number.
+    Broker(u64),
+    /// It has said whether the topics are there.
+    Said(Result<(), String>),
+}
+
+#[derive(Debug)]
+struct Parked {
+    command: Box<[u8]>,
+    is_publication: bool,
+    wait: Wait,
+}
+
+impl Parked {
+    fn cost(&self) -> usize {
+        self.command.len() + COMMAND_BYTES
+    }
+}
+
+/// What waits of one connection.
+#[derive(Debug, Default)]
+struct Line {
+    commands: VecDeque<Parked>,
+    bytes: usize,
+    /// How many of its publications the broker has not said anything of.
+    publications: usize,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Parking {
+    lines: HashMap<ConnId, Line>,
+    bytes: usize,
+}
+
+impl Parking {
+    /// Whether a command has to wait for those before it. Publications are handed on one behind the other, and
+    /// answered in their order.
+    pub fn has_to_wait(&self, id: ConnId, is_publication: bool) -> bool {
+        let line = self.lines.get(&id);
+        line.is_some_and(|it| !it.commands.is_empty() || it.publications > 0 && !is_publication)
+    }
+
+    /// Puts a command behind the others of its connection. The error names the limit that is reached.
+    pub fn push(
+        &mut self,
+        id: ConnId,
+        command: &[u8],
+        is_publication: bool,
+        wait: Wait,
+    ) -> Result<(), String> {
+        let parked = Parked { command: command.into(), is_publication, wait };
+        let (count, bytes) = self.lines.get(&id).map_or((0, 0), |it| (it.commands.len(), it.bytes));
+        let limits = [
+            ("parked_commands_max", count + 1, PARKED_COMMANDS_MAX),
+            ("parked_command_bytes_max", bytes + parked.cost(), PARKED_COMMAND_BYTES_MAX),
+            ("parked_bytes_max", self.bytes + parked.cost(), PARKED_BYTES_MAX),
+        ];
+        if let Some((name, _, max)) = limits.into_iter().find(|(_, would_be, max)| would_be > max) {
+            return Err(format!("too much waits for the broker: {name} = {max}"));
+        }
+        self.add(id, parked, VecDeque::push_back);
+        Ok(())
+    }
+
+    /// Puts a command back whose turn it was.
+    fn put_back(&mut self, id: ConnId, command: Box<[u8]>, number: u64) {
+        // It is none of the publications: these do not wait for a topic.
+        let parked = Parked { command, is_publication: false, wait: Wait::Broker(number) };
+        self.add(id, parked, VecDeque::push_front);
+    }
+
+    fn add(
+        &mut self,
+        id: ConnId,
+        parked: Parked,
+        push: impl FnOnce(&mut VecDeque<Parked>, Parked),
+    ) {
+        let line = self.lines.entry(id).or_default();
+        line.bytes += parked.cost();
+        self.bytes += parked.cost();
+        push(&mut line.commands, parked);
+    }
+
+    /// The broker has said something of a command.
+    fn settle(&mut self, id: ConnId, number: u64, verdict: Result<(), String>) {
+        let commands = self.lines.get_mut(&id).into_iter().flat_map(|line| &mut line.commands);
+        if let Some(parked) = commands.into_iter().find(|it| it.wait == Wait::Broker(number)) {
+            parked.wait = Wait::Said(verdict);
+        }
+    }
+
+    /// The next command, if it need not wait, and what the broker has said of it.
+    fn next(&mut self, id: ConnId) -> Option<(Box<[u8]>, Option<Result<(), String>>)> {
+        let line = self.lines.get_mut(&id)?;
+        let is_next = |it: &&Parked| {
+            !matches!(it.wait, Wait::Broker(_)) && (it.is_publication || line.publications == 0)
+        };
+        line.commands.front().filter(is_next)?;
+        let parked = line.commands.pop_front()?;
+        line.bytes -= parked.cost();
+        self.bytes -= parked.cost();
+        self.forget_empty(id);
+        let said = match parked.wait {
+            Wait::Said(verdict) => Some(verdict),
+            Wait::Turn | Wait::Broker(_) => None,
+        };
+        Some((parked.command, said))
+    }
+
+    fn forget_empty(&mut self, id: ConnId) {
+        let is_empty = |line: &Line| line.commands.is_empty() && line.publications == 0;
+        if self.lines.get(&id).is_some_and(is_empty) {
+            self.lines.remove(&id);
+        }
+    }
+
+    /// The broker has been handed a publication of the connection.
+    pub fn publish(&mut self, id: ConnId) {
+        self.lines.entry(id).or_default().publications += 1;
+    }
+
+    /// It has said what became of one.
+    pub fn published(&mut self, id: ConnId) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.publications = line.publications.saturating_sub(1);
+        }
+        self.forget_empty(id);
+    }
+
+    /// The connection is over: the numbers that its commands wait for.
+    fn leave(&mut self, id: ConnId) -> Vec<u64> {
+        let Some(Line { commands, bytes, .. }) = self.lines.remove(&id) else { return Vec::new() };
+        self.bytes -= bytes;
+        let number = |parked: Parked| match parked.wait {
+            Wait::Broker(number) => Some(number),
+            Wait::Turn | Wait::Said(_) => None,
+        };
+        commands.into_iter().filter_map(number).collect()
+    }
+}
+
+/// Whether topics are heard from the broker.
+pub(super) enum Heard {
+    Yes,
+    /// They will be, or not: that is told under this number.
+    Once(u64),
+    No(String),
+}
+
+impl Service {
+    /// Whether what begins with these topics, after these places, may begin.
+    pub(super) fn hear(
+        &mut self,
+        hub: &mut Hub,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Heard {
+        let Some(Brokering { broker, .. }) = &mut self.broker else { return Heard::Yes };
+        if broker.has(hub, names, after) {
+            return Heard::Yes;
+        }
+        broker.want(hub, names, after).map_or_else(Heard::No, Heard::Once)
+    }
+
+    /// What has to be heard for a question about what a topic has kept: the place that it names, and what publishers here
+    /// were told of.
+    pub(super) fn asks_back(
+        &self,
+        name: &str,
+        since: Option<Position>,
+    ) -> [(String, Option<Position>); 2] {
+        let told = self.broker.as_ref().and_then(|it| it.broker.told(name));
+        [(name.to_owned(), since), (name.to_owned(), told)]
+    }
+
+    /// Whether a topic is heard, or needs not be.
+    pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
+        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, &[name.to_owned()], &[]))
+    }
+
+    /// Whether nobody may subscribe to a channel of which the members are known, nor ask for them: those of other nodes
+    /// are not known here.
+    pub(super) fn hides_members(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    /// Answers a backend's request with an API, once the topics are there that it is about.
+    pub(super) fn answer_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        match self.is_for_apps(request) {
+            true => self.serve_api(hub, id, request),
+            false => self.call_centrifuge_api(hub, id, request, true),
+        }
+    }
+
+    /// Whether a command of a connection has to wait for those before it.
+    pub(super) fn has_to_wait(&self, id: ConnId, is_publication: bool) -> bool {
+        self.broker.as_ref().is_some_and(|it| it.parking.has_to_wait(id, is_publication))
+    }
+
+    /// Has a command wait for its turn, and for what the broker says under the number if there is one. The error names
+    /// the limit that is reached.
+    pub(super) fn park(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        command: &[u8],
+        is_publication: bool,
+        number: Option<u64>,
+    ) -> Result<(), String> {
+        let Some(brokering) = &mut self.broker else { return Ok(()) };
+        let wait = number.map_or(Wait::Turn, Wait::Broker);
+        let parked = brokering.parking.push(id, command, is_publication, wait);
+        match (&parked, number) {
+            (Ok(()), Some(number)) => brokering.wait(hub, number, Next::Command(id, number)),
+            (Err(_), Some(number)) => drop(brokering.forget(hub, number)),
+            (Ok(()) | Err(_), None) => {}
+        }
+        parked
+    }
+
+    /// What the broker was asked for a command is settled.
+    pub(super) fn settle_command(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        number: u64,
+        verdict: Result<(), TurnedAway>,
+    ) {
+        let Some(Brokering { parking, .. }) = &mut self.broker else { return };
+        parking.settle(id, number, verdict.map_err(|away| away.why.into_owned()));
+        self.go_along(hub, id);
+    }
+
+    /// Carries out the commands that wait, up to one that still has to.
+    pub(super) fn go_along(&mut self, hub: &mut Hub, id: ConnId) {
+        while let Some(Brokering { parking, .. }) = &mut self.broker
+            && let Some((command, said)) = parking.next(id)
+        {
+            // One that is closed is told nothing more, and has nothing more done.
+            if !hub.is_open(id) && hub.write(id, "").is_err() {
+                return self.forget_commands(hub, id);
+            }
+            let number = match self.is_client_of_app(id) {
+                true => self.take_parked_said(hub, id, &command, said),
+                false => self.take_parked_command(hub, id, &command, said),
+            };
+            let (Some(number), Some(brokering)) = (number, &mut self.broker) else { continue };
+            brokering.parking.put_back(id, command, number);
+            return brokering.wait(hub, number, Next::Command(id, number));
+        }
+    }
+
+    /// The connection is over, or about to be: its commands are carried out no more.
+    pub(super) fn forget_commands(&mut self, hub: &mut Hub, id: ConnId) {
+        let Some(brokering) = &mut self.broker else { return };
+        for number in brokering.parking.leave(id) {
+            brokering.forget(hub, number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: ConnId = ConnId::from_bits(1);
+    const BOB: ConnId = ConnId::from_bits(2);
+
+    fn bytes(parking: &mut Parking, id: ConnId, len: usize) -> Result<(), String> {
+        parking.push(id, &vec![0; len], false, Wait::Turn)
+    }
+
+    #[test]
+    fn a_connection_has_so_many_commands_wait_and_no_more() {
+        let mut parking = Parking::default();
+        for _ in 0..256 {
+            assert_eq!(bytes(&mut parking, ADA, 1), Ok(()));
+        }
+        assert!(bytes(&mut parking, ADA, 1).unwrap_err().contains("parked_commands_max = 256"));
+        assert_eq!(bytes(&mut parking, BOB, 1), Ok(()));
+        assert!(parking.next(ADA).is_some());
+        assert_eq!(bytes(&mut parking, ADA, 1), Ok(()));
+    }
+
+    #[test]
+    fn the_bytes_of_one_and_of_all_are_bounded() {
+        let mut parking = Parking::default();
+        let half = 64 * 1024 - COMMAND_BYTES;
+        assert_eq!(bytes(&mut parking, ADA, half), Ok(()));
+        let refused = bytes(&mut parking, ADA, half + 1).unwrap_err();
+        assert!(refused.contains("parked_command_bytes_max = 131072"), "{refused}");
+        assert_eq!(bytes(&mut parking, ADA, half), Ok(()));
+        for nth in 2..256 {
+            assert_eq!(bytes(&mut parking, ConnId::from_bits(nth), half), Ok(()));
+        }
+        let refused = bytes(&mut parking, ConnId::from_bits(300), 0).unwrap_err();
+        assert!(refused.contains("parked_bytes_max = 16777216"), "{refused}");
+        assert_eq!(parking.leave(ADA), []);
+        assert_eq!(bytes(&mut parking, ConnId::from_bits(300), half), Ok(()));
+        for nth in 2..=300 {
+            parking.leave(ConnId::from_bits(nth));
+        }
+        assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
+    }
+
+    #[test]
+    fn commands_are_had_in_their_order_once_each_may_be() {
+        let mut parking = Parking::default();
+        let mut push = |command: &[u8], is_publication, wait| {
+            parking.push(ADA, command, is_publication, wait).unwrap();
+        };
+        push(b"a", false, Wait::Broker(1));
+        push(b"b", false, Wait::Broker(2));
+        push(b"c", true, Wait::Turn);
+        parking.settle(ADA, 2, Ok(()));
+        parking.settle(BOB, 1, Ok(()));
+        assert!(parking.next(ADA).is_none());
+        parking.settle(ADA, 1, Err("no".to_owned()));
+        let next = |parking: &mut Parking| {
+            let (command, said) = parking.next(ADA)?;
+            Some((command[0], said))
+        };
+        assert_eq!(next(&mut parking), Some((b'a', Some(Err("no".to_owned())))));
+        assert_eq!(next(&mut parking), Some((b'b', Some(Ok(())))));
+        parking.publish(ADA);
+        assert_eq!(next(&mut parking), Some((b'c', None)));
+        // What follows a publication waits for its answer, but for another one.
+        assert!(parking.has_to_wait(ADA, false) && !parking.has_to_wait(ADA, true));
+        parking.push(ADA, b"d", false, Wait::Turn).unwrap();
+        assert!(parking.has_to_wait(ADA, true) && parking.next(ADA).is_none());
+        parking.published(ADA);
+        assert_eq!(next(&mut parking), Some((b'd', None)));
+        assert!(!parking.has_to_wait(ADA, false));
+        parking.put_back(ADA, b"e"[..].into(), 7);
+        assert_eq!(parking.leave(ADA), [7]);
+        assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
+    }
+}

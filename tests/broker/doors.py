@@ -1,0 +1,418 @@
+"""Clients of Pusher and of Centrifugo at servers that share a Redis: what one publishes at one, those at the other get."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import time
+from contextlib import asynccontextmanager
+
+from websockets.exceptions import ConnectionClosed
+from world import PATIENCE
+
+SECRET = b"a secret of the application, and of tokens"
+API_KEY = "a-key-of-the-backend-that-is-long-enough"
+
+
+def options(world):
+    """Those of servers that speak both protocols."""
+    folder = world.folder()
+    (folder / "secret").write_bytes(SECRET)
+    (folder / "key").write_text(API_KEY)
+    secrets = ("--pusher-app", f"1:app-key:{folder / 'secret'}", "--jwt-secret-file", str(folder / "secret"))
+    return ("--history", "10000", *secrets, "--centrifuge", "--centrifuge-key-file", str(folder / "key"))
+
+
+def encoded(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def token():
+    claims = {"sub": "ada", "exp": int(time.time()) + 600, "subscribe": ["*"], "publish": ["*"]}
+    parts = b".".join(encoded(json.dumps(it).encode()) for it in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return (parts + b"." + encoded(hmac.new(SECRET, parts, hashlib.sha256).digest())).decode()
+
+
+def sign(*parts):
+    return hmac.new(SECRET, ":".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+class Pusher:
+    """A client of Pusher's."""
+
+    def __init__(self, peer, socket):
+        self.peer, self.socket = peer, socket
+
+    async def says(self, event, data, **more):
+        await self.peer.send(json.dumps({"event": event, "data": data, **more}))
+
+    async def next(self, event=None):
+        told = json.loads(await asyncio.wait_for(self.peer.recv(), PATIENCE))
+        assert event in (None, told["event"]), f"{event}, not {told}"
+        return told
+
+    async def asks(self, channel, **more):
+        signed = channel.startswith(("private-", "presence-"))
+        text = [self.socket, channel, *([more["channel_data"]] if "channel_data" in more else [])]
+        auth = {"auth": f"app-key:{sign(*text)}"} if signed else {}
+        await self.says("pusher:subscribe", {"channel": channel, **auth, **more})
+
+    async def subscribes(self, channel):
+        await self.asks(channel)
+        await self.next("pusher_internal:subscription_succeeded")
+
+    async def signs_in(self, user):
+        data = json.dumps({"id": user})
+        await self.says("pusher:signin", {"auth": f"app-key:{sign(self.socket, '', 'user', '', data)}", "user_data": data})
+        await self.next("pusher:signin_success")
+
+    async def has(self, channel, event, data):
+        told = await self.next(event)
+        assert (told["channel"], told["data"]) == (channel, data), told
+
+
+@asynccontextmanager
+async def pusher(node):
+    async with node.connect("/app/app-key?protocol=7") as peer:
+        told = json.loads(await asyncio.wait_for(peer.recv(), PATIENCE))
+        yield Pusher(peer, json.loads(told["data"])["socket_id"])
+
+
+async def call(world, node, method, path, body=None, **query):
+    """Pusher's API."""
+    text = json.dumps(body).encode() if body is not None else b""
+    query |= {"auth_key": "app-key", "auth_timestamp": str(int(time.time())), "auth_version": "1.0"}
+    if text:
+        query["body_md5"] = hashlib.md5(text).hexdigest()
+    pairs = "&".join(f"{name}={value}" for name, value in sorted(query.items()))
+    line = f"{method}\n/apps/1{path}\n{pairs}".encode()
+    signature = hmac.new(SECRET, line, hashlib.sha256).hexdigest()
+    whole = f"/apps/1{path}?{pairs}&auth_signature={signature}"
+    return await world.ask(node, method, whole, text or None, Content_Type="application/json")
+
+
+async def trigger(world, node, channel, data, **more):
+    body = {"name": "news", "channel": channel, "data": data, **more}
+    assert await call(world, node, "POST", "/events", body) == (200, "{}")
+
+
+class Centrifuge:
+    """A client of Centrifugo's, in JSON."""
+
+    def __init__(self, peer):
+        self.peer, self.latest, self.told = peer, 0, []
+
+    async def next(self):
+        while not self.told:
+            frame = await asyncio.wait_for(self.peer.recv(), PATIENCE)
+            self.told += [json.loads(line) for line in frame.splitlines() if line and line != "{}"]
+        return self.told.pop(0)
+
+    async def sends(self, *commands):
+        """All in one message; gives their ids."""
+        first = self.latest + 1
+        self.latest += len(commands)
+        lines = [json.dumps({"id": first + nth, **it}) for nth, it in enumerate(commands)]
+        await self.peer.send("\n".join(lines))
+        return list(range(first, self.latest + 1))
+
+    async def asks(self, **command):
+        """The answer, which comes before anything else does."""
+        [number] = await self.sends(command)
+        told = await self.next()
+        assert told.get("id") == number, told
+        return told
+
+    async def subscribes(self, channel, **more):
+        return (await self.asks(subscribe={"channel": channel, **more}))["subscribe"]
+
+    async def has(self, channel, data):
+        push = (await self.next())["push"]
+        assert (push["channel"], push["pub"]["data"]) == (channel, data), push
+        return push["pub"]["offset"]
+
+
+@asynccontextmanager
+async def centrifuge(node):
+    async with node.connect("/connection/websocket") as peer:
+        client = Centrifuge(peer)
+        await client.asks(connect={"token": token()})
+        yield client
+
+
+async def api(world, node, method, **params):
+    """The API of Centrifugo."""
+    status, text = await world.ask(node, "POST", f"/api/{method}", json.dumps(params), X_API_Key=API_KEY)
+    assert status == 200, (status, text)
+    return json.loads(text)
+
+
+async def clients_of_pusher_share_channels(world):
+    a, b = await world.begin(options=options(world))
+    async with pusher(a) as one, pusher(b) as two:
+        channels = ["public", "private-p", "private-encrypted-e", "cache-c", "private-cache-c"]
+        for channel in channels:
+            await one.subscribes(channel)
+            if "cache" in channel:
+                await one.next("pusher:cache_miss")
+        await one.signs_in("ada")
+        await one.subscribes("#server-to-user-ada")
+        for nth, channel in enumerate([*channels, "#server-to-user-ada"]):
+            await trigger(world, b, channel, f"{nth}")
+            await one.has(channel, "news", f"{nth}")
+        batch = [{"name": "news", "channel": channel, "data": channel} for channel in channels[:2]]
+        assert await call(world, b, "POST", "/batch_events", {"batch": batch}) == (200, "{}")
+        for channel in channels[:2]:
+            await one.has(channel, "news", channel)
+        await world.publish(b, "/public", "plain", Authorization=f"Bearer {token()}")
+        await one.has("public", "message", '"plain"')
+        # The latest event, of another node.
+        for channel, data in (("cache-c", "3"), ("private-cache-c", "4")):
+            await two.subscribes(channel)
+            await two.has(channel, "news", data)
+        # What clients send.
+        await two.subscribes("private-p")
+        await two.says("client-x", {"n": 1}, channel="private-p")
+        await one.has("private-p", "client-x", {"n": 1})
+        # Asked where nobody has it.
+        await trigger(world, a, "cache-other", "kept")
+        status, text = await call(world, b, "GET", "/channels/cache-other", info="cache")
+        assert status == 200 and json.loads(text)["cache"] == {"data": "kept"}, text
+        await two.asks("presence-p", channel_data='{"user_id":"1"}')
+        refused = json.loads((await two.next("pusher:subscription_error"))["data"])
+        assert (refused["status"], refused["type"]) == (501, "ServiceUnavailable"), refused
+
+
+async def an_event_is_not_for_its_sender_on_whatever_node(world):
+    a, b = await world.begin(options=options(world))
+    async with pusher(a) as one, pusher(b) as two:
+        first, second = [it.socket.split(".") for it in (one, two)]
+        assert first[0] != second[0] and first[1] == second[1], f"{one.socket} and {two.socket}"
+        for it in (one, two):
+            await it.subscribes("private-p")
+        for nth, node in enumerate([a, b]):
+            for sender, other in ((one, two), (two, one)):
+                await trigger(world, node, "private-p", f"{nth}", socket_id=sender.socket)
+                await other.has("private-p", "news", f"{nth}")
+        await one.says("client-x", "of one", channel="private-p")
+        await two.has("private-p", "client-x", "of one")
+        # What was missed on the way is not for it either.
+        killed = int(world.redis.ask("CLIENT", "KILL", "TYPE", "pubsub"))
+        assert killed == 2, killed
+        await trigger(world, b, "private-p", "missed", socket_id=one.socket)
+        await trigger(world, b, "private-p", "for all")
+        await two.has("private-p", "news", "missed")
+        for it in (one, two):
+            await it.has("private-p", "news", "for all")
+
+
+async def clients_of_centrifugo_share_channels(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a) as one, centrifuge(b) as two:
+        begun = await one.subscribes("t")
+        assert begun["recoverable"] and begun["epoch"], begun
+        assert (await two.asks(publish={"channel": "t", "data": {"n": 1}}))["publish"] == {}
+        told = await api(world, b, "publish", channel="t", data=2)
+        assert told["result"] == {"offset": 2, "epoch": begun["epoch"]}, told
+        told = await api(world, b, "broadcast", channels=["t", "u"], data=3)
+        assert [it["result"]["offset"] for it in told["result"]["responses"]] == [3, 1], told
+        told = await api(world, b, "batch", commands=[{"publish": {"channel": "t", "data": 4}}, {"info": {}}])
+        assert told["replies"][0]["publish"]["offset"] == 4 and "info" in told["replies"][1], told
+        await world.publish(b, "/t", "five", Authorization=f"Bearer {token()}")
+        for offset, data in enumerate([{"n": 1}, 2, 3, 4, "five"], 1):
+            assert await one.has("t", data) == offset
+        # What is kept, asked where nobody subscribes, in three ways.
+        history = (await two.asks(history={"channel": "t", "limit": 10}))["history"]
+        assert [it["data"] for it in history["publications"]] == [{"n": 1}, 2, 3, 4, "five"], history
+        history = (await api(world, b, "history", channel="u", limit=10))["result"]
+        assert (history["offset"], history["publications"][0]["data"]) == (1, 3), history
+        assert (await api(world, b, "history_remove", channel="t"))["error"]["code"] == 108
+        # Publications of one and of the other are in one order.
+        await two.subscribes("t")
+        for nth in range(20):
+            await (one, two)[nth % 2].sends({"publish": {"channel": "t", "data": nth}})
+        orders = []
+        for it in (one, two):
+            had, answers = [], 0
+            while len(had) < 20 or answers < 10:
+                told = await it.next()
+                if "push" in told:
+                    had.append((told["push"]["pub"]["offset"], told["push"]["pub"]["data"]))
+                else:
+                    assert told["publish"] == {}, told
+                    answers += 1
+            orders.append(had)
+        assert orders[0] == orders[1] and [it[0] for it in orders[0]] == list(range(6, 26)), orders
+
+
+async def commands_of_one_client_are_carried_out_in_their_order(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a) as one, centrifuge(b) as two:
+        for nth in range(40):
+            name = f"order/{nth}"
+            commands = [
+                {"subscribe": {"channel": name}},
+                {"publish": {"channel": name, "data": 1}},
+                {"publish": {"channel": name, "data": 2}},
+                {"history": {"channel": name, "limit": 10}},
+                {"unsubscribe": {"channel": name}},
+                {"subscribe": {"channel": name}},
+                {"ping": {}},
+            ]
+            numbers, answers = await one.sends(*commands), []
+            while len(answers) < len(commands):
+                told = await one.next()
+                if "push" not in told:
+                    answers.append(told)
+            assert [it["id"] for it in answers] == numbers, answers
+            assert [it["data"] for it in answers[3]["history"]["publications"]] == [1, 2], answers
+            assert answers[5]["subscribe"]["offset"] == 2, answers
+            # An answer of a backend's is followed by a history that has it.
+            await api(world, b, "publish", channel=name, data=3)
+            kept = (await api(world, b, "history", channel=name, limit=10))["result"]["publications"]
+            assert [it["data"] for it in kept] == [1, 2, 3], kept
+            await one.has(name, 3)
+        # Those that wait for a topic wait together.
+        numbers = await two.sends(*({"subscribe": {"channel": f"many/{nth}"}} for nth in range(100)))
+        assert [(await two.next())["id"] for _ in numbers] == numbers
+        await world.publish(a, "/many/99", "x", Authorization=f"Bearer {token()}")
+        await two.has("many/99", "x")
+    async with pusher(a) as one:
+        # Fewer than a client may send in a second.
+        for nth in range(8):
+            channel = f"private-{nth}"
+            await one.asks(channel)
+            await one.asks(channel)
+            await one.says("client-x", nth, channel=channel)
+            await one.says("pusher:unsubscribe", {"channel": channel})
+            await one.says("client-x", nth, channel=channel)
+            told = [await one.next() for _ in range(3)]
+            assert [it["event"] for it in told] == [
+                "pusher_internal:subscription_succeeded", "pusher:error", "pusher:error",
+            ], told
+            assert "Existing" in told[1]["data"]["message"] and "subscribe" in told[2]["data"]["message"], told
+
+
+async def a_client_of_centrifugo_goes_on_at_another_node(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a) as one:
+        begun = await one.subscribes("t")
+        await api(world, a, "publish", channel="t", data=1)
+        place = {"recover": True, "epoch": begun["epoch"], "offset": await one.has("t", 1)}
+        a.end()
+    for nth in range(2, 6):
+        await api(world, b, "publish", channel="t", data=nth)
+    async with centrifuge(b) as one:
+        back = await one.subscribes("t", **place)
+        assert back["recovered"] and back["was_recovering"], back
+        had = [it["data"] for it in back["publications"]]
+        while len(had) < 4:
+            had.append((await one.next())["push"]["pub"]["data"])
+        assert had == [2, 3, 4, 5], had
+    for wrong in ({"offset": 99}, {"epoch": "0000000000000000"}):
+        async with centrifuge(b) as one:
+            back = await one.subscribes("t", **{**place, **wrong})
+            assert back["was_recovering"] and not back.get("recovered"), (wrong, back)
+            assert back["offset"] == 5, back
+    # The server's subscriptions, with the connection.
+    async with b.connect("/connection/websocket") as peer:
+        client = Centrifuge(peer)
+        told = (await client.asks(connect={"token": token(), "subs": {"t": place}}))["connect"]["subs"]["t"]
+        assert told["recovered"] and told["publications"][0]["data"] == 2, told
+
+
+async def a_topic_that_cannot_go_on_has_its_clients_come_back(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a) as one, pusher(b) as two:
+        begun = await one.subscribes("t")
+        await two.subscribes("t")
+        await api(world, b, "publish", channel="t", data=1)
+        place = {"recover": True, "epoch": begun["epoch"], "offset": await one.has("t", 1)}
+        await two.next("message")
+        world.redis.kill()
+        world.redis.start()
+        for peer in (one.peer, two.peer):
+            try:
+                while True:
+                    await asyncio.wait_for(peer.recv(), PATIENCE)
+            except ConnectionClosed as closed:
+                assert closed.rcvd.code == 1013, closed
+    for node in (a, b):
+        await world.ready(node)
+    async with centrifuge(b) as one, pusher(a) as two:
+        back = await one.subscribes("t", **place)
+        assert back["was_recovering"] and not back.get("recovered") and back["epoch"] != place["epoch"], back
+        await two.subscribes("t")
+        await api(world, a, "publish", channel="t", data=2)
+        await one.has("t", 2)
+        await two.has("t", "message", "2")
+
+
+async def without_a_broker_clients_are_told_so(world):
+    a, _ = await world.begin(options=options(world))
+    async with centrifuge(a) as one, pusher(a) as two:
+        await one.subscribes("t")
+        await two.subscribes("private-t")
+        world.redis.pause()
+        # A topic that is heard is there; others are waited for, for so long.
+        began = time.monotonic()
+        numbers = await one.sends(*({"subscribe": {"channel": f"new/{nth}"}} for nth in range(257)))
+        first = await one.next()
+        assert (first["id"], first["error"]["code"]) == (numbers[256], 111), first
+        assert first["error"]["temporary"] is True, first
+        for nth in range(257):
+            await two.asks(f"new-{nth}")
+        refused = await two.next("pusher:subscription_error")
+        assert refused["channel"] == "new-256" and "parked_commands_max = 256" in refused["data"], refused
+        await two.says("pusher:ping", {})
+        await two.next("pusher:pong")
+        for number in numbers[:256]:
+            told = await one.next()
+            assert (told["id"], told["error"]["code"]) == (number, 100), told
+        took = time.monotonic() - began
+        assert 1.9 < took < 5, f"{took} s"
+        for nth in range(256):
+            told = await two.next("pusher:subscription_error")
+            data = json.loads(told["data"])
+            assert (told["channel"], data["status"], data["type"]) == (f"new-{nth}", 503, "ServiceUnavailable"), told
+
+        async def is_away():
+            return (await world.ask(a, "GET", "/readyz"))[0] == 503
+
+        await world.until(is_away)
+        world.redis.kill()
+
+        async def is_refused():
+            return (await one.asks(publish={"channel": "t", "data": 1})).get("error", {}).get("code") == 111
+
+        # The connection's loss is noticed.
+        await world.until(is_refused)
+        assert (await one.asks(subscribe={"channel": "new/0"}))["error"]["code"] == 100
+        assert (await one.asks(history={"channel": "new/0", "limit": 1}))["error"]["code"] == 100
+        assert (await api(world, a, "publish", channel="t", data=1))["error"]["code"] == 111
+        assert (await api(world, a, "history", channel="new", limit=1))["error"]["code"] == 100
+        status, text = await call(world, a, "POST", "/events", {"name": "n", "channel": "t", "data": "1"})
+        assert status == 503 and "not published" in text, (status, text)
+        assert (await call(world, a, "GET", "/channels/cache-x", info="cache"))[0] == 503
+        await two.says("client-x", 1, channel="private-t")
+        assert "not published" in (await two.next("pusher:error"))["data"]["message"]
+        await two.asks("new-0")
+        assert json.loads((await two.next("pusher:subscription_error"))["data"])["status"] == 503
+        world.redis.start()
+        await world.ready(a)
+        assert (await one.subscribes("new/0"))["recoverable"]
+        await two.subscribes("new-0")
+        await api(world, a, "publish", channel="new/0", data=1)
+        await one.has("new/0", 1)
+
+
+CHECKS = [
+    clients_of_pusher_share_channels,
+    an_event_is_not_for_its_sender_on_whatever_node,
+    clients_of_centrifugo_share_channels,
+    commands_of_one_client_are_carried_out_in_their_order,
+    a_client_of_centrifugo_goes_on_at_another_node,
+    a_topic_that_cannot_go_on_has_its_clients_come_back,
+    without_a_broker_clients_are_told_so,
+]
