@@ -329,6 +329,7 @@ clients() {
     suite "client: npm centrifuge" 300 node tests/clients/centrifuge.mjs "$target/release/pushloop"
     campaign "client: npm centrifuge, at length" 300 env FULL=1 \
         node tests/clients/centrifuge.mjs "$target/release/pushloop"
+    suite "client: npm at two servers" 300 node tests/clients/nodes.mjs "$target/release/pushloop"
     suite "client: Python centrifuge, cent" 180 "$python" tests/clients/centrifuge.py "$target/release/pushloop"
     suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
     foreign suite Tornado "$python" tornado_client.py

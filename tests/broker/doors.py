@@ -9,7 +9,7 @@ import time
 from contextlib import asynccontextmanager
 
 from websockets.exceptions import ConnectionClosed
-from world import PATIENCE
+from world import FULL, PATIENCE
 
 SECRET = b"a secret of the application, and of tokens"
 API_KEY = "a-key-of-the-backend-that-is-long-enough"
@@ -294,6 +294,64 @@ async def commands_of_one_client_are_carried_out_in_their_order(world):
             assert "Existing" in told[1]["data"]["message"] and "subscribe" in told[2]["data"]["message"], told
 
 
+async def what_is_published_once_a_subscription_is_told_reaches_it(world):
+    nodes = await world.begin(options=options(world))
+
+    async def one_of_centrifugo(client, nth):
+        await client.subscribes(f"open/{nth}")
+        await api(world, nodes[(nth + 1) % 2], "publish", channel=f"open/{nth}", data=nth)
+        assert await client.has(f"open/{nth}", nth) == 1
+
+    async def one_of_pusher(client, nth):
+        await client.subscribes(f"open-{nth}")
+        await trigger(world, nodes[(nth + 1) % 2], f"open-{nth}", f"{nth}")
+        await client.has(f"open-{nth}", "news", f"{nth}")
+
+    async def crowd(door, one, nth):
+        async with door(nodes[nth % 2]) as client:
+            for each in range(nth, 50 if not FULL else 1000, 4):
+                await one(client, each)
+
+    doors = ((centrifuge, one_of_centrifugo), (pusher, one_of_pusher))
+    await asyncio.gather(*(crowd(*door, nth) for door in doors for nth in range(4)))
+
+
+async def a_backend_subscribes_clients_and_streams_are_subscribed(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a) as one:
+        assert (await api(world, a, "subscribe", user="ada", channel="cold"))["result"] == {}
+        push = (await one.next())["push"]
+        assert push["channel"] == "cold" and push["subscribe"]["recoverable"], push
+        # Those of another server are not there.
+        assert (await api(world, b, "subscribe", user="ada", channel="other"))["result"] == {}
+        for channel in ("other", "cold"):
+            await api(world, b, "publish", channel=channel, data=1)
+        await one.has("cold", 1)
+    first = json.dumps({"id": 1, "connect": {"token": token(), "subs": {"cold": {}}}})
+    fields = {"Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{a.port}"
+    async with world.http.post(f"{url}/connection/http_stream", data=first, headers=fields) as stream:
+
+        async def next():
+            while True:
+                line = await asyncio.wait_for(stream.content.readline(), PATIENCE)
+                if line.strip() not in (b"", b"{}"):
+                    return json.loads(line)
+
+        told = (await next())["connect"]
+        assert told["subs"]["cold"]["offset"] == 1, told
+        command = {"id": 2, "subscribe": {"channel": "posted"}}
+        post = json.dumps({"session": told["session"], "node": told["node"], "data": json.dumps(command)})
+        assert (await world.ask(a, "POST", "/emulation", post, **fields))[0] == 204
+        assert (await next())["subscribe"]["recoverable"]
+        # Its session is of one server.
+        assert (await world.ask(b, "POST", "/emulation", post, **fields))[0] == 404
+        for channel in ("cold", "posted"):
+            await api(world, b, "publish", channel=channel, data=2)
+            push = (await next())["push"]
+            assert (push["channel"], push["pub"]["data"]) == (channel, 2), push
+
+
 async def a_client_of_centrifugo_goes_on_at_another_node(world):
     a, b = await world.begin(options=options(world))
     async with centrifuge(a) as one:
@@ -412,6 +470,8 @@ CHECKS = [
     an_event_is_not_for_its_sender_on_whatever_node,
     clients_of_centrifugo_share_channels,
     commands_of_one_client_are_carried_out_in_their_order,
+    what_is_published_once_a_subscription_is_told_reaches_it,
+    a_backend_subscribes_clients_and_streams_are_subscribed,
     a_client_of_centrifugo_goes_on_at_another_node,
     a_topic_that_cannot_go_on_has_its_clients_come_back,
     without_a_broker_clients_are_told_so,

@@ -42,7 +42,7 @@ impl World {
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        let mut topics = Topics::new("p".to_owned(), Arc::clone(&shared), status);
+        let mut topics = Topics::new("p".to_owned(), 1, Arc::clone(&shared), status);
         let name: Arc<str> = "t".into();
         assert!(!topics.has(server.hub(), &name, None));
         assert_eq!(topics.want(server.hub(), &["t".to_owned()], &[]), 1);
