@@ -457,8 +457,10 @@ async def without_a_broker_clients_are_told_so(world):
         assert "not published" in (await two.next("pusher:error"))["data"]["message"]
         await two.asks("new-0")
         assert json.loads((await two.next("pusher:subscription_error"))["data"])["status"] == 503
-        world.redis.start()
-        await world.ready(a)
+    # It knows nothing of before, so that those that had topics are sent away.
+    world.redis.start()
+    await world.ready(a)
+    async with centrifuge(a) as one, pusher(a) as two:
         assert (await one.subscribes("new/0"))["recoverable"]
         await two.subscribes("new-0")
         await api(world, a, "publish", channel="new/0", data=1)

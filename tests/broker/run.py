@@ -440,7 +440,7 @@ async def run(server, check):
             await asyncio.wait_for(check(world), limit)
             print(f"ok {check.__name__}", flush=True)
             return True
-        except (AssertionError, OSError, asyncio.TimeoutError, subprocess.SubprocessError, ConnectionClosed, InvalidStatus) as error:
+        except (AssertionError, LookupError, OSError, asyncio.TimeoutError, subprocess.SubprocessError, ConnectionClosed, InvalidStatus) as error:
             print(f"FAIL {check.__name__}: {type(error).__name__} {error}", flush=True)
             for node in world.nodes:
                 if not node.log.closed:
