@@ -467,6 +467,29 @@ async def without_a_broker_clients_are_told_so(world):
         await one.has("new/0", 1)
 
 
+async def those_that_leave_while_they_wait_leave_nothing(world):
+    a, _ = await world.begin(options=options(world))
+    for door in (centrifuge, pusher):
+        async with door(a) as one:
+            world.redis.pause()
+            if door is centrifuge:
+                await one.sends({"subscribe": {"channel": "left"}}, {"publish": {"channel": "left", "data": 1}})
+            else:
+                await one.asks("private-left")
+                await one.says("client-x", 1, channel="private-left")
+        world.redis.go_on()
+        await world.ready(a)
+    # What they had waited for is not done, nor is it heard for long.
+    async with centrifuge(a) as one:
+        assert (await one.subscribes("left")).get("offset", 0) == 0
+
+    async def is_left():
+        channels = world.redis.ask("PUBSUB", "CHANNELS", "pushloop:news:*").splitlines()
+        return not [line for line in channels if "left" in line]
+
+    await world.until(is_left)
+
+
 CHECKS = [
     clients_of_pusher_share_channels,
     an_event_is_not_for_its_sender_on_whatever_node,
@@ -477,4 +500,5 @@ CHECKS = [
     a_client_of_centrifugo_goes_on_at_another_node,
     a_topic_that_cannot_go_on_has_its_clients_come_back,
     without_a_broker_clients_are_told_so,
+    those_that_leave_while_they_wait_leave_nothing,
 ]

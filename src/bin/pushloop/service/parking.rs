@@ -57,8 +57,8 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    /// Whether a command has to wait for those before it. Publications are handed on one behind the other, and
-    /// answered in their order.
+    /// Whether a command has to wait for those before it. A publication does not for another one: the broker has them in
+    /// their order.
     pub fn has_to_wait(&self, id: ConnId, is_publication: bool) -> bool {
         let line = self.lines.get(&id);
         line.is_some_and(|it| !it.commands.is_empty() || it.publications > 0 && !is_publication)
