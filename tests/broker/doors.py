@@ -243,29 +243,38 @@ async def a_client_of_centrifugo_goes_on_at_another_node(world):
 
 async def a_topic_that_cannot_go_on_has_its_clients_come_back(world):
     a, b = await world.begin(options=options(world))
-    async with centrifuge(a) as one, pusher(b) as two:
+    async with centrifuge(a) as one, pusher(b) as two, a.connect("/connection/websocket") as peer:
         begun = await one.subscribes("t")
         await two.subscribes("t")
+        servers = Centrifuge(peer)
+        await servers.asks(connect={"token": token(), "subs": {"t": {}}})
         await api(world, b, "publish", channel="t", data=1)
         place = {"recover": True, "epoch": begun["epoch"], "offset": await one.has("t", 1)}
         await two.next("message")
+        await servers.has("t", 1)
         world.redis.kill()
         world.redis.start()
-        for peer in (one.peer, two.peer):
+        # A subscription of its own is for a client to begin again.
+        push = (await one.next())["push"]
+        assert (push["channel"], push["unsubscribe"]["code"]) == ("t", 2500), push
+        for peer in (two.peer, servers.peer):
             try:
                 while True:
                     await asyncio.wait_for(peer.recv(), PATIENCE)
             except ConnectionClosed as closed:
                 assert closed.rcvd.code == 1013, closed
-    for node in (a, b):
-        await world.ready(node)
-    async with centrifuge(b) as one, pusher(a) as two:
-        back = await one.subscribes("t", **place)
+
+        async def is_back():
+            return (await one.asks(subscribe={"channel": "t", **place})).get("subscribe")
+
+        back, _ = await world.until(is_back)
         assert back["was_recovering"] and not back.get("recovered") and back["epoch"] != place["epoch"], back
-        await two.subscribes("t")
-        await api(world, a, "publish", channel="t", data=2)
-        await one.has("t", 2)
-        await two.has("t", "message", "2")
+        await world.ready(b)
+        async with pusher(b) as two:
+            await two.subscribes("t")
+            await api(world, b, "publish", channel="t", data=2)
+            await one.has("t", 2)
+            await two.has("t", "message", "2")
 
 
 async def without_a_broker_clients_are_told_so(world):

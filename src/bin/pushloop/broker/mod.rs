@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{Handle, Hub, Position};
+use pushloop::{ConnId, Handle, Hub, Position};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 pub use shared::TOLD;
@@ -266,6 +266,12 @@ impl Broker {
             }
         }
         true
+    }
+
+    /// Subscribers that are to be sent away from a topic, which goes on in a way that they cannot follow: to be asked for
+    /// whenever [`take`](Self::take) or [`look`](Self::look) was called.
+    pub fn take_away(&mut self) -> Vec<(Arc<str>, ConnId)> {
+        self.topics.take_away()
     }
 
     /// Looks after topics from time to time: in how long it is to be done again.

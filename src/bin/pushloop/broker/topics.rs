@@ -110,6 +110,8 @@ pub struct Topics {
     round: VecDeque<(Arc<str>, u64)>,
     /// Topics whose subscribers are sent away.
     ending: Vec<Arc<str>>,
+    /// These subscribers, until they are taken.
+    away: Vec<(Arc<str>, ConnId)>,
     /// How many topics each waiter still waits for.
     waiters: HashMap<u64, usize>,
     latest: u64,
@@ -126,6 +128,7 @@ impl Topics {
             topics: HashMap::new(),
             round: VecDeque::new(),
             ending: Vec::new(),
+            away: Vec::new(),
             waiters: HashMap::new(),
             latest: 0,
             lives: 0,

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use pushloop::{ConnId, EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId};
+use pushloop::{
+    CloseCode, ConnId, EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId,
+};
 
 use super::{
     RETRY_INTERVAL, Service,
@@ -184,7 +186,18 @@ impl Service {
             hub.set_timer(hub.now() + RETRY_INTERVAL, ROOM_TIMER);
         }
         brokering.note(hub);
+        self.send_away(hub);
         self.settle_all(hub, done);
+    }
+
+    /// Has those leave their topics that cannot follow them: where the protocol has no way to say so, by closing them.
+    fn send_away(&mut self, hub: &mut Hub) {
+        let away = self.broker.as_mut().map(|it| it.broker.take_away());
+        for (name, id) in away.into_iter().flatten() {
+            if !self.has_lost_state(hub, id, &name) {
+                hub.close(id, CloseCode::TRY_AGAIN_LATER, "the topic begins anew");
+            }
+        }
     }
 
     pub(super) fn settle_all(&mut self, hub: &mut Hub, done: Vec<Done>) {
@@ -219,6 +232,7 @@ impl Service {
             let next = brokering.broker.look(hub);
             brokering.note(hub);
             hub.set_timer(hub.now() + next, LOOK_TIMER);
+            self.send_away(hub);
         } else {
             return false;
         }

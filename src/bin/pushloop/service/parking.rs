@@ -16,6 +16,9 @@ const PARKED_BYTES_MAX: usize = 16 << 20;
 /// What a command counts as beside its bytes.
 const COMMAND_BYTES: usize = 128;
 
+/// What the broker has said of a command: that the topics are there, or why not.
+pub(super) type Verdict = Result<(), String>;
+
 /// What a command waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -23,8 +26,8 @@ pub(super) enum Wait {
     Turn,
     /// And what the broker says under this number.
     Broker(u64),
-    /// It has said whether the topics are there.
-    Said(Result<(), String>),
+    /// It has said something.
+    Said(Verdict),
 }
 
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Parking {
     }
 
     /// The broker has said something of a command.
-    fn settle(&mut self, id: ConnId, number: u64, verdict: Result<(), String>) {
+    fn settle(&mut self, id: ConnId, number: u64, verdict: Verdict) {
         let commands = self.lines.get_mut(&id).into_iter().flat_map(|line| &mut line.commands);
         if let Some(parked) = commands.into_iter().find(|it| it.wait == Wait::Broker(number)) {
             parked.wait = Wait::Said(verdict);
@@ -114,7 +117,7 @@ impl Parking {
     }
 
     /// The next command, if it need not wait, and what the broker has said of it.
-    fn next(&mut self, id: ConnId) -> Option<(Box<[u8]>, Option<Result<(), String>>)> {
+    fn next(&mut self, id: ConnId) -> Option<(Box<[u8]>, Option<Verdict>)> {
         let line = self.lines.get_mut(&id)?;
         let is_next = |it: &&Parked| {
             !matches!(it.wait, Wait::Broker(_)) && (it.is_publication || line.publications == 0)

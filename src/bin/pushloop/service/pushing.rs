@@ -15,7 +15,11 @@ use self::{
     clients::{Channel, Client},
     webhooks::Told,
 };
-use super::{Service, pacing::Account, parking::Heard};
+use super::{
+    Service,
+    pacing::Account,
+    parking::{Heard, Verdict},
+};
 use crate::{
     auth::{Action, Principal},
     few::Few,
@@ -153,7 +157,7 @@ impl Service {
         hub: &mut Hub,
         id: ConnId,
         text: &[u8],
-        verdict: Option<Result<(), String>>,
+        verdict: Option<Verdict>,
     ) -> Option<u64> {
         let said = str::from_utf8(text).ok().and_then(pusher::read)?;
         match verdict {

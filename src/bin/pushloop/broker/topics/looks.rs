@@ -3,7 +3,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use pushloop::{CloseCode, ConnId, Hub};
+use pushloop::{ConnId, Hub};
 
 use super::{State, Topics};
 use crate::{
@@ -34,12 +34,15 @@ impl Topics {
         self.send_away(hub, name);
     }
 
-    /// Sends subscribers of an ending topic away. True if it is over, or begins anew for those that wait.
+    /// Subscribers that are to be sent away from a topic.
+    pub fn take_away(&mut self) -> Vec<(Arc<str>, ConnId)> {
+        mem::take(&mut self.away)
+    }
+
+    /// Has subscribers of an ending topic sent away. True if it is over, or begins anew for those that wait.
     fn send_away(&mut self, hub: &mut Hub, name: &Arc<str>) -> bool {
-        let some: Vec<ConnId> = hub.subscribers(name).take(SENT_AWAY).collect();
-        for id in &some {
-            hub.close(*id, CloseCode::TRY_AGAIN_LATER, "the topic begins anew");
-        }
+        let some = hub.subscribers(name).take(SENT_AWAY);
+        self.away.extend(some.map(|id| (Arc::clone(name), id)));
         let Some(topic) = self.topics.get(name) else { return true };
         if hub.subscriber_count(name) > 0
             || (topic.keeps.is_some() && hub.position(name).is_some() && !hub.forget_topic(name))

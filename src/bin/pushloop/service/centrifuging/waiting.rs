@@ -5,11 +5,11 @@ use pushloop::{ConnId, Hub, Position};
 use super::{Out, Service, Session, Stage, refuse};
 use crate::{
     centrifuge::{
-        codes::{Disconnect, Failure, Refused},
+        codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_INSUFFICIENT},
         commands::{self, Command, Method, Since, Subscribe},
         replies::{self, Answer},
     },
-    service::parking::Heard,
+    service::parking::{Heard, Verdict},
     topics::Refusal,
 };
 
@@ -59,7 +59,7 @@ impl Service {
         hub: &mut Hub,
         id: ConnId,
         command: &[u8],
-        said: Option<Result<(), String>>,
+        said: Option<Verdict>,
     ) -> Option<u64> {
         // What was sent behind a first command that was refused is not asked for any more.
         let is_refused = |session: &Session| session.stage == Stage::Refused;
@@ -112,6 +112,26 @@ impl Service {
             Heard::Once(number) => Err(Refused::Once(number)),
             Heard::No(_) => Err(Failure::INTERNAL.into()),
         }
+    }
+
+    /// Tells a client that a subscription cannot go on, with which it subscribes again. False if the connection has none
+    /// of that name, or it is the server's, which clients do not ask for again.
+    pub(in crate::service) fn has_lost_state(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        name: &str,
+    ) -> bool {
+        let sub = self.centrifuge.sessions.get(id).and_then(|session| session.subs.get(name));
+        if sub.is_none_or(|sub| sub.is_servers) {
+            return false;
+        }
+        let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
+        let mut out = Out::new(id, session.way);
+        let why = UNSUBSCRIBED_INSUFFICIENT;
+        self.unsubscribe_by_server(hub, &mut session, &mut out, name, why);
+        self.put_back(hub, session, out, Ok(()));
+        true
     }
 
     /// A publication of a command has its answer.
