@@ -1,0 +1,197 @@
+//! Channels of clients: which a client may have, how it comes to have one, and how it leaves.
+
+use pushloop::{ConnId, Hub, Presence, SubscribeError};
+
+use super::{MEMBER_ID_BYTES_MAX, clients::Channel, tell, webhooks::Told};
+use crate::{
+    auth::Action,
+    presence,
+    pusher::{self, ChannelData, Kind},
+    service::{Service, parking::Heard},
+};
+
+/// Who may be in a channel: members, and bytes of what is told of one.
+const MEMBERS_MAX: usize = 100;
+const MEMBER_INFO_BYTES_MAX: usize = 1024;
+
+/// The type of what a client may have at another time, or elsewhere.
+pub(super) const UNAVAILABLE: &str = "ServiceUnavailable";
+
+/// Why a client does not have a channel.
+pub(super) enum NotJoined {
+    /// It is told so: a type, a status, and why.
+    Refused(&'static str, u16, String),
+    /// It is to be seen once the broker has said something, under this number.
+    Yet(u64),
+}
+
+/// A channel that a client may have.
+pub(super) struct Join {
+    topic: String,
+    kind: Kind,
+}
+
+impl Service {
+    /// Whether a client may have a channel, which is there.
+    pub(super) fn may_join(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        channel: &str,
+        auth: &str,
+        data: Option<&str>,
+    ) -> Result<Join, NotJoined> {
+        let gone =
+            || NotJoined::Refused("InvalidChannel", 400, "the connection is over".to_owned());
+        let pushing = self.pushing.as_ref().ok_or_else(gone)?;
+        let (app, _) = pushing.client(id).ok_or_else(gone)?;
+        let Some(kind) = Kind::of(channel) else {
+            let why = format!(
+                "a channel's name has A-Z, a-z, 0-9 and _-=@,.; and at most channel_name_bytes_max = {} bytes",
+                pusher::NAME_BYTES_MAX
+            );
+            return Err(NotJoined::Refused("InvalidChannel", 400, why));
+        };
+        let topic = app.topic(channel);
+        let signed_data = data.filter(|_| kind == Kind::Presence);
+        let who = pushing.principal(id, (channel, kind), auth, signed_data).ok_or_else(gone)?;
+        if let Err(denied) = self.gate.may(&who, Action::Subscribe, &topic) {
+            let why = self.gate.turn_away(denied).why;
+            return Err(NotJoined::Refused("AuthError", 401, why.into_owned()));
+        }
+        if kind == Kind::Presence && self.hides_members() {
+            let why = "a channel with members is one server's: not with --redis".to_owned();
+            return Err(NotJoined::Refused(UNAVAILABLE, 501, why));
+        }
+        match self.hear(hub, std::slice::from_ref(&topic), &[]) {
+            Heard::Yes => Ok(Join { topic, kind }),
+            Heard::Once(number) => Err(NotJoined::Yet(number)),
+            Heard::No(why) => Err(NotJoined::Refused(UNAVAILABLE, 503, why)),
+        }
+    }
+
+    /// Subscribes a client to a channel, and tells it so; or why not.
+    pub(super) fn join_channel(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        channel: &str,
+        auth: &str,
+        data: Option<&str>,
+    ) -> Result<(), NotJoined> {
+        let client = self.pushing.as_ref().and_then(|it| it.clients.get(id));
+        let Some(client) = client else { return Ok(()) };
+        if client.channels.contains(channel) {
+            let why = format!("Existing subscription to channel {channel}");
+            tell(hub, id, &pusher::error(None, None, &why));
+            return Ok(());
+        }
+        let nth = client.app;
+        let Join { topic, kind } = self.may_join(hub, id, channel, auth, data)?;
+        let member = match kind {
+            Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
+            Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
+        };
+        self.subscribe_client(hub, id, (&topic, nth, channel), member.as_ref())?;
+        let list = match (&member, &self.presence) {
+            (Some(_), Some(presence)) => {
+                pusher::members(presence.members(&topic).map(|it| (it.id, it.info)))
+            }
+            (Some(_) | None, Some(_) | None) => "{}".to_owned(),
+        };
+        tell(hub, id, &pusher::subscribed(channel, list));
+        if pusher::is_cache(channel) && !tell_latest(hub, id, channel, &topic) {
+            self.tell_backend(nth, channel, &Told::CacheMiss);
+        }
+        let member = member.map(|it| it.id.into());
+        if let Some(pushing) = &mut self.pushing
+            && let Some(client) = pushing.clients.get_mut(id)
+        {
+            client.channels.insert(channel.into(), Channel { kind, member });
+        }
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.occupy(hub, &topic);
+        }
+        Ok(())
+    }
+
+    /// What is said of a member, if there is room for it.
+    fn member(&self, topic: &str, data: &str) -> Result<ChannelData, NotJoined> {
+        let member = ChannelData::read(data).ok_or_else(|| {
+            NotJoined::Refused(
+                "AuthError",
+                400,
+                "channel_data is an object with a user_id".to_owned(),
+            )
+        })?;
+        let limits = [
+            ("member_id_bytes_max", member.id.len(), MEMBER_ID_BYTES_MAX),
+            ("member_info_bytes_max", member.info.len(), MEMBER_INFO_BYTES_MAX),
+        ];
+        if let Some((name, _, max)) = limits.into_iter().find(|(_, len, max)| len > max) {
+            return Err(NotJoined::Refused("LimitReached", 413, format!("{name} = {max}")));
+        }
+        let presence = self.presence.as_ref();
+        let is_full = |it: &Presence| {
+            it.count(topic) >= MEMBERS_MAX && it.members(topic).all(|it| it.id != member.id)
+        };
+        if presence.is_some_and(is_full) {
+            let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
+            return Err(NotJoined::Refused("LimitReached", 403, why));
+        }
+        Ok(member)
+    }
+
+    /// Has the connection get what is published from now on. It is a member before it is told of others.
+    fn subscribe_client(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        (topic, app, channel): (&str, usize, &str),
+        member: Option<&ChannelData>,
+    ) -> Result<(), NotJoined> {
+        let full = |why: SubscribeError| NotJoined::Refused("LimitReached", 403, why.to_string());
+        hub.subscribe(id, topic).map_err(full)?;
+        self.occupy(app, channel);
+        let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
+        let joined = presence.join(hub, id, topic, &member.id, &member.info);
+        let joined = joined.map_err(|why| NotJoined::Refused("LimitReached", 403, why.to_string()));
+        let told =
+            joined.and_then(|()| hub.subscribe(id, &presence::companion(topic)).map_err(full));
+        if told.is_err() {
+            presence.leave(hub, id, topic);
+            hub.unsubscribe(id, topic);
+            self.vacate(hub, app, channel);
+        }
+        told
+    }
+
+    /// False if the client has not subscribed to it.
+    pub(super) fn leave_channel(&mut self, hub: &mut Hub, id: ConnId, channel: &str) -> bool {
+        let Some(pushing) = &mut self.pushing else { return false };
+        let Some(client) = pushing.clients.get_mut(id) else { return false };
+        let Some(left) = client.channels.remove(channel) else { return false };
+        let app = client.app;
+        let topic = pushing.apps[app].topic(channel);
+        hub.unsubscribe(id, &topic);
+        self.vacate(hub, app, channel);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.vacate(hub, &topic);
+        }
+        if let (Some(_), Some(presence)) = (left.member, &mut self.presence) {
+            hub.unsubscribe(id, &presence::companion(&topic));
+            presence.leave(hub, id, &topic);
+        }
+        true
+    }
+}
+
+/// One that subscribes to a cache channel has its latest event, or is told that there is none, and that is false.
+fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) -> bool {
+    let latest = hub.history_last(topic, 1).next();
+    let latest = latest.map(|latest| pusher::encode_last(channel, latest.message));
+    let is_there = latest.is_some();
+    let frame = latest.unwrap_or_else(|| pusher::told("pusher:cache_miss", Some(channel), ""));
+    tell(hub, id, &frame);
+    is_there
+}
