@@ -102,8 +102,8 @@ pub use crate::{
     handle::{AnswerError, Handle, HandleError, Pending, Socket},
     hub::{
         ClientFull, ConfigureError, ConnMap, Hub, Joined, Laggard, Member, MemberChange,
-        PositionError, Presence, PresenceError, PublishError, Published, RestoreError, SendError,
-        SubscribeError, TimerId,
+        PositionError, Presence, PresenceChange, PresenceError, PresenceNews, PublishError,
+        Published, RestoreError, SendError, SubscribeError, TimerId,
     },
     server::{Handler, Input, Loops, Mio, Net, Ready, Server, Stream, Wake},
     wire::{

@@ -58,7 +58,7 @@ pub use laggards::Laggard;
 pub use messages::{ConfigureError, SendError, SubscribeError};
 pub(crate) use peers::{LANE_BYTES_MAX, Peers};
 pub use position::PositionError;
-pub use presence::{Member, MemberChange, Presence, PresenceError};
+pub use presence::{Member, MemberChange, Presence, PresenceChange, PresenceError, PresenceNews};
 pub use publish::{PublishError, Published};
 use read_queue::ReadQueue;
 pub use restore::RestoreError;

@@ -1,6 +1,7 @@
 //! Who is there: the members of topics, kept by the application beside its handler.
 
 mod member;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,11 @@ use std::{
 
 use member::Watch;
 pub use member::{Member, MemberChange, PresenceError};
+pub use shared::{PresenceChange, PresenceNews};
 
 use super::{ConnMap, Hub, PublishError, TimerId};
 use crate::{config::PresenceConfig, event::ConnId};
+use shared::Sharing;
 
 /// A leave that could not be published is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
@@ -99,6 +102,8 @@ pub struct Presence {
     leaves_set: u64,
     /// What the application has called with each change.
     watch: Option<Watch>,
+    /// If something else decides who is there.
+    sharing: Option<Box<Sharing>>,
 }
 
 /// Invariant: it has a member.
@@ -113,12 +118,20 @@ struct Topic {
 struct Entry {
     info: Box<str>,
     stay: Stay,
+    /// It is among the changes that are to be told: see `Sharing`.
+    is_queued: bool,
 }
 
 #[derive(Debug)]
 enum Stay {
-    Here { connections: usize },
-    Away { until: Due },
+    Here {
+        connections: usize,
+    },
+    Away {
+        until: Due,
+    },
+    /// It has left, and what decides is to know that. Only where presence is shared.
+    Leaving,
 }
 
 /// When a member leaves, and which of all leaves it is.
@@ -145,11 +158,13 @@ impl Presence {
             leaves: BTreeMap::new(),
             leaves_set: 0,
             watch: None,
+            sharing: None,
         }
     }
 
     /// Has `changed` called with the topic and each join or leave from now on, right after that is published:
     /// for an application that tells others than subscribers of it. There is one at a time.
+    /// Of a topic that is [shared](Self::shared), it is called with each that is told here while its members are known.
     pub fn watch(&mut self, changed: impl FnMut(&str, MemberChange<'_>) + Send + 'static) {
         self.watch = Some(Watch(Box::new(changed)));
     }
@@ -219,9 +234,8 @@ impl Presence {
         if known.is_some_and(|topic| topic.members.contains_key(id)) {
             return Ok(());
         }
-        if known.is_some_and(|topic| topic.members.len() >= limits.members_max)
-            || limits.members_max == 0
-        {
+        let is_listed = self.list(topic).is_some_and(|list| list.contains_key(id));
+        if !is_listed && self.count(topic) >= limits.members_max {
             return Err(PresenceError::TopicFull);
         }
         if self.members >= limits.members_total_max {
@@ -263,6 +277,9 @@ impl Presence {
             return false;
         }
         self.timer.take_if(|(at, _)| *at <= hub.now());
+        if let Some(sharing) = &mut self.sharing {
+            sharing.announces = false;
+        }
         for _ in 0..self.config.leaves_per_turn.max(1) {
             let Some(next) = self.leaves.first_entry() else { break };
             if next.key().0 > hub.now() {
@@ -277,10 +294,13 @@ impl Presence {
 
     /// How many members the topic has, with those that are about to leave. It is a look-up.
     pub fn count(&self, topic: &str) -> usize {
-        self.topics.get(topic).map_or(0, |topic| topic.members.len())
+        match self.list(topic) {
+            Some(list) => list.len(),
+            None => self.topics.get(topic).map_or(0, |topic| topic.members.len()),
+        }
     }
 
-    /// How many connections the topic's members have together. It is a look-up.
+    /// How many connections the topic's members have together, at this node. It is a look-up.
     pub fn connection_count(&self, topic: &str) -> usize {
         self.topics.get(topic).map_or(0, |topic| topic.connections)
     }
@@ -288,8 +308,11 @@ impl Presence {
     /// The topic's members, in the order of their ids. For a picture that stays exact, note the companion
     /// topic's [`position`](Hub::position) in the same turn.
     pub fn members(&self, topic: &str) -> impl Iterator<Item = Member<'_>> {
-        let members = self.topics.get(topic).map(|topic| &topic.members);
-        members.into_iter().flatten().map(|(id, entry)| Member { id, info: &entry.info })
+        let listed = self.list(topic);
+        let here = self.topics.get(topic).filter(|_| listed.is_none()).map(|topic| &topic.members);
+        let listed = listed.into_iter().flatten().map(|(id, info)| Member { id, info });
+        let here = here.into_iter().flatten();
+        listed.chain(here.map(|(id, entry)| Member { id, info: &entry.info }))
     }
 
     /// The names of a member that is there.
@@ -299,6 +322,11 @@ impl Presence {
         Some(Membership { topic: Arc::clone(topic), id: Arc::clone(id) })
     }
 
+    /// The entry of a member.
+    fn entry(&mut self, membership: &Membership) -> Option<&mut Entry> {
+        self.topics.get_mut(&membership.topic)?.members.get_mut(&membership.id)
+    }
+
     /// Publishes the join of a new member, which has no connection yet.
     fn add(
         &mut self,
@@ -306,16 +334,23 @@ impl Presence {
         topic: &str,
         member: Member<'_>,
     ) -> Result<Membership, PublishError> {
-        hub.publish(&(self.companion)(topic), member.join())?;
+        if self.sharing.is_none() {
+            hub.publish(&(self.companion)(topic), member.join())?;
+        }
         let known = self.topics.get_key_value(topic).map(|(name, _)| Arc::clone(name));
         let topic = known.unwrap_or_else(|| topic.into());
         let id: Arc<str> = member.id.into();
-        let entry = Entry { info: member.info.into(), stay: Stay::Here { connections: 0 } };
+        let stay = Stay::Here { connections: 0 };
+        let entry = Entry { info: member.info.into(), stay, is_queued: false };
         let members = &mut self.topics.entry(Arc::clone(&topic)).or_default().members;
         members.insert(Arc::clone(&id), entry);
         self.members += 1;
-        self.tell(&topic, MemberChange::Join(member));
-        Ok(Membership { topic, id })
+        if self.sharing.is_none() {
+            self.tell(&topic, MemberChange::Join(member));
+        }
+        let membership = Membership { topic, id };
+        self.queue(membership.clone());
+        Ok(membership)
     }
 
     /// A member that is known has one more connection.
@@ -328,6 +363,10 @@ impl Presence {
             Stay::Away { until } => {
                 self.leaves.remove(until);
                 entry.stay = Stay::Here { connections: 1 };
+            }
+            Stay::Leaving => {
+                entry.stay = Stay::Here { connections: 1 };
+                self.queue(membership.clone());
             }
         }
     }
@@ -346,27 +385,37 @@ impl Presence {
     }
 
     fn leave_at(&mut self, at: Instant, membership: Membership) {
-        let Some(topic) = self.topics.get_mut(&membership.topic) else { return };
-        let Some(entry) = topic.members.get_mut(&membership.id) else { return };
-        self.leaves_set += 1;
-        let until = (at, self.leaves_set);
+        let until = (at, self.leaves_set + 1);
+        let Some(entry) = self.entry(&membership) else { return };
         entry.stay = Stay::Away { until };
+        self.leaves_set += 1;
         self.leaves.insert(until, membership);
     }
 
-    /// A member leaves, if that can be published.
+    /// A member leaves, if that can be published, or is known to what decides.
     fn carry_out(&mut self, hub: &mut Hub, membership: Membership) {
+        if self.sharing.is_some() {
+            if let Some(entry) = self.entry(&membership) {
+                entry.stay = Stay::Leaving;
+            }
+            self.queue(membership);
+            return;
+        }
         let companion = (self.companion)(&membership.topic);
         if hub.publish(&companion, member::leave(&membership.id)).is_err() {
             return self.leave_at(hub.now() + RETRY, membership);
         }
+        self.remove(&membership);
+        self.tell(&membership.topic, MemberChange::Leave { id: &membership.id });
+    }
+
+    fn remove(&mut self, membership: &Membership) {
         let Some(topic) = self.topics.get_mut(&membership.topic) else { return };
         topic.members.remove(&membership.id);
         self.members -= 1;
         if topic.members.is_empty() {
             self.topics.remove(&membership.topic);
         }
-        self.tell(&membership.topic, MemberChange::Leave { id: &membership.id });
     }
 
     fn tell(&mut self, topic: &str, change: MemberChange<'_>) {
@@ -375,9 +424,11 @@ impl Presence {
         }
     }
 
-    /// Sets the timer to the first leave.
+    /// Sets the timer to the first leave, or to now if there are changes to be told.
     fn set_timer(&mut self, hub: &mut Hub) {
-        let next = self.leaves.keys().next().map(|(at, _)| *at);
+        let first = self.leaves.keys().next().map(|(at, _)| *at);
+        let announces = self.sharing.as_ref().is_some_and(|sharing| sharing.announces);
+        let next = if announces { Some(hub.now()) } else { first };
         if self.timer.map(|(at, _)| at) == next {
             return;
         }

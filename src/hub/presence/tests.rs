@@ -198,3 +198,114 @@ fn what_is_published_is_json_whatever_the_id_is() {
     assert_eq!(member.join(), format!(r#"{{"join":{{"id":{id},"info":{{"a":[1]}}}}}}"#));
     assert_eq!(member::leave(member.id), format!(r#"{{"leave":{{"id":{id}}}}}"#));
 }
+
+/// What is to be told: each member, and whether it is here.
+fn changes(presence: &mut Presence) -> Vec<(String, bool)> {
+    let polled = std::iter::from_fn(|| presence.poll_change());
+    polled.map(|it| (format!("{}/{}", it.topic, it.id), it.info.is_some())).collect()
+}
+
+fn told(name: &str, is_here: bool) -> (String, bool) {
+    (name.to_owned(), is_here)
+}
+
+/// One that is shared, with these limits.
+fn shared(set: impl FnOnce(&mut PresenceConfig)) -> Presence {
+    Presence { sharing: Some(Box::default()), ..presence(set) }
+}
+
+#[test]
+fn what_decides_is_told_who_is_here_and_publishes_itself() {
+    let (mut hub, mut presence) = (hub(), shared(|_| {}));
+    let watcher = tests_open(&mut hub);
+    hub.subscribe(watcher, "a/who").unwrap();
+    let conn = join(&mut presence, &mut hub, "a", "ada").unwrap();
+    join(&mut presence, &mut hub, "a", "ada").unwrap();
+    // The timer comes once, and then nothing but for what is new.
+    assert_eq!(presence.timer.unwrap().0, hub.now());
+    assert!(presence.handle_timer(&mut hub, KEY) && presence.timer.is_none());
+    assert_eq!(changes(&mut presence), [told("a/ada", true)]);
+    let other = join(&mut presence, &mut hub, "a", "ben").unwrap();
+    presence.handle_close(&mut hub, other);
+    presence.handle_close(&mut hub, conn);
+    assert_eq!(changes(&mut presence), [told("a/ben", true)]);
+    hub.now += DELAY;
+    presence.handle_timer(&mut hub, KEY);
+    assert_eq!(changes(&mut presence), [told("a/ben", false)]);
+    assert_eq!(hub.position("a/who").unwrap().offset, 0, "nothing is published here");
+}
+
+#[test]
+fn a_member_that_has_left_counts_until_that_is_known() {
+    let mut hub = hub();
+    let mut presence = shared(|limits| (limits.members_total_max, limits.leaves_per_turn) = (2, 9));
+    let conns = ["ada", "ben"].map(|id| join(&mut presence, &mut hub, "a", id).unwrap());
+    conns.into_iter().for_each(|conn| presence.handle_close(&mut hub, conn));
+    hub.now += DELAY;
+    presence.handle_timer(&mut hub, KEY);
+    assert_eq!(changes(&mut presence), [told("a/ada", false), told("a/ben", false)]);
+    refuses(&mut presence, &mut hub, "b", "cy", "", "members_total_max");
+    // One comes back before, and another after it was asked for again.
+    join(&mut presence, &mut hub, "a", "ada").unwrap();
+    presence.repeat_change("a", "ben");
+    presence.settle_change("a", "ada");
+    presence.settle_change("a", "ben");
+    assert_eq!(ids(&presence, "a"), ["ada", "ben"]);
+    assert_eq!(changes(&mut presence), [told("a/ada", true), told("a/ben", false)]);
+    presence.settle_change("a", "ada");
+    presence.settle_change("a", "ben");
+    assert_eq!((ids(&presence, "a"), presence.members), (vec!["ada".to_owned()], 1));
+    assert!(join(&mut presence, &mut hub, "b", "cy").is_ok());
+}
+
+#[test]
+fn members_are_told_again_in_turn() {
+    let (mut hub, mut presence) = (hub(), shared(|_| {}));
+    for (topic, id) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x"), ("c", "y")] {
+        join(&mut presence, &mut hub, topic, id).unwrap();
+    }
+    assert_eq!(changes(&mut presence).len(), 5);
+    for (expected, is_over) in
+        [(&["a/x", "a/y"][..], false), (&["b/x", "c/x"], false), (&["c/y"], true)]
+    {
+        assert_eq!(presence.repeat_changes(2), is_over);
+        let expected: Vec<_> = expected.iter().map(|name| told(name, true)).collect();
+        assert_eq!(changes(&mut presence), expected);
+    }
+    assert!(!presence.repeat_changes(1));
+    presence.repeat_from_start();
+    // What is to be told already is told once.
+    assert!(presence.repeat_changes(9));
+    assert_eq!(changes(&mut presence).len(), 5);
+    assert!(shared(|_| {}).repeat_changes(1) && self::presence(|_| {}).repeat_changes(1));
+}
+
+#[test]
+fn a_list_of_all_nodes_is_shown_while_it_is_known() {
+    let (mut hub, mut presence) = (hub(), shared(|limits| limits.members_max = 2));
+    join(&mut presence, &mut hub, "a", "ada").unwrap();
+    let member = |id: &str| (Box::from(id), Box::from("1"));
+    let watched = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let changes = Arc::clone(&watched);
+    presence
+        .watch(move |topic, change| changes.lock().unwrap().push(format!("{topic} {change:?}")));
+    presence.handle_news("a", PresenceNews::Join("zoe".into(), "1".into()));
+    assert_eq!(ids(&presence, "a"), ["ada"], "all of them were not told");
+    presence.handle_news("a", PresenceNews::All(vec![member("ben"), member("ada")]));
+    assert_eq!((ids(&presence, "a"), presence.count("a")), (vec!["ada".into(), "ben".into()], 2));
+    assert_eq!(presence.connection_count("a"), 1);
+    // The limit is one of all nodes, where they are known; one that is there already may come here too.
+    refuses(&mut presence, &mut hub, "a", "cy", "", "members_max");
+    assert!(join(&mut presence, &mut hub, "a", "ben").is_ok());
+    presence.handle_news("a", PresenceNews::Leave("ada".into()));
+    presence.handle_news("a", PresenceNews::Join("cy".into(), "2".into()));
+    assert_eq!(ids(&presence, "a"), ["ben", "cy"]);
+    let watched = watched.lock().unwrap();
+    assert!(watched[0].contains("ada") && watched[1].contains("cy") && watched.len() == 2);
+    presence.handle_news("a", PresenceNews::Unknown);
+    assert_eq!(ids(&presence, "a"), ["ada", "ben"]);
+    // One that is not shared has no list.
+    let mut alone = self::presence(|_| {});
+    alone.handle_news("a", PresenceNews::All(vec![member("ben")]));
+    assert_eq!((alone.count("a"), alone.poll_change()), (0, None));
+}
