@@ -64,7 +64,8 @@ async def through_servers(world, seconds, payload):
 
 def through_benchmark(world, payload):
     """The same script, by Redis' own program: of one connection, 256 at once."""
-    script = (ROOT / "src/bin/pushloop/broker/publish.lua").read_text()
+    folder = ROOT / "src/bin/pushloop/broker"
+    script = (folder / "append.lua").read_text() + (folder / "publish.lua").read_text()
     sha = world.redis.ask("SCRIPT", "LOAD", script)
     run = re.search("run_id:(.*)", world.redis.ask("INFO", "server"))[1].strip()
     arguments = ("2", "p:topic:{b}", "p:log:{b}", run, "1", "0", "9999999999999", "1000", "300000", "2592000000", "p:news:{b}",

@@ -267,9 +267,7 @@ impl Taken {
             Ok((topics.prefix.clone(), ByTopic::of(&options)))
         });
         let mut by_prefix = by_prefix.collect::<Result<Vec<_>, String>>()?;
-        if !self.options.tokens.apps.is_empty() {
-            ByTopic::of(&self.options).add_channels(&mut by_prefix);
-        }
+        ByTopic::of(&self.options).add_own(&self.options, &mut by_prefix);
         Ok(Patterns::new(ByTopic::of(&self.options), by_prefix))
     }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use pushloop::{ConfigureError, History, Hub, OnLag, TopicOptions};
 
-use crate::{options::Options, pusher};
+use crate::{options::Options, presence, pusher};
 
 /// How long a cache channel keeps its latest event.
 const CACHE_AGE: Duration = Duration::from_secs(30 * 60);
+/// How many joins and leaves are kept, and how long, where servers share them.
+const LISTS_KEPT: u64 = 100;
+const LISTS_AGE: Duration = Duration::from_secs(60);
 
 /// What is so for one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,9 +35,19 @@ impl ByTopic {
         Self { history, on_lag, presence, anyone_may_publish }
     }
 
+    /// Adds what is so for topics of which the server itself knows more, where nothing else is said of them.
+    pub fn add_own(self, options: &Options, by_prefix: &mut Vec<(String, Self)>) {
+        if !options.tokens.apps.is_empty() {
+            self.add_channels(by_prefix);
+        }
+        if options.broker.url.is_some() {
+            self.add_lists(by_prefix);
+        }
+    }
+
     /// Adds what is so for cache channels and those with members, where nothing else is said of them: these keep
     /// the latest event, and of those it is known who subscribes.
-    pub fn add_channels(self, by_prefix: &mut Vec<(String, Self)>) {
+    fn add_channels(self, by_prefix: &mut Vec<(String, Self)>) {
         for prefix in pusher::CACHES.iter().chain(&pusher::PRESENCES) {
             if by_prefix.iter().any(|(other, _)| other == prefix) {
                 continue;
@@ -47,6 +60,23 @@ impl ByTopic {
             }
             by_prefix.push(((*prefix).to_owned(), channels));
         }
+    }
+
+    /// Adds what is so for the joins and leaves that servers share, where nothing is said of them: some are kept, so that
+    /// their places are the same at each server.
+    fn add_lists(self, by_prefix: &mut Vec<(String, Self)>) {
+        let (prefix, any) = (presence::companion(""), |it: &Self| it.presence);
+        let is_any = any(&self) || by_prefix.iter().any(|(_, it)| any(it));
+        if !is_any || self.history.is_some() || by_prefix.iter().any(|(other, _)| *other == prefix)
+        {
+            return;
+        }
+        let mut history = History::of(LISTS_KEPT);
+        history.age = LISTS_AGE;
+        by_prefix.push((
+            prefix,
+            Self { history: Some(history), presence: false, anyone_may_publish: false, ..self },
+        ));
     }
 
     fn options(self) -> TopicOptions {
@@ -113,6 +143,29 @@ mod tests {
             assert_eq!(patterns.of(name), expected, "{name}");
             let options = server.hub().topic_options(name);
             assert_eq!((options.history, options.on_lag), (expected.history, expected.on_lag));
+        }
+    }
+
+    #[test]
+    fn joins_and_leaves_that_servers_share_are_kept_where_nothing_else_is_said() {
+        let lists = |all: ByTopic, mut by_prefix: Vec<(String, ByTopic)>| {
+            let given = by_prefix.len();
+            all.add_lists(&mut by_prefix);
+            let added = by_prefix.get(given).cloned();
+            added.map(|(prefix, it)| (prefix, it.history.map(|it| it.publications), it.presence))
+        };
+        let nothing = ByTopic::default();
+        let has_members = ByTopic { presence: true, ..nothing };
+        let keeps = ByTopic { history: Some(History::of(5)), ..has_members };
+        let added = Some(("$presence/".to_owned(), Some(LISTS_KEPT), false));
+        assert_eq!(lists(has_members, Vec::new()), added);
+        assert_eq!(lists(nothing, vec![("a".to_owned(), has_members)]), added);
+        for (all, by_prefix) in [
+            (nothing, Vec::new()),
+            (keeps, Vec::new()),
+            (has_members, vec![("$presence/".to_owned(), nothing)]),
+        ] {
+            assert_eq!(lists(all, by_prefix), None);
         }
     }
 }

@@ -29,12 +29,18 @@ pub fn of(options: &Options) -> Option<Presence> {
     config.leave_delay = options.presence_delay;
     let has_channels = !options.tokens.apps.is_empty();
     let is_known = has_channels || options.patterns.any(|it| it.presence);
-    is_known.then(|| Presence::new(TIMER, companion, config))
+    let new = if options.broker.url.is_some() { Presence::shared } else { Presence::new };
+    is_known.then(|| new(TIMER, companion, config))
 }
 
 /// Where the joins and leaves of a topic are published.
 pub fn companion(topic: &str) -> String {
     format!("$presence/{topic}")
+}
+
+/// The topic of which these are the joins and leaves, if they are some.
+pub fn topic_of(companion: &str) -> Option<&str> {
+    companion.strip_prefix("$presence/")
 }
 
 /// Whether the topic has members: it is to be known who subscribes, and it is none of the server's own.

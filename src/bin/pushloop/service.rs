@@ -5,6 +5,7 @@ mod backends;
 mod brokering;
 mod centrifuging;
 mod figures;
+mod listing;
 mod messages;
 mod operating;
 mod pacing;
@@ -33,12 +34,12 @@ pub use self::backends::Hooks;
 use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge, relaying::Relaying};
 use crate::{
     ahead::Ahead,
-    auth::{Action, Denied},
+    auth::Denied,
     broker::{Broker, TOLD},
     drain::ENDS_SOON,
     expiries::{self, Expiries},
     gate::{Gate, Keys, TurnedAway},
-    hooks::{ANSWERED, Kind},
+    hooks::ANSWERED,
     key_sets::FETCHED,
     metrics,
     operator::{self, Operator},
@@ -209,44 +210,6 @@ impl Service {
         self.status.requests_turned_away.fetch_add(1, Ordering::Relaxed);
         self.tell(hub, id, 503, "the server is full: it has no descriptor for another connection");
         true
-    }
-
-    /// Who subscribes may be known to those who may read the joins and leaves.
-    fn tell_presence(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
-        let asked = topics::of(request, hub.config(), self.one_topic).map_err(TurnedAway::from);
-        let admitted = asked.and_then(|names| {
-            let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
-            let who = self.gate.admit(hub, request, Action::Subscribe, &told)?;
-            Ok((names, told, who))
-        });
-        match admitted {
-            Ok((names, told, who)) if self.asks(Kind::Subscribe, &who) => {
-                self.ask(hub, (id, request), &who, &told, Door::Presence(names));
-            }
-            Ok((names, ..)) => self.tell_presence_of(hub, id, request, &names),
-            Err(away) => self.turn_away(hub, id, &away),
-        }
-    }
-
-    fn tell_presence_of(
-        &mut self,
-        hub: &mut Hub,
-        id: RequestId,
-        request: &Request,
-        names: &[String],
-    ) {
-        let list = match &self.presence {
-            Some(presence) => presence::list(presence, &self.patterns, hub, request, names),
-            None => Err((404, presence::UNKNOWN.into())),
-        };
-        match list {
-            Ok(list) => {
-                let json = ("Content-Type", "application/json");
-                let fields = [json, ("Cache-Control", "no-store")];
-                self.answer(hub, id, Response::new(200).body(list), &fields);
-            }
-            Err(refusal) => self.turn_away(hub, id, &refusal.into()),
-        }
     }
 
     /// Answers a GET of a topic, or another request that does nothing to it.
@@ -448,7 +411,7 @@ impl Handler for Service {
     }
 
     fn on_timer(&mut self, hub: &mut Hub, key: u64) {
-        if self.presence.as_mut().is_some_and(|presence| presence.handle_timer(hub, key))
+        if self.handle_presence_timer(hub, key)
             || self.expiries.handle_timer(hub, key)
             || self.handle_question_timer(hub, key)
             || self.handle_broker_timer(hub, key)

@@ -150,6 +150,10 @@ status! {
     broker_waits: Counter,
     /// Messages on the broker's channels that no server like this has sent.
     broker_foreign_messages: Counter,
+    /// Times that the broker took this server for gone, with its members, and it was not.
+    broker_leases_lost: Counter,
+    /// Members that the broker did not take, as where a topic is full: each time that one was asked for.
+    broker_members_refused: Counter,
     /// Lines of the log that were left out, because there were too many of their kind or nobody read them.
     log_lines_left_out: Counter,
     /// Whether the process was told to end: 1, or 0.

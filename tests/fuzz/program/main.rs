@@ -27,11 +27,13 @@ mod server {
     pub mod options;
     pub mod pace;
     pub mod patterns;
+    pub mod presence;
     pub mod publish;
     pub mod pusher;
     pub mod requests;
     pub mod status;
     pub mod store;
+    pub mod timers;
     pub mod tls;
     pub mod topics;
     pub mod web;
@@ -42,7 +44,7 @@ use libfuzzer_sys::fuzz_target;
 // As these name each other.
 use server::{
     ahead, auth, broker, centrifuge, check, gate, hooks, key_sets, logs, options, pace, patterns,
-    publish, pusher, requests, status, store, tls, topics, web, writer,
+    presence, publish, pusher, requests, status, store, timers, tls, topics, web, writer,
 };
 
 const TARGETS: chosen::Targets = &[

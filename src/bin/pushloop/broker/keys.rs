@@ -35,6 +35,41 @@ pub fn channel(prefix: &str, topic: &str) -> String {
     format!("{prefix}:news:{{{}}}", tag(topic))
 }
 
+/// Who is in a topic, by its companion topic: the infos of the members.
+pub fn members(prefix: &str, companion: &str) -> String {
+    format!("{prefix}:members:{{{}}}", tag(companion))
+}
+
+/// How many nodes have each of them.
+pub fn counts(prefix: &str, companion: &str) -> String {
+    format!("{prefix}:counts:{{{}}}", tag(companion))
+}
+
+/// Those that one node has.
+pub fn held(prefix: &str, companion: &str, node: &str) -> String {
+    format!("{prefix}:held:{{{}}}:{node}", tag(companion))
+}
+
+/// The topics of which a node has members.
+pub fn lists(prefix: &str, node: &str) -> String {
+    format!("{prefix}:lists:{node}")
+}
+
+/// The nodes, by when their leases end.
+pub fn nodes(prefix: &str) -> String {
+    format!("{prefix}:nodes")
+}
+
+/// Nodes that are over, and have members still.
+pub fn over(prefix: &str) -> String {
+    format!("{prefix}:over")
+}
+
+/// When a lease was renewed last, and from when on one may be over.
+pub fn leases(prefix: &str) -> String {
+    format!("{prefix}:leases")
+}
+
 /// Where a node hears of itself.
 pub fn node(prefix: &str, node: u64) -> String {
     format!("{prefix}:node:{node:016x}")
@@ -48,9 +83,15 @@ mod tests {
     fn keys_of_a_topic_have_one_tag_and_no_two_topics_share_one() {
         for (name, expected) in [("a/b", "a/b"), ("}", "%7D"), ("{}", "%7B%7D"), ("%7D", "%257D")] {
             let tag = format!("{{{expected}}}");
-            for key in
-                [topic("p", name), log("p", name), answer("p", name, "}k"), channel("p", name)]
-            {
+            for key in [
+                topic("p", name),
+                log("p", name),
+                answer("p", name, "}k"),
+                channel("p", name),
+                members("p", name),
+                counts("p", name),
+                held("p", name, "}n"),
+            ] {
                 let (from, to) = (key.find('{'), key.find('}'));
                 let between = from.zip(to).map(|(from, to)| &key[from..=to]);
                 assert_eq!(between, Some(&*tag), "{key}");

@@ -1,5 +1,7 @@
 //! A connection through which the broker is asked: it publishes and tells where topics are, many in one go.
 
+mod leasing;
+
 use std::{
     hash::{BuildHasher, RandomState},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -11,12 +13,15 @@ use redis::{
 };
 
 use super::{
-    keys,
+    keys, lists,
     record::{Record, number},
 };
+use crate::presence::topic_of;
 
-/// A topic's life, its offset, and entries of what is kept, as the broker tells them.
-type Told = (Vec<u8>, Vec<u8>, Vec<Value>);
+pub use leasing::{Answer, Ask, Over, Roll};
+
+/// A topic's life, its offset, entries of what is kept, and members with their infos, as the broker tells them.
+type Told = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
 
 /// How long the broker may take for anything that it is asked.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,7 +62,12 @@ pub enum Failure {
 pub struct Place {
     pub position: Position,
     pub kept: Vec<(u64, Record)>,
+    /// Of a companion topic, if its latest publications were wanted: who is there.
+    pub members: Vec<Listed>,
 }
+
+/// A member's id and info.
+pub type Listed = (Box<str>, Box<str>);
 
 /// How many publications a topic keeps, and how many bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,8 +96,17 @@ pub struct Link {
     run: String,
     /// How far the broker's clock is ahead of ours, in milliseconds.
     ahead: i64,
+    scripts: Scripts,
+}
+
+/// What the broker calls the scripts.
+#[derive(Default)]
+struct Scripts {
     publish: String,
     open: String,
+    enter: String,
+    leave: String,
+    lease: String,
 }
 
 /// Milliseconds since 1970.
@@ -110,9 +129,8 @@ impl Link {
         let Some(run) = run.map(|run| run.trim().to_owned()) else {
             return Err((ErrorKind::UnexpectedReturnType, "INFO names no run_id").into());
         };
-        let (publish, open) = Default::default();
-        let prefix = prefix.to_owned();
-        let mut link = Self { connection, prefix, is_durable, run, ahead: 0, publish, open };
+        let (prefix, scripts) = (prefix.to_owned(), Scripts::default());
+        let mut link = Self { connection, prefix, is_durable, run, ahead: 0, scripts };
         link.compare_clocks()?;
         link.load()?;
         Ok(link)
@@ -138,9 +156,24 @@ impl Link {
         let mut load = |script: &str| -> RedisResult<String> {
             cmd("SCRIPT").arg("LOAD").arg(script).query(&mut self.connection)
         };
-        self.publish = load(include_str!("publish.lua"))?;
-        self.open = load(include_str!("open.lua"))?;
+        macro_rules! appends {
+            ($file:literal) => {
+                concat!(include_str!("append.lua"), include_str!($file))
+            };
+        }
+        self.scripts = Scripts {
+            publish: load(appends!("publish.lua"))?,
+            open: load(include_str!("open.lua"))?,
+            enter: load(appends!("enter.lua"))?,
+            leave: load(appends!("leave.lua"))?,
+            lease: load(appends!("lease.lua"))?,
+        };
         Ok(())
+    }
+
+    /// What scripts have to know to begin a topic's life.
+    fn add_life(&self, command: &mut Cmd) {
+        command.arg(&self.run).arg(draw()).arg(u8::from(self.is_durable));
     }
 
     /// Tells something on a channel.
@@ -162,12 +195,13 @@ impl Link {
         let (count, age) = it.keeps;
         let deadline = it.record.made_at as i64 + self.ahead + TIMEOUT.as_millis() as i64;
         let mut command = cmd("EVALSHA");
-        command.arg(&self.publish).arg(2 + usize::from(it.key.is_some()));
+        command.arg(&self.scripts.publish).arg(2 + usize::from(it.key.is_some()));
         command.arg(keys::topic(&self.prefix, &it.topic)).arg(keys::log(&self.prefix, &it.topic));
         if let Some((key, _)) = &it.key {
             command.arg(keys::answer(&self.prefix, &it.topic, key));
         }
-        command.arg(&self.run).arg(draw()).arg(u8::from(self.is_durable)).arg(deadline);
+        self.add_life(&mut command);
+        command.arg(deadline);
         command.arg(count).arg(millis(age)).arg(millis(TOPIC_MEMORY));
         command.arg(keys::channel(&self.prefix, &it.topic)).arg(it.record.encode());
         match it.only_at {
@@ -187,22 +221,27 @@ impl Link {
                 Wanted::After(offset, keeps) => (keeps, format!("{}-0", offset.saturating_add(1))),
                 Wanted::Place(_) => (Keeps::default(), String::new()),
             };
+            let is_list = matches!(wanted, Wanted::Latest(_)) && topic_of(topic).is_some();
             let mut command = cmd("EVALSHA");
-            command.arg(&link.open).arg(2);
+            command.arg(&link.scripts.open).arg(2 + usize::from(is_list));
             command.arg(keys::topic(&link.prefix, topic)).arg(keys::log(&link.prefix, topic));
-            command.arg(&link.run).arg(draw()).arg(u8::from(link.is_durable));
+            if is_list {
+                command.arg(keys::members(&link.prefix, topic));
+            }
+            link.add_life(&mut command);
             command.arg(keeps.publications).arg(from).arg(millis(TOPIC_MEMORY)).arg(keeps.bytes);
             command
         };
         let answers = self.ask::<Told>(topics.len(), command)?;
         let placed = answers.into_iter().zip(topics).map(|(answer, (_, wanted))| {
-            let (epoch, offset, mut kept) = answer.map_err(|error| told(&error))?;
+            let (epoch, offset, mut kept, members) = answer.map_err(|error| told(&error))?;
             if matches!(wanted, Wanted::Latest(_)) {
                 kept.reverse();
             }
             let position = position(&epoch, &offset).ok_or("it has no place")?;
             let kept = kept.iter().map(|entry| entry_of(entry).ok_or("what is kept is not ours"));
-            Ok(Place { position, kept: kept.collect::<Result<_, _>>()? })
+            let kept = kept.collect::<Result<_, _>>()?;
+            Ok(Place { position, kept, members: lists::read(members) })
         });
         Ok(placed.collect())
     }

@@ -9,7 +9,9 @@
 //! request or a connection is, beyond its id.
 
 mod keys;
+mod leases;
 mod link;
+mod lists;
 mod publishing;
 mod record;
 mod shared;
@@ -24,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{ConnId, Handle, Hub, Position};
+use pushloop::{ConnId, Handle, Hub, Position, Presence};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 pub use shared::TOLD;
@@ -36,6 +38,7 @@ use crate::{
     status::{Status, count},
     web,
 };
+use leases::Leases;
 use link::draw;
 use publishing::Publishing;
 use shared::{Event, Shared};
@@ -124,6 +127,7 @@ pub struct Broker {
     node: u64,
     topics: Topics,
     publishing: Publishing,
+    leases: Leases,
     /// What was taken of the threads, and waits for room in the hub.
     pending: VecDeque<Event>,
     /// Whether the broker can be asked, and when an echo was heard last.
@@ -150,12 +154,14 @@ impl Broker {
         let prefix = options.prefix.clone();
         let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status));
         let publishing = Publishing::new(Arc::clone(&shared), node);
+        let leases = Leases::new(Arc::clone(&shared), Arc::clone(status), now);
         let status = Arc::clone(status);
         Ok(Some(Self {
             shared,
             node,
             topics,
             publishing,
+            leases,
             pending: VecDeque::new(),
             is_connected: false,
             heard: None,
@@ -222,7 +228,38 @@ impl Broker {
     }
 
     /// Acts on what the threads have told. False if the hub has no room, and it is to be tried again soon.
-    pub fn take(&mut self, hub: &mut Hub, done: &mut Vec<Done>) -> bool {
+    pub fn take(
+        &mut self,
+        hub: &mut Hub,
+        mut presence: Option<&mut Presence>,
+        done: &mut Vec<Done>,
+    ) -> bool {
+        let has_room = self.take_events(hub, presence.as_deref_mut(), done);
+        self.tell_lists(presence.as_deref_mut());
+        self.tell(hub, presence);
+        has_room
+    }
+
+    /// Tells the broker which members have come and gone.
+    pub fn tell(&mut self, hub: &Hub, presence: Option<&mut Presence>) {
+        if let Some(presence) = presence {
+            self.leases.tell(hub, presence);
+        }
+    }
+
+    /// Tells here what is published to companion topics, in the same turn.
+    fn tell_lists(&mut self, presence: Option<&mut Presence>) {
+        let news = self.topics.take_news();
+        let Some(presence) = presence else { return };
+        news.into_iter().for_each(|(topic, news)| presence.handle_news(&topic, news));
+    }
+
+    fn take_events(
+        &mut self,
+        hub: &mut Hub,
+        mut presence: Option<&mut Presence>,
+        done: &mut Vec<Done>,
+    ) -> bool {
         if self.pending.is_empty() {
             self.pending.extend(self.shared.take(TAKEN_MAX));
         }
@@ -235,12 +272,20 @@ impl Broker {
                     self.publishing.settle(hub, number, outcome, done);
                     Applied::Yes
                 }
+                Event::Leased { ask, answer } => {
+                    if let Some(presence) = presence.as_deref_mut() {
+                        self.leases.handle_answer(hub, presence, ask, answer);
+                    }
+                    Applied::Yes
+                }
                 Event::Connected => {
                     self.is_connected = true;
+                    self.leases.handle_connected();
                     self.topics.handle_connected()
                 }
                 Event::Disconnected => {
                     self.is_connected = false;
+                    self.leases.handle_disconnected();
                     Applied::Yes
                 }
                 Event::Echo => {
@@ -275,12 +320,17 @@ impl Broker {
     }
 
     /// Looks after topics from time to time: in how long it is to be done again.
-    pub fn look(&mut self, hub: &mut Hub) -> Duration {
+    pub fn look(&mut self, hub: &mut Hub, mut presence: Option<&mut Presence>) -> Duration {
         if hub.now() >= self.echo_due {
             self.echo_due = hub.now() + ECHO_INTERVAL;
             self.shared.echo();
         }
-        self.topics.look(hub)
+        if let Some(presence) = presence.as_deref_mut() {
+            self.leases.look(hub, presence);
+        }
+        let next = self.topics.look(hub);
+        self.tell_lists(presence);
+        next
     }
 }
 

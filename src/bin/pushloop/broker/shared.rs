@@ -11,7 +11,7 @@ use std::{
 use pushloop::{Handle, Position};
 
 use super::{
-    link::{Failure, Place, Publication, Wanted},
+    link::{Answer, Ask, Failure, Place, Publication, Wanted},
     record::Record,
 };
 
@@ -54,6 +54,11 @@ pub enum Event {
         position: Position,
         record: Record,
     },
+    /// What was asked about members has its answer.
+    Leased {
+        ask: Ask,
+        answer: Result<Answer, String>,
+    },
 }
 
 impl Event {
@@ -67,9 +72,12 @@ impl Event {
             | Self::Published { .. } => 0,
             Self::News { record, .. } => record.cost(),
             Self::Opened { place, .. } => {
-                let kept = place.as_ref().map_or(&[][..], |place| &place.kept);
-                kept.iter().map(|(_, record)| record.cost()).sum()
+                let Ok(Place { kept, members, .. }) = place else { return 64 };
+                let kept: usize = kept.iter().map(|(_, record)| record.cost()).sum();
+                let members = members.iter().map(|(id, info)| id.len() + info.len() + 64);
+                kept + members.sum::<usize>()
             }
+            Self::Leased { ask, .. } => ask.cost(),
         }
     }
 }
@@ -79,6 +87,7 @@ impl Event {
 pub struct Batch {
     pub publications: Vec<Publication>,
     pub asked: Vec<(Arc<str>, Wanted)>,
+    pub leases: Vec<Ask>,
     /// The other thread is to be woken, or to hear that the way is open.
     pub echoes: bool,
 }
@@ -95,6 +104,7 @@ struct State {
     publications: VecDeque<Publication>,
     bytes: usize,
     asked: BTreeMap<Arc<str>, Wanted>,
+    leases: VecDeque<Ask>,
     /// The broker is to be asked for an echo.
     echoes: bool,
     is_connected: bool,
@@ -164,6 +174,15 @@ impl Shared {
         }
     }
 
+    /// Asks about members. Without a connection it is not asked. Who asks waits for answers before it asks for more.
+    pub fn lease(&self, asked: impl IntoIterator<Item = Ask>) {
+        let mut state = self.lock();
+        if state.is_connected {
+            state.leases.extend(asked);
+            self.work.notify_one();
+        }
+    }
+
     /// Has a topic heard from now on, or no longer.
     pub fn change(&self, channel: String, change: Change) {
         let mut state = self.lock();
@@ -224,6 +243,7 @@ impl Shared {
         state.echoes = is_connected;
         let left = mem::take(&mut state.publications);
         (state.bytes, state.asked) = (0, BTreeMap::new());
+        state.leases.clear();
         drop(state);
         for it in left {
             let outcome = Err(Failure::Unreachable);
@@ -236,7 +256,7 @@ impl Shared {
     pub fn next_batch(&self) -> Option<Batch> {
         let mut state = self.lock();
         while !state.ends {
-            if state.echoes || !state.publications.is_empty() || !state.asked.is_empty() {
+            if state.has_work() {
                 return Some(state.batch());
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -270,6 +290,13 @@ impl Shared {
 }
 
 impl State {
+    fn has_work(&self) -> bool {
+        self.echoes
+            || !self.publications.is_empty()
+            || !self.asked.is_empty()
+            || !self.leases.is_empty()
+    }
+
     fn batch(&mut self) -> Batch {
         let mut batch = Batch { echoes: mem::take(&mut self.echoes), ..Batch::default() };
         let mut bytes = 0;
@@ -286,6 +313,8 @@ impl State {
         {
             batch.asked.push(first);
         }
+        let leases = self.leases.len().min(BATCH_MAX);
+        batch.leases.extend(self.leases.drain(..leases));
         batch
     }
 }

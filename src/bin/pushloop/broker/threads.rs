@@ -100,7 +100,7 @@ fn asks(node: &Node) {
 
 /// Asks until the connection is lost. What was asked and not answered is told to be unknown.
 fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
-    while let Some(Batch { publications, asked, echoes }) = node.shared.next_batch() {
+    while let Some(Batch { publications, asked, leases, echoes }) = node.shared.next_batch() {
         if echoes {
             let told = link.tell(&node.channel, b"echo").and_then(|()| link.compare_clocks());
             told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
@@ -119,6 +119,12 @@ fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
             for ((topic, wanted), place) in some.iter().zip(places) {
                 let (topic, wanted) = (Arc::clone(topic), *wanted);
                 node.shared.tell(Event::Opened { topic, wanted, place });
+            }
+        }
+        if !leases.is_empty() {
+            let answers = link.lease(&leases)?;
+            for (ask, answer) in leases.into_iter().zip(answers) {
+                node.shared.tell(Event::Leased { ask, answer });
             }
         }
     }

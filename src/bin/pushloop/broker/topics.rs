@@ -1,34 +1,42 @@
 //! The topics that are heard from the broker.
 
 mod looks;
+mod members;
+mod restoring;
 
 use std::{
     collections::{HashMap, VecDeque},
     iter, mem,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use pushloop::{ConnId, Hub, Position, PublishError, RestoreError};
+use pushloop::{ConnId, Hub, Position, PresenceNews, PublishError, RestoreError};
 
 use super::{
     Done, keys,
-    link::{Keeps, Place, Wanted, millis_since_1970},
+    link::{Keeps, Place, Wanted},
     record::Record,
     shared::{Change, Event, Shared},
 };
 use crate::{
+    presence::topic_of,
     publish::publish_for,
     status::{Status, count},
 };
+use restoring::restore;
 
 /// What is held of one topic until it is known where it belongs: what is more is asked for again.
 const EARLY_MAX: usize = 1024;
 const EARLY_BYTES_MAX: usize = 1 << 20;
 
+/// Members of all topics together that are listed here.
+const LISTED_MAX: usize = 100_000;
+const LISTED_TOO_MANY: &str = "too many members are listed here: members_listed_max = 100000";
+
 /// Whether the topic is this node's own, and none of the broker's.
 pub fn is_local(name: &str) -> bool {
-    name.starts_with('$')
+    name.starts_with('$') && topic_of(name).is_none()
 }
 
 /// What became of what a thread has told.
@@ -71,6 +79,8 @@ struct Topic {
     idle_since: Option<Instant>,
     /// The broker was here when it was looked at last, and news of it had not come.
     suspect: Option<u64>,
+    /// Of a companion topic whose members are listed: how many they are.
+    listed: Option<usize>,
 }
 
 impl Topic {
@@ -116,6 +126,9 @@ pub struct Topics {
     waiters: HashMap<u64, usize>,
     latest: u64,
     lives: u64,
+    /// Members of all topics that are listed, and what is to be told of them.
+    listed: usize,
+    news: Vec<(Box<str>, PresenceNews)>,
 }
 
 impl Topics {
@@ -132,6 +145,8 @@ impl Topics {
             waiters: HashMap::new(),
             latest: 0,
             lives: 0,
+            listed: 0,
+            news: Vec::new(),
         }
     }
 
@@ -209,6 +224,7 @@ impl Topics {
             asked_at: hub.now(),
             idle_since: None,
             suspect: None,
+            listed: None,
         };
         let channel = keys::channel(&self.prefix, &name);
         self.shared.change(channel, Change::Subscribe(Arc::clone(&name)));
@@ -222,6 +238,7 @@ impl Topics {
         (topic.state, topic.asked_at) = (State::Opening, hub.now());
         topic.take_early();
         self.shared.ask(name, topic.latest());
+        self.unlist(name);
     }
 
     /// Asks for what was missed.
@@ -299,6 +316,9 @@ impl Topics {
         place: Place,
         done: &mut Vec<Done>,
     ) -> Applied {
+        if self.listed + place.members.len() > LISTED_MAX {
+            return self.give_up(&name, LISTED_TOO_MANY, done);
+        }
         let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
         if topic.keeps.is_some() {
             match restore(hub, &name, &place) {
@@ -309,6 +329,7 @@ impl Topics {
             }
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
+        self.list(&name, place.members);
         self.be_ready(&name, done);
         self.apply_early(hub, name)
     }
@@ -402,6 +423,7 @@ impl Topics {
         }
         if !topic.lives(hub, &name) {
             // The hub has forgotten it: nobody subscribes.
+            self.unlist(&name);
             return Applied::Yes;
         }
         let here = topic.position;
@@ -427,9 +449,14 @@ impl Topics {
             // It has a history, or nobody subscribes.
             Err(_) | Ok(_) => topic.position = position,
         }
-        match topic.early.is_empty() {
-            true => Applied::Yes,
-            false => self.apply_early(hub, name),
+        let has_early = !topic.early.is_empty();
+        if !self.note_member(&name, &record) {
+            self.end(hub, &name);
+            return Applied::Yes;
+        }
+        match has_early {
+            true => self.apply_early(hub, name),
+            false => Applied::Yes,
         }
     }
 
@@ -459,30 +486,6 @@ impl Topic {
     /// Whether the topic is in the hub, where the broker has it.
     fn lives(&self, hub: &Hub, name: &str) -> bool {
         self.keeps.is_none() || hub.position(name) == Some(self.position)
-    }
-}
-
-/// Begins the topic in the hub with what is kept, as far back as nothing is missing.
-fn restore(hub: &mut Hub, name: &str, place: &Place) -> Result<(), RestoreError> {
-    if hub.position(name).is_some() && !hub.forget_topic(name) {
-        return Err(RestoreError::Alive);
-    }
-    let Position { epoch, offset } = place.position;
-    let backwards = place.kept.iter().rev().zip((0..=offset).rev());
-    let whole = backwards.take_while(|((at, _), expected)| at == expected).count();
-    let kept = &place.kept[place.kept.len() - whole..];
-    let now = hub.wall_clock().map_or(0, millis_since_1970);
-    let publications: Vec<_> = kept
-        .iter()
-        .map(|(_, record)| {
-            let age = Duration::from_millis(now.saturating_sub(record.made_at));
-            (record.message(), age)
-        })
-        .collect();
-    let first = Position { epoch, offset: offset - whole as u64 };
-    match hub.restore_topic(name, first, &publications) {
-        Err(RestoreError::HistoryFull) => hub.restore_topic(name, place.position, &[]).map(|_| ()),
-        restored => restored.map(|_| ()),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     ahead::AskerId,
     broker::{Broker, Done, draw_node},
     options::Options,
+    presence::companion,
     publish::{Content, Form, Item, Plan},
     status::count,
     subscribe::Start,
@@ -164,6 +165,25 @@ impl Service {
         None
     }
 
+    /// Whether it is known who is in these topics. If not, the request waits until it is.
+    pub(super) fn are_listed(
+        &mut self,
+        hub: &mut Hub,
+        (id, request): (RequestId, &Request),
+        names: &[String],
+    ) -> bool {
+        let lists: Vec<_> = names.iter().map(|name| companion(name)).collect();
+        match self.hear(hub, &lists, &[]) {
+            Heard::Yes => return true,
+            Heard::Once(number) => {
+                let door = Door::Presence(names.to_vec());
+                self.park_request(hub, number, (id, request), door);
+            }
+            Heard::No(why) => self.turn_away(hub, id, &unavailable(why)),
+        }
+        false
+    }
+
     /// Has a request go through its door once the broker has said that its topics are there.
     pub(super) fn park_request(
         &mut self,
@@ -182,7 +202,7 @@ impl Service {
     pub(super) fn take_told(&mut self, hub: &mut Hub) {
         let Some(brokering) = &mut self.broker else { return };
         let mut done = Vec::new();
-        if !brokering.broker.take(hub, &mut done) {
+        if !brokering.broker.take(hub, self.presence.as_mut(), &mut done) {
             hub.set_timer(hub.now() + RETRY_INTERVAL, ROOM_TIMER);
         }
         brokering.note(hub);
@@ -220,6 +240,16 @@ impl Service {
         }
     }
 
+    /// Whether the timer is that of presence: some leave, and if there is a broker, it is told who comes and goes.
+    pub(super) fn handle_presence_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
+        let Some(presence) = &mut self.presence else { return false };
+        let is_mine = presence.handle_timer(hub, key);
+        if let Some(brokering) = self.broker.as_mut().filter(|_| is_mine) {
+            brokering.broker.tell(hub, Some(presence));
+        }
+        is_mine
+    }
+
     /// Whether the timer is one of the broker's.
     pub(super) fn handle_broker_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
         if key & TIMERS != 0 {
@@ -229,7 +259,7 @@ impl Service {
             self.take_told(hub);
         } else if key == LOOK_TIMER {
             let Some(brokering) = &mut self.broker else { return true };
-            let next = brokering.broker.look(hub);
+            let next = brokering.broker.look(hub, self.presence.as_mut());
             brokering.note(hub);
             hub.set_timer(hub.now() + next, LOOK_TIMER);
             self.send_away(hub);

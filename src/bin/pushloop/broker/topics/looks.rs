@@ -59,6 +59,7 @@ impl Topics {
 
     /// The topic is not heard any more.
     pub(super) fn remove(&mut self, name: &Arc<str>) {
+        self.unlist(name);
         self.topics.remove(name);
         let channel = keys::channel(&self.prefix, name);
         self.shared.change(channel, Change::Unsubscribe(Arc::clone(name)));

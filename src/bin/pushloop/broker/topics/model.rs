@@ -106,7 +106,8 @@ impl World {
             let kept = (first..=self.here.offset)
                 .take(most as usize)
                 .map(|at| (at, record(self.given[&Position { epoch, offset: at }])));
-            self.answers.push_back((wanted, Place { position: self.here, kept: kept.collect() }));
+            let place = Place { position: self.here, kept: kept.collect(), members: Vec::new() };
+            self.answers.push_back((wanted, place));
         }
     }
 

@@ -28,7 +28,8 @@ fn record(offset: u64) -> Record {
 }
 
 fn place(kept: impl IntoIterator<Item = u64>, position: Position) -> Place {
-    Place { position, kept: kept.into_iter().map(|offset| (offset, record(offset))).collect() }
+    let kept = kept.into_iter().map(|offset| (offset, record(offset))).collect();
+    Place { position, kept, members: Vec::new() }
 }
 
 impl World {
@@ -277,4 +278,74 @@ fn topics_that_come_and_go_leave_nothing_behind() {
         world.topics.add(world.server.hub(), &nth.to_string());
     }
     assert!(world.topics.is_full(world.server.hub()));
+}
+
+/// The news of members that are to be told, in short.
+fn told(topics: &mut Topics) -> Vec<String> {
+    let news = topics.take_news().into_iter().map(|(topic, news)| match news {
+        PresenceNews::All(members) => format!("{topic}: {} are there", members.len()),
+        PresenceNews::Join(id, info) => format!("{topic}: {id} {info} joins"),
+        PresenceNews::Leave(id) => format!("{topic}: {id} leaves"),
+        PresenceNews::Unknown => format!("{topic}: unknown"),
+    });
+    news.collect()
+}
+
+#[test]
+fn a_list_is_told_with_the_place_of_its_topic_and_changes_with_it() {
+    let mut world = World::opening();
+    assert!(told(&mut world.topics).is_empty(), "it is no companion topic");
+    world.name = "$presence/t".into();
+    let names = [world.name.to_string()];
+    world.topics.want(world.server.hub(), &names, &[]);
+    world.topics.handle_subscribed(world.server.hub(), &world.name);
+    let member = |id: usize| (id.to_string().into(), "1".into());
+    let listed = |count| Place { members: (0..count).map(member).collect(), ..place([], at(5)) };
+    world.opened(Wanted::Latest(KEEPS), listed(2));
+    assert_eq!(told(&mut world.topics), ["t: 2 are there"]);
+    let mut says = |offset, text: &str| {
+        let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
+        let record = Record::of(pushloop::Message::Text(text), 0);
+        drop(world.topics.handle_news(hub, name, at(offset), record));
+        told(&mut world.topics)
+    };
+    let join = r#"{"join":{"id":"ada","info":null}}"#;
+    assert_eq!(says(6, join), ["t: ada null joins"]);
+    assert!(says(6, join).is_empty() && says(7, "{}").is_empty());
+    assert_eq!(says(8, r#"{"leave":{"id":"ada"}}"#), ["t: ada leaves"]);
+    // Behind a hole nothing is told until it is closed.
+    assert!(says(10, join).is_empty());
+    assert_eq!(world.topics.listed, 2);
+    world.opened(Wanted::After(8, KEEPS), place([], at(0)));
+    assert_eq!(told(&mut world.topics), ["t: unknown"]);
+    assert_eq!(world.topics.listed, 0);
+}
+
+#[test]
+fn as_many_members_are_listed_as_the_limit_says() {
+    for (count, is_listed) in [(LISTED_MAX, true), (LISTED_MAX + 1, false)] {
+        let mut world = World::opening();
+        world.topics.listed = 2;
+        world.name = "$presence/t".into();
+        let names = [world.name.to_string()];
+        let number = world.topics.want(world.server.hub(), &names, &[]);
+        world.topics.handle_subscribed(world.server.hub(), &world.name);
+        let members = (2..count).map(|id| (id.to_string().into(), "1".into())).collect();
+        world.opened(Wanted::Latest(KEEPS), Place { members, ..place([], at(5)) });
+        match &world.done[..] {
+            [Done::Ready(ready)] => assert!(is_listed && *ready == number),
+            [Done::Failed(failed, why)] => {
+                assert!(!is_listed && *failed == number);
+                assert!(why.contains("members_listed_max = 100000"), "{why}");
+                continue;
+            }
+            other => unreachable!("{other:?}"),
+        }
+        // One more comes: nobody is told what is not whole.
+        let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
+        let text = pushloop::Message::Text(r#"{"join":{"id":"ada","info":null}}"#);
+        drop(world.topics.handle_news(hub, name, at(6), Record::of(text, 0)));
+        assert!(!world.topics.has(world.server.hub(), "$presence/t", None));
+        assert_eq!(world.topics.listed, 2);
+    }
 }

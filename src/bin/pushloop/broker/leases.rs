@@ -1,0 +1,290 @@
+//! This node's members, as the broker is to know them: under a lease that is renewed, all of them at once.
+//!
+//! A node has another name at each connection to the broker, so that whatever was on the way under the old one
+//! changes nothing that is said now. It says again who is here, and then that the old one is over: a member that is
+//! still here was never gone. A node that does not come back is over when its lease is, and each of the others
+//! then has some of its members leave, until none is left.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pushloop::{Hub, Presence, PresenceChange};
+
+use super::{
+    link::{Answer, Ask, Over, Roll, draw, millis_since_1970},
+    shared::Shared,
+};
+use crate::{
+    presence::companion,
+    status::{Status, count},
+};
+
+/// How often a lease is renewed, with so much more at random.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+const JITTER_MILLIS: u64 = 500;
+/// Members that the broker is told of in one go.
+const CHANGES: usize = 256;
+/// How often members are told again, whatever was: so many in turn, and so many of those that were refused.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+const REPEATED: usize = 5;
+const REFUSED_REPEATED: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The broker cannot be asked.
+    Away,
+    /// It can, and knows nothing of this node.
+    New,
+    /// It is asked for a lease.
+    Beginning,
+    Held,
+}
+
+/// How far all members are told under a name, after which the one of before is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    Some,
+    /// The last are on their way.
+    Last,
+    All,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Leases {
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    state: State,
+    /// What the node is called there.
+    node: u64,
+    /// What it was called before, if it has members still under that name and none that it has not told again.
+    before: Option<u64>,
+    renew_due: Instant,
+    /// A renewal has no answer yet.
+    renews: bool,
+    repeat_due: Instant,
+    telling: Telling,
+    /// Changes, and topics of nodes that are over, that were asked for and have no answer.
+    changing: usize,
+    sweeping: usize,
+    /// Of these, each was carried out.
+    sweeps_on: bool,
+    /// Members that the broker did not take: they are told again.
+    refused: BTreeSet<(Arc<str>, Arc<str>)>,
+}
+
+impl Leases {
+    pub fn new(shared: Arc<Shared>, status: Arc<Status>, now: Instant) -> Self {
+        Self {
+            shared,
+            status,
+            state: State::Away,
+            node: 0,
+            before: None,
+            renew_due: now,
+            renews: false,
+            repeat_due: now,
+            telling: Telling::All,
+            changing: 0,
+            sweeping: 0,
+            sweeps_on: false,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    pub fn handle_connected(&mut self) {
+        self.state = State::New;
+    }
+
+    pub fn handle_disconnected(&mut self) {
+        self.before = (self.state == State::Held).then_some(self.node).or(self.before);
+        self.state = State::Away;
+    }
+
+    /// Begins a lease under a new name.
+    fn begin(&mut self, hub: &Hub) {
+        (self.state, self.node) = (State::Beginning, draw());
+        (self.changing, self.sweeping, self.telling) = (0, 0, Telling::Some);
+        self.refused.clear();
+        self.renew(hub, true);
+    }
+
+    fn renew(&mut self, hub: &Hub, is_new: bool) {
+        self.renew_due = hub.now() + RENEW_INTERVAL + Duration::from_millis(draw() % JITTER_MILLIS);
+        self.renews = true;
+        // All that it had is told of under the new name.
+        let is_told = self.state == State::Held && self.telling == Telling::All;
+        let over = if is_told { self.before.take() } else { None };
+        self.shared.lease([Ask::Renew { node: self.node, is_new, over }]);
+    }
+
+    /// Does what is due, from time to time.
+    pub fn look(&mut self, hub: &Hub, presence: &mut Presence) {
+        if self.telling == Telling::All && hub.now() >= self.repeat_due {
+            self.repeat_due = hub.now() + REPEAT_INTERVAL;
+            presence.repeat_changes(REPEATED);
+            for _ in 0..REFUSED_REPEATED {
+                let Some((topic, id)) = self.refused.pop_first() else { break };
+                presence.repeat_change(&topic, &id);
+            }
+        }
+        match self.state {
+            State::Beginning | State::Held if hub.now() >= self.renew_due && !self.renews => {
+                self.renew(hub, self.state == State::Beginning);
+            }
+            State::Away | State::New | State::Beginning | State::Held => {}
+        }
+        self.tell(hub, presence);
+    }
+
+    /// Tells the broker who has come and gone, if it has answered what was told before.
+    pub fn tell(&mut self, hub: &Hub, presence: &mut Presence) {
+        match self.state {
+            State::Away | State::Beginning => return,
+            State::New => return self.begin(hub),
+            State::Held if self.changing > 0 => return,
+            State::Held => {}
+        }
+        let mut changes = self.changes(hub, presence);
+        match self.telling {
+            Telling::Some if changes.is_empty() => {
+                if presence.repeat_changes(CHANGES) {
+                    self.telling = Telling::Last;
+                }
+                changes = self.changes(hub, presence);
+            }
+            Telling::Some | Telling::Last | Telling::All => {}
+        }
+        if changes.is_empty() && self.telling == Telling::Last {
+            self.telling = Telling::All;
+            if self.before.is_some() {
+                self.renew_due = hub.now();
+            }
+        }
+        self.changing = changes.len();
+        self.shared.lease(changes);
+    }
+
+    fn changes(&self, hub: &Hub, presence: &mut Presence) -> Vec<Ask> {
+        let members_max = presence.config().members_max;
+        let changes = std::iter::from_fn(|| presence.poll_change()).take(CHANGES);
+        let ask = |PresenceChange { topic, id, info, .. }| {
+            let roll = self.roll(hub, self.node, topic, members_max);
+            Ask::Change { roll, id, info }
+        };
+        changes.map(ask).collect()
+    }
+
+    fn roll(&self, hub: &Hub, node: u64, topic: Arc<str>, members_max: usize) -> Roll {
+        let history = hub.topic_options(&companion(&topic)).history;
+        let keeps = history.map_or_else(Default::default, |it| (it.publications, it.age));
+        let asked_at = hub.wall_clock().map_or(0, millis_since_1970);
+        Roll { node, topic, keeps, asked_at, members_max }
+    }
+
+    /// The broker has answered.
+    pub fn handle_answer(
+        &mut self,
+        hub: &Hub,
+        presence: &mut Presence,
+        ask: Ask,
+        answer: Result<Answer, String>,
+    ) {
+        match ask {
+            Ask::Renew { node, is_new, over } if node == self.node => {
+                self.renews = false;
+                self.handle_renewed(hub, presence, (is_new, over), answer);
+            }
+            Ask::Change { roll, id, info } if roll.node == self.node => {
+                self.changing -= 1;
+                self.handle_changed(presence, (roll.topic, id, info.is_some()), answer);
+            }
+            Ask::Sweep { .. } if self.sweeping > 0 => {
+                self.sweeping -= 1;
+                self.sweeps_on &= answer == Ok(Answer::Done);
+                if self.sweeping == 0 && self.sweeps_on {
+                    self.sweep_on(hub);
+                }
+            }
+            // It was asked under another name.
+            Ask::Renew { .. } | Ask::Change { .. } | Ask::Sweep { .. } => {}
+        }
+        self.tell(hub, presence);
+    }
+
+    fn handle_renewed(
+        &mut self,
+        hub: &Hub,
+        presence: &mut Presence,
+        (is_new, was_over): (bool, Option<u64>),
+        answer: Result<Answer, String>,
+    ) {
+        match answer {
+            Ok(Answer::Held(over)) => {
+                if is_new {
+                    self.state = State::Held;
+                    presence.repeat_from_start();
+                }
+                if let Some(over) = over.filter(|_| self.sweeping == 0) {
+                    self.sweep(hub, over);
+                }
+            }
+            Ok(Answer::Lost) => self.lose(),
+            // It is asked again.
+            Ok(Answer::Done | Answer::Full | Answer::Late) | Err(_) => {
+                self.before = self.before.or(was_over);
+            }
+        }
+    }
+
+    fn handle_changed(
+        &mut self,
+        presence: &mut Presence,
+        (topic, id, is_here): (Arc<str>, Arc<str>, bool),
+        answer: Result<Answer, String>,
+    ) {
+        match answer {
+            Ok(Answer::Done) if is_here => {}
+            Ok(Answer::Done) => presence.settle_change(&topic, &id),
+            Ok(Answer::Lost) => self.lose(),
+            Ok(Answer::Full | Answer::Late | Answer::Held(_)) | Err(_) => {
+                count(&self.status.broker_members_refused);
+                self.refused.insert((topic, id));
+                // It may be had under that name alone, which is over when its lease is.
+                self.before = None;
+            }
+        }
+    }
+
+    /// The broker has no lease of this node: it needs another, and another name.
+    fn lose(&mut self) {
+        if self.state == State::Held {
+            count(&self.status.broker_leases_lost);
+            self.state = State::New;
+        }
+    }
+
+    /// Has some members of a node that is over leave.
+    fn sweep(&mut self, hub: &Hub, over: Over) {
+        if over.topics.is_empty() {
+            return self.sweep_on(hub);
+        }
+        (self.sweeping, self.sweeps_on) = (over.topics.len(), true);
+        let rolls = over.topics.into_iter().map(|topic| self.roll(hub, over.node, topic, 0));
+        let asked: Vec<_> = rolls.map(|roll| Ask::Sweep { roll }).collect();
+        self.shared.lease(asked);
+    }
+
+    /// There may be more: it is asked at once, and so paced by the broker.
+    fn sweep_on(&mut self, hub: &Hub) {
+        if self.state == State::Held && !self.renews {
+            self.renew(hub, false);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;

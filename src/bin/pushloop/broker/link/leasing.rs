@@ -1,0 +1,173 @@
+//! What the broker is asked about members: who has them, and until when.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Cmd, RedisResult, cmd};
+
+use super::{Link, TIMEOUT, TOPIC_MEMORY, millis, told};
+use crate::{broker::keys, presence::companion};
+
+/// How long a lease is. A node that has not renewed its own for so long is over, and its members leave.
+const LEASE: Duration = Duration::from_secs(15);
+/// Where nobody has renewed a lease for so long, the broker was away, and not all nodes: they get another lease's time.
+const SILENCE_MAX: Duration = Duration::from_secs(7);
+/// For how long members are remembered that no node enters again: see `Leases`.
+const MEMBER_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// What is asked of one topic's members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// The node that has them, or had.
+    pub node: u64,
+    pub topic: Arc<str>,
+    /// How many publications the companion topic keeps, and for how long.
+    pub keeps: (u64, Duration),
+    /// When it was asked, in milliseconds since 1970.
+    pub asked_at: u64,
+    pub members_max: usize,
+}
+
+/// What the broker is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Renews the node's lease, or begins it. Another node may be over by its own word.
+    Renew { node: u64, is_new: bool, over: Option<u64> },
+    /// The node has a member, with this info, or has it no more.
+    Change { roll: Roll, id: Arc<str>, info: Option<Box<str>> },
+    /// The node is over: some of its members leave.
+    Sweep { roll: Roll },
+}
+
+impl Ask {
+    /// What it counts as while it waits, in bytes.
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Renew { .. } | Self::Sweep { .. } => 0,
+            Self::Change { id, info, .. } => id.len() + info.as_ref().map_or(0, |info| info.len()),
+        }
+    }
+}
+
+/// A node that is over, and some topics of which it had members.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Over {
+    pub node: u64,
+    pub topics: Vec<Arc<str>>,
+}
+
+/// What the broker says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The lease is renewed.
+    Held(Option<Over>),
+    /// The node has no lease: it is over, as far as the broker knows.
+    Lost,
+    Done,
+    /// The topic has as many members as it may have.
+    Full,
+    /// The broker was too slow, and has done nothing.
+    Late,
+}
+
+impl Link {
+    /// Asks, in this order. The inner errors are the broker's.
+    pub fn lease(&mut self, asked: &[Ask]) -> RedisResult<Vec<Result<Answer, String>>> {
+        let command = |link: &Self, nth: usize| match &asked[nth] {
+            Ask::Renew { node, is_new, over } => link.renew_command(*node, *is_new, *over),
+            Ask::Change { roll, id, info } => {
+                let (script, info) = match info {
+                    Some(info) => (&link.scripts.enter, &**info),
+                    None => (&link.scripts.leave, ""),
+                };
+                let mut command = link.roll_command(script, roll);
+                command.arg(serde_json::json!(**id).to_string()).arg(info).arg(roll.members_max);
+                command
+            }
+            Ask::Sweep { roll } => {
+                let mut command = link.roll_command(&link.scripts.leave, roll);
+                command.arg("");
+                command
+            }
+        };
+        let answers = self.ask::<Vec<String>>(asked.len(), command)?;
+        let read = |answer: RedisResult<Vec<String>>| {
+            let answer = answer.map_err(|error| told(&error))?;
+            answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
+        };
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    fn renew_command(&self, node: u64, is_new: bool, over: Option<u64>) -> Cmd {
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.scripts.lease).arg(3);
+        command.arg(keys::nodes(&self.prefix)).arg(keys::over(&self.prefix));
+        command.arg(keys::leases(&self.prefix));
+        command.arg(name(node)).arg(millis(LEASE)).arg(u8::from(is_new));
+        command.arg(over.map(name).unwrap_or_default()).arg(millis(SILENCE_MAX));
+        command.arg(keys::lists(&self.prefix, ""));
+        command
+    }
+
+    fn roll_command(&self, script: &str, roll: &Roll) -> Cmd {
+        let (prefix, node, list) = (&*self.prefix, name(roll.node), companion(&roll.topic));
+        let (count, age) = roll.keeps;
+        let mut command = cmd("EVALSHA");
+        command.arg(script).arg(7);
+        command.arg(keys::topic(prefix, &list)).arg(keys::log(prefix, &list));
+        command.arg(keys::members(prefix, &list)).arg(keys::counts(prefix, &list));
+        command.arg(keys::held(prefix, &list, &node)).arg(keys::nodes(prefix));
+        command.arg(keys::lists(prefix, &node));
+        self.add_life(&mut command);
+        command.arg(roll.asked_at as i64 + self.ahead + TIMEOUT.as_millis() as i64);
+        command.arg(count).arg(millis(age)).arg(millis(TOPIC_MEMORY));
+        command.arg(keys::channel(prefix, &list)).arg(&node).arg(&*roll.topic);
+        command.arg(millis(MEMBER_MEMORY));
+        command
+    }
+}
+
+/// A node, as the broker has it.
+fn name(node: u64) -> String {
+    format!("{node:016x}")
+}
+
+fn answer_of(answer: &[String]) -> Option<Answer> {
+    let words: Vec<_> = answer.iter().map(String::as_str).collect();
+    Some(match &words[..] {
+        ["held"] => Answer::Held(None),
+        ["held", node, topics @ ..] => {
+            let node = u64::from_str_radix(node, 16).ok()?;
+            let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+            Answer::Held(Some(Over { node, topics }))
+        }
+        ["lost", ..] => Answer::Lost,
+        ["done"] => Answer::Done,
+        ["full"] => Answer::Full,
+        ["late"] => Answer::Late,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_what_the_scripts_give_and_nothing_else() {
+        let read = |words: &str| {
+            let words: Vec<_> = words.split_ascii_whitespace().map(str::to_owned).collect();
+            answer_of(&words)
+        };
+        let over = |topics: &[&str]| {
+            let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+            Some(Answer::Held(Some(Over { node: 255, topics })))
+        };
+        assert_eq!(read("held"), Some(Answer::Held(None)));
+        assert_eq!(read("held 00000000000000ff a b"), over(&["a", "b"]));
+        assert_eq!(read(&format!("held {}", name(255))), over(&[]));
+        assert_eq!(read("lost 00000000000000ff a"), Some(Answer::Lost));
+        for other in ["", "held x", "done done", "HELD", "late 1", "full x"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Who subscribes, for those that ask.
+
+use pushloop::{Hub, Request, RequestId, Response};
+
+use super::{Service, asking::Door};
+use crate::{auth::Action, gate::TurnedAway, hooks::Kind, presence, topics};
+
+impl Service {
+    /// Who subscribes may be known to those who may read the joins and leaves.
+    pub(super) fn tell_presence(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
+        let asked = topics::of(request, hub.config(), self.one_topic).map_err(TurnedAway::from);
+        let admitted = asked.and_then(|names| {
+            let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
+            let who = self.gate.admit(hub, request, Action::Subscribe, &told)?;
+            Ok((names, told, who))
+        });
+        match admitted {
+            Ok((names, told, who)) if self.asks(Kind::Subscribe, &who) => {
+                self.ask(hub, (id, request), &who, &told, Door::Presence(names));
+            }
+            Ok((names, ..)) => self.tell_presence_of(hub, id, request, &names),
+            Err(away) => self.turn_away(hub, id, &away),
+        }
+    }
+
+    pub(super) fn tell_presence_of(
+        &mut self,
+        hub: &mut Hub,
+        id: RequestId,
+        request: &Request,
+        names: &[String],
+    ) {
+        let is_known = matches!(names, [name] if presence::has_members(&self.patterns, name));
+        if is_known && !self.are_listed(hub, (id, request), names) {
+            return;
+        }
+        let list = match &self.presence {
+            Some(presence) => presence::list(presence, &self.patterns, hub, request, names),
+            None => Err((404, presence::UNKNOWN.into())),
+        };
+        match list {
+            Ok(list) => {
+                let json = ("Content-Type", "application/json");
+                let fields = [json, ("Cache-Control", "no-store")];
+                self.answer(hub, id, Response::new(200).body(list), &fields);
+            }
+            Err(refusal) => self.turn_away(hub, id, &refusal.into()),
+        }
+    }
+}
