@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What was not used within this time is not kept.
+/// What was not used within this time is not kept, if nothing else is said.
 const BURST: Duration = Duration::from_secs(1);
 /// Of how many it is remembered what they did a moment ago. Beyond, the one that was listed first is
 /// forgotten.
@@ -16,6 +16,8 @@ const KNOWN_MAX: usize = 65_536;
 #[derive(Debug)]
 pub struct Pace<K> {
     per_second: u32,
+    /// What was not used within this time is not kept.
+    burst: Duration,
     /// When all that was done would have been, at this pace: of those that are ahead of the time, and some
     /// that no longer are.
     done: HashMap<K, Instant>,
@@ -25,19 +27,31 @@ pub struct Pace<K> {
 impl<K: Clone + Eq + Hash> Pace<K> {
     /// So much each may do; 0 counts as 1.
     pub fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.max(1), done: HashMap::new(), listed: VecDeque::new() }
+        let (per_second, burst) = (per_second.max(1), BURST);
+        Self { per_second, burst, done: HashMap::new(), listed: VecDeque::new() }
+    }
+
+    /// The same, and so much at once by one that has done nothing for long enough.
+    pub fn with_burst(per_second: u32, at_once: u32) -> Self {
+        let pace = Self::new(per_second);
+        Self { burst: pace.time_of(at_once.max(1)), ..pace }
+    }
+
+    /// How long it takes to do so much.
+    fn time_of(&self, amount: u32) -> Duration {
+        Duration::from_secs(1) * amount / self.per_second
     }
 
     /// Notes that somebody does so much, or tells after how long it may.
     pub fn take(&mut self, who: &K, amount: u32, now: Instant) -> Result<(), Duration> {
         self.forget(now);
+        let (burst, takes) = (self.burst, self.time_of(amount));
         let known = self.done.get_mut(who);
         let done = known.as_deref().copied().unwrap_or(now).max(now);
-        let takes = (BURST * amount) / self.per_second;
         // What takes longer than that may be done when nothing is left, and is waited for afterwards.
-        let ahead = done + takes.min(BURST) - now;
-        if ahead > BURST {
-            return Err(ahead - BURST);
+        let ahead = done + takes.min(burst) - now;
+        if ahead > burst {
+            return Err(ahead - burst);
         }
         let done = done + takes;
         match known {
@@ -52,8 +66,8 @@ impl<K: Clone + Eq + Hash> Pace<K> {
 
     /// How long somebody has to wait before it may do anything.
     pub fn waits(&self, who: &K, now: Instant) -> Option<Duration> {
-        let ahead = self.done.get(who)?.checked_duration_since(now)? + BURST / self.per_second;
-        ahead.checked_sub(BURST).filter(|wait| !wait.is_zero())
+        let ahead = self.done.get(who)?.checked_duration_since(now)? + self.time_of(1);
+        ahead.checked_sub(self.burst).filter(|wait| !wait.is_zero())
     }
 
     /// Forgets those that are behind the time: two for each that comes.
@@ -104,6 +118,16 @@ mod tests {
         let later = start + Duration::from_secs(60);
         let taken = (0..9).filter(|_| pace.take(&"ada", 1, later).is_ok()).count();
         assert_eq!(taken, 4, "what was not used is not kept");
+    }
+
+    #[test]
+    fn more_may_be_done_at_once_than_in_a_second() {
+        let (mut pace, start) = (Pace::with_burst(50, 128), start());
+        for (seconds, at_once) in [(0, 128), (1, 50), (60, 128)] {
+            let now = start + Duration::from_secs(seconds);
+            let taken = (0..200).filter(|_| pace.take(&(), 1, now).is_ok()).count();
+            assert_eq!(taken, at_once, "after {seconds} s");
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
 use super::{
-    PUSHLOOP, ask_tcp, serve,
+    PUSHLOOP, ask_tcp,
+    key_sets::until,
+    serve,
     tokens::{self, File, PUBLISH_KEY, SECRET, bearer, handshake_status, in_seconds, status},
 };
 use crate::support::process::{Process, Stream, connect, read_close, read_json};
@@ -198,8 +200,45 @@ fn names_of_channels_have_their_limits() {
     for nth in 0..128 {
         succeeds(&mut client, &json!({ "channel": format!("c{nth}") }));
     }
-    let data = refused(&mut client, &json!({ "channel": "one-more" }));
+    let mut told = Value::Null;
+    until(|| {
+        told = subscribe(&mut client, &json!({ "channel": "one-more" }));
+        told["data"]["code"] != 4301
+    });
+    assert_eq!(told["event"], "pusher:subscription_error");
+    let data: Value = serde_json::from_str(told["data"].as_str().unwrap()).unwrap();
     assert_eq!(data["type"], "LimitReached");
+}
+
+/// A page has as many channels as it may at its start. One that goes on in the same moment is refused, and stays.
+#[test]
+fn subscriptions_of_a_client_have_their_pace() {
+    let (_server, address, _files) = serves(&[]);
+    let (mut client, _) = opens(&address);
+    let write = |client: &mut WebSocket<Stream>, event: &str, channel: &str| {
+        let asked = json!({ "event": event, "data": { "channel": channel } }).to_string();
+        client.write(Message::text(asked)).expect("there is room");
+    };
+    for nth in 0..128 {
+        write(&mut client, "pusher:subscribe", &format!("c{nth}"));
+    }
+    for nth in 0..100 {
+        write(&mut client, "pusher:unsubscribe", &format!("c{nth}"));
+    }
+    for nth in 0..100 {
+        write(&mut client, "pusher:subscribe", &format!("d{nth}"));
+    }
+    client.flush().expect("it is sent");
+    for nth in 0..128 {
+        let told = read_json(&mut client);
+        assert_eq!(told["event"], "pusher_internal:subscription_succeeded", "{nth} {told}");
+    }
+    let told = [(); 100].map(|()| read_json(&mut client));
+    let refused = told.iter().find(|it| it["event"] == "pusher:error").expect("one is refused");
+    assert_eq!(refused["data"]["code"], 4301);
+    assert_eq!(refused["data"]["message"], "subscriptions_per_second = 50");
+    let channel = refused["channel"].as_str().expect("it is named");
+    until(|| subscribe(&mut client, &json!({ "channel": channel }))["event"] != "pusher:error");
 }
 
 #[test]

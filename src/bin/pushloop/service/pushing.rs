@@ -26,6 +26,8 @@ use crate::{
 
 /// Events that a client may send in a second.
 const CLIENT_EVENTS_PER_SECOND: u32 = 10;
+/// Subscriptions that a client may ask for in a second, after the first ones of its page.
+const SUBSCRIPTIONS_PER_SECOND: u32 = 50;
 /// Bytes of the id of a member, or of a user.
 const MEMBER_ID_BYTES_MAX: usize = 128;
 /// The versions of the protocol that differ in nothing here.
@@ -113,6 +115,12 @@ impl Service {
 
     /// Does what a client says, at once or in its turn.
     fn take_in_turn(&mut self, hub: &mut Hub, id: ConnId, text: &str, said: Said) {
+        if let Said::Subscribe { channel, .. } = &said
+            && self.subscribes_too_fast(hub, id)
+        {
+            let why = format!("subscriptions_per_second = {SUBSCRIPTIONS_PER_SECOND}");
+            return tell(hub, id, &pusher::error(Some(TOO_FAST), Some(channel), &why));
+        }
         let is_alive = matches!(said, Said::Ping | Said::Pong);
         let number = match !is_alive && self.has_to_wait(id, false) {
             true => self.want_ahead(hub, id, &said),
@@ -124,6 +132,12 @@ impl Service {
         if let Err(why) = self.park(hub, id, text.as_bytes(), false, number) {
             refuse_said(hub, id, &said, &why);
         }
+    }
+
+    /// Notes that a client subscribes. Each of these may be events for the backend.
+    fn subscribes_too_fast(&mut self, hub: &Hub, id: ConnId) -> bool {
+        let pace = self.pushing.as_mut().map(|it| &mut it.subscriptions);
+        pace.is_some_and(|it| it.take(&id, 1, hub.now()).is_err())
     }
 
     /// Does what a client has said, once its turn has come, and the broker has said something of it if it was asked.

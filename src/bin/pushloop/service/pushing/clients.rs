@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pushloop::{ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub};
 
-use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND};
+use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND, SUBSCRIPTIONS_PER_SECOND};
 use crate::{
     auth::Principal,
     few::Few,
@@ -26,6 +26,8 @@ pub(in crate::service) struct Pushing {
     /// Of each channel that has some, how many connections subscribe.
     pub(super) occupied: BTreeMap<(usize, Box<str>), usize>,
     pub(super) pace: Pace<ConnId>,
+    /// That of subscriptions: a page has as many at its start as it may have at all.
+    pub(super) subscriptions: Pace<ConnId>,
 }
 
 pub(super) struct Client {
@@ -54,6 +56,7 @@ impl Pushing {
             return Ok(None);
         }
         let encoding = hub.add_encoding(Encoder::Text(pusher::encode))?;
+        let topics_max = hub.config().topics_per_connection_max.try_into().unwrap_or(u32::MAX);
         Ok(Some(Self {
             apps,
             encoding,
@@ -62,6 +65,7 @@ impl Pushing {
             users: HashMap::new(),
             occupied: BTreeMap::new(),
             pace: Pace::new(CLIENT_EVENTS_PER_SECOND),
+            subscriptions: Pace::with_burst(SUBSCRIPTIONS_PER_SECOND, topics_max),
         }))
     }
 
