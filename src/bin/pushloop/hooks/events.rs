@@ -18,9 +18,8 @@ use crate::{
 /// Events that wait, and their bytes: those that come then are lost.
 const WAITING_MAX: usize = 16_384;
 const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Events of one request, its bytes if it has more than one, and how long it waits for more of them.
+/// Events of one request, and how long it waits for more of them.
 const BATCH_MAX: usize = 100;
-const BATCH_BYTES_MAX: usize = 512 * 1024;
 const BATCH_WAIT: Duration = Duration::from_millis(100);
 /// How often one request is sent, and how long it waits for the next time: half a minute in all, and the times
 /// that the attempts take.
@@ -166,13 +165,14 @@ impl Shared {
         let is_short = |queue: &mut Queue| queue.events.len() < BATCH_MAX && !queue.ends;
         let waits = self.wakes.wait_timeout_while(queue, BATCH_WAIT, is_short);
         (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
+        let bytes_max = self.client.form().batch_bytes_max();
         let (mut batch, mut bytes) = (Batch::default(), 0);
         while let Some(next) = queue.events.front()
             && batch.events.len() < BATCH_MAX
-            && (batch.events.is_empty() || bytes + next.json.len() <= BATCH_BYTES_MAX)
+            && (batch.events.is_empty() || bytes + next.json.len() < bytes_max)
         {
             let Some(Event { number, json }) = queue.events.pop_front() else { break };
-            (batch.latest, bytes) = (number, bytes + json.len());
+            (batch.latest, bytes) = (number, bytes + json.len() + 1);
             queue.bytes -= json.len();
             batch.events.push(json);
         }

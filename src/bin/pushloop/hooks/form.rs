@@ -14,6 +14,12 @@ use crate::{
 const SIGNATURE: &str = "Pushloop-Signature";
 const PUSHER_KEY: &str = "X-Pusher-Key";
 const PUSHER_SIGNATURE: &str = "X-Pusher-Signature";
+/// Bytes of a body that has more than one event. Frameworks refuse long ones as they come (Express beyond 100 KiB), and
+/// what is refused is refused with all of its events.
+const OWN_BODY_BYTES_MAX: usize = 512 * 1024;
+const PUSHER_BODY_BYTES_MAX: usize = 64 * 1024;
+/// What is around the events, at most: a name, a time, two numbers.
+const AROUND_BYTES_MAX: usize = 128;
 
 /// What differs between backends: bodies, and the fields that sign them.
 #[derive(Debug)]
@@ -81,6 +87,14 @@ impl Form {
             Self::Pusher(_) => {
                 format!("{{\"time_ms\":{},\"events\":[{events}]}}", since_1970().as_millis())
             }
+        }
+    }
+
+    /// Bytes of the events of one request, and of as many commas, if there are several.
+    pub fn batch_bytes_max(&self) -> usize {
+        match self {
+            Self::Own(_) => OWN_BODY_BYTES_MAX - AROUND_BYTES_MAX,
+            Self::Pusher(_) => PUSHER_BODY_BYTES_MAX - AROUND_BYTES_MAX,
         }
     }
 

@@ -211,6 +211,39 @@ fn what_a_webhook_gives_up_is_counted() {
     }
 }
 
+/// A backend that refuses long bodies refuses no more than 64 KiB of a webhook's events at once; a longer one is alone.
+#[test]
+fn a_webhooks_body_has_its_limit() {
+    const AROUND: usize = 128;
+    let of_len = |len: usize| {
+        let fields = "{'name':''}".len();
+        serde_json::json!({ "name": "x".repeat(len - fields) })
+    };
+    for (lens, expected) in [
+        ([30_000, 65_536 - AROUND - 30_002, 20].map(of_len), &[2, 1][..]),
+        ([30_000, 65_536 - AROUND - 30_001, 20].map(of_len), &[1, 2]),
+        ([70_000, 20, 30_000].map(of_len), &[1, 2]),
+    ] {
+        let (listener, address) = listens();
+        let url = format!("http://{address}/");
+        let trust = web::trust(&url, None).expect("it trusts nobody");
+        let client = Client::new(&url, Form::Pusher(app().into()), PATIENCE, trust);
+        let teller = Teller::new(client, status());
+        let tell = |event: Value| teller.tell(event.as_object().cloned().expect("an object"));
+        tell(of_len(20));
+        let (mut stream, _) = listener.accept().expect("it connects");
+        batch(&mut stream);
+        lens.into_iter().for_each(tell);
+        for count in expected {
+            answer(&mut stream, 200);
+            let batch = batch(&mut stream);
+            assert_eq!(batch["events"].as_array().map(Vec::len), Some(*count));
+            assert!(*count == 1 || batch.to_string().len() <= 65_536);
+        }
+        answer(&mut stream, 200);
+    }
+}
+
 /// The end of the server waits for the slowest of them.
 #[test]
 fn several_end_at_once() {
