@@ -381,12 +381,12 @@ impl Handler for Service {
             telling.end(hub, id);
         }
         self.leave(id);
-        self.leave_app(hub, id);
         self.expiries.remove(id);
         self.pacing.leave(id);
         if let Some(presence) = &mut self.presence {
             presence.handle_close(hub, id);
         }
+        self.leave_app(hub, id);
     }
 
     fn on_notify(&mut self, hub: &mut Hub, key: u32) {

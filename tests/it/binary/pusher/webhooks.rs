@@ -102,12 +102,8 @@ fn each_kind_of_event_is_told_in_its_order_and_signed() {
     }
     drop(again);
     leaves(&mut ada, room);
-    let mut left = events(&backend, 1, 2);
-    left.sort_by_key(|event| event["name"].to_string());
-    assert_eq!(
-        left,
-        [of_channel("channel_vacated", room), of_member("member_removed", room, "ada")]
-    );
+    let left = [of_member("member_removed", room, "ada"), of_channel("channel_vacated", room)];
+    assert_eq!(events(&backend, 1, 2), left);
     // In a private channel nobody has a name, and what is refused is not told.
     let (mut ada, socket) = opens(&address);
     let auth = format!("key-1:{}", sign(1, &format!("{socket}:private-a")));
@@ -163,6 +159,45 @@ fn a_channel_is_told_of_by_its_name_to_its_application_alone() {
         ]
     );
     assert!(backends[0].has_no_more());
+}
+
+/// Whether members leave by their own word or by their end, many at once, or by another door a moment later: a channel is
+/// vacated after they are removed.
+#[test]
+fn a_channel_is_vacated_after_its_last_member() {
+    let backend = Backend::start(|_: &Got| yes());
+    let webhook = format!("1:{}", backend.url());
+    let jwt = File::new("jwt-of-last-members", SECRET);
+    let more = ["--pusher-webhook", &webhook, "--presence-delay", "1"];
+    let (_server, address, _files) =
+        serves(&[&more[..], &["--jwt-secret-file", jwt.path()]].concat());
+    let (mut ada, socket) = opens(&address);
+    joins(&mut ada, &socket, "presence-a", "ada");
+    let claims = json!({ "exp": in_seconds(60), "sub": "ben", "subscribe": ["presence-a"] });
+    let ben = connect(&address, &format!("/presence-a?token={}", token(&claims)));
+    events(&backend, 1, 3);
+    leaves(&mut ada, "presence-a");
+    // Some milliseconds.
+    let (mut other, _) = opens(&address);
+    for _ in 0..100 {
+        assert_eq!(says(&mut other, r#"{"event":"pusher:ping"}"#)["event"], "pusher:pong");
+    }
+    drop(ben);
+    let left = events(&backend, 1, 3);
+    assert_eq!(left[..2], ["ada", "ben"].map(|it| of_member("member_removed", "presence-a", it)));
+    assert_eq!(left[2], of_channel("channel_vacated", "presence-a"));
+    let (mut ada, socket) = opens(&address);
+    let names: Vec<_> = (0..60).map(|nth| format!("presence-{nth}")).collect();
+    names.iter().for_each(|name| joins(&mut ada, &socket, name, "ada"));
+    events(&backend, 1, 120);
+    drop(ada);
+    let left = events(&backend, 1, 120);
+    for name in &names {
+        let of_this: Vec<_> = left.iter().filter(|it| it["channel"] == **name).collect();
+        let expected =
+            [of_member("member_removed", name, "ada"), of_channel("channel_vacated", name)];
+        assert!(of_this.into_iter().eq(&expected), "{name}");
+    }
 }
 
 /// Who comes back in time was not away. At the end, what is still waited for is told.

@@ -174,13 +174,13 @@ impl Service {
         let app = client.app;
         let topic = pushing.apps[app].topic(channel);
         hub.unsubscribe(id, &topic);
-        self.vacate(hub, app, channel);
-        if let Some(telling) = &mut self.hooks.telling {
-            telling.vacate(hub, &topic);
-        }
         if let (Some(_), Some(presence)) = (left.member, &mut self.presence) {
             hub.unsubscribe(id, &presence::companion(&topic));
             presence.leave(hub, id, &topic);
+        }
+        self.vacate(hub, app, channel);
+        if let Some(telling) = &mut self.hooks.telling {
+            telling.vacate(hub, &topic);
         }
         true
     }

@@ -1,7 +1,7 @@
 //! What the backends of applications are told, in the form of Pusher's webhooks.
 //!
 //! That a channel has no subscriber any more is told after the delay with which members leave, and not at all if one
-//! comes back meanwhile: a page that is reloaded does neither.
+//! comes back meanwhile: a page that is reloaded does neither. Its members are removed before.
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{Hub, MemberChange};
+use pushloop::{Hub, MemberChange, Presence};
 use serde_json::{Map, Value, json};
 
 use super::Service;
-use crate::{hooks::Teller, pusher::App, timers::Timer};
+use crate::{
+    hooks::Teller,
+    pusher::{App, Kind},
+    timers::Timer,
+};
 
 const TIMER: u64 = Timer::Vacated as u64;
 /// Channels that wait to be told of as vacated: those that come then are told of at once.
 const VACANT_CHANNELS_MAX: usize = 16_384;
 /// How many are told of in one turn.
 const VACATED_PER_TURN: usize = 256;
+/// After this it is looked again whether the members of a channel are removed: that may take more than one turn, or
+/// wait for room.
+const RETRY: Duration = Duration::from_millis(250);
 /// A longer delay counts as this one: a moment has to be in the range of the clock.
 const DELAY_MAX: Duration = Duration::from_secs(1 << 32);
 
@@ -133,18 +140,31 @@ impl Webhooks {
 
     /// A channel has none any more.
     pub(super) fn vacate(&mut self, hub: &mut Hub, app: usize, channel: &str) {
-        if self.delay.is_zero() || self.due.len() >= VACANT_CHANNELS_MAX {
+        // Members are removed in a later turn, however short the delay.
+        let is_at_once = self.delay.is_zero() && Kind::of(channel) != Some(Kind::Presence);
+        if is_at_once || self.due.len() >= VACANT_CHANNELS_MAX {
             return self.tell(app, channel, &Told::Vacated);
         }
-        self.vacated += 1;
-        let due = (hub.now() + self.delay, self.vacated);
-        self.vacant.insert((app, channel.into()), due);
-        self.due.insert(due, (app, channel.into()));
+        self.wait_until(hub.now() + self.delay, (app, channel.into()));
         self.set_timer(hub);
     }
 
+    fn wait_until(&mut self, at: Instant, channel: Channel) {
+        self.vacated += 1;
+        let due = (at, self.vacated);
+        self.vacant.insert(channel.clone(), due);
+        self.due.insert(due, channel);
+    }
+
+    /// Whether all who were in a channel are gone, and some of them are members still.
+    fn has_members_to_remove(&self, presence: &Presence, (app, channel): &Channel) -> bool {
+        let app = self.tellers.0.get(*app).filter(|_| Kind::of(channel) == Some(Kind::Presence));
+        let topic = app.map(|(app, _)| app.topic(channel));
+        topic.is_some_and(|it| presence.connection_count(&it) == 0 && presence.count(&it) > 0)
+    }
+
     /// Tells of those that are vacant for long enough, as of the first of them.
-    fn tell_vacated(&mut self, hub: &mut Hub) {
+    fn tell_vacated(&mut self, hub: &mut Hub, presence: Option<&Presence>) {
         self.is_timer_set = false;
         for _ in 0..VACATED_PER_TURN {
             let Some(next) = self.due.first_entry() else { break };
@@ -152,6 +172,10 @@ impl Webhooks {
                 break;
             }
             let channel = next.remove();
+            if presence.is_some_and(|it| self.has_members_to_remove(it, &channel)) {
+                self.wait_until(hub.now() + RETRY, channel);
+                continue;
+            }
             self.vacant.remove(&channel);
             self.tell(channel.0, &channel.1, &Told::Vacated);
         }
@@ -201,7 +225,7 @@ impl Service {
         if key == TIMER
             && let Some(webhooks) = &mut self.hooks.webhooks
         {
-            webhooks.tell_vacated(hub);
+            webhooks.tell_vacated(hub, self.presence.as_ref());
         }
         key == TIMER
     }
