@@ -20,7 +20,7 @@ use crate::{
 };
 
 const TIMER: u64 = Timer::Vacated as u64;
-/// Channels that wait to be told of as vacated: those that come then are told of at once.
+/// Channels of an application that wait to be told of as vacated: those that come then are told of at once.
 const VACANT_CHANNELS_MAX: usize = 16_384;
 /// How many are told of in one turn.
 const VACATED_PER_TURN: usize = 256;
@@ -72,6 +72,11 @@ impl Told<'_> {
 struct Tellers(Vec<(App, Option<Teller>)>);
 
 impl Tellers {
+    /// Whether somebody is told of this application's channels.
+    fn has(&self, app: usize) -> bool {
+        self.0.get(app).is_some_and(|(_, teller)| teller.is_some())
+    }
+
     fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {
         if let Some((_, Some(teller))) = self.0.get(app) {
             teller.tell(told.event(channel));
@@ -99,12 +104,13 @@ type Due = (Instant, u64);
 
 /// The webhooks, and the channels that have no subscriber since a moment ago.
 ///
-/// Invariant: `due` and `vacant` have the same pairs.
+/// Invariant: `due` and `vacant` have the same channels, of applications that have a webhook.
 pub(in crate::service) struct Webhooks {
     tellers: Arc<Tellers>,
     delay: Duration,
     due: BTreeMap<Due, Channel>,
-    vacant: BTreeMap<Channel, Due>,
+    /// Those of each application.
+    vacant: Box<[BTreeMap<Box<str>, Due>]>,
     vacated: u64,
     is_timer_set: bool,
 }
@@ -115,12 +121,13 @@ impl Webhooks {
         if tellers.iter().all(Option::is_none) {
             return None;
         }
+        let vacant = apps.iter().map(|_| BTreeMap::new()).collect();
         let tellers = apps.iter().cloned().zip(tellers).collect();
         Some(Self {
             tellers: Arc::new(Tellers(tellers)),
             delay: delay.min(DELAY_MAX),
             due: BTreeMap::new(),
-            vacant: BTreeMap::new(),
+            vacant,
             vacated: 0,
             is_timer_set: false,
         })
@@ -132,7 +139,7 @@ impl Webhooks {
 
     /// A channel has its first subscriber.
     pub(super) fn occupy(&mut self, app: usize, channel: &str) {
-        match self.vacant.remove(&(app, channel.into())) {
+        match self.vacant.get_mut(app).and_then(|it| it.remove(channel)) {
             Some(due) => _ = self.due.remove(&due),
             None => self.tell(app, channel, &Told::Occupied),
         }
@@ -140,9 +147,10 @@ impl Webhooks {
 
     /// A channel has none any more.
     pub(super) fn vacate(&mut self, hub: &mut Hub, app: usize, channel: &str) {
+        let Some(vacant) = self.vacant.get(app).filter(|_| self.tellers.has(app)) else { return };
         // Members are removed in a later turn, however short the delay.
         let is_at_once = self.delay.is_zero() && Kind::of(channel) != Some(Kind::Presence);
-        if is_at_once || self.due.len() >= VACANT_CHANNELS_MAX {
+        if is_at_once || vacant.len() >= VACANT_CHANNELS_MAX {
             return self.tell(app, channel, &Told::Vacated);
         }
         self.wait_until(hub.now() + self.delay, (app, channel.into()));
@@ -150,9 +158,10 @@ impl Webhooks {
     }
 
     fn wait_until(&mut self, at: Instant, channel: Channel) {
+        let Some(vacant) = self.vacant.get_mut(channel.0) else { return };
         self.vacated += 1;
         let due = (at, self.vacated);
-        self.vacant.insert(channel.clone(), due);
+        vacant.insert(channel.1.clone(), due);
         self.due.insert(due, channel);
     }
 
@@ -172,11 +181,11 @@ impl Webhooks {
                 break;
             }
             let channel = next.remove();
+            self.vacant.get_mut(channel.0).and_then(|it| it.remove(&channel.1));
             if presence.is_some_and(|it| self.has_members_to_remove(it, &channel)) {
                 self.wait_until(hub.now() + RETRY, channel);
                 continue;
             }
-            self.vacant.remove(&channel);
             self.tell(channel.0, &channel.1, &Told::Vacated);
         }
         self.set_timer(hub);
@@ -271,35 +280,43 @@ mod tests {
         status::Status,
     };
 
-    /// So many channels wait to be told of; one more is told of at once, and one that is back makes room.
+    /// So many channels of each application wait to be told of; one more is told of at once, and one that is back makes
+    /// room. Those of an application without a webhook are nowhere.
     #[test]
     fn so_many_channels_wait_to_be_vacated_and_no_more() {
-        let file = AppFile::parse("1:key:f").unwrap();
-        let apps = [App::new(0, &file, &[7; 16]).unwrap()];
+        let files = ["1:key-1:f", "2:key-2:f", "3:key-3:f"].map(|it| AppFile::parse(it).unwrap());
+        let apps = [0, 1, 2].map(|nth| App::new(nth, &files[nth], &[7; 16]).unwrap());
         let mut options = HookOptions { timeout: Duration::from_secs(1), ..Default::default() };
         // Nobody listens there: what is told fails, and is counted.
-        options.webhooks.push(Webhook::parse("1:http://127.0.0.1:9/").unwrap());
+        for webhook in ["1:http://127.0.0.1:9/", "3:http://127.0.0.1:9/"] {
+            options.webhooks.push(Webhook::parse(webhook).unwrap());
+        }
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
         let tellers = options.webhooks(&apps, &status).unwrap();
         let mut webhooks = Webhooks::new(&apps, tellers, Duration::from_secs(60)).unwrap();
         let mut server = Server::new(Config::default()).unwrap();
         let hub = server.hub();
+        let vacant = |it: &Webhooks| [0, 1, 2].map(|app| it.vacant[app].len());
+        (0..=16_384).for_each(|nth| webhooks.vacate(hub, 1, &format!("c{nth}")));
+        assert_eq!((webhooks.due.len(), vacant(&webhooks)), (0, [0; 3]));
         (0..16_384).for_each(|nth| webhooks.vacate(hub, 0, &format!("c{nth}")));
         webhooks.occupy(0, "c7");
         webhooks.vacate(hub, 0, "c7");
-        assert_eq!((webhooks.due.len(), webhooks.vacant.len()), (16_384, 16_384));
+        webhooks.vacate(hub, 2, "c7");
+        assert_eq!((webhooks.due.len(), vacant(&webhooks)), (16_385, [16_384, 0, 1]));
         let told = || {
             status.webhook_events_waiting.load(Ordering::Relaxed)
                 + status.webhook_batches_failed.load(Ordering::Relaxed)
         };
+        assert_eq!(told(), 0);
         webhooks.vacate(hub, 0, "one-more");
-        assert_eq!(webhooks.due.len(), 16_384);
+        assert_eq!((webhooks.due.len(), vacant(&webhooks)), (16_385, [16_384, 0, 1]));
         assert!((0..1000).any(|_| {
             thread::sleep(Duration::from_millis(10));
             told() > 0
         }));
         // The rest is for nobody.
         webhooks.due.clear();
-        assert_eq!(webhooks.into_tellers().len(), 1);
+        assert_eq!(webhooks.into_tellers().len(), 2);
     }
 }
