@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use ureq::{Agent, Error, http::header::CACHE_CONTROL, tls::TlsConfig};
+use ureq::{
+    Agent, Body, Error,
+    http::{Response, header::CACHE_CONTROL},
+    tls::TlsConfig,
+};
 
 use super::Form;
 use crate::{
@@ -67,10 +71,29 @@ impl Client {
 
     /// Posts JSON, and waits for the answer.
     pub fn post(&self, body: &[u8]) -> Result<Reply, Failure> {
-        match self.attempt(body) {
+        self.post_and(body, read)
+    }
+
+    /// Posts JSON, and waits for the status, by which the backend has taken it or has not. What comes with that is for
+    /// nobody.
+    pub fn tell(&self, body: &[u8]) -> Result<u16, Failure> {
+        self.post_and(body, |mut response| {
+            // If it can be read, the connection can have the next request.
+            let _ = read_body(&mut response);
+            Ok(response.status().as_u16())
+        })
+    }
+
+    fn post_and<T>(
+        &self,
+        body: &[u8],
+        read: impl Fn(Response<Body>) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let attempt = || self.attempt(body).and_then(&read);
+        match attempt() {
             // A connection that was kept, and closed by the backend at this moment.
-            Err(Error::Io(error)) if has_ended(&error) => self.attempt(body),
-            attempt => attempt,
+            Err(Error::Io(error)) if has_ended(&error) => attempt(),
+            result => result,
         }
         .map_err(|error| {
             let failure = web::failure(&error);
@@ -96,20 +119,27 @@ impl Client {
         }
     }
 
-    fn attempt(&self, body: &[u8]) -> Result<Reply, Error> {
+    fn attempt(&self, body: &[u8]) -> Result<Response<Body>, Error> {
         let mut request = self.agent.post(&self.url).content_type("application/json");
         for (name, value) in self.form.fields(body) {
             request = request.header(name, value);
         }
-        let mut response = request.send(body)?;
-        let is_text = response.body().mime_type() == Some("text/plain");
-        let cache_control = response.headers().get_all(CACHE_CONTROL).into_iter();
-        let max_age = max_age(cache_control.filter_map(|value| value.to_str().ok()));
-        let status = response.status().as_u16();
-        // Read whatever it is, so that the connection can have the next question.
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok(Reply { status, is_text, max_age, body })
+        request.send(body)
     }
+}
+
+fn read(mut response: Response<Body>) -> Result<Reply, Error> {
+    let is_text = response.body().mime_type() == Some("text/plain");
+    let cache_control = response.headers().get_all(CACHE_CONTROL).into_iter();
+    let max_age = max_age(cache_control.filter_map(|value| value.to_str().ok()));
+    let status = response.status().as_u16();
+    // Read whatever it is, so that the connection can have the next question.
+    let body = read_body(&mut response)?;
+    Ok(Reply { status, is_text, max_age, body })
+}
+
+fn read_body(response: &mut Response<Body>) -> Result<Vec<u8>, Error> {
+    response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()
 }
 
 /// For how long an answer with these fields may be taken for the next one.

@@ -184,8 +184,8 @@ impl Shared {
     fn send(&self, body: &[u8]) -> bool {
         let mut wait = FIRST_WAIT;
         for attempt in 1..=self.attempts {
-            match self.client.post(body) {
-                Ok(reply) if (200..300).contains(&reply.status) => return true,
+            match self.client.tell(body) {
+                Ok(status) if (200..300).contains(&status) => return true,
                 Ok(_) | Err(_) => {}
             }
             self.counts().batches_failed.fetch_add(1, Ordering::Relaxed);

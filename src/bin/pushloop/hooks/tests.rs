@@ -175,6 +175,32 @@ fn what_is_given_up_is_a_gap_too() {
     ends.join().expect("it ends");
 }
 
+/// What a backend says with a status of success is not read: it has taken the events.
+#[test]
+fn a_status_is_all_that_is_read_of_a_tellers_answer() {
+    let long = format!("HTTP/1.1 200 x\r\nContent-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
+    for answer in [
+        &*long,
+        "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+        "HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 201 x\r\nContent-Length: 5\r\n\r\nx",
+    ] {
+        let (listener, address) = listens();
+        let status = status();
+        let teller = Teller::with_attempts(client(address), Arc::clone(&status), 2);
+        teller.tell(Map::new());
+        let (mut stream, _) = listener.accept().expect("it connects");
+        batch(&mut stream);
+        stream.write_all(answer.as_bytes()).expect("it is read");
+        drop((stream, listener));
+        drop(teller);
+        let of =
+            |name: &str| status.metrics().find(|(it, ..)| *it == name).map(|(.., value)| value);
+        let counted = ["hook_events_sent", "hook_batches_failed", "hook_events_lost"].map(of);
+        assert_eq!(counted, [Some(1), Some(0), Some(0)], "{}", &answer[..40]);
+    }
+}
+
 /// A webhook that gives up goes on with what came later, and counts for itself.
 #[test]
 fn what_a_webhook_gives_up_is_counted() {
