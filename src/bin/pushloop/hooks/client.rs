@@ -27,7 +27,7 @@ pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 const IDLE_AGE: Duration = Duration::from_secs(3);
 /// For how long an answer may be taken for the next one, whatever the backend says.
 const MAX_AGE_MAX: Duration = Duration::from_secs(3600);
-/// How often it is said why TLS fails: a client learns only that the backend cannot be reached.
+/// How often an operator is told the same of a backend.
 const SAID_SECONDS: u64 = 60;
 
 /// An answer.
@@ -40,13 +40,28 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// When something was said last: it is said now and then.
+#[derive(Debug, Default)]
+pub struct Said(AtomicU64);
+
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
     url: String,
     form: Form,
-    /// When it was said last why TLS fails.
-    said: AtomicU64,
+    /// The backend, for an operator.
+    name: String,
+    /// Why TLS fails is said now and then: a client learns only that the backend cannot be reached.
+    said: Said,
+}
+
+impl Said {
+    /// Whether it is to be said again, which is noted. Of several threads, one says it.
+    pub fn is_time(&self) -> bool {
+        let (now, before, order) = (seconds(), self.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        now.abs_diff(before) >= SAID_SECONDS
+            && self.0.compare_exchange(before, now, order, order).is_ok()
+    }
 }
 
 impl Client {
@@ -56,8 +71,8 @@ impl Client {
             .max_idle_connections_per_host(IN_FLIGHT_MAX)
             .max_idle_age(IDLE_AGE)
             .build();
-        let (agent, url, said) = (config.new_agent(), url.to_owned(), AtomicU64::new(0));
-        Self { agent, url, form, said }
+        let name = format!("{} at {url}", form.name());
+        Self { agent: config.new_agent(), url: url.to_owned(), form, name, said: Said::default() }
     }
 
     /// The form of what it posts.
@@ -65,8 +80,8 @@ impl Client {
         &self.form
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Posts JSON, and waits for the answer.
@@ -106,16 +121,8 @@ impl Client {
 
     /// Says what is wrong with the backend's TLS, now and then.
     fn say_why(&self, error: &Error) {
-        let (now, before) = (seconds(), self.said.load(Ordering::Relaxed));
-        let order = Ordering::Relaxed;
-        // Of several threads, one says it.
-        if now.abs_diff(before) >= SAID_SECONDS
-            && self.said.compare_exchange(before, now, order, order).is_ok()
-        {
-            say(
-                Level::Warn,
-                &format!("the hook at {} cannot be reached: {}", self.url, web::why(error)),
-            );
+        if self.said.is_time() {
+            say(Level::Warn, &format!("{} cannot be reached: {}", self.name, web::why(error)));
         }
     }
 

@@ -2,14 +2,21 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use serde_json::{Map, Value};
 
-use super::{Batch, Counts, client::Client};
+use super::{
+    Batch, Counts,
+    client::{Client, Said},
+};
 use crate::{
     logs::{Level, say},
     status::Status,
@@ -39,6 +46,8 @@ struct Event {
 struct Queue {
     events: VecDeque<Event>,
     bytes: usize,
+    /// Events of the request that is on its way.
+    in_flight: usize,
     /// The number of the latest event, lost ones among them.
     latest: u64,
     ends: bool,
@@ -53,6 +62,9 @@ struct Shared {
     wakes: Condvar,
     status: Arc<Status>,
     attempts: u32,
+    /// Lost events of which an operator was not told yet.
+    unsaid: AtomicU64,
+    said: Said,
 }
 
 /// The loop's end of the thread.
@@ -69,8 +81,9 @@ impl Teller {
 
     /// A test does not wait for as many.
     pub(super) fn with_attempts(client: Client, status: Arc<Status>, attempts: u32) -> Self {
-        let (queue, wakes) = Default::default();
-        let shared = Arc::new(Shared { client, queue, wakes, status, attempts });
+        let (queue, wakes, unsaid, said) = Default::default();
+        let shared = Shared { client, queue, wakes, status, attempts, unsaid, said };
+        let shared = Arc::new(shared);
         let shared_too = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             shared_too.run();
@@ -88,8 +101,8 @@ impl Teller {
         let number = queue.latest;
         let json = shared.client.form().event(number, event);
         if queue.events.len() >= WAITING_MAX || queue.bytes + json.len() > WAITING_BYTES_MAX {
-            shared.counts().lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            drop(queue);
+            return shared.lose(1);
         }
         queue.bytes += json.len();
         queue.events.push_back(Event { number, json });
@@ -119,13 +132,11 @@ impl Drop for Teller {
         queue.ends = true;
         self.shared.wakes.notify_all();
         let waits = self.shared.wakes.wait_timeout_while(queue, FLUSH_TIME, |it| !it.is_over);
-        let (queue, waited) = waits.unwrap_or_else(PoisonError::into_inner);
-        let left = queue.events.len();
+        let (mut queue, waited) = waits.unwrap_or_else(PoisonError::into_inner);
+        let left = queue.events.len() + mem::take(&mut queue.in_flight);
         drop(queue);
-        if left > 0 {
-            let url = self.shared.client.url();
-            say(Level::Warn, &format!("{left} events were not told to the hook at {url}"));
-        }
+        self.shared.lose(left as u64);
+        self.shared.say_losses();
         if !waited.timed_out() {
             let _ = thread.join();
         }
@@ -141,6 +152,26 @@ impl Shared {
         self.client.form().counts(&self.status)
     }
 
+    /// Counts events that the backend is not told. An operator hears of it now and then.
+    fn lose(&self, count: u64) {
+        self.counts().lost.fetch_add(count, Ordering::Relaxed);
+        self.unsaid.fetch_add(count, Ordering::Relaxed);
+        self.say_losses_in_time();
+    }
+
+    fn say_losses_in_time(&self) {
+        if self.unsaid.load(Ordering::Relaxed) > 0 && self.said.is_time() {
+            self.say_losses();
+        }
+    }
+
+    fn say_losses(&self) {
+        let count = self.unsaid.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            say(Level::Warn, &format!("{} has lost events: {count}", self.client.name()));
+        }
+    }
+
     fn run(&self) {
         // The latest event that the backend has.
         let mut told = 0;
@@ -148,12 +179,16 @@ impl Shared {
             let count = batch.events.len() as u64;
             batch.lost = batch.latest - told - count;
             let body = self.client.form().body(&batch, &self.status);
-            if self.send(body.as_bytes()) {
+            let is_told = self.send(body.as_bytes());
+            // At the end of its patience, the end of the server has counted them.
+            let in_flight = mem::take(&mut self.lock().in_flight) as u64;
+            if is_told {
                 told = batch.latest;
                 self.counts().sent.fetch_add(count, Ordering::Relaxed);
             } else {
-                self.counts().lost.fetch_add(count, Ordering::Relaxed);
+                self.lose(in_flight);
             }
+            self.say_losses_in_time();
         }
     }
 
@@ -176,6 +211,7 @@ impl Shared {
             queue.bytes -= json.len();
             batch.events.push(json);
         }
+        queue.in_flight = batch.events.len();
         self.counts().waiting.fetch_sub(batch.events.len() as u64, Ordering::Relaxed);
         (!batch.events.is_empty()).then_some(batch)
     }

@@ -98,6 +98,14 @@ impl Form {
         }
     }
 
+    /// What an operator reads of it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Own(_) => "the hook".to_owned(),
+            Self::Pusher(app) => format!("the webhook of the application {}", app.id),
+        }
+    }
+
     pub fn counts<'a>(&self, status: &'a Status) -> Counts<'a> {
         match self {
             Self::Own(_) => Counts {

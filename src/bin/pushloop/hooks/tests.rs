@@ -201,6 +201,21 @@ fn a_status_is_all_that_is_read_of_a_tellers_answer() {
     }
 }
 
+/// The end of the server tells what waits, and counts what it can not: what is on its way as well.
+#[test]
+fn what_is_not_told_at_the_end_is_counted() {
+    // The kernel accepts, and nobody answers.
+    let (listener, address) = listens();
+    let status = status();
+    let teller = Teller::new(client(address), Arc::clone(&status));
+    teller.tell(Map::new());
+    let (mut stream, _) = listener.accept().expect("it connects");
+    batch(&mut stream);
+    teller.tell(Map::new());
+    drop(teller);
+    assert_eq!(status.hook_events_lost.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
 /// A webhook that gives up goes on with what came later, and counts for itself.
 #[test]
 fn what_a_webhook_gives_up_is_counted() {
