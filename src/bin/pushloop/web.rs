@@ -62,6 +62,13 @@ pub fn url(text: &str) -> Option<Uri> {
     (is_whole && !has_user && !text.contains('#')).then_some(url)
 }
 
+/// What of a URL may be told: its path or its query may be a secret.
+pub fn origin(url: &str) -> &str {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |at| begin + at);
+    &url[..end]
+}
+
 pub fn is_https(url: &str) -> bool {
     url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
 }

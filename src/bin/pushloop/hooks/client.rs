@@ -71,7 +71,7 @@ impl Client {
             .max_idle_connections_per_host(IN_FLIGHT_MAX)
             .max_idle_age(IDLE_AGE)
             .build();
-        let name = format!("{} at {url}", form.name());
+        let name = format!("{} at {}", form.name(), web::origin(url));
         Self { agent: config.new_agent(), url: url.to_owned(), form, name, said: Said::default() }
     }
 

@@ -27,6 +27,17 @@ fn status() -> Arc<Status> {
     Arc::new(Status::new(SystemTime::UNIX_EPOCH))
 }
 
+#[test]
+fn of_a_url_no_more_is_told_than_where_it_is() {
+    for (url, origin) in [
+        ("https://app.example.org:8443/hook/secret?key=secret", "https://app.example.org:8443"),
+        ("http://[::1]:80?secret", "http://[::1]:80"),
+        ("https://app.example.org", "https://app.example.org"),
+    ] {
+        assert_eq!(web::origin(url), origin);
+    }
+}
+
 /// The signature is what anybody makes of the same: `printf '5.{}' | openssl dgst -sha256 -hmac secret`.
 #[test]
 fn a_signature_is_of_the_time_and_the_body() {

@@ -2,7 +2,8 @@
 //! `tests/clients/pusher.mjs` and `pusher_backend.py`.
 
 use std::{
-    process::Command,
+    io::Read,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -20,7 +21,7 @@ use crate::{
         key_sets::{https::presents, until},
         tokens::{File, SECRET, in_seconds, token},
     },
-    support::process::{Stream, connect},
+    support::process::{Process, Stream, connect},
     tls::Authority,
 };
 
@@ -255,6 +256,34 @@ fn an_outage_delays_what_is_told() {
     assert_eq!(told, names.iter().map(|it| of_channel("channel_occupied", it)).collect::<Vec<_>>());
     assert_eq!((counted("batches_failed_total"), counted("events_lost_total")), (2, 0));
     assert_eq!((counted("events_waiting"), metric(&metrics, "hook_events_sent_total")), (0, 0));
+}
+
+/// An operator is told how many events of which application are lost, by the end too, and nothing of the webhook's path,
+/// which may be a secret.
+#[test]
+fn what_is_lost_is_said() {
+    let backend = Backend::start(|_: &Got| reply(500, "", ""));
+    let (url, key) = (backend.url(), File::new("app-of-losses", KEYS[0].as_bytes()));
+    let (app, webhook) = (format!("1:key-1:{}", key.path()), format!("1:{url}"));
+    let mut command = Command::new(PUSHLOOP);
+    command.args(["--listen", "127.0.0.1:0", "--pusher-app", &app, "--pusher-webhook", &webhook]);
+    command.args(["--drain-spread", "0"]).stderr(Stdio::piped());
+    let mut server = Process::of(&mut command);
+    let address = server.address("open http://");
+    let mut error = server.child.stderr.take().expect("it is a pipe");
+    let (mut client, _) = opens(&address);
+    succeeds(&mut client, &json!({ "channel": "a" }));
+    assert_eq!(backend.next().json()["events"], json!([of_channel("channel_occupied", "a")]));
+    server.signal("TERM");
+    let mut said = String::new();
+    error.read_to_string(&mut said).expect("it is text");
+    assert!(server.ended().success());
+    let (origin, _) = url.split_once("/hook").expect("it has a path");
+    let of_whom = format!("the webhook of the application 1 at {origin} has lost events: ");
+    let counts = said.lines().filter_map(|line| line.split_once(&of_whom)?.1.parse::<u32>().ok());
+    // The channel is vacated at the end.
+    assert_eq!(counts.sum::<u32>(), 2, "{said}");
+    assert!(!said.contains("from=pushloop") && !said.contains("/hook"), "{said}");
 }
 
 /// By https, if its authority is the one of `--backend-ca`.
