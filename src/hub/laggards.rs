@@ -66,7 +66,7 @@ mod tests {
     // The clock starts somewhere; it is read once.
     #[allow(clippy::disallowed_methods)]
     #[test]
-    fn one_for_which_nothing_waits_here_is_none() {
+    fn a_connection_with_nothing_queued_is_no_laggard() {
         let mut hub = tests_hub(Instant::now());
         let id = tests_open(&mut hub);
         hub.subscribe(id, "t").unwrap();

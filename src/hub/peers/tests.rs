@@ -1,7 +1,7 @@
 //! Several hubs of one process, with neither sockets nor threads: their turns come in any order, their lanes are
 //! short, and their connections are blocked now and then.
 
-mod ends;
+mod edges;
 
 use std::{collections::HashMap, time::Instant};
 

@@ -1,4 +1,4 @@
-//! One loop that ends, and what it tells the others.
+//! Limits and turns between loops, at their edges.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn a_name_is_as_long_elsewhere_as_it_may_be_here() {
     }
 }
 
-/// Whom a publication is not for is this loop's own: nobody of another loop is left out.
+/// Only a connection of another loop counts as left out there.
 #[test]
 fn a_connection_that_does_not_subscribe_is_none_of_another_loop() {
     let mut world = world(2, LANE_BYTES_MAX, &Config::default());
@@ -42,7 +42,6 @@ fn a_connection_that_does_not_subscribe_is_none_of_another_loop() {
     world.hubs[1].subscribe(afar, &topic).unwrap();
     world.settle();
     assert_eq!(world.hubs[0].publish_except(&topic, "x", own).unwrap().subscribers, 1);
-    // One of another loop is left out there.
     assert_eq!(world.hubs[0].publish_except(&topic, "x", afar).unwrap().subscribers, 0);
 }
 
@@ -90,7 +89,7 @@ fn each_loop_without_room_is_brought_what_waits_for_it() {
 }
 
 #[test]
-fn a_publication_that_is_not_for_all_counts_as_more() {
+fn a_publication_with_one_left_out_counts_as_more_bytes() {
     let mut world = world(2, LANE_BYTES_MAX, &Config::default());
     let topic = world.topics()[0].clone();
     let ids = [0, 1].map(|at| world.connect(at));
@@ -155,7 +154,7 @@ fn a_topic_of_another_loop_has_the_same_limit() {
         world.hubs[1].commons.config.topic_unserved_bytes_max = two - beyond;
         world.hubs[1].handle_lanes(&mut Events::default());
         assert_eq!(world.hubs[1].holds_items(), waits);
-        // As much as there is no limit for: one.
+        // The first batch of a topic is taken whatever its length.
         world.settle();
         world.hubs[1].commons.config.topic_unserved_bytes_max = 1;
         world.hubs[0].publish(&topic, "text").unwrap();
@@ -166,7 +165,7 @@ fn a_topic_of_another_loop_has_the_same_limit() {
 }
 
 #[test]
-fn nobody_can_tell_which_loop_a_name_belongs_to() {
+fn each_hub_has_a_secret_of_its_own() {
     let world = world(2, LANE_BYTES_MAX, &Config::default());
     assert_ne!(world.hubs[0].secret(), world.hubs[1].secret());
 }
