@@ -163,8 +163,11 @@ impl Presence {
     }
 
     /// Has `changed` called with the topic and each join or leave from now on, right after that is published:
-    /// for an application that tells others than subscribers of it. There is one at a time.
+    /// for an application that tells others than subscribers of it. A second call replaces the first one's.
     /// Of a topic that is [shared](Self::shared), it is called with each that is told here while its members are known.
+    ///
+    /// It is called in the loop's turn, within the method that made the change: what takes long holds up all
+    /// connections.
     pub fn watch(&mut self, changed: impl FnMut(&str, MemberChange<'_>) + Send + 'static) {
         self.watch = Some(Watch(Box::new(changed)));
     }

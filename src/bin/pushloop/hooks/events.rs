@@ -28,9 +28,9 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Events of one request, and how long it waits for more of them.
 const BATCH_MAX: usize = 100;
 const BATCH_WAIT: Duration = Duration::from_millis(100);
-/// How often one request is sent, and how long it waits for the next time: half a minute in all, and the times
-/// that the attempts take.
-const ATTEMPTS: u32 = 10;
+/// How often one request is sent, and how long it waits for the next time: twice as long each time, 21 seconds in all,
+/// and the times that the attempts take.
+pub(super) const ATTEMPTS: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long the end of the server waits for what is still to be told.
@@ -122,6 +122,12 @@ pub fn end_all(tellers: impl IntoIterator<Item = Teller>) {
             let _ = thread::Builder::new().spawn_scoped(scope, move || drop(teller));
         }
     });
+}
+
+/// How long it is waited after so many attempts.
+pub(super) fn wait_after(attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1);
+    FIRST_WAIT.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_WAIT)
 }
 
 impl Drop for Teller {
@@ -218,7 +224,6 @@ impl Shared {
 
     /// Whether the backend has it, at last.
     fn send(&self, body: &[u8]) -> bool {
-        let mut wait = FIRST_WAIT;
         for attempt in 1..=self.attempts {
             match self.client.tell(body) {
                 Ok(status) if (200..300).contains(&status) => return true,
@@ -228,12 +233,12 @@ impl Shared {
             if attempt < self.attempts {
                 let queue = self.lock();
                 // At the end, it is tried once more at once; what then fails is given up.
+                let wait = wait_after(attempt);
                 let waits = self.wakes.wait_timeout_while(queue, wait, |queue| !queue.ends);
                 let (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
                 if queue.ends && attempt > 1 {
                     break;
                 }
-                wait = (wait * 2).min(LONGEST_WAIT);
             }
         }
         false

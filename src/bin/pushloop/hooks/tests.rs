@@ -166,6 +166,14 @@ fn what_finds_no_room_is_a_gap_in_the_numbers() {
     answer(&mut stream, 200);
 }
 
+#[test]
+fn an_outage_of_so_many_seconds_costs_nothing() {
+    let waits = (1..events::ATTEMPTS).map(events::wait_after);
+    assert_eq!(waits.clone().min(), Some(Duration::from_millis(100)));
+    assert_eq!(waits.clone().max(), Some(Duration::from_secs(5)));
+    assert_eq!(waits.sum::<Duration>(), Duration::from_millis(21_300));
+}
+
 /// What the backend does not take at last is given up, and the next batch says so. At the end, what waits is told.
 #[test]
 fn what_is_given_up_is_a_gap_too() {
