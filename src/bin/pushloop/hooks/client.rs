@@ -12,7 +12,7 @@ use ureq::{
     tls::TlsConfig,
 };
 
-use super::Form;
+use super::Dialect;
 use crate::{
     logs::{Level, say},
     web::{self, Failure, seconds},
@@ -48,7 +48,7 @@ pub struct Said(AtomicU64);
 pub struct Client {
     agent: Agent,
     url: String,
-    form: Form,
+    dialect: Dialect,
     /// The backend, for an operator.
     name: String,
     /// Why TLS fails is said now and then: a client learns only that the backend cannot be reached.
@@ -65,19 +65,25 @@ impl Said {
 }
 
 impl Client {
-    pub fn new(url: &str, form: Form, timeout: Duration, tls: TlsConfig) -> Self {
+    pub fn new(url: &str, dialect: Dialect, timeout: Duration, tls: TlsConfig) -> Self {
         let config = web::config(tls, timeout)
             .max_idle_connections(IN_FLIGHT_MAX)
             .max_idle_connections_per_host(IN_FLIGHT_MAX)
             .max_idle_age(IDLE_AGE)
             .build();
-        let name = format!("{} at {}", form.name(), web::origin(url));
-        Self { agent: config.new_agent(), url: url.to_owned(), form, name, said: Said::default() }
+        let name = format!("{} at {}", dialect.name(), web::origin(url));
+        Self {
+            agent: config.new_agent(),
+            url: url.to_owned(),
+            dialect,
+            name,
+            said: Said::default(),
+        }
     }
 
     /// The form of what it posts.
-    pub fn form(&self) -> &Form {
-        &self.form
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     pub fn name(&self) -> &str {
@@ -128,7 +134,7 @@ impl Client {
 
     fn attempt(&self, body: &[u8]) -> Result<Response<Body>, Error> {
         let mut request = self.agent.post(&self.url).content_type("application/json");
-        for (name, value) in self.form.fields(body) {
+        for (name, value) in self.dialect.fields(body) {
             request = request.header(name, value);
         }
         request.send(body)

@@ -99,7 +99,7 @@ impl Teller {
         let mut queue = shared.lock();
         queue.latest += 1;
         let number = queue.latest;
-        let json = shared.client.form().event(number, event);
+        let json = shared.client.dialect().event(number, event);
         if queue.events.len() >= WAITING_MAX || queue.bytes + json.len() > WAITING_BYTES_MAX {
             drop(queue);
             return shared.lose(1);
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     fn counts(&self) -> Counts<'_> {
-        self.client.form().counts(&self.status)
+        self.client.dialect().counts(&self.status)
     }
 
     /// Counts events that the backend is not told. An operator hears of it now and then.
@@ -184,7 +184,7 @@ impl Shared {
         while let Some(mut batch) = self.batch() {
             let count = batch.events.len() as u64;
             batch.lost = batch.latest - told - count;
-            let body = self.client.form().body(&batch, &self.status);
+            let body = self.client.dialect().body(&batch, &self.status);
             let is_told = self.send(body.as_bytes());
             // At the end of its patience, the end of the server has counted them.
             let in_flight = mem::take(&mut self.lock().in_flight) as u64;
@@ -206,7 +206,7 @@ impl Shared {
         let is_short = |queue: &mut Queue| queue.events.len() < BATCH_MAX && !queue.ends;
         let waits = self.wakes.wait_timeout_while(queue, BATCH_WAIT, is_short);
         (queue, _) = waits.unwrap_or_else(PoisonError::into_inner);
-        let bytes_max = self.client.form().batch_bytes_max();
+        let bytes_max = self.client.dialect().batch_bytes_max();
         let (mut batch, mut bytes) = (Batch::default(), 0);
         while let Some(next) = queue.events.front()
             && batch.events.len() < BATCH_MAX

@@ -10,8 +10,8 @@
 
 mod answers;
 mod client;
+mod dialect;
 mod events;
-mod form;
 mod pool;
 mod question;
 
@@ -28,7 +28,7 @@ pub use self::{
 };
 use self::{
     client::{Client, IN_FLIGHT_MAX},
-    form::{Batch, Counts, Form},
+    dialect::{Batch, Counts, Dialect},
 };
 use crate::{
     auth::without_line_end,
@@ -192,7 +192,7 @@ impl HookOptions {
     }
 
     /// What tells the backends of applications, those that have a webhook.
-    pub fn webhooks(
+    pub fn webhook_tellers(
         &self,
         apps: &[App],
         status: &Arc<Status>,
@@ -200,7 +200,7 @@ impl HookOptions {
         let teller = |app: &App| {
             let webhook = self.webhooks.iter().find(|it| *it.app == *app.id);
             let client =
-                webhook.map(|it| self.client_of(&it.url, Form::Pusher(app.clone().into())));
+                webhook.map(|it| self.client_of(&it.url, Dialect::Pusher(app.clone().into())));
             Ok(client.transpose()?.map(|client| Teller::new(client, Arc::clone(status))))
         };
         apps.iter().map(teller).collect()
@@ -208,12 +208,12 @@ impl HookOptions {
 
     fn client(&self) -> Result<Option<Client>, String> {
         let Some(url) = &self.url else { return Ok(None) };
-        self.client_of(url, Form::Own(self.key()?)).map(Some)
+        self.client_of(url, Dialect::Own(self.key()?)).map(Some)
     }
 
-    fn client_of(&self, url: &str, form: Form) -> Result<Client, String> {
+    fn client_of(&self, url: &str, dialect: Dialect) -> Result<Client, String> {
         let tls = web::trust(url, self.authorities.as_deref())?;
-        Ok(Client::new(url, form, self.timeout, tls))
+        Ok(Client::new(url, dialect, self.timeout, tls))
     }
 }
 

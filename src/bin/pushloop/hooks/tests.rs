@@ -20,7 +20,12 @@ fn listens() -> (TcpListener, SocketAddr) {
 
 fn client(address: SocketAddr) -> Client {
     let url = format!("http://{address}/");
-    Client::new(&url, Form::Own(None), PATIENCE, web::trust(&url, None).expect("it trusts nobody"))
+    Client::new(
+        &url,
+        Dialect::Own(None),
+        PATIENCE,
+        web::trust(&url, None).expect("it trusts nobody"),
+    )
 }
 
 fn status() -> Arc<Status> {
@@ -42,7 +47,7 @@ fn of_a_url_no_more_is_told_than_where_it_is() {
 #[test]
 fn a_signature_is_of_the_time_and_the_body() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
-    let signature = form::sign(&key, 5, b"{}");
+    let signature = dialect::sign(&key, 5, b"{}");
     assert_eq!(
         signature,
         "t=5,v1=f18d2fcd9a24151471e3e2d71bc7ce901fb7b89b341918a08f95e9ffc497ea26"
@@ -52,7 +57,7 @@ fn a_signature_is_of_the_time_and_the_body() {
 /// By `printf '{"hello":"world"}' | openssl dgst -sha256 -hmac 7ad3773142a6692b25b8`.
 #[test]
 fn a_webhook_is_signed_as_pushers_are() {
-    let fields = Form::Pusher(app().into()).fields(br#"{"hello":"world"}"#);
+    let fields = Dialect::Pusher(app().into()).fields(br#"{"hello":"world"}"#);
     let signature = "9729d15f05a3f47dbd708581569f205e3ca8f60f78c4d0438fabb31e749807a0";
     let expected = [("X-Pusher-Key", "key"), ("X-Pusher-Signature", signature)];
     assert_eq!(fields, expected.map(|(name, value)| (name, value.to_owned())));
@@ -242,7 +247,7 @@ fn what_a_webhook_gives_up_is_counted() {
     let status = status();
     let url = format!("http://{address}/");
     let trust = web::trust(&url, None).expect("it trusts nobody");
-    let client = Client::new(&url, Form::Pusher(app().into()), PATIENCE, trust);
+    let client = Client::new(&url, Dialect::Pusher(app().into()), PATIENCE, trust);
     let teller = Teller::with_attempts(client, Arc::clone(&status), 2);
     let tell = |name: &str| {
         let event = serde_json::json!({ "name": name });
@@ -287,7 +292,7 @@ fn a_webhooks_body_has_its_limit() {
         let (listener, address) = listens();
         let url = format!("http://{address}/");
         let trust = web::trust(&url, None).expect("it trusts nobody");
-        let client = Client::new(&url, Form::Pusher(app().into()), PATIENCE, trust);
+        let client = Client::new(&url, Dialect::Pusher(app().into()), PATIENCE, trust);
         let teller = Teller::new(client, status());
         let tell = |event: Value| teller.tell(event.as_object().cloned().expect("an object"));
         tell(of_len(20));

@@ -28,7 +28,7 @@ impl Hooks {
         let pool = hooks.pool(handle, status)?;
         let asking = pool.map(|pool| Asking::new(hooks, pool, Arc::clone(status)));
         let telling = hooks.teller(status)?.map(|it| Telling::new(hooks, it));
-        let tellers = hooks.webhooks(apps, status)?;
+        let tellers = hooks.webhook_tellers(apps, status)?;
         let webhooks = Webhooks::new(apps, tellers, options.presence_delay);
         Ok(Self { asking, telling, webhooks })
     }

@@ -98,7 +98,7 @@ impl Tellers {
 }
 
 /// A channel: the application, and the name.
-type Channel = (usize, Box<str>);
+type ChannelKey = (usize, Box<str>);
 /// When a channel is told of as vacated, and which of all vacancies that is.
 type Due = (Instant, u64);
 
@@ -108,7 +108,7 @@ type Due = (Instant, u64);
 pub(in crate::service) struct Webhooks {
     tellers: Arc<Tellers>,
     delay: Duration,
-    due: BTreeMap<Due, Channel>,
+    due: BTreeMap<Due, ChannelKey>,
     /// Those of each application.
     vacant: Box<[BTreeMap<Box<str>, Due>]>,
     vacated: u64,
@@ -157,7 +157,7 @@ impl Webhooks {
         self.set_timer(hub);
     }
 
-    fn wait_until(&mut self, at: Instant, channel: Channel) {
+    fn wait_until(&mut self, at: Instant, channel: ChannelKey) {
         let Some(vacant) = self.vacant.get_mut(channel.0) else { return };
         self.vacated += 1;
         let due = (at, self.vacated);
@@ -166,7 +166,7 @@ impl Webhooks {
     }
 
     /// Whether all who were in a channel are gone, and some of them are members still.
-    fn has_members_to_remove(&self, presence: &Presence, (app, channel): &Channel) -> bool {
+    fn has_members_to_remove(&self, presence: &Presence, (app, channel): &ChannelKey) -> bool {
         let app = self.tellers.0.get(*app).filter(|_| Kind::of(channel) == Some(Kind::Presence));
         let topic = app.map(|(app, _)| app.topic(channel));
         topic.is_some_and(|it| presence.connection_count(&it) == 0 && presence.count(&it) > 0)
@@ -292,7 +292,7 @@ mod tests {
             options.webhooks.push(Webhook::parse(webhook).unwrap());
         }
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        let tellers = options.webhooks(&apps, &status).unwrap();
+        let tellers = options.webhook_tellers(&apps, &status).unwrap();
         let mut webhooks = Webhooks::new(&apps, tellers, Duration::from_secs(60)).unwrap();
         let mut server = Server::new(Config::default()).unwrap();
         let hub = server.hub();

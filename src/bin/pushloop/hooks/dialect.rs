@@ -23,7 +23,7 @@ const AROUND_BYTES_MAX: usize = 128;
 
 /// What differs between backends: bodies, and the fields that sign them.
 #[derive(Debug)]
-pub enum Form {
+pub enum Dialect {
     /// The server's own, signed if there is a key. Questions have it as well.
     Own(Option<hmac::Key>),
     /// That of Pusher's webhooks, signed by this application.
@@ -33,7 +33,7 @@ pub enum Form {
 /// Events of one request.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Each as `Form::event` has made it.
+    /// Each as `Dialect::event` has made it.
     pub events: Vec<String>,
     /// The number of the last of them.
     pub latest: u64,
@@ -50,7 +50,7 @@ pub struct Counts<'a> {
     pub batches_failed: &'a AtomicU64,
 }
 
-impl Form {
+impl Dialect {
     /// The fields by which a backend knows that a body is the server's.
     pub fn fields(&self, body: &[u8]) -> Vec<(&'static str, String)> {
         match self {
