@@ -30,6 +30,7 @@ use pushloop::{ConnId, Handle, Hub, Position, Presence};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 pub use shared::TOLD;
+pub use topics::END_INTERVAL;
 
 use crate::{
     ahead::Asker,
@@ -152,7 +153,7 @@ impl Broker {
         threads::start(client, options, node, &shared, status)
             .map_err(|error| error.to_string())?;
         let prefix = options.prefix.clone();
-        let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status));
+        let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status), now);
         let publishing = Publishing::new(Arc::clone(&shared), node);
         let leases = Leases::new(Arc::clone(&shared), Arc::clone(status), now);
         let status = Arc::clone(status);

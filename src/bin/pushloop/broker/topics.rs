@@ -4,6 +4,8 @@ mod looks;
 mod members;
 mod restoring;
 
+pub use looks::END_INTERVAL;
+
 use std::{
     collections::{HashMap, VecDeque},
     iter, mem,
@@ -118,6 +120,8 @@ pub struct Topics {
     topics: HashMap<Arc<str>, Topic>,
     /// All topics, in the order in which they are looked after.
     round: VecDeque<(Arc<str>, u64)>,
+    /// When the round is to be gone on with.
+    round_due: Instant,
     /// Topics whose subscribers are sent away.
     ending: Vec<Arc<str>>,
     /// These subscribers, until they are taken.
@@ -132,7 +136,13 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn new(prefix: String, node: u64, shared: Arc<Shared>, status: Arc<Status>) -> Self {
+    pub fn new(
+        prefix: String,
+        node: u64,
+        shared: Arc<Shared>,
+        status: Arc<Status>,
+        now: Instant,
+    ) -> Self {
         Self {
             prefix,
             node,
@@ -140,6 +150,7 @@ impl Topics {
             status,
             topics: HashMap::new(),
             round: VecDeque::new(),
+            round_due: now,
             ending: Vec::new(),
             away: Vec::new(),
             waiters: HashMap::new(),

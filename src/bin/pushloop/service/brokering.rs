@@ -1,6 +1,9 @@
 //! What waits for the broker: requests that subscribe to topics that are not here yet, and those that publish.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use pushloop::{
     CloseCode, ConnId, EncodingsFull, Hub, Message, Position, Request, RequestId, TimerId,
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     ahead::AskerId,
-    broker::{Broker, Done, draw_node},
+    broker::{Broker, Done, END_INTERVAL, draw_node},
     options::Options,
     presence::companion,
     publish::{Content, Form, Item, Plan},
@@ -40,6 +43,8 @@ pub(super) struct Brokering {
     pub(super) broker: Broker,
     parked: HashMap<u64, (Next, TimerId)>,
     pub(super) parking: Parking,
+    /// When the broker's topics are looked after next.
+    look: Option<(Instant, TimerId)>,
     /// What was told last.
     was_up: bool,
 }
@@ -47,7 +52,7 @@ pub(super) struct Brokering {
 impl Brokering {
     pub fn new(broker: Broker) -> Self {
         let (parked, parking) = Default::default();
-        Self { broker, parked, parking, was_up: false }
+        Self { broker, parked, parking, look: None, was_up: false }
     }
 
     /// Tells how the broker is, if that is new.
@@ -68,6 +73,16 @@ impl Brokering {
     pub(super) fn wait(&mut self, hub: &mut Hub, number: u64, next: Next) {
         let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
         self.parked.insert(number, (next, timer));
+    }
+
+    /// Has topics looked after at this time, if they are not before.
+    fn look_by(&mut self, hub: &mut Hub, at: Instant) {
+        if self.look.is_some_and(|(due, _)| due <= at) {
+            return;
+        }
+        if let Some((_, timer)) = self.look.replace((at, hub.set_timer(at, LOOK_TIMER))) {
+            hub.cancel_timer(timer);
+        }
     }
 
     /// What waits under this number, which it does no more.
@@ -127,8 +142,8 @@ impl Service {
         let node = self.broker.as_ref().map_or_else(draw_node, |it| it.broker.node());
         self.pushing = Pushing::begin(hub, self.gate.take_apps(), node)?;
         self.watch_members();
-        if self.broker.is_some() {
-            hub.set_timer(hub.now(), LOOK_TIMER);
+        if let Some(brokering) = &mut self.broker {
+            brokering.look_by(hub, hub.now());
         }
         Ok(())
     }
@@ -212,8 +227,13 @@ impl Service {
 
     /// Has those leave their topics that cannot follow them: where the protocol has no way to say so, by closing them.
     fn send_away(&mut self, hub: &mut Hub) {
-        let away = self.broker.as_mut().map(|it| it.broker.take_away());
-        for (name, id) in away.into_iter().flatten() {
+        let Some(brokering) = &mut self.broker else { return };
+        let away = brokering.broker.take_away();
+        if !away.is_empty() {
+            // Whoever comes back waits until the last of them is gone.
+            brokering.look_by(hub, hub.now() + END_INTERVAL);
+        }
+        for (name, id) in away {
             if !self.has_lost_state(hub, id, &name) {
                 hub.close(id, CloseCode::TRY_AGAIN_LATER, "the topic begins anew");
             }
@@ -259,9 +279,10 @@ impl Service {
             self.take_told(hub);
         } else if key == LOOK_TIMER {
             let Some(brokering) = &mut self.broker else { return true };
+            brokering.look = None;
             let next = brokering.broker.look(hub, self.presence.as_mut());
             brokering.note(hub);
-            hub.set_timer(hub.now() + next, LOOK_TIMER);
+            brokering.look_by(hub, hub.now() + next);
             self.send_away(hub);
         } else {
             return false;

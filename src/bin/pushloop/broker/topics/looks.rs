@@ -15,7 +15,7 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(5);
 /// How often topics are looked after, and how often while some end.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-const END_INTERVAL: Duration = Duration::from_millis(50);
+pub const END_INTERVAL: Duration = Duration::from_millis(50);
 /// Topics that are looked after in one go.
 const LOOKS: usize = 1000;
 /// Subscribers that are sent away in one go.
@@ -30,8 +30,9 @@ impl Topics {
         count(&self.status.broker_topics_ended);
         topic.state = State::Ending;
         topic.take_early();
-        self.ending.push(Arc::clone(name));
-        self.send_away(hub, name);
+        if !self.send_away(hub, name) {
+            self.ending.push(Arc::clone(name));
+        }
     }
 
     /// Subscribers that are to be sent away from a topic.
@@ -72,9 +73,16 @@ impl Topics {
                 self.ending.push(name);
             }
         }
-        if !self.ending.is_empty() {
-            return END_INTERVAL;
+        // One that is slow to leave a topic keeps no other from being looked after.
+        let now = hub.now();
+        if now >= self.round_due {
+            self.round_due = now + LOOK_INTERVAL;
+            self.look_round(hub);
         }
+        if self.ending.is_empty() { self.round_due - now } else { END_INTERVAL }
+    }
+
+    fn look_round(&mut self, hub: &mut Hub) {
         for _ in 0..self.round.len().min(LOOKS) {
             let Some((name, life)) = self.round.pop_front() else { break };
             let is_over = self.topics.get(&name).is_none_or(|topic| topic.life != life);
@@ -82,7 +90,6 @@ impl Topics {
                 self.round.push_back((name, life));
             }
         }
-        LOOK_INTERVAL
     }
 
     /// Looks after one topic. False if it is not heard any more.

@@ -51,11 +51,12 @@ impl World {
         let mut options = TopicOptions::default();
         options.history = Some(History::of(1000));
         config.topic = options;
-        let server = Server::new(config).expect("there are descriptors");
+        let mut server = Server::new(config).expect("there are descriptors");
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        let topics = Topics::new("p".to_owned(), 1, Arc::clone(&shared), status);
+        let topics =
+            Topics::new("p".to_owned(), 1, Arc::clone(&shared), status, server.hub().now());
         let mut world = Self {
             dice: Dice(seed),
             server,
@@ -152,13 +153,20 @@ impl World {
         }
     }
 
+    /// After a while, which is not waited for.
+    fn look(&mut self) {
+        let hub = self.server.hub();
+        self.topics.round_due = hub.now();
+        self.topics.look(hub);
+    }
+
     fn step(&mut self) {
         match self.dice.below(100) {
             0..40 => self.publish(),
             40..60 => self.deliver(true),
             60..75 => self.deliver(false),
             75..85 => self.answer(),
-            85..88 => drop(self.topics.look(self.server.hub())),
+            85..88 => self.look(),
             // What listens is cut, and what is on the way is lost.
             88..90 => {
                 (self.listens, self.is_heard) = (false, false);
@@ -194,7 +202,7 @@ impl World {
         for _ in 0..8 {
             self.want();
             self.listen();
-            self.topics.look(self.server.hub());
+            self.look();
             while !self.news.is_empty() {
                 self.deliver(true);
             }

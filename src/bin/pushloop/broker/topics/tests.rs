@@ -43,7 +43,8 @@ impl World {
         let shared = Arc::new(Shared::new(server.handle()));
         shared.set_connected(true);
         let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
-        let mut topics = Topics::new("p".to_owned(), 1, Arc::clone(&shared), status);
+        let mut topics =
+            Topics::new("p".to_owned(), 1, Arc::clone(&shared), status, server.hub().now());
         let name: Arc<str> = "t".into();
         assert!(!topics.has(server.hub(), &name, None));
         assert_eq!(topics.want(server.hub(), &["t".to_owned()], &[]), 1);
@@ -348,4 +349,64 @@ fn as_many_members_are_listed_as_the_limit_says() {
         assert!(!world.topics.has(world.server.hub(), "$presence/t", None));
         assert_eq!(world.topics.listed, 2);
     }
+}
+
+/// A client that reads nothing subscribes to the topic of a world.
+fn subscribe_a_client(world: &mut World) -> std::net::TcpStream {
+    use std::io::Write;
+    let address = world.server.listen("127.0.0.1:0").expect("it listens");
+    let mut client = std::net::TcpStream::connect(address).expect("it connects");
+    let handshake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    client.write_all(handshake.as_bytes()).expect("it writes");
+    let mut events = pushloop::Events::default();
+    for _ in 0..100 {
+        let timeout = Some(std::time::Duration::from_millis(100));
+        world.server.poll(&mut events, timeout).expect("it polls");
+        let asked = events.iter().find_map(|event| match event {
+            pushloop::Event::Request { id, .. } => Some(id),
+            _ => None,
+        });
+        if let Some(id) = asked {
+            let hub = world.server.hub();
+            hub.accept(id, pushloop::Accept::default()).expect("it is accepted");
+            hub.subscribe(id.conn(), &world.name).expect("there is room");
+            return client;
+        }
+    }
+    unreachable!("no request has come")
+}
+
+#[test]
+fn one_that_does_not_leave_its_topic_keeps_no_other_from_being_looked_after() {
+    let mut world = World::live();
+    let _client = subscribe_a_client(&mut world);
+    world.topics.want(world.server.hub(), &["other".to_owned()], &[]);
+    let wanted = Wanted::Latest(KEEPS);
+    let hub = world.server.hub();
+    let place = Ok(place([], at(0)));
+    drop(world.topics.handle_opened(hub, "other".into(), wanted, place, &mut world.done));
+    world.opened(Wanted::Place(5), self::place([], at(4)));
+    assert_eq!(world.topics.take_away().len(), 1);
+    assert_eq!(world.asked(), None);
+    let next = world.topics.look(world.server.hub());
+    assert_eq!((next, world.topics.take_away().len()), (END_INTERVAL, 1), "it is sent away again");
+    assert_eq!(world.asked(), Some(Wanted::Place(0)), "the other is looked after");
+    // Not as often as the one that ends.
+    world.topics.look(world.server.hub());
+    assert_eq!(world.asked(), None);
+}
+
+/// Nobody that comes after a topic has ended is sent away for what was before.
+#[test]
+fn a_topic_that_has_begun_anew_is_not_ended_again() {
+    let mut world = World::live();
+    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(9))]);
+    world.opened(Wanted::After(5, KEEPS), place([], at(4)));
+    world.opened(Wanted::Latest(KEEPS), place([], at(4)));
+    world.is_at(4, &[]);
+    let _client = subscribe_a_client(&mut world);
+    world.topics.look(world.server.hub());
+    assert!(world.topics.take_away().is_empty());
+    world.is_at(4, &[]);
 }

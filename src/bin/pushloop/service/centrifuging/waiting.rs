@@ -115,7 +115,8 @@ impl Service {
     }
 
     /// Tells a client that a subscription cannot go on, with which it subscribes again. False if the connection has none
-    /// of that name, or it is the server's, which clients do not ask for again.
+    /// of that name, or it is the server's, which clients do not ask for again; or if it is behind: what it is due would
+    /// keep the topic from ending for as long as it takes it.
     pub(in crate::service) fn has_lost_state(
         &mut self,
         hub: &mut Hub,
@@ -123,7 +124,8 @@ impl Service {
         name: &str,
     ) -> bool {
         let sub = self.centrifuge.sessions.get(id).and_then(|session| session.subs.get(name));
-        if sub.is_none_or(|sub| sub.is_servers) {
+        let is_behind = hub.lag(id, name).is_some_and(|lag| lag > 0);
+        if is_behind || sub.is_none_or(|sub| sub.is_servers) {
             return false;
         }
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
