@@ -340,6 +340,8 @@ impl Topics {
             }
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
+        // No place of another epoch is reached any more.
+        topic.told = topic.told.filter(|it| it.epoch == place.position.epoch);
         self.list(&name, place.members);
         self.be_ready(&name, done);
         self.apply_early(hub, name)

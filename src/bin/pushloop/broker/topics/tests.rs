@@ -410,3 +410,17 @@ fn a_topic_that_has_begun_anew_is_not_ended_again() {
     assert!(world.topics.take_away().is_empty());
     world.is_at(4, &[]);
 }
+
+/// What a publisher was told before the broker lost all is waited for by nobody.
+#[test]
+fn what_publishers_were_told_of_is_over_with_its_epoch() {
+    let mut world = World::live();
+    world.topics.note_told("t", at(6));
+    assert_eq!(world.topics.told("t"), Some(at(6)));
+    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(6))]);
+    let anew = Position { epoch: EPOCH + 1, offset: 1 };
+    world.opened(Wanted::After(5, KEEPS), place([], anew));
+    world.opened(Wanted::Latest(KEEPS), place([1], anew));
+    assert_eq!(world.topics.told("t"), None);
+    assert!(world.topics.has(world.server.hub(), "t", None));
+}
