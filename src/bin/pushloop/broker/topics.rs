@@ -3,12 +3,13 @@
 mod looks;
 mod members;
 mod restoring;
+mod waiting;
 
 pub use looks::END_INTERVAL;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    iter, mem,
+    collections::{BTreeSet, HashMap, VecDeque},
+    mem,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -27,6 +28,7 @@ use crate::{
     status::{Status, count},
 };
 use restoring::restore;
+use waiting::Waiter;
 
 /// What is held of one topic until it is known where it belongs: what is more is asked for again.
 const EARLY_MAX: usize = 1024;
@@ -75,7 +77,7 @@ struct Topic {
     /// What came and waits for its place.
     early: VecDeque<(Position, Record)>,
     early_bytes: usize,
-    waiters: Vec<u64>,
+    waiters: BTreeSet<u64>,
     asked_at: Instant,
     /// Since when nobody subscribes.
     idle_since: Option<Instant>,
@@ -126,8 +128,7 @@ pub struct Topics {
     ending: Vec<Arc<str>>,
     /// These subscribers, until they are taken.
     away: Vec<(Arc<str>, ConnId)>,
-    /// How many topics each waiter still waits for.
-    waiters: HashMap<u64, usize>,
+    waiters: HashMap<u64, Waiter>,
     latest: u64,
     lives: u64,
     /// Members of all topics that are listed, and what is to be told of them.
@@ -189,34 +190,6 @@ impl Topics {
         self.topics.len() >= hub.config().topics_max
     }
 
-    /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
-    /// under which it is told that this is done.
-    pub fn want(&mut self, hub: &mut Hub, names: &[String], after: &[Option<Position>]) -> u64 {
-        self.latest += 1;
-        let number = self.latest;
-        let after = after.iter().copied().chain(iter::repeat(None));
-        let missing: Vec<_> =
-            names.iter().zip(after).filter(|(name, after)| !self.has(hub, name, *after)).collect();
-        self.waiters.insert(number, missing.len());
-        for (name, _) in missing {
-            if !self.topics.contains_key(&**name) {
-                self.add(hub, name);
-            }
-            let Some((name, topic)) = self.topics.get_key_value(&**name) else { continue };
-            let name = Arc::clone(name);
-            match topic.state {
-                State::Live if topic.lives(hub, &name) => self.catch_up(hub, &name),
-                // The hub has forgotten it.
-                State::Live => self.open_anew(hub, &name),
-                State::Opening | State::Catching | State::Ending => {}
-            }
-            if let Some(topic) = self.topics.get_mut(&name) {
-                topic.waiters.push(number);
-            }
-        }
-        number
-    }
-
     fn add(&mut self, hub: &Hub, name: &str) {
         let name: Arc<str> = name.into();
         self.lives += 1;
@@ -231,7 +204,7 @@ impl Topics {
             told: None,
             early: VecDeque::new(),
             early_bytes: 0,
-            waiters: Vec::new(),
+            waiters: BTreeSet::new(),
             asked_at: hub.now(),
             idle_since: None,
             suspect: None,
@@ -257,10 +230,6 @@ impl Topics {
         let Some(topic) = self.topics.get_mut(name) else { return };
         (topic.state, topic.asked_at) = (State::Catching, hub.now());
         self.shared.ask(name, topic.missed());
-    }
-
-    pub fn forget(&mut self, number: u64) {
-        self.waiters.remove(&number);
     }
 
     /// The way to ask is open: all that was asked before is asked again.
@@ -345,30 +314,6 @@ impl Topics {
         self.list(&name, place.members);
         self.be_ready(&name, done);
         self.apply_early(hub, name)
-    }
-
-    /// Those that wait for the topic need not any more.
-    fn be_ready(&mut self, name: &Arc<str>, done: &mut Vec<Done>) {
-        let Some(topic) = self.topics.get_mut(name) else { return };
-        for number in mem::take(&mut topic.waiters) {
-            if let Some(left) = self.waiters.get_mut(&number) {
-                *left -= 1;
-                if *left == 0 {
-                    self.waiters.remove(&number);
-                    done.push(Done::Ready(number));
-                }
-            }
-        }
-    }
-
-    /// The topic cannot begin, and those that wait for it are told why.
-    fn give_up(&mut self, name: &Arc<str>, why: &str, done: &mut Vec<Done>) -> Applied {
-        let waiters = self.topics.get_mut(name).map(|topic| mem::take(&mut topic.waiters));
-        self.remove(name);
-        let waiters = waiters.into_iter().flatten();
-        let known = waiters.into_iter().filter(|number| self.waiters.remove(number).is_some());
-        done.extend(known.map(|number| Done::Failed(number, why.to_owned())));
-        Applied::Yes
     }
 
     /// What was missed is published, if it is all there.

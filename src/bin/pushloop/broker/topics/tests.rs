@@ -234,6 +234,26 @@ fn a_broker_that_does_not_tell_fails_those_that_wait() {
     world.is_over();
 }
 
+/// Those that give up while the broker says nothing leave nothing behind, and the topic is not heard for them.
+#[test]
+fn those_that_give_up_are_waited_for_no_more() {
+    let mut world = World::opening();
+    for _ in 0..100 {
+        // One that is named twice is waited for once.
+        let names = ["t".to_owned(), "t".to_owned()];
+        let number = world.topics.want(world.server.hub(), &names, &[]);
+        world.topics.forget(number);
+    }
+    assert_eq!(world.topics.topics["t"].waiters.len(), 1);
+    world.opened(Wanted::Latest(KEEPS), place([], at(5)));
+    assert!(matches!(world.done[..], [Done::Ready(1)]));
+    assert!(world.topics.topics["t"].waiters.is_empty() && world.topics.waiters.is_empty());
+    let names = ["t".to_owned(), "t".to_owned()];
+    let number = world.topics.want(world.server.hub(), &names, &[Some(at(6)), Some(at(7))]);
+    world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
+    assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
+}
+
 /// A client comes with a place that another node gave it: this one is behind, or the place is none.
 #[test]
 fn only_the_broker_says_that_a_place_is_none() {
