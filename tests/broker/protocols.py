@@ -8,6 +8,7 @@ import json
 import time
 from contextlib import asynccontextmanager
 
+from websockets.exceptions import ConnectionClosed
 from world import PATIENCE
 
 SECRET = b"a secret of the application, and of tokens"
@@ -60,6 +61,16 @@ class Pusher:
     async def subscribes(self, channel):
         await self.asks(channel)
         await self.next("pusher_internal:subscription_succeeded")
+
+    async def comes_back(self):
+        """It is closed so that it comes back; gives why."""
+        told = await self.next("pusher:error")
+        try:
+            more = await asyncio.wait_for(self.peer.recv(), PATIENCE)
+            raise AssertionError(f"told {more}, and not closed")
+        except ConnectionClosed as closed:
+            assert (closed.rcvd.code, told["data"]["code"]) == (4100, 4100), (closed, told)
+        return told["data"]["message"]
 
     async def signs_in(self, user):
         data = json.dumps({"id": user})

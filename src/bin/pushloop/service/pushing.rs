@@ -9,11 +9,7 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, ConnId, Hub, Message, Request, RequestId};
 
-use self::{
-    channels::{NotJoined, UNAVAILABLE},
-    clients::Client,
-    webhooks::Told,
-};
+use self::{channels::NotJoined, clients::Client, webhooks::Told};
 pub(super) use self::{clients::Pushing, webhooks::Webhooks};
 use super::{Service, pacing::Account, parking::Verdict};
 use crate::{
@@ -39,6 +35,8 @@ const BAD_VERSION: u16 = 4006;
 const UNSUPPORTED_VERSION: u16 = 4007;
 const NO_VERSION: u16 = 4008;
 const UNAUTHORIZED: u16 = 4009;
+/// The one with which it comes back after a while, and subscribes anew.
+const COME_BACK: u16 = 4100;
 /// And those with which one stays.
 const BAD_MESSAGE: u16 = 4200;
 const TOO_FAST: u16 = 4301;
@@ -130,7 +128,7 @@ impl Service {
             },
         };
         if let Err(why) = self.park(hub, id, text.as_bytes(), false, number) {
-            refuse_said(hub, id, &said, &why);
+            self.refuse_said(hub, id, &said, &why);
         }
     }
 
@@ -152,7 +150,7 @@ impl Service {
         let said = str::from_utf8(text).ok().and_then(pusher::read)?;
         match verdict {
             Some(Err(why)) => {
-                refuse_said(hub, id, &said, &why);
+                self.refuse_said(hub, id, &said, &why);
                 None
             }
             Some(Ok(())) | None => self.take_said(hub, id, &said),
@@ -168,6 +166,10 @@ impl Service {
                 match self.join_channel(hub, id, channel, auth, channel_data.as_deref()) {
                     Ok(()) => None,
                     Err(NotJoined::Yet(number)) => return Some(number),
+                    Err(NotJoined::NotNow(why)) => {
+                        self.refuse_said(hub, id, said, &why);
+                        None
+                    }
                     Err(NotJoined::Refused(kind, status, why)) => {
                         Some(pusher::subscription_error(channel, kind, status, &why))
                     }
@@ -201,7 +203,7 @@ impl Service {
         let Said::Subscribe { channel, auth, channel_data } = said else { return None };
         match self.may_join(hub, id, channel, auth, channel_data.as_deref()) {
             Err(NotJoined::Yet(number)) => Some(number),
-            Ok(_) | Err(NotJoined::Refused(..)) => None,
+            Ok(_) | Err(NotJoined::NotNow(_) | NotJoined::Refused(..)) => None,
         }
     }
 
@@ -288,6 +290,20 @@ impl Service {
         self.take_plan(hub, plan, asker)
     }
 
+    /// A client is told that what it said is not done, because of what waits for the broker or because that does not
+    /// answer. One that has a channel, or leaves one, is closed: it asks for that once in a connection.
+    fn refuse_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said, why: &str) {
+        let channel = match said {
+            Said::Subscribe { .. } | Said::Unsubscribe(_) => {
+                self.forget_commands(hub, id);
+                return close(hub, id, COME_BACK, why);
+            }
+            Said::Event { channel, .. } => Some(&**channel),
+            Said::Ping | Said::Pong | Said::SignIn { .. } | Said::Other(_) => None,
+        };
+        tell(hub, id, &pusher::error(None, channel, why));
+    }
+
     /// A connection is over.
     pub(super) fn leave_app(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(client) = self.pushing.as_mut().and_then(|it| it.leave(id)) else { return };
@@ -298,20 +314,6 @@ impl Service {
             }
         }
     }
-}
-
-/// Tells a client that what it said is not done, because of what waits for the broker or because that does not answer.
-fn refuse_said(hub: &mut Hub, id: ConnId, said: &Said, why: &str) {
-    let frame = match said {
-        Said::Subscribe { channel, .. } => {
-            pusher::subscription_error(channel, UNAVAILABLE, 503, why)
-        }
-        Said::Event { channel, .. } => pusher::error(None, Some(channel), why),
-        Said::Ping | Said::Pong | Said::Unsubscribe(_) | Said::SignIn { .. } | Said::Other(_) => {
-            pusher::error(None, None, why)
-        }
-    };
-    tell(hub, id, &frame);
 }
 
 /// Whether this version of the protocol is spoken here; or a code, and why not.
@@ -331,7 +333,7 @@ fn tell(hub: &mut Hub, id: ConnId, frame: &str) {
     let _ = hub.send(id, frame);
 }
 
-/// Tells a client why it is closed, with a code with which it does not come back.
+/// Tells a client why it is closed, with a code that says whether it comes back.
 fn close(hub: &mut Hub, id: ConnId, code: u16, why: &str) {
     tell(hub, id, &pusher::error(Some(code), None, why));
     hub.close(id, CloseCode::new(code).unwrap_or(CloseCode::POLICY), why);

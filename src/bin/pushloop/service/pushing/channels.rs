@@ -14,13 +14,15 @@ use crate::{
 const MEMBERS_MAX: usize = 100;
 const MEMBER_INFO_BYTES_MAX: usize = 1024;
 
-/// The type of what a client may have at another time, or elsewhere.
-pub(super) const UNAVAILABLE: &str = "ServiceUnavailable";
+/// The type of what a client may have elsewhere.
+const UNAVAILABLE: &str = "ServiceUnavailable";
 
 /// Why a client does not have a channel.
 pub(super) enum NotJoined {
     /// It is told so: a type, a status, and why.
     Refused(&'static str, u16, String),
+    /// It may have it at another time.
+    NotNow(String),
     /// It is to be seen once the broker has said something, under this number.
     Yet(u64),
 }
@@ -66,7 +68,7 @@ impl Service {
         match self.hear(hub, std::slice::from_ref(&topic), &[]) {
             Heard::Yes => Ok(Join { topic, kind }),
             Heard::Once(number) => Err(NotJoined::Yet(number)),
-            Heard::No(why) => Err(NotJoined::Refused(UNAVAILABLE, 503, why)),
+            Heard::No(why) => Err(NotJoined::NotNow(why)),
         }
     }
 
