@@ -363,6 +363,43 @@ async def those_that_leave_while_they_wait_leave_nothing(world):
     await world.until(is_left)
 
 
+
+async def what_a_connection_may_not_have_is_not_heard(world):
+    a, _ = await world.begin(options=options(world))
+
+    def heard(name):
+        channels = world.redis.ask("PUBSUB", "CHANNELS", "pushloop:news:*").splitlines()
+        return len([line for line in channels if name in line])
+
+    async with centrifuge(a) as one, pusher(a) as two:
+        # What waits together is no more than what may be had, and what is more is not asked for in its turn.
+        world.redis.pause()
+        numbers = await one.sends(*({"subscribe": {"channel": f"ahead/{nth}"}} for nth in range(200)))
+        for nth in range(200):
+            await two.asks(f"ahead-{nth}")
+        # A command of which there is no room to wait asks for nothing.
+        async with pusher(a) as three:
+            padded = 3000 * "x"
+            text = json.dumps({"event": "pusher:subscribe", "data": {"channel": "padded-00", "auth": padded}})
+            room = 131072 // (len(text) + 128)
+            for nth in range(room + 1):
+                await three.says("pusher:subscribe", {"channel": f"padded-{nth:02}", "auth": padded})
+            assert "parked_command_bytes_max = 131072" in await three.comes_back()
+        world.redis.go_on()
+        codes = [(await one.next()).get("error", {}).get("code") for _ in numbers]
+        assert codes == 128 * [None] + 72 * [106], codes
+        events = [(await two.next())["event"] for _ in range(200)]
+        assert events == 128 * ["pusher_internal:subscription_succeeded"] + 72 * ["pusher:subscription_error"], events
+        assert (heard("ahead/"), heard("ahead-"), heard("padded-")) == (128, 128, room)
+        assert (await one.asks(subscribe={"channel": "over/0"}))["error"]["code"] == 106
+        await two.asks("over-0")
+        assert "LimitReached" in (await two.next("pusher:subscription_error"))["data"]
+        assert heard("over") == 0
+        # One that is given up makes room for another.
+        await one.asks(unsubscribe={"channel": "ahead/0"})
+        await one.subscribes("over/0")
+
+
 CHECKS = [
     clients_of_pusher_share_channels,
     an_event_is_not_for_its_sender_on_whatever_node,
@@ -374,4 +411,5 @@ CHECKS = [
     a_topic_that_cannot_go_on_has_its_clients_come_back,
     without_a_broker_clients_are_told_so,
     those_that_leave_while_they_wait_leave_nothing,
+    what_a_connection_may_not_have_is_not_heard,
 ]

@@ -94,6 +94,8 @@ struct Session {
     awaits_pong: bool,
     /// The broker was asked for what the command at hand is about: a place that is not here is none.
     is_confirmed: bool,
+    /// Bytes of the command at hand, for which there has to be room if it waits.
+    command_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +275,7 @@ impl Service {
             expires: None,
             awaits_pong: false,
             is_confirmed: false,
+            command_bytes: 0,
         };
         self.centrifuge.sessions.insert(id, Box::new(session));
         self.centrifuge.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);

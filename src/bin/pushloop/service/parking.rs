@@ -75,18 +75,31 @@ impl Parking {
         is_publication: bool,
         wait: Wait,
     ) -> Result<(), String> {
+        self.check(id, command.len())?;
         let parked = Parked { command: command.into(), is_publication, wait };
+        self.add(id, parked, VecDeque::push_back);
+        Ok(())
+    }
+
+    /// Whether there is room for one more command of so many bytes.
+    fn check(&self, id: ConnId, bytes: usize) -> Result<(), String> {
+        let cost = bytes + COMMAND_BYTES;
         let (count, bytes) = self.lines.get(&id).map_or((0, 0), |it| (it.commands.len(), it.bytes));
         let limits = [
             ("parked_commands_max", count + 1, PARKED_COMMANDS_MAX),
-            ("parked_command_bytes_max", bytes + parked.cost(), PARKED_COMMAND_BYTES_MAX),
-            ("parked_bytes_max", self.bytes + parked.cost(), PARKED_BYTES_MAX),
+            ("parked_command_bytes_max", bytes + cost, PARKED_COMMAND_BYTES_MAX),
+            ("parked_bytes_max", self.bytes + cost, PARKED_BYTES_MAX),
         ];
-        if let Some((name, _, max)) = limits.into_iter().find(|(_, would_be, max)| would_be > max) {
-            return Err(format!("too much waits for the broker: {name} = {max}"));
+        match limits.into_iter().find(|(_, would_be, max)| would_be > max) {
+            Some((name, _, max)) => Err(format!("too much waits for the broker: {name} = {max}")),
+            None => Ok(()),
         }
-        self.add(id, parked, VecDeque::push_back);
-        Ok(())
+    }
+
+    /// How many commands of the connection have asked the broker for topics.
+    fn asked(&self, id: ConnId) -> usize {
+        let commands = self.lines.get(&id).into_iter().flat_map(|line| &line.commands);
+        commands.filter(|it| it.wait != Wait::Turn).count()
     }
 
     /// Puts a command back whose turn it was.
@@ -187,6 +200,34 @@ impl Service {
             return Heard::Yes;
         }
         broker.want(hub, names, after).map_or_else(Heard::No, Heard::Once)
+    }
+
+    /// The same for a command of a connection, of so many bytes. Unless there is room for it to wait, the broker is asked for
+    /// nothing.
+    pub(super) fn hear_for(
+        &mut self,
+        hub: &mut Hub,
+        (id, bytes): (ConnId, usize),
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Result<Heard, String> {
+        if let Some(Brokering { broker, parking, .. }) = &self.broker
+            && !broker.has(hub, names, after)
+        {
+            parking.check(id, bytes)?;
+        }
+        Ok(self.hear(hub, names, after))
+    }
+
+    /// Whether the connection may have one more topic than those that it has.
+    pub(super) fn has_topic_left(hub: &Hub, id: ConnId) -> bool {
+        hub.topics_of(id).count() < hub.config().topics_per_connection_max
+    }
+
+    /// The same beside those for which its commands have asked the broker: no more are asked for before their turn.
+    pub(super) fn may_ask_ahead(&self, hub: &Hub, id: ConnId) -> bool {
+        let asked = self.broker.as_ref().map_or(0, |it| it.parking.asked(id));
+        hub.topics_of(id).count() + asked < hub.config().topics_per_connection_max
     }
 
     /// What has to be heard for a question about what a topic has kept: the place that it names, and what publishers here

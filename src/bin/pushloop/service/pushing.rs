@@ -121,8 +121,8 @@ impl Service {
         }
         let is_alive = matches!(said, Said::Ping | Said::Pong);
         let number = match !is_alive && self.has_to_wait(id, false) {
-            true => self.want_ahead(hub, id, &said),
-            false => match self.take_said(hub, id, &said) {
+            true => self.want_ahead(hub, id, &said, text.len()),
+            false => match self.take_said(hub, id, &said, text.len()) {
                 None => return,
                 number => number,
             },
@@ -153,17 +153,18 @@ impl Service {
                 self.refuse_said(hub, id, &said, &why);
                 None
             }
-            Some(Ok(())) | None => self.take_said(hub, id, &said),
+            Some(Ok(())) | None => self.take_said(hub, id, &said, text.len()),
         }
     }
 
     /// Does what a client says; or gives the number under which the broker tells when that is to be done.
-    fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said) -> Option<u64> {
+    fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let answer = match said {
             Said::Ping => Some(pusher::told("pusher:pong", None, "{}")),
             Said::Pong => None,
             Said::Subscribe { channel, auth, channel_data } => {
-                match self.join_channel(hub, id, channel, auth, channel_data.as_deref()) {
+                let data = (channel_data.as_deref(), bytes);
+                match self.join_channel(hub, id, channel, auth, data) {
                     Ok(()) => None,
                     Err(NotJoined::Yet(number)) => return Some(number),
                     Err(NotJoined::NotNow(why)) => {
@@ -199,9 +200,12 @@ impl Service {
     }
 
     /// Asks the broker for a channel whose turn is still to come: those of one client wait together.
-    fn want_ahead(&mut self, hub: &mut Hub, id: ConnId, said: &Said) -> Option<u64> {
+    fn want_ahead(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let Said::Subscribe { channel, auth, channel_data } = said else { return None };
-        match self.may_join(hub, id, channel, auth, channel_data.as_deref()) {
+        if !self.may_ask_ahead(hub, id) {
+            return None;
+        }
+        match self.may_join(hub, id, channel, auth, (channel_data.as_deref(), bytes)) {
             Err(NotJoined::Yet(number)) => Some(number),
             Ok(_) | Err(NotJoined::NotNow(_) | NotJoined::Refused(..)) => None,
         }

@@ -45,7 +45,7 @@ impl Service {
         let heard: Vec<_> = names.iter().filter(can_be).cloned().collect();
         let place = |name: &String| since_of(name, &asked.subs).and_then(place);
         let after: Vec<_> = heard.iter().map(place).collect();
-        self.hear_channels(hub, session, &heard, &after)?;
+        self.hear_channels(hub, session, out.id(), &heard, &after)?;
         if self.pacing.admit(&session.who).is_err() {
             return Err(Disconnect::CONNECTION_LIMIT.into());
         }

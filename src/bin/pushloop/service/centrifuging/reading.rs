@@ -135,7 +135,7 @@ impl Service {
             let since = asked.since.as_ref();
             let since = since.and_then(|(offset, epoch)| position(epoch, *offset));
             let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
-            self.hear_channels(hub, session, &names, &after)?;
+            self.hear_channels(hub, session, out.id(), &names, &after)?;
         }
         out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
         out.flush_many(hub);

@@ -96,7 +96,7 @@ impl Service {
             None => {}
         }
         let expires = self.may_subscribe(hub, session, name, &asked.token)?;
-        self.hear_channel(hub, session, name, &asked.since)?;
+        self.hear_channel(hub, session, out.id(), name, &asked.since)?;
         if asked.since.recover
             && asked.rejects_unrecovered
             && recovery(hub, name, &asked.since).is_none()
@@ -172,7 +172,7 @@ impl Service {
             return Err(Failure::INTERNAL.into());
         }
         // What it hears of joins counts, too.
-        if hub.topics_of(id).count() >= hub.config().topics_per_connection_max {
+        if !Self::has_topic_left(hub, id) {
             return Err(Failure::LIMIT_EXCEEDED.into());
         }
         if is_member && let Some(presence) = &self.presence {

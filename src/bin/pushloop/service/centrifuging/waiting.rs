@@ -25,9 +25,10 @@ impl Service {
     ) -> Result<(), Disconnect> {
         let (id, is_connect) = (command.id, matches!(command.method, Method::Connect(_)));
         let is_publication = matches!(command.method, Method::Publish { .. });
+        session.command_bytes = bytes.len();
         // What answers a ping overtakes all else.
         let number = match id != 0 && self.has_to_wait(out.id(), is_publication) {
-            true => self.ask_ahead(hub, session, &command.method),
+            true => self.ask_ahead(hub, session, out.id(), &command.method),
             false => match self.carry_out(hub, session, out, command)? {
                 None => return Ok(()),
                 number => number,
@@ -40,13 +41,20 @@ impl Service {
     }
 
     /// Asks the broker for a subscription whose turn is still to come: those of one client wait together.
-    fn ask_ahead(&mut self, hub: &mut Hub, session: &Session, method: &Method<'_>) -> Option<u64> {
+    fn ask_ahead(
+        &mut self,
+        hub: &mut Hub,
+        session: &Session,
+        id: ConnId,
+        method: &Method<'_>,
+    ) -> Option<u64> {
         let Method::Subscribe(Subscribe { channel, token, since, .. }) = method else {
             return None;
         };
-        let may_be = self.check_channel(hub, channel).is_ok()
+        let may_be = self.may_ask_ahead(hub, id)
+            && self.check_channel(hub, channel).is_ok()
             && self.may_subscribe(hub, session, channel, token).is_ok();
-        match may_be.then(|| self.hear_channel(hub, session, channel, since))? {
+        match may_be.then(|| self.hear_channel(hub, session, id, channel, since))? {
             Err(Refused::Once(number)) => Some(number),
             Ok(()) | Err(Refused::Failure(_) | Refused::Disconnect(_)) => None,
         }
@@ -58,7 +66,7 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        command: &[u8],
+        bytes: &[u8],
         said: Option<Verdict>,
     ) -> Option<u64> {
         // What was sent behind a first command that was refused is not asked for any more.
@@ -68,7 +76,7 @@ impl Service {
         }
         let mut session = self.centrifuge.sessions.remove(id)?;
         let mut out = Out::new(id, session.way);
-        let read = commands::next(session.way.format, &mut &*command);
+        let read = commands::next(session.way.format, &mut &*bytes);
         let outcome = match (read, said) {
             (Some(Ok(command)), Some(Err(_))) => {
                 let is_connect = matches!(command.method, Method::Connect(_));
@@ -77,6 +85,7 @@ impl Service {
             }
             (Some(Ok(command)), said) => {
                 session.is_confirmed = said.is_some();
+                session.command_bytes = bytes.len();
                 self.carry_out(hub, &mut session, &mut out, command)
             }
             (Some(Err(_)) | None, _) => Err(Disconnect::BAD_REQUEST),
@@ -92,10 +101,15 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         session: &Session,
+        id: ConnId,
         name: &str,
         since: &Since<'_>,
     ) -> Result<(), Refused> {
-        self.hear_channels(hub, session, &[name.to_owned()], &[place(since)])
+        // Otherwise it need not be heard.
+        if !Self::has_topic_left(hub, id) {
+            return Err(Failure::LIMIT_EXCEEDED.into());
+        }
+        self.hear_channels(hub, session, id, &[name.to_owned()], &[place(since)])
     }
 
     /// The same of several.
@@ -103,14 +117,16 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         session: &Session,
+        id: ConnId,
         names: &[String],
         after: &[Option<Position>],
     ) -> Result<(), Refused> {
         let after = if session.is_confirmed { &[] } else { after };
-        match self.hear(hub, names, after) {
-            Heard::Yes => Ok(()),
-            Heard::Once(number) => Err(Refused::Once(number)),
-            Heard::No(_) => Err(Failure::INTERNAL.into()),
+        match self.hear_for(hub, (id, session.command_bytes), names, after) {
+            Ok(Heard::Yes) => Ok(()),
+            Ok(Heard::Once(number)) => Err(Refused::Once(number)),
+            Ok(Heard::No(_)) => Err(Failure::INTERNAL.into()),
+            Err(_) => Err(Failure::TOO_MANY_REQUESTS.into()),
         }
     }
 

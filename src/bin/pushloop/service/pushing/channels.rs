@@ -1,5 +1,7 @@
 //! Channels of clients: which a client may have, how it comes to have one, and how it leaves.
 
+use std::fmt::Display;
+
 use pushloop::{ConnId, Hub, Presence, SubscribeError};
 
 use super::{MEMBER_ID_BYTES_MAX, clients::Channel, tell, webhooks::Told};
@@ -34,14 +36,14 @@ pub(super) struct Join {
 }
 
 impl Service {
-    /// Whether a client may have a channel, which is there.
+    /// Whether a client may have a channel, which is there. It asks for it with so many bytes.
     pub(super) fn may_join(
         &mut self,
         hub: &mut Hub,
         id: ConnId,
         channel: &str,
         auth: &str,
-        data: Option<&str>,
+        (data, bytes): (Option<&str>, usize),
     ) -> Result<Join, NotJoined> {
         let gone =
             || NotJoined::Refused("InvalidChannel", 400, "the connection is over".to_owned());
@@ -65,10 +67,14 @@ impl Service {
             let why = "a channel with members is one server's: not with --redis".to_owned();
             return Err(NotJoined::Refused(UNAVAILABLE, 501, why));
         }
-        match self.hear(hub, std::slice::from_ref(&topic), &[]) {
-            Heard::Yes => Ok(Join { topic, kind }),
-            Heard::Once(number) => Err(NotJoined::Yet(number)),
-            Heard::No(why) => Err(NotJoined::NotNow(why)),
+        // Otherwise it need not be heard.
+        if !Self::has_topic_left(hub, id) {
+            return Err(full(&SubscribeError::TooManyTopics));
+        }
+        match self.hear_for(hub, (id, bytes), std::slice::from_ref(&topic), &[]) {
+            Ok(Heard::Yes) => Ok(Join { topic, kind }),
+            Ok(Heard::Once(number)) => Err(NotJoined::Yet(number)),
+            Ok(Heard::No(why)) | Err(why) => Err(NotJoined::NotNow(why)),
         }
     }
 
@@ -79,7 +85,7 @@ impl Service {
         id: ConnId,
         channel: &str,
         auth: &str,
-        data: Option<&str>,
+        (data, bytes): (Option<&str>, usize),
     ) -> Result<(), NotJoined> {
         let client = self.pushing.as_ref().and_then(|it| it.clients.get(id));
         let Some(client) = client else { return Ok(()) };
@@ -89,7 +95,7 @@ impl Service {
             return Ok(());
         }
         let nth = client.app;
-        let Join { topic, kind } = self.may_join(hub, id, channel, auth, data)?;
+        let Join { topic, kind } = self.may_join(hub, id, channel, auth, (data, bytes))?;
         let member = match kind {
             Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
             Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
@@ -152,14 +158,13 @@ impl Service {
         (topic, app, channel): (&str, usize, &str),
         member: Option<&ChannelData>,
     ) -> Result<(), NotJoined> {
-        let full = |why: SubscribeError| NotJoined::Refused("LimitReached", 403, why.to_string());
-        hub.subscribe(id, topic).map_err(full)?;
+        hub.subscribe(id, topic).map_err(|why| full(&why))?;
         self.occupy(app, channel);
         let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
         let joined = presence.join(hub, id, topic, &member.id, &member.info);
-        let joined = joined.map_err(|why| NotJoined::Refused("LimitReached", 403, why.to_string()));
-        let told =
-            joined.and_then(|()| hub.subscribe(id, &presence::companion(topic)).map_err(full));
+        let joined = joined.map_err(|why| full(&why));
+        let companion = presence::companion(topic);
+        let told = joined.and_then(|()| hub.subscribe(id, &companion).map_err(|why| full(&why)));
         if told.is_err() {
             presence.leave(hub, id, topic);
             hub.unsubscribe(id, topic);
@@ -186,6 +191,11 @@ impl Service {
         }
         true
     }
+}
+
+/// A limit is reached.
+fn full(why: &dyn Display) -> NotJoined {
+    NotJoined::Refused("LimitReached", 403, why.to_string())
 }
 
 /// One that subscribes to a cache channel has its latest event, or is told that there is none, and that is false.
