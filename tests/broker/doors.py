@@ -390,7 +390,8 @@ async def what_a_connection_may_not_have_is_not_heard(world):
         assert codes == 128 * [None] + 72 * [106], codes
         events = [(await two.next())["event"] for _ in range(200)]
         assert events == 128 * ["pusher_internal:subscription_succeeded"] + 72 * ["pusher:subscription_error"], events
-        assert (heard("ahead/"), heard("ahead-"), heard("padded-")) == (128, 128, room)
+        counts = (heard("ahead/"), heard("ahead-"), heard("padded-"))
+        assert counts == (128, 128, room), (counts, room)
         assert (await one.asks(subscribe={"channel": "over/0"}))["error"]["code"] == 106
         await two.asks("over-0")
         assert "LimitReached" in (await two.next("pusher:subscription_error"))["data"]
@@ -398,6 +399,33 @@ async def what_a_connection_may_not_have_is_not_heard(world):
         # One that is given up makes room for another.
         await one.asks(unsubscribe={"channel": "ahead/0"})
         await one.subscribes("over/0")
+
+
+
+async def one_that_asks_without_end_keeps_no_other_from_its_topic(world):
+    a, _ = await world.begin(options=options(world))
+    async with centrifuge(a) as one, centrifuge(a) as two:
+        begun = await one.subscribes("h")
+        # Only the broker can tell that these places are none, and until it has, nobody can subscribe.
+        nowhere = {"channel": "h", "limit": 1, "since": {"epoch": begun["epoch"], "offset": 99}}
+        ask = {"history": nowhere}
+        world.redis.pause()
+        await one.sends(*(100 * [ask]))
+        [number] = await two.sends({"subscribe": {"channel": "h"}})
+        world.redis.go_on()
+
+        async def goes_on():
+            while True:
+                assert "history" in await one.next()
+                await one.sends(ask)
+
+        asks = asyncio.create_task(goes_on())
+        try:
+            told = await asyncio.wait_for(two.next(), 5)
+            assert told["id"] == number and "subscribe" in told, told
+            assert not asks.done()
+        finally:
+            asks.cancel()
 
 
 CHECKS = [
@@ -412,4 +440,5 @@ CHECKS = [
     without_a_broker_clients_are_told_so,
     those_that_leave_while_they_wait_leave_nothing,
     what_a_connection_may_not_have_is_not_heard,
+    one_that_asks_without_end_keeps_no_other_from_its_topic,
 ]

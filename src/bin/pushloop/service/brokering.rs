@@ -32,7 +32,7 @@ use crate::{
 /// somebody subscribes.
 pub(super) const STATE: &str = "$broker";
 /// How long a subscription waits until its topics are heard.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timers of subscriptions that wait have their numbers behind this bit.
 const TIMERS: u64 = 1 << 62;
 const LOOK_TIMER: u64 = Timer::Look as u64;
@@ -69,9 +69,9 @@ impl Brokering {
         let _ = hub.publish(STATE, format!("{{\"up\":{}}}", self.was_up));
     }
 
-    /// Has something wait for what the broker says under this number, for so long.
-    pub(super) fn wait(&mut self, hub: &mut Hub, number: u64, next: Next) {
-        let timer = hub.set_timer(hub.now() + OPEN_TIMEOUT, TIMERS | number);
+    /// Has something wait for what the broker says under this number, until then.
+    pub(super) fn wait(&mut self, hub: &mut Hub, number: u64, next: Next, until: Instant) {
+        let timer = hub.set_timer(until, TIMERS | number);
         self.parked.insert(number, (next, timer));
     }
 
@@ -209,7 +209,8 @@ impl Service {
     ) {
         let request = Box::new(request.clone());
         if let Some(brokering) = &mut self.broker {
-            brokering.wait(hub, number, Next::Request { id, request, door });
+            let until = hub.now() + OPEN_TIMEOUT;
+            brokering.wait(hub, number, Next::Request { id, request, door }, until);
         }
     }
 
@@ -241,23 +242,39 @@ impl Service {
     }
 
     pub(super) fn settle_all(&mut self, hub: &mut Hub, done: Vec<Done>) {
+        let (mut published, mut conns) = (Vec::new(), Vec::new());
         for it in done {
             match it {
-                Done::Ready(number) => self.settle_parked(hub, number, Ok(())),
-                Done::Failed(number, why) => self.settle_parked(hub, number, Err(why)),
-                Done::Published(asker, outcomes) => {
-                    self.sessions.look_away();
-                    self.tell_asker(hub, asker, outcomes);
+                Done::Ready(number) => conns.extend(self.settle_parked(hub, number, Ok(()))),
+                Done::Failed(number, why) => {
+                    conns.extend(self.settle_parked(hub, number, Err(why)));
                 }
+                Done::Published(asker, outcomes) => published.push((asker, outcomes)),
             }
+        }
+        for (asker, outcomes) in published {
+            self.sessions.look_away();
+            self.tell_asker(hub, asker, outcomes);
+        }
+        for id in conns {
+            self.go_along(hub, id);
         }
     }
 
-    fn settle_parked(&mut self, hub: &mut Hub, number: u64, verdict: Result<(), String>) {
-        let next = self.broker.as_mut().and_then(|it| it.forget(hub, number));
-        if let Some(next) = next {
-            self.go_on(hub, next, verdict.map_err(unavailable));
-        }
+    /// What waits under this number goes on, or a command of this connection has, and those behind it may.
+    fn settle_parked(
+        &mut self,
+        hub: &mut Hub,
+        number: u64,
+        verdict: Result<(), String>,
+    ) -> Option<ConnId> {
+        let next = self.broker.as_mut().and_then(|it| it.forget(hub, number))?;
+        let conn = match next {
+            Next::Command(id, _) => Some(id),
+            Next::Request { .. } | Next::Message(_) => None,
+        };
+        self.go_on(hub, next, verdict.map_err(unavailable));
+        conn
     }
 
     /// Whether the timer is that of presence: some leave, and if there is a broker, it is told who comes and goes.
@@ -274,7 +291,9 @@ impl Service {
     pub(super) fn handle_broker_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
         if key & TIMERS != 0 {
             let why = "the broker has not told in time where the topic is".to_owned();
-            self.settle_parked(hub, key & !TIMERS, Err(why));
+            if let Some(id) = self.settle_parked(hub, key & !TIMERS, Err(why)) {
+                self.go_along(hub, id);
+            }
         } else if key == ROOM_TIMER {
             self.take_told(hub);
         } else if key == LOOK_TIMER {

@@ -1,11 +1,18 @@
 //! Commands of connections that wait until the broker has said where their topics are: a line for each connection, so
 //! that its commands are carried out in their order.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Instant,
+};
 
 use pushloop::{ConnId, Hub, Position, Request, RequestId};
 
-use super::{Service, asking::Next, brokering::Brokering};
+use super::{
+    Service,
+    asking::Next,
+    brokering::{Brokering, OPEN_TIMEOUT},
+};
 use crate::gate::TurnedAway;
 
 /// Commands of one connection that wait, and their bytes.
@@ -35,6 +42,16 @@ struct Parked {
     command: Box<[u8]>,
     is_publication: bool,
     wait: Wait,
+    /// Until when it waits for the broker, if its turn has come once.
+    until: Option<Instant>,
+}
+
+/// A command whose turn it is.
+struct Turn {
+    command: Box<[u8]>,
+    /// What the broker has said of it, if it was asked.
+    said: Option<Verdict>,
+    until: Option<Instant>,
 }
 
 impl Parked {
@@ -74,9 +91,10 @@ impl Parking {
         command: &[u8],
         is_publication: bool,
         wait: Wait,
+        until: Option<Instant>,
     ) -> Result<(), String> {
         self.check(id, command.len())?;
-        let parked = Parked { command: command.into(), is_publication, wait };
+        let parked = Parked { command: command.into(), is_publication, wait, until };
         self.add(id, parked, VecDeque::push_back);
         Ok(())
     }
@@ -103,9 +121,10 @@ impl Parking {
     }
 
     /// Puts a command back whose turn it was.
-    fn put_back(&mut self, id: ConnId, command: Box<[u8]>, number: u64) {
+    fn put_back(&mut self, id: ConnId, command: Box<[u8]>, number: u64, until: Instant) {
         // It is none of the publications: these do not wait for a topic.
-        let parked = Parked { command, is_publication: false, wait: Wait::Broker(number) };
+        let (wait, until) = (Wait::Broker(number), Some(until));
+        let parked = Parked { command, is_publication: false, wait, until };
         self.add(id, parked, VecDeque::push_front);
     }
 
@@ -129,11 +148,17 @@ impl Parking {
         }
     }
 
-    /// The next command, if it need not wait, and what the broker has said of it.
-    fn next(&mut self, id: ConnId) -> Option<(Box<[u8]>, Option<Verdict>)> {
+    /// The next command, if it need not wait; of those of which the broker was asked, and has said something, if only they
+    /// are meant.
+    fn next(&mut self, id: ConnId, is_settled: bool) -> Option<Turn> {
         let line = self.lines.get_mut(&id)?;
         let is_next = |it: &&Parked| {
-            !matches!(it.wait, Wait::Broker(_)) && (it.is_publication || line.publications == 0)
+            let may_be = match it.wait {
+                Wait::Turn => !is_settled,
+                Wait::Broker(_) => false,
+                Wait::Said(_) => true,
+            };
+            may_be && (it.is_publication || line.publications == 0)
         };
         line.commands.front().filter(is_next)?;
         let parked = line.commands.pop_front()?;
@@ -144,7 +169,7 @@ impl Parking {
             Wait::Said(verdict) => Some(verdict),
             Wait::Turn | Wait::Broker(_) => None,
         };
-        Some((parked.command, said))
+        Some(Turn { command: parked.command, said, until: parked.until })
     }
 
     fn forget_empty(&mut self, id: ConnId) {
@@ -275,18 +300,22 @@ impl Service {
         is_publication: bool,
         number: Option<u64>,
     ) -> Result<(), String> {
+        let is_its_turn = !self.has_to_wait(id, is_publication);
         let Some(brokering) = &mut self.broker else { return Ok(()) };
         let wait = number.map_or(Wait::Turn, Wait::Broker);
-        let parked = brokering.parking.push(id, command, is_publication, wait);
+        let until = hub.now() + OPEN_TIMEOUT;
+        let first = Some(until).filter(|_| is_its_turn);
+        let parked = brokering.parking.push(id, command, is_publication, wait, first);
         match (&parked, number) {
-            (Ok(()), Some(number)) => brokering.wait(hub, number, Next::Command(id, number)),
+            (Ok(()), Some(number)) => brokering.wait(hub, number, Next::Command(id, number), until),
             (Err(_), Some(number)) => drop(brokering.forget(hub, number)),
             (Ok(()) | Err(_), None) => {}
         }
         parked
     }
 
-    /// What the broker was asked for a command is settled.
+    /// What the broker was asked for a command is settled: it is carried out if its turn has come, and before those behind it
+    /// are, what else is settled. They may ask the broker for more of the same topics.
     pub(super) fn settle_command(
         &mut self,
         hub: &mut Hub,
@@ -296,26 +325,36 @@ impl Service {
     ) {
         let Some(Brokering { parking, .. }) = &mut self.broker else { return };
         parking.settle(id, number, verdict.map_err(|away| away.why.into_owned()));
-        self.go_along(hub, id);
+        self.go_on_along(hub, id, true);
     }
 
     /// Carries out the commands that wait, up to one that still has to.
     pub(super) fn go_along(&mut self, hub: &mut Hub, id: ConnId) {
-        while let Some(Brokering { parking, .. }) = &mut self.broker
-            && let Some((command, said)) = parking.next(id)
-        {
-            // One that is closed is told nothing more, and has nothing more done.
-            if !hub.is_open(id) && hub.write(id, "").is_err() {
-                return self.forget_commands(hub, id);
-            }
-            let number = match self.is_client_of_app(id) {
-                true => self.take_parked_said(hub, id, &command, said),
-                false => self.take_parked_command(hub, id, &command, said),
-            };
-            let (Some(number), Some(brokering)) = (number, &mut self.broker) else { continue };
-            brokering.parking.put_back(id, command, number);
-            return brokering.wait(hub, number, Next::Command(id, number));
+        while self.go_on_along(hub, id, false) {}
+    }
+
+    /// Carries out the next command that waits; or the next one if it is settled. False if there is none, or it has to
+    /// wait again.
+    fn go_on_along(&mut self, hub: &mut Hub, id: ConnId, is_settled: bool) -> bool {
+        let Some(Brokering { parking, .. }) = &mut self.broker else { return false };
+        let Some(Turn { command, said, until }) = parking.next(id, is_settled) else {
+            return false;
+        };
+        // One that is closed is told nothing more, and has nothing more done.
+        if !hub.is_open(id) && hub.write(id, "").is_err() {
+            self.forget_commands(hub, id);
+            return false;
         }
+        let number = match self.is_client_of_app(id) {
+            true => self.take_parked_said(hub, id, &command, said),
+            false => self.take_parked_command(hub, id, &command, said),
+        };
+        let (Some(number), Some(brokering)) = (number, &mut self.broker) else { return true };
+        // However often it asks, it does not wait for longer.
+        let until = until.unwrap_or_else(|| hub.now() + OPEN_TIMEOUT);
+        brokering.parking.put_back(id, command, number, until);
+        brokering.wait(hub, number, Next::Command(id, number), until);
+        false
     }
 
     /// The connection is over, or about to be: its commands are carried out no more.
@@ -335,7 +374,7 @@ mod tests {
     const BOB: ConnId = ConnId::from_bits(2);
 
     fn bytes(parking: &mut Parking, id: ConnId, len: usize) -> Result<(), String> {
-        parking.push(id, &vec![0; len], false, Wait::Turn)
+        parking.push(id, &vec![0; len], false, Wait::Turn, None)
     }
 
     #[test]
@@ -346,7 +385,7 @@ mod tests {
         }
         assert!(bytes(&mut parking, ADA, 1).unwrap_err().contains("parked_commands_max = 256"));
         assert_eq!(bytes(&mut parking, BOB, 1), Ok(()));
-        assert!(parking.next(ADA).is_some());
+        assert!(parking.next(ADA, false).is_some());
         assert_eq!(bytes(&mut parking, ADA, 1), Ok(()));
     }
 
@@ -375,31 +414,38 @@ mod tests {
     fn commands_are_had_in_their_order_once_each_may_be() {
         let mut parking = Parking::default();
         let mut push = |command: &[u8], is_publication, wait| {
-            parking.push(ADA, command, is_publication, wait).unwrap();
+            parking.push(ADA, command, is_publication, wait, None).unwrap();
         };
         push(b"a", false, Wait::Broker(1));
         push(b"b", false, Wait::Broker(2));
         push(b"c", true, Wait::Turn);
         parking.settle(ADA, 2, Ok(()));
         parking.settle(BOB, 1, Ok(()));
-        assert!(parking.next(ADA).is_none());
+        assert!(parking.next(ADA, false).is_none());
         parking.settle(ADA, 1, Err("no".to_owned()));
         let next = |parking: &mut Parking| {
-            let (command, said) = parking.next(ADA)?;
+            let Turn { command, said, .. } = parking.next(ADA, false)?;
             Some((command[0], said))
         };
         assert_eq!(next(&mut parking), Some((b'a', Some(Err("no".to_owned())))));
         assert_eq!(next(&mut parking), Some((b'b', Some(Ok(())))));
         parking.publish(ADA);
+        // It was not asked for, so that it comes after all of which the broker has said something.
+        assert!(parking.next(ADA, true).is_none());
         assert_eq!(next(&mut parking), Some((b'c', None)));
         // What follows a publication waits for its answer, but for another one.
         assert!(parking.has_to_wait(ADA, false) && !parking.has_to_wait(ADA, true));
-        parking.push(ADA, b"d", false, Wait::Turn).unwrap();
-        assert!(parking.has_to_wait(ADA, true) && parking.next(ADA).is_none());
+        parking.push(ADA, b"d", false, Wait::Turn, None).unwrap();
+        assert!(parking.has_to_wait(ADA, true) && parking.next(ADA, false).is_none());
         parking.published(ADA);
         assert_eq!(next(&mut parking), Some((b'd', None)));
         assert!(!parking.has_to_wait(ADA, false));
-        parking.put_back(ADA, b"e"[..].into(), 7);
+        let until = Instant::now();
+        parking.put_back(ADA, b"e"[..].into(), 7, until);
+        parking.settle(ADA, 7, Ok(()));
+        let Turn { command, until: kept, .. } = parking.next(ADA, true).unwrap();
+        assert_eq!(kept, Some(until));
+        parking.put_back(ADA, command, 7, until);
         assert_eq!(parking.leave(ADA), [7]);
         assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
     }
