@@ -268,7 +268,17 @@ impl Service {
 
     /// Whether a topic is heard, or needs not be.
     pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
-        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, &[name.to_owned()], &[]))
+        self.has_heard(hub, &[name.to_owned()], &[])
+    }
+
+    /// Whether these places of topics are here, or need not be.
+    pub(super) fn has_heard(
+        &self,
+        hub: &Hub,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> bool {
+        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after))
     }
 
     /// Whether nobody may subscribe to a channel of which the members are known, nor ask for them: those of other nodes

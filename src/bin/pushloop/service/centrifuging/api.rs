@@ -10,7 +10,7 @@ use crate::{
     centrifuge::{
         api::{Asked, Call, Calls, Data, Node, Slot, Told, Whom, is_like, object, read},
         codes::{Disconnect, Failure, Refused},
-        commands::Since,
+        commands::{History, Since},
         replies::{Push, Subscribed, position},
     },
     gate::TurnedAway,
@@ -106,7 +106,7 @@ impl Service {
         let (names, after): (Vec<_>, Vec<_>) = asked.unzip();
         match self.hear(hub, &names, &after) {
             Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
-            Heard::Yes | Heard::No(_) => self.call_all(hub, id, calls, is_batch),
+            Heard::Yes | Heard::No(_) => self.call_all(hub, id, calls, (is_batch, is_confirmed)),
         }
     }
 
@@ -138,7 +138,7 @@ impl Service {
         hub: &mut Hub,
         id: RequestId,
         calls: Vec<Result<Call<'_>, Failure>>,
-        is_batch: bool,
+        (is_batch, is_confirmed): (bool, bool),
     ) {
         let (mut slots, mut items, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
@@ -150,7 +150,7 @@ impl Service {
                 Ok(call) => {
                     slots.push(match bytes > ANSWER_BYTES_MAX {
                         true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
-                        false => self.call_one(hub, call),
+                        false => self.call_one(hub, call, is_confirmed),
                     });
                     bytes += slots.last().map_or(0, Slot::len);
                     continue;
@@ -201,7 +201,7 @@ impl Service {
         if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
     }
 
-    fn call_one(&mut self, hub: &mut Hub, call: Call<'_>) -> Slot {
+    fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
         let nothing = || object(&Told::Nothing);
         match call {
             Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),
@@ -230,8 +230,7 @@ impl Service {
                 Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
             }
             Call::History(asked) => {
-                let is_there = self.is_heard(hub, &asked.channel) || !keeps(hub, &asked.channel);
-                let told = match is_there {
+                let told = match self.is_history_there(hub, &asked, is_confirmed) {
                     true => super::reading::kept(hub, &asked),
                     false => Err(Failure::INTERNAL),
                 };
@@ -253,6 +252,21 @@ impl Service {
             }
             Call::Info => Slot::Done("info", Ok(object(&Told::Info(self.node(hub))))),
         }
+    }
+
+    /// Whether what a channel has kept is here, up to what was acknowledged to publishers here and to the place that is
+    /// asked about: unless the broker was asked for these, that is not known by the channel's being heard.
+    fn is_history_there(&self, hub: &Hub, asked: &History<'_>, is_confirmed: bool) -> bool {
+        let name = &*asked.channel;
+        if !keeps(hub, name) {
+            return true;
+        }
+        if is_confirmed {
+            return self.is_heard(hub, name);
+        }
+        let since = asked.since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset));
+        let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
+        self.has_heard(hub, &names, &after)
     }
 
     fn has_clients(&self, name: &str) -> Result<(), Failure> {
