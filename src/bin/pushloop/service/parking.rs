@@ -450,7 +450,7 @@ mod tests {
         parking.published(ADA);
         assert_eq!(next(&mut parking), Some((b'd', None)));
         assert!(!parking.has_to_wait(ADA, false));
-        let until = Instant::now();
+        let until = pushloop::Server::new(pushloop::Config::default()).unwrap().hub().now();
         parking.put_back(ADA, b"e"[..].into(), 7, until);
         parking.settle(ADA, 7, Ok(()));
         let Turn { command, until: kept, .. } = parking.next(ADA, true).unwrap();
