@@ -113,11 +113,9 @@ impl Service {
 
     /// Does what a client says, at once or in its turn.
     fn take_in_turn(&mut self, hub: &mut Hub, id: ConnId, text: &str, said: Said) {
-        if let Said::Subscribe { channel, .. } = &said
-            && self.subscribes_too_fast(hub, id)
-        {
+        if matches!(said, Said::Subscribe { .. }) && self.subscribes_too_fast(hub, id) {
             let why = format!("subscriptions_per_second = {SUBSCRIPTIONS_PER_SECOND}");
-            return tell(hub, id, &pusher::error(Some(TOO_FAST), Some(channel), &why));
+            return self.refuse_said(hub, id, &said, &why);
         }
         let is_alive = matches!(said, Said::Ping | Said::Pong);
         let number = match !is_alive && self.has_to_wait(id, false) {

@@ -65,7 +65,10 @@ impl Pushing {
             users: HashMap::new(),
             occupied: BTreeMap::new(),
             pace: Pace::new(CLIENT_EVENTS_PER_SECOND),
-            subscriptions: Pace::with_burst(SUBSCRIPTIONS_PER_SECOND, topics_max),
+            subscriptions: Pace::with_burst(
+                SUBSCRIPTIONS_PER_SECOND,
+                topics_max + SUBSCRIPTIONS_PER_SECOND,
+            ),
         }))
     }
 
