@@ -40,6 +40,8 @@ pub enum PresenceNews {
 pub(super) struct Sharing {
     /// Members of which it is to be told whether they are here. Each is in it once (`Entry::is_queued`).
     changes: VecDeque<Membership>,
+    /// How many were taken out of these.
+    polled: u64,
     /// There are some, and were none: the timer comes.
     pub announces: bool,
     /// The one that was told again last.
@@ -68,6 +70,7 @@ impl Presence {
     pub fn poll_change(&mut self) -> Option<PresenceChange> {
         let sharing = self.sharing.as_mut()?;
         while let Some(Membership { topic, id }) = sharing.changes.pop_front() {
+            sharing.polled += 1;
             let members = self.topics.get_mut(&topic).map(|topic| &mut topic.members);
             let Some(entry) = members.and_then(|members| members.get_mut(&id)) else { continue };
             entry.is_queued = false;
@@ -78,6 +81,14 @@ impl Presence {
             return Some(PresenceChange { topic, id, info });
         }
         None
+    }
+
+    /// How many changes were [polled](Self::poll_change) so far, and how many there were: once as many are polled as
+    /// there were at a moment, all that was to be told then is polled.
+    pub fn change_counts(&self) -> (u64, u64) {
+        let count =
+            |sharing: &Sharing| (sharing.polled, sharing.polled + sharing.changes.len() as u64);
+        self.sharing.as_deref().map_or((0, 0), count)
     }
 
     /// What decides knows that the member has left. It does not count any more, unless it has come back.

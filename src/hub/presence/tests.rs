@@ -273,10 +273,12 @@ fn members_are_told_again_in_turn() {
         assert_eq!(changes(&mut presence), expected);
     }
     assert!(!presence.repeat_changes(1));
+    assert_eq!(presence.change_counts(), (10, 11));
     presence.repeat_from_start();
     // What is to be told already is told once.
     assert!(presence.repeat_changes(9));
     assert_eq!(changes(&mut presence).len(), 5);
+    assert_eq!(presence.change_counts(), (15, 15));
     assert!(shared(|_| {}).repeat_changes(1) && self::presence(|_| {}).repeat_changes(1));
 }
 

@@ -47,8 +47,8 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Telling {
     Some,
-    /// The last are on their way.
-    Last,
+    /// The last are among so many changes.
+    Last(u64),
     All,
 }
 
@@ -123,9 +123,11 @@ impl Leases {
 
     /// Does what is due, from time to time.
     pub fn look(&mut self, hub: &Hub, presence: &mut Presence) {
-        if self.telling == Telling::All && hub.now() >= self.repeat_due {
+        if hub.now() >= self.repeat_due {
             self.repeat_due = hub.now() + REPEAT_INTERVAL;
-            presence.repeat_changes(REPEATED);
+            if self.telling == Telling::All {
+                presence.repeat_changes(REPEATED);
+            }
             for _ in 0..REFUSED_REPEATED {
                 let Some((topic, id)) = self.refused.pop_first() else { break };
                 presence.repeat_change(&topic, &id);
@@ -148,24 +150,31 @@ impl Leases {
             State::Held if self.changing > 0 => return,
             State::Held => {}
         }
-        let mut changes = self.changes(hub, presence);
-        match self.telling {
-            Telling::Some if changes.is_empty() => {
-                if presence.repeat_changes(CHANGES) {
-                    self.telling = Telling::Last;
-                }
-                changes = self.changes(hub, presence);
-            }
-            Telling::Some | Telling::Last | Telling::All => {}
-        }
-        if changes.is_empty() && self.telling == Telling::Last {
-            self.telling = Telling::All;
-            if self.before.is_some() {
-                self.renew_due = hub.now();
-            }
-        }
+        self.tell_again(hub, presence);
+        let changes = self.changes(hub, presence);
         self.changing = changes.len();
         self.shared.lease(changes);
+    }
+
+    /// Has all members told under a new name. They are half of each batch at the least, however many come and go.
+    fn tell_again(&mut self, hub: &Hub, presence: &mut Presence) {
+        let (polled, all) = presence.change_counts();
+        match self.telling {
+            Telling::Some => {
+                let room = CHANGES - (all - polled).min(CHANGES as u64 / 2) as usize;
+                if presence.repeat_changes(room) {
+                    self.telling = Telling::Last(presence.change_counts().1);
+                }
+            }
+            // What is polled has its answer.
+            Telling::Last(end) if polled >= end => {
+                self.telling = Telling::All;
+                if self.before.is_some() {
+                    self.renew_due = hub.now();
+                }
+            }
+            Telling::Last(_) | Telling::All => {}
+        }
     }
 
     fn changes(&self, hub: &Hub, presence: &mut Presence) -> Vec<Ask> {

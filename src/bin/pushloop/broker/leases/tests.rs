@@ -25,6 +25,8 @@ struct Here {
     presence: Presence,
     leases: Leases,
     next: String,
+    /// The connection that came last.
+    last: Option<ConnId>,
 }
 
 struct App(Rc<RefCell<Here>>, Arc<Shared>);
@@ -33,6 +35,7 @@ impl Handler for App {
     fn on_open(&mut self, hub: &mut Hub, id: ConnId) {
         let here = &mut *self.0.borrow_mut();
         here.presence.join(hub, id, "t", &here.next, "1").expect("there is room");
+        here.last = Some(id);
     }
 
     fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {}
@@ -70,7 +73,8 @@ impl Node {
             let status = Arc::new(Status::new(std::time::SystemTime::UNIX_EPOCH));
             let leases = Leases::new(Arc::clone(&shared), status, hub.now());
             let presence = Presence::shared(TIMER, companion, config);
-            App(Rc::new(RefCell::new(Here { presence, leases, next: String::new() })), shared)
+            let (next, last) = Default::default();
+            App(Rc::new(RefCell::new(Here { presence, leases, next, last })), shared)
         });
         let (asked, answers, clients) = Default::default();
         let (has_stayer, unrenewed) = (false, 0);
@@ -132,6 +136,36 @@ impl Node {
     fn come(&mut self, id: &str) {
         self.with(|here, _| here.next = id.to_owned());
         self.clients.push(self.world.connect("/"));
+    }
+
+    /// What came last is a member of so many topics more.
+    fn join(&mut self, count: usize) {
+        self.with(|here, hub| {
+            let conn = here.last.expect("one came");
+            for nth in 0..count {
+                let name = format!("m{nth}");
+                here.presence.join(hub, conn, &name, &name, "1").expect("there is room");
+            }
+        });
+    }
+
+    /// The broker runs what was asked, with these answers where it gives none of its own.
+    fn run(&mut self, broker: &mut Broker, mut instead: impl FnMut(&Ask) -> Option<Answer>) {
+        self.fetch();
+        while let Some(ask) = self.asked.pop_front() {
+            let answer = instead(&ask).unwrap_or_else(|| broker.run(&ask));
+            self.answers.push_back((ask, Ok(answer)));
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        while !self.answers.is_empty() {
+            self.deliver();
+        }
+    }
+
+    fn telling(&mut self) -> Telling {
+        self.with(|here, _| here.leases.telling)
     }
 
     fn go(&mut self, choice: &Choice) {
@@ -255,11 +289,7 @@ impl Worlds {
             12..24 => node.go(&self.choice),
             24..32 => self.pass_second(),
             32..60 => self.run(at),
-            60..92 => {
-                while !node.answers.is_empty() {
-                    node.deliver();
-                }
-            }
+            60..92 => node.deliver_all(),
             92..94 => {
                 let asked = node.cut();
                 if self.choice.chance(50) {
@@ -350,9 +380,7 @@ impl Worlds {
     fn settle(&mut self) {
         for at in [0, 1, 0, 1, 0, 1, 0, 1] {
             self.run(at);
-            while !self.nodes[at].answers.is_empty() {
-                self.nodes[at].deliver();
-            }
+            self.nodes[at].deliver_all();
         }
     }
 }
@@ -373,4 +401,22 @@ fn the_broker_has_those_that_are_here_in_every_world() {
     }
     assert!(left > worlds && stayed as u64 > worlds, "{left} left, {stayed} stayed");
     println!("figure leases' worlds: {worlds}; {left} left, {stayed} of {} stayed", 6 * worlds);
+}
+
+#[test]
+fn all_are_told_again_however_many_come_meanwhile() {
+    let (mut node, mut broker) = (Node::new(1), Broker::default());
+    node.come("stays");
+    node.join(600);
+    for round in 0.. {
+        assert!(round < 10, "{:?}", node.telling());
+        node.run(&mut broker, |_| None);
+        // There is always a change that waits.
+        node.come(&format!("comes {round}"));
+        node.deliver_all();
+        if node.telling() == Telling::All {
+            break;
+        }
+    }
+    assert!(broker.members.len() > 600, "{}", broker.members.len());
 }
