@@ -5,6 +5,7 @@ import json
 import random
 import signal
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, PATIENCE
@@ -344,7 +345,27 @@ async def a_topic_has_as_many_members_as_it_may_over_all_nodes(world):
             await world.until(is_there)
 
 
+def run_script(world, name, keys, arguments):
+    """Runs one of the server's scripts, as the server does."""
+    sources = Path(__file__).parents[2] / "src/bin/pushloop/broker"
+    script = "".join((sources / it).read_text() for it in ("append.lua", f"{name}.lua"))
+    return world.redis.ask("EVAL", script, str(len(keys)), *keys, *arguments)
+
+
+async def a_lease_of_before_is_renewed_if_there_is_one(world):
+    def renew(before):
+        run_script(world, "lease", ["nodes", "over", "leases"], ["b", "15000", "1", "", "7000", "lists:", before])
+        return world.redis.ask("ZSCORE", "nodes", "a")
+
+    await world.begin(options=OPTIONS)
+    assert renew("a") == ""
+    world.redis.ask("ZADD", "nodes", "1", "a")
+    assert renew("") == "1"
+    assert renew("a") == world.redis.ask("ZSCORE", "nodes", "b") != "1"
+
+
 CHECKS = [
+    a_lease_of_before_is_renewed_if_there_is_one,
     members_are_those_of_all_nodes,
     members_of_a_node_that_is_killed_leave_once,
     what_members_change_after_a_list_gives_the_next_one,

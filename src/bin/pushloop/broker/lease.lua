@@ -2,7 +2,7 @@
 -- KEYS  the nodes with the ends of their leases, those that are over, what is known of both
 -- ARGV  1 the node   2 how long a lease is (ms)   3 whether this is a new one   4 a node that is over by its own word, or ''
 --       5 how long nobody may have renewed a lease until all are given time again (ms)
---       6 what the names of the sets of nodes' topics begin with
+--       6 what the names of the sets of nodes' topics begin with   7 the node's name of before, or ''
 local now, lease = clock(), tonumber(ARGV[2])
 -- Leases are over by this clock, and it went on while the broker could not be reached, or was set.
 local known = redis.call('HMGET', KEYS[3], 'seen', 'patience')
@@ -15,6 +15,9 @@ local answer = {'lost'}
 if ARGV[3] == '1' or redis.call('ZSCORE', KEYS[1], ARGV[1]) then
     redis.call('ZADD', KEYS[1], now + lease, ARGV[1])
     answer = {'held'}
+end
+if redis.call('ZSCORE', KEYS[1], ARGV[7]) then
+    redis.call('ZADD', KEYS[1], now + lease, ARGV[7])
 end
 local over = {}
 if now >= patience then

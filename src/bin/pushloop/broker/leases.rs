@@ -1,8 +1,8 @@
 //! This node's members, as the broker is to know them: under a lease that is renewed, all of them at once.
 //!
 //! A node has another name at each connection to the broker, so that whatever was on the way under the old one
-//! changes nothing that is said now. It says again who is here, and then that the old one is over: a member that is
-//! still here was never gone. A node that does not come back is over when its lease is, and each of the others
+//! changes nothing that is said now. It says again who is here, renewing the old one's lease meanwhile, and then that
+//! the old one is over: a member that is still here was never gone. A node that does not come back is over when its lease is, and each of the others
 //! then has some of its members leave, until none is left.
 
 use std::{
@@ -62,6 +62,8 @@ pub struct Leases {
     node: u64,
     /// What it was called before, if it has members still under that name and none that it has not told again.
     before: Option<u64>,
+    /// Some are had under that name alone: it is not over by this node's word, but when its lease is.
+    is_owed: bool,
     renew_due: Instant,
     /// A renewal has no answer yet.
     renews: bool,
@@ -84,6 +86,7 @@ impl Leases {
             state: State::Away,
             node: 0,
             before: None,
+            is_owed: false,
             renew_due: now,
             renews: false,
             repeat_due: now,
@@ -109,6 +112,7 @@ impl Leases {
         (self.state, self.node) = (State::Beginning, draw());
         (self.changing, self.sweeping, self.telling) = (0, 0, Telling::Some);
         self.refused.clear();
+        self.is_owed = false;
         self.renew(hub, true);
     }
 
@@ -118,7 +122,7 @@ impl Leases {
         // All that it had is told of under the new name.
         let is_told = self.state == State::Held && self.telling == Telling::All;
         let over = if is_told { self.before.take() } else { None };
-        self.shared.lease([Ask::Renew { node: self.node, is_new, over }]);
+        self.shared.lease([Ask::Renew { node: self.node, is_new, before: self.before, over }]);
     }
 
     /// Does what is due, from time to time.
@@ -169,6 +173,7 @@ impl Leases {
             // What is polled has its answer.
             Telling::Last(end) if polled >= end => {
                 self.telling = Telling::All;
+                self.before = self.before.filter(|_| !self.is_owed);
                 if self.before.is_some() {
                     self.renew_due = hub.now();
                 }
@@ -203,7 +208,7 @@ impl Leases {
         answer: Result<Answer, String>,
     ) {
         match ask {
-            Ask::Renew { node, is_new, over } if node == self.node => {
+            Ask::Renew { node, is_new, over, .. } if node == self.node => {
                 self.renews = false;
                 self.handle_renewed(hub, presence, (is_new, over), answer);
             }
@@ -244,7 +249,7 @@ impl Leases {
             Ok(Answer::Lost) => self.lose(),
             // It is asked again.
             Ok(Answer::Done | Answer::Full | Answer::Late) | Err(_) => {
-                self.before = self.before.or(was_over);
+                self.before = self.before.or(was_over.filter(|_| !self.is_owed));
             }
         }
     }
@@ -262,8 +267,11 @@ impl Leases {
             Ok(Answer::Full | Answer::Late | Answer::Held(_)) | Err(_) => {
                 count(&self.status.broker_members_refused);
                 self.refused.insert((topic, id));
-                // It may be had under that name alone, which is over when its lease is.
-                self.before = None;
+                // What is full has it under no name.
+                self.is_owed |= answer != Ok(Answer::Full);
+                if self.telling == Telling::All {
+                    self.before = self.before.filter(|_| !self.is_owed);
+                }
             }
         }
     }

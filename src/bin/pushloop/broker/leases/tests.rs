@@ -198,7 +198,7 @@ struct Broker {
 impl Broker {
     fn run(&mut self, ask: &Ask) -> Answer {
         match ask {
-            Ask::Renew { node, is_new, over } => self.renew(*node, *is_new, *over),
+            Ask::Renew { node, is_new, before, over } => self.renew(*node, *is_new, *before, *over),
             Ask::Change { roll, id, info: Some(_) } => {
                 if !self.nodes.contains_key(&roll.node) {
                     return Answer::Lost;
@@ -228,7 +228,7 @@ impl Broker {
         }
     }
 
-    fn renew(&mut self, node: u64, is_new: bool, over: Option<u64>) -> Answer {
+    fn renew(&mut self, node: u64, is_new: bool, before: Option<u64>, over: Option<u64>) -> Answer {
         if self.now.abs_diff(self.seen) > SILENCE_MAX {
             self.patience = self.now + LEASE;
         }
@@ -236,6 +236,9 @@ impl Broker {
         let is_held = is_new || self.nodes.contains_key(&node);
         if is_held {
             self.nodes.insert(node, self.now + LEASE);
+        }
+        if let Some(end) = before.and_then(|before| self.nodes.get_mut(&before)) {
+            *end = self.now + LEASE;
         }
         let ended = self.nodes.iter().filter(|(_, end)| **end <= self.now);
         let ended: Vec<_> = ended.map(|(node, _)| *node).collect();
@@ -419,4 +422,56 @@ fn all_are_told_again_however_many_come_meanwhile() {
         }
     }
     assert!(broker.members.len() > 600, "{}", broker.members.len());
+}
+
+/// A node that has 600 members under its name, and is asked for them under another one.
+fn coming_back(broker: &mut Broker) -> Node {
+    let mut node = Node::new(1);
+    node.come("stays");
+    node.join(600);
+    while node.telling() != Telling::All {
+        node.run(broker, |_| None);
+        node.deliver_all();
+    }
+    node.cut();
+    node.connect();
+    assert_eq!(broker.members.len(), 601);
+    node
+}
+
+/// Seconds pass, for the broker and the nodes.
+fn pass(nodes: &mut [Node], broker: &mut Broker, seconds: u64) {
+    for _ in 0..seconds {
+        broker.now += 1;
+        nodes.iter_mut().for_each(Node::pass_second);
+    }
+}
+
+#[test]
+fn a_name_of_before_is_renewed_until_all_are_told_again() {
+    let mut broker = Broker::default();
+    let mut nodes = [coming_back(&mut broker), Node::new(2)];
+    // One is refused until then, and for some seconds more.
+    let is_of_m0 = |ask: &Ask| matches!(ask, Ask::Change { id, .. } if **id == *"m0");
+    while nodes[0].telling() != Telling::All {
+        nodes[0].run(&mut broker, |ask| is_of_m0(ask).then_some(Answer::Late));
+        nodes[0].deliver_all();
+        // The next answers are slow, and another node has those leave that are over.
+        for _ in 0..6 {
+            pass(&mut nodes, &mut broker, 1);
+            nodes[1].run(&mut broker, |_| None);
+            nodes[1].deliver_all();
+        }
+    }
+    assert!(broker.now > LEASE);
+    for second in 0..900 {
+        pass(&mut nodes, &mut broker, 1);
+        for node in &mut nodes {
+            let is_refused = |ask: &Ask| second < 5 && is_of_m0(ask);
+            node.run(&mut broker, |ask| is_refused(ask).then_some(Answer::Late));
+            node.deliver_all();
+        }
+    }
+    assert_eq!((broker.left, broker.members.len()), (vec![], 601));
+    assert_eq!((broker.nodes.len(), broker.held.len()), (2, 1), "only names of now have members");
 }

@@ -30,8 +30,9 @@ pub struct Roll {
 /// What the broker is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Renews the node's lease, or begins it. Another node may be over by its own word.
-    Renew { node: u64, is_new: bool, over: Option<u64> },
+    /// Renews the node's lease, or begins it. So is that of its name of before, if it has one. Another one may be over
+    /// by its own word.
+    Renew { node: u64, is_new: bool, before: Option<u64>, over: Option<u64> },
     /// The node has a member, with this info, or has it no more.
     Change { roll: Roll, id: Arc<str>, info: Option<Box<str>> },
     /// The node is over: some of its members leave.
@@ -73,7 +74,9 @@ impl Link {
     /// Asks, in this order. The inner errors are the broker's.
     pub fn lease(&mut self, asked: &[Ask]) -> RedisResult<Vec<Result<Answer, String>>> {
         let command = |link: &Self, nth: usize| match &asked[nth] {
-            Ask::Renew { node, is_new, over } => link.renew_command(*node, *is_new, *over),
+            Ask::Renew { node, is_new, before, over } => {
+                link.renew_command(*node, *is_new, *before, *over)
+            }
             Ask::Change { roll, id, info } => {
                 let (script, info) = match info {
                     Some(info) => (&link.scripts.enter, &**info),
@@ -97,14 +100,20 @@ impl Link {
         Ok(answers.into_iter().map(read).collect())
     }
 
-    fn renew_command(&self, node: u64, is_new: bool, over: Option<u64>) -> Cmd {
+    fn renew_command(
+        &self,
+        node: u64,
+        is_new: bool,
+        before: Option<u64>,
+        over: Option<u64>,
+    ) -> Cmd {
         let mut command = cmd("EVALSHA");
         command.arg(&self.scripts.lease).arg(3);
         command.arg(keys::nodes(&self.prefix)).arg(keys::over(&self.prefix));
         command.arg(keys::leases(&self.prefix));
         command.arg(name(node)).arg(millis(LEASE)).arg(u8::from(is_new));
         command.arg(over.map(name).unwrap_or_default()).arg(millis(SILENCE_MAX));
-        command.arg(keys::lists(&self.prefix, ""));
+        command.arg(keys::lists(&self.prefix, "")).arg(before.map(name).unwrap_or_default());
         command
     }
 
