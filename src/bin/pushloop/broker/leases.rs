@@ -5,8 +5,9 @@
 //! the old one is over: a member that is still here was never gone. A node that does not come back is over when its lease is, and each of the others
 //! then has some of its members leave, until none is left.
 
+mod refused;
+
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +18,8 @@ use super::{
     link::{Answer, Ask, Over, Roll, draw, millis_since_1970},
     shared::Shared,
 };
+use refused::Refused;
+
 use crate::{
     presence::companion,
     status::{Status, count},
@@ -75,7 +78,7 @@ pub struct Leases {
     /// Of these, each was carried out.
     sweeps_on: bool,
     /// Members that the broker did not take: they are told again.
-    refused: BTreeSet<(Arc<str>, Arc<str>)>,
+    refused: Refused,
 }
 
 impl Leases {
@@ -94,7 +97,7 @@ impl Leases {
             changing: 0,
             sweeping: 0,
             sweeps_on: false,
-            refused: BTreeSet::new(),
+            refused: Refused::default(),
         }
     }
 
@@ -132,8 +135,7 @@ impl Leases {
             if self.telling == Telling::All {
                 presence.repeat_changes(REPEATED);
             }
-            for _ in 0..REFUSED_REPEATED {
-                let Some((topic, id)) = self.refused.pop_first() else { break };
+            for (topic, id) in self.refused.take(REFUSED_REPEATED) {
                 presence.repeat_change(&topic, &id);
             }
         }
@@ -260,13 +262,18 @@ impl Leases {
         (topic, id, is_here): (Arc<str>, Arc<str>, bool),
         answer: Result<Answer, String>,
     ) {
+        let member = (topic, id);
         match answer {
-            Ok(Answer::Done) if is_here => {}
-            Ok(Answer::Done) => presence.settle_change(&topic, &id),
+            Ok(Answer::Done) => {
+                self.refused.remove(&member);
+                if !is_here {
+                    presence.settle_change(&member.0, &member.1);
+                }
+            }
             Ok(Answer::Lost) => self.lose(),
             Ok(Answer::Full | Answer::Late | Answer::Held(_)) | Err(_) => {
                 count(&self.status.broker_members_refused);
-                self.refused.insert((topic, id));
+                self.refused.insert(member, is_here);
                 // What is full has it under no name.
                 self.is_owed |= answer != Ok(Answer::Full);
                 if self.telling == Telling::All {

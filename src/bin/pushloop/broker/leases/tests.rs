@@ -2,9 +2,11 @@
 //! what is on them lost or run later; it forgets, stands still, and nodes are killed. In the end the broker's members
 //! are those that are here, and no leave was told of one that stayed.
 
+mod telling;
+
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
@@ -404,74 +406,4 @@ fn the_broker_has_those_that_are_here_in_every_world() {
     }
     assert!(left > worlds && stayed as u64 > worlds, "{left} left, {stayed} stayed");
     println!("figure leases' worlds: {worlds}; {left} left, {stayed} of {} stayed", 6 * worlds);
-}
-
-#[test]
-fn all_are_told_again_however_many_come_meanwhile() {
-    let (mut node, mut broker) = (Node::new(1), Broker::default());
-    node.come("stays");
-    node.join(600);
-    for round in 0.. {
-        assert!(round < 10, "{:?}", node.telling());
-        node.run(&mut broker, |_| None);
-        // There is always a change that waits.
-        node.come(&format!("comes {round}"));
-        node.deliver_all();
-        if node.telling() == Telling::All {
-            break;
-        }
-    }
-    assert!(broker.members.len() > 600, "{}", broker.members.len());
-}
-
-/// A node that has 600 members under its name, and is asked for them under another one.
-fn coming_back(broker: &mut Broker) -> Node {
-    let mut node = Node::new(1);
-    node.come("stays");
-    node.join(600);
-    while node.telling() != Telling::All {
-        node.run(broker, |_| None);
-        node.deliver_all();
-    }
-    node.cut();
-    node.connect();
-    assert_eq!(broker.members.len(), 601);
-    node
-}
-
-/// Seconds pass, for the broker and the nodes.
-fn pass(nodes: &mut [Node], broker: &mut Broker, seconds: u64) {
-    for _ in 0..seconds {
-        broker.now += 1;
-        nodes.iter_mut().for_each(Node::pass_second);
-    }
-}
-
-#[test]
-fn a_name_of_before_is_renewed_until_all_are_told_again() {
-    let mut broker = Broker::default();
-    let mut nodes = [coming_back(&mut broker), Node::new(2)];
-    // One is refused until then, and for some seconds more.
-    let is_of_m0 = |ask: &Ask| matches!(ask, Ask::Change { id, .. } if **id == *"m0");
-    while nodes[0].telling() != Telling::All {
-        nodes[0].run(&mut broker, |ask| is_of_m0(ask).then_some(Answer::Late));
-        nodes[0].deliver_all();
-        // The next answers are slow, and another node has those leave that are over.
-        for _ in 0..6 {
-            pass(&mut nodes, &mut broker, 1);
-            nodes[1].run(&mut broker, |_| None);
-            nodes[1].deliver_all();
-        }
-    }
-    assert!(broker.now > LEASE);
-    for second in 0..900 {
-        pass(&mut nodes, &mut broker, 1);
-        for node in &mut nodes {
-            let is_refused = |ask: &Ask| second < 5 && is_of_m0(ask);
-            node.run(&mut broker, |ask| is_refused(ask).then_some(Answer::Late));
-            node.deliver_all();
-        }
-    }
-    assert_eq!((broker.left, broker.members.len()), (vec![], 601));
-    assert_eq!((broker.nodes.len(), broker.held.len()), (2, 1), "only names of now have members");
 }
