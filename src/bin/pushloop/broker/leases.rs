@@ -240,7 +240,8 @@ impl Leases {
     ) {
         match answer {
             Ok(Answer::Held(over)) => {
-                if is_new {
+                // The way may be closed again by now.
+                if is_new && self.state == State::Beginning {
                     self.state = State::Held;
                     presence.repeat_from_start();
                 }

@@ -235,7 +235,12 @@ impl Broker {
         mut presence: Option<&mut Presence>,
         done: &mut Vec<Done>,
     ) -> bool {
-        let has_room = self.take_events(hub, presence.as_deref_mut(), done);
+        for (ask, answer) in self.shared.take_answers() {
+            if let Some(presence) = presence.as_deref_mut() {
+                self.leases.handle_answer(hub, presence, ask, answer);
+            }
+        }
+        let has_room = self.take_events(hub, done);
         self.tell_lists(presence.as_deref_mut());
         self.tell(hub, presence);
         has_room
@@ -255,12 +260,7 @@ impl Broker {
         news.into_iter().for_each(|(topic, news)| presence.handle_news(&topic, news));
     }
 
-    fn take_events(
-        &mut self,
-        hub: &mut Hub,
-        mut presence: Option<&mut Presence>,
-        done: &mut Vec<Done>,
-    ) -> bool {
+    fn take_events(&mut self, hub: &mut Hub, done: &mut Vec<Done>) -> bool {
         if self.pending.is_empty() {
             self.pending.extend(self.shared.take(TAKEN_MAX));
         }
@@ -271,12 +271,6 @@ impl Broker {
                         self.topics.note_told(topic, *place);
                     }
                     self.publishing.settle(hub, number, outcome, done);
-                    Applied::Yes
-                }
-                Event::Leased { ask, answer } => {
-                    if let Some(presence) = presence.as_deref_mut() {
-                        self.leases.handle_answer(hub, presence, ask, answer);
-                    }
                     Applied::Yes
                 }
                 Event::Connected => {

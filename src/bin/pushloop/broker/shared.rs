@@ -54,11 +54,6 @@ pub enum Event {
         position: Position,
         record: Record,
     },
-    /// What was asked about members has its answer.
-    Leased {
-        ask: Ask,
-        answer: Result<Answer, String>,
-    },
 }
 
 impl Event {
@@ -77,10 +72,12 @@ impl Event {
                 let members = members.iter().map(|(id, info)| id.len() + info.len() + 64);
                 kept + members.sum::<usize>()
             }
-            Self::Leased { ask, .. } => ask.cost(),
         }
     }
 }
+
+/// What was asked about members, and its answer.
+pub type Leased = (Ask, Result<Answer, String>);
 
 /// What the thread that asks does next.
 #[derive(Debug, Default)]
@@ -113,6 +110,7 @@ struct State {
     changes: Vec<Change>,
     told: VecDeque<Event>,
     told_bytes: usize,
+    answers: VecDeque<Leased>,
     ends: bool,
 }
 
@@ -212,6 +210,12 @@ impl Shared {
         taken
     }
 
+    /// The answers to what was asked about members. They wait behind nothing else that is told: a lease is over in time,
+    /// and what is published may wait for room.
+    pub fn take_answers(&self) -> VecDeque<Leased> {
+        mem::take(&mut self.lock().answers)
+    }
+
     pub fn end(&self) {
         self.lock().ends = true;
         [&self.work, &self.room, &self.end].iter().for_each(|it| it.notify_all());
@@ -232,6 +236,15 @@ impl Shared {
         state.told_bytes += event.cost();
         state.told.push_back(event);
         if state.told.len() == 1 {
+            let _ = self.handle.notify(TOLD);
+        }
+    }
+
+    /// Tells the loop an answer about members. It does not wait: who asks does, before it asks for more.
+    pub fn answer(&self, leased: Leased) {
+        let mut state = self.lock();
+        state.answers.push_back(leased);
+        if state.answers.len() == 1 {
             let _ = self.handle.notify(TOLD);
         }
     }
@@ -316,5 +329,24 @@ impl State {
         let leases = self.leases.len().min(BATCH_MAX);
         batch.leases.extend(self.leases.drain(..leases));
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pushloop::{Config, Server};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_about_members_waits_behind_nothing_that_is_told() {
+        let server = Server::new(Config::default()).expect("there are descriptors");
+        let shared = Shared::new(server.handle());
+        let full = TOLD_BYTES_MAX / Event::Echo.cost();
+        (0..full).for_each(|_| shared.tell(Event::Echo));
+        let ask = Ask::Renew { node: 1, is_new: true, before: None, over: None };
+        shared.answer((ask.clone(), Ok(Answer::Done)));
+        assert_eq!(shared.take_answers(), [(ask, Ok(Answer::Done))]);
+        assert_eq!((shared.take_answers().len(), shared.take(usize::MAX).len()), (0, full));
     }
 }

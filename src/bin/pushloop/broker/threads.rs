@@ -123,9 +123,7 @@ fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
         }
         if !leases.is_empty() {
             let answers = link.lease(&leases)?;
-            for (ask, answer) in leases.into_iter().zip(answers) {
-                node.shared.tell(Event::Leased { ask, answer });
-            }
+            leases.into_iter().zip(answers).for_each(|leased| node.shared.answer(leased));
         }
     }
     Ok(())

@@ -39,16 +39,6 @@ pub enum Ask {
     Sweep { roll: Roll },
 }
 
-impl Ask {
-    /// What it counts as while it waits, in bytes.
-    pub fn cost(&self) -> usize {
-        match self {
-            Self::Renew { .. } | Self::Sweep { .. } => 0,
-            Self::Change { id, info, .. } => id.len() + info.as_ref().map_or(0, |info| info.len()),
-        }
-    }
-}
-
 /// A node that is over, and some topics of which it had members.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Over {
