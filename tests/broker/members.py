@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from world import FULL, PATIENCE
+from world import FULL, PATIENCE, Node
 
 DELAY = 1  # seconds until one that is gone has left
 OPTIONS = ("--presence", "--presence-delay", str(DELAY), "--anyone-may-publish")
@@ -345,6 +345,27 @@ async def a_topic_has_as_many_members_as_it_may_over_all_nodes(world):
             await world.until(is_there)
 
 
+async def a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minutes(world):
+    a, = await world.begin(1, options=OPTIONS)
+    b = Node(world.server, world.redis, (*OPTIONS, "--history", "9", "--history-age", "3600"))
+    world.nodes.append(b)
+    await world.ready(b)
+
+    def seconds(room):
+        return int(world.redis.ask("TTL", f"pushloop:topic:{{$presence/{room}}}"))
+
+    async with a.connect("/room?member=ada"), b.connect("/long?member=ada"):
+
+        async def are_known():
+            return seconds("room") > 0 and seconds("long") > 0
+
+        await world.until(are_known)
+        for _ in range(2):
+            assert 500 < seconds("room") <= 600 and 3500 < seconds("long") <= 3600, (seconds("room"), seconds("long"))
+            # Who asks for the list has them opened, which makes it no shorter.
+            assert await ids(world, a) == await ids(world, b, "long") == ["ada"]
+
+
 def run_script(world, name, keys, arguments):
     """Runs one of the server's scripts, as the server does."""
     sources = Path(__file__).parents[2] / "src/bin/pushloop/broker"
@@ -365,6 +386,7 @@ async def a_lease_of_before_is_renewed_if_there_is_one(world):
 
 
 CHECKS = [
+    a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minutes,
     a_lease_of_before_is_renewed_if_there_is_one,
     members_are_those_of_all_nodes,
     members_of_a_node_that_is_killed_leave_once,

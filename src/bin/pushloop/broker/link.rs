@@ -28,6 +28,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long a topic without publications is remembered, so that positions of before are still known.
 const TOPIC_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The same of a companion topic, which has one for each topic with members: at least so long, and as long as its
+/// publications are kept.
+const COMPANION_MEMORY: Duration = Duration::from_secs(10 * 60);
+
 /// What a publication asks of the broker.
 #[derive(Clone, Debug)]
 pub struct Publication {
@@ -229,7 +233,8 @@ impl Link {
                 command.arg(keys::members(&link.prefix, topic));
             }
             link.add_life(&mut command);
-            command.arg(keeps.publications).arg(from).arg(millis(TOPIC_MEMORY)).arg(keeps.bytes);
+            let memory = if topic_of(topic).is_some() { COMPANION_MEMORY } else { TOPIC_MEMORY };
+            command.arg(keeps.publications).arg(from).arg(millis(memory)).arg(keeps.bytes);
             command
         };
         let answers = self.ask::<Told>(topics.len(), command)?;

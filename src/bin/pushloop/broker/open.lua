@@ -14,7 +14,11 @@ if is_new or topic[3] ~= ARGV[1] then
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', offset, 'run', ARGV[1])
 end
 -- A name that was only asked for is no reason to remember it for long: a server with subscribers asks again.
-redis.call('PEXPIRE', KEYS[1], offset == '0' and 600000 or ARGV[6])
+local memory = offset == '0' and 600000 or tonumber(ARGV[6])
+-- A companion topic is remembered for longer where its publications are kept for longer.
+if is_new or redis.call('PTTL', KEYS[1]) < memory then
+    redis.call('PEXPIRE', KEYS[1], memory)
+end
 local kept = {}
 local wanted, left = tonumber(ARGV[4]), tonumber(ARGV[7])
 local backwards = ARGV[5] == ''

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, RedisResult, cmd};
 
-use super::{Link, TIMEOUT, TOPIC_MEMORY, millis, told};
+use super::{COMPANION_MEMORY, Link, TIMEOUT, millis, told};
 use crate::{broker::keys, presence::companion};
 
 /// How long a lease is. A node that has not renewed its own for so long is over, and its members leave.
@@ -118,7 +118,7 @@ impl Link {
         command.arg(keys::lists(prefix, &node));
         self.add_life(&mut command);
         command.arg(roll.asked_at as i64 + self.ahead + TIMEOUT.as_millis() as i64);
-        command.arg(count).arg(millis(age)).arg(millis(TOPIC_MEMORY));
+        command.arg(count).arg(millis(age)).arg(millis(age.max(COMPANION_MEMORY)));
         command.arg(keys::channel(prefix, &list)).arg(&node).arg(&*roll.topic);
         command.arg(millis(MEMBER_MEMORY));
         command
