@@ -207,7 +207,7 @@ impl Presence {
             Some(known) => known,
             None => self.add(hub, topic, Member { id, info: member::or_null(info) })?,
         };
-        self.enter(&membership);
+        self.enter(&membership, info);
         match self.memberships.get_mut(conn) {
             Some(list) => list.push(membership),
             None => _ = self.memberships.insert(conn, vec![membership]),
@@ -357,7 +357,7 @@ impl Presence {
     }
 
     /// A member that is known has one more connection.
-    fn enter(&mut self, membership: &Membership) {
+    fn enter(&mut self, membership: &Membership, info: &str) {
         let Some(topic) = self.topics.get_mut(&membership.topic) else { return };
         let Some(entry) = topic.members.get_mut(&membership.id) else { return };
         topic.connections += 1;
@@ -367,7 +367,9 @@ impl Presence {
                 self.leaves.remove(until);
                 entry.stay = Stay::Here { connections: 1 };
             }
+            // It has left, or will not have: what decides takes an info only with a join.
             Stay::Leaving => {
+                entry.info = member::or_null(info).into();
                 entry.stay = Stay::Here { connections: 1 };
                 self.queue(membership.clone());
             }

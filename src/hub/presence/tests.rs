@@ -259,6 +259,22 @@ fn a_member_that_has_left_counts_until_that_is_known() {
 }
 
 #[test]
+fn who_comes_back_after_its_leave_was_told_has_the_info_of_then() {
+    let (mut hub, mut presence) = (hub(), shared(|_| {}));
+    let mut info = None;
+    for told in ["1", "2"] {
+        let conn = tests_open(&mut hub);
+        presence.join(&mut hub, conn, "a", "ada", told).unwrap();
+        info = presence.poll_change().unwrap().info;
+        presence.handle_close(&mut hub, conn);
+        hub.now += DELAY;
+        presence.handle_timer(&mut hub, KEY);
+        assert_eq!(presence.poll_change().unwrap().info, None);
+    }
+    assert_eq!(info.as_deref(), Some("2"));
+}
+
+#[test]
 fn members_are_told_again_in_turn() {
     let (mut hub, mut presence) = (hub(), shared(|_| {}));
     for (topic, id) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x"), ("c", "y")] {
