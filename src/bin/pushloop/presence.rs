@@ -123,6 +123,12 @@ fn refusal(presence: &Presence, why: PresenceError) -> Refusal {
     }
 }
 
+/// Whether the topic's joins and leaves may be published: their topic's name is longer.
+pub fn check_name(hub: &Hub, name: &str) -> Result<(), Refusal> {
+    let fits = companion(name).len() <= hub.config().topic_name_bytes_max;
+    if fits { Ok(()) } else { Err((414, PresenceError::NameTooLong.to_string().into())) }
+}
+
 /// A connection that subscribes to these topics joins them.
 pub fn join(
     presence: &mut Presence,

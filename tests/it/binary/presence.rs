@@ -126,6 +126,9 @@ fn what_no_member_may_be_is_refused_with_the_limits_name() {
     }
     connect(&address, &format!("/{}?member=a", of(245)));
     refused(&address, &format!("/{}?member=a", of(246)), 414, "topic_name_bytes_max");
+    list(&address, &format!("/{}?presence", of(245)));
+    let answer = ask_tcp(&address, &format!("GET /{}?presence", of(246)), "", "");
+    assert!(answer.starts_with("HTTP/1.1 414 ") && answer.contains("topic_name_bytes_max"));
     for (path, status) in [
         ("/a,b?presence", 400),
         ("/$stats?presence", 400),

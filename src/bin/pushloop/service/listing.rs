@@ -12,6 +12,8 @@ impl Service {
         let admitted = asked.and_then(|names| {
             let told: Vec<_> = names.iter().map(|name| presence::companion(name)).collect();
             let who = self.gate.admit(hub, request, Action::Subscribe, &told)?;
+            let mut listed = names.iter().filter(|it| presence::has_members(&self.patterns, it));
+            listed.try_for_each(|name| presence::check_name(hub, name))?;
             Ok((names, told, who))
         });
         match admitted {
