@@ -185,6 +185,11 @@ class Crowd:
             deliveries += len(self.streams) * LINES
         return (self.server.processor_seconds() - before) / deliveries * 1e6
 
+    def end(self):
+        self.polls.close()
+        for stream in self.streams:
+            stream.close()
+
 
 def fan_out(program, folder, door, subscribers, rounds):
     """What a delivery takes at the door, and how much of the plain rate for the same bytes that is."""
@@ -194,6 +199,8 @@ def fan_out(program, folder, door, subscribers, rounds):
         # Without the header of a message (RFC 6455 §5.2).
         plain = Crowd(server, "plain WebSocket", "plain", subscribers, crowd.length() - 4)
         took = [(crowd.run(), plain.run()) for _ in range(rounds + 1)][1:]
+        crowd.end()
+        plain.end()
     finally:
         server.end()
     return [it for it, _ in took], [theirs / ours for ours, theirs in took]

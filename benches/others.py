@@ -191,7 +191,10 @@ def main():
         fans, comes = {at: [] for at in idle}, {at: [] for at in idle}
         for nth in range(rounds + 1):
             for at in list(idle) if nth % 2 else reversed(idle):
-                fans[at].append(crowds[at].run())
+                try:
+                    fans[at].append(crowds[at].run())
+                except AssertionError as error:
+                    raise SystemExit(f"{' by '.join(at)}: {error}") from error
                 comes[at].append(connects(subjects[at[0]], at[1]))
         for server in subjects.values():
             server.end()
