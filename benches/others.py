@@ -187,7 +187,10 @@ def main():
             subjects[name] = begin(name)
             for door in subjects[name].doors:
                 idle[name, door] = doors.idle(begin(name), door)
-        crowds = {at: doors.Crowd(subjects[at[0]], at[1], "fan", subscribers, 100) for at in idle}
+        # Each has a topic of its own.
+        crowds = {
+            at: doors.Crowd(subjects[at[0]], at[1], f"fan{nth}", subscribers, 100) for nth, at in enumerate(idle)
+        }
         fans, comes = {at: [] for at in idle}, {at: [] for at in idle}
         for nth in range(rounds + 1):
             for at in list(idle) if nth % 2 else reversed(idle):
