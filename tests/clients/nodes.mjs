@@ -94,7 +94,7 @@ for (const format of formats) {
   });
 }
 
-await check("clients whose server is killed go on at the other one, and miss nothing", async () => {
+await check("clients of a server that is killed go on at the other one, and miss nothing", async () => {
   const first = await node("--centrifuge");
   const way = await balancer(first, open[1]);
   const all = formats.map((format) => ({ format, one: client(format, way) }));

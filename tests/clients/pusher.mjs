@@ -385,7 +385,7 @@ await check("webhooks are valid for the SDK, and tell of channels, members, even
     { name: "cache_miss", channel: room },
     { name: "client_event", channel: room, event: "client-moves", data: '{"to":"κόσμε"}', socket_id, user_id: "ada" },
   ]);
-  // Who comes back in time was not away.
+  // What comes back in time was not away.
   const back = channel.there.next();
   cut();
   await back;

@@ -172,7 +172,7 @@ impl Shared {
         }
     }
 
-    /// Asks about members. Without a connection it is not asked. Who asks waits for answers before it asks for more.
+    /// Asks about members. Without a connection it is not asked. What asks waits for answers before it asks for more.
     pub fn lease(&self, asked: impl IntoIterator<Item = Ask>) {
         let mut state = self.lock();
         if state.is_connected {
@@ -240,7 +240,7 @@ impl Shared {
         }
     }
 
-    /// Tells the loop an answer about members. It does not wait: who asks does, before it asks for more.
+    /// Tells the loop an answer about members. It does not wait: what asks does, before it asks for more.
     pub fn answer(&self, leased: Leased) {
         let mut state = self.lock();
         state.answers.push_back(leased);

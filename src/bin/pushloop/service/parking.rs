@@ -46,7 +46,7 @@ struct Parked {
     until: Option<Instant>,
 }
 
-/// A command whose turn it is.
+/// A command that has its turn.
 struct Turn {
     command: Box<[u8]>,
     /// What the broker has said of it, if it was asked.
@@ -120,7 +120,7 @@ impl Parking {
         commands.filter(|it| it.wait != Wait::Turn).count()
     }
 
-    /// Puts a command back whose turn it was.
+    /// Puts back a command that had its turn.
     fn put_back(&mut self, id: ConnId, command: Box<[u8]>, number: u64, until: Instant) {
         // It is none of the publications: these do not wait for a topic.
         let (wait, until) = (Wait::Broker(number), Some(until));

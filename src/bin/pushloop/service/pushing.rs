@@ -197,7 +197,7 @@ impl Service {
         None
     }
 
-    /// Asks the broker for a channel whose turn is still to come: those of one client wait together.
+    /// Asks the broker for a channel that has its turn later: those of one client wait together.
     fn want_ahead(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let Said::Subscribe { channel, auth, channel_data } = said else { return None };
         if !self.may_ask_ahead(hub, id) {

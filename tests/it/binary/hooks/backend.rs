@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
         mpsc::{self, Receiver, Sender},
     },
     thread,
@@ -75,6 +76,17 @@ impl Backend {
 
     pub fn url(&self) -> String {
         self.url_by("127.0.0.1")
+    }
+
+    /// It answers so many requests with 500, and the others with yes.
+    pub fn failing(times: u32) -> Self {
+        let failures = AtomicU32::new(times);
+        let fails = move || {
+            failures
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1))
+                .is_ok()
+        };
+        Self::start(move |_: &Got| if fails() { reply(500, "", "") } else { yes() })
     }
 
     /// The same by another name of this machine.

@@ -1,13 +1,11 @@
 //! What the backend is told.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use serde_json::{Value, json};
 use tungstenite::Message;
 
 use super::{
     asking,
-    backend::{Backend, Got, reply, yes},
+    backend::{Backend, Got, yes},
 };
 use crate::{
     binary::tokens::{File, open_stream},
@@ -105,11 +103,7 @@ fn many_subscribers_are_one_occupation() {
 /// The same is told again until the backend has it, and then what came meanwhile.
 #[test]
 fn an_outage_delays_what_is_told() {
-    let failures = AtomicU32::new(2);
-    let fails = move || {
-        failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1)).is_ok()
-    };
-    let backend = Backend::start(move |_: &Got| if fails() { reply(500, "", "") } else { yes() });
+    let backend = Backend::failing(2);
     let (_server, address) = asking(&backend, &["occupied"], &[]);
     let _one = connect(&address, "/a");
     let bodies = [(); 3].map(|()| backend.next().body);

@@ -4,7 +4,6 @@
 use std::{
     io::Read,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -201,7 +200,7 @@ fn a_channel_is_vacated_after_its_last_member() {
     }
 }
 
-/// Who comes back in time was not away. At the end, what is still waited for is told.
+/// What comes back in time was not away. At the end, what is still waited for is told.
 #[test]
 fn a_page_that_is_reloaded_makes_no_events() {
     let backend = Backend::start(|_: &Got| yes());
@@ -236,11 +235,7 @@ fn a_page_that_is_reloaded_makes_no_events() {
 /// The same is told again until the backend has it, and then what came meanwhile, in its order.
 #[test]
 fn an_outage_delays_what_is_told() {
-    let failures = AtomicU32::new(2);
-    let fails = move || {
-        failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1)).is_ok()
-    };
-    let backend = Backend::start(move |_: &Got| if fails() { reply(500, "", "") } else { yes() });
+    let backend = Backend::failing(2);
     let webhook = format!("1:{}", backend.url());
     let more = ["--pusher-webhook", &webhook, "--metrics-listen", "127.0.0.1:0"];
     let (mut server, address, _files) = serves(&more);

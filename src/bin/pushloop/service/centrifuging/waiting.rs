@@ -40,7 +40,7 @@ impl Service {
         Ok(())
     }
 
-    /// Asks the broker for a subscription whose turn is still to come: those of one client wait together.
+    /// Asks the broker for a subscription that has its turn later: those of one client wait together.
     fn ask_ahead(
         &mut self,
         hub: &mut Hub,
@@ -60,7 +60,7 @@ impl Service {
         }
     }
 
-    /// Carries out a command whose turn it is, of which the broker has said something if it was asked. Gives the number
+    /// Carries out a command that has its turn, and of which the broker has said something if it was asked. Gives the number
     /// under which it tells more, if that is still to be waited for.
     pub(in crate::service) fn take_parked_command(
         &mut self,
