@@ -76,8 +76,7 @@ class Server:
                    "--publish-key-file", str(files["key"]), "--anyone-may-subscribe"]
         self.process = subprocess.Popen([program, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         host, port = self.process.stdout.readline().split("http://")[1].strip("/\n").split(":")
-        self.address = (host, int(port))
-        self.publisher = socket.create_connection(self.address)
+        self.address = self.pushes = (host, int(port))
 
     def held(self):
         """Bytes of memory of all its processes."""
@@ -116,14 +115,16 @@ class Server:
         self.posts(f"/{topic}", f"Authorization: Bearer {KEY}\r\n", payload, count, b"delivered")
 
     def posts(self, path, fields, body, count, answered):
-        """Sends so many requests, and waits until each is answered."""
+        """Sends so many requests, and waits until each is answered. On a connection of its own: one that is silent
+        between two of these is closed."""
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
-        self.publisher.sendall((head.encode() + body) * count)
         answers = b""
-        while answers.count(answered) < count:
-            some = self.publisher.recv(1 << 16)
-            assert some and b"HTTP/1.1 4" not in some, some
-            answers += some
+        with socket.create_connection(self.pushes, PATIENCE) as publisher:
+            publisher.sendall((head.encode() + body) * count)
+            while answers.count(answered) < count:
+                some = publisher.recv(1 << 16)
+                assert some and b"HTTP/1.1 4" not in some, some
+                answers += some
 
     def end(self):
         self.process.terminate()

@@ -90,11 +90,6 @@ class Subject(doors.Server):
                 time.sleep(0.1)
         raise SystemExit(f"{self.process.args[0]} does not begin")
 
-    def posts(self, *what):
-        """On a connection of its own: some close one that was silent for long, or had one request."""
-        with socket.create_connection(self.pushes, 30) as self.publisher:
-            super().posts(*what)
-
 
 class Nchan(Subject):
     doors = {
