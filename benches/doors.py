@@ -157,7 +157,9 @@ class Crowd:
 
     def marks(self, key):
         """How many publications have come to an end in what a subscriber may read."""
-        key.data.extend(key.fileobj.recv(1 << 18))
+        some = key.fileobj.recv(1 << 18)
+        assert some, "a subscriber was closed"
+        key.data.extend(some)
         count = key.data.count(MARK)
         del key.data[: 1 - len(MARK)]
         return count
@@ -186,7 +188,7 @@ class Crowd:
             deliveries += len(self.streams) * LINES
         return (self.server.processor_seconds() - before) / deliveries * 1e6
 
-    def end(self):
+    def close(self):
         self.polls.close()
         for stream in self.streams:
             stream.close()
@@ -200,8 +202,8 @@ def fan_out(program, folder, door, subscribers, rounds):
         # Without the header of a message (RFC 6455 §5.2).
         plain = Crowd(server, "plain WebSocket", "plain", subscribers, crowd.length() - 4)
         took = [(crowd.run(), plain.run()) for _ in range(rounds + 1)][1:]
-        crowd.end()
-        plain.end()
+        crowd.close()
+        plain.close()
     finally:
         server.end()
     return [it for it, _ in took], [theirs / ours for ours, theirs in took]
