@@ -237,8 +237,7 @@ impl Presence {
         if known.is_some_and(|topic| topic.members.contains_key(id)) {
             return Ok(());
         }
-        let is_listed = self.list(topic).is_some_and(|list| list.contains_key(id));
-        if !is_listed && self.count(topic) >= limits.members_max {
+        if !self.has_member(topic, id) && self.count(topic) >= limits.members_max {
             return Err(PresenceError::TopicFull);
         }
         if self.members >= limits.members_total_max {
@@ -253,22 +252,31 @@ impl Presence {
     /// The connection is no longer the topic's. If it was its member's last, the member leaves after the
     /// delay. False if it had not joined.
     pub fn leave(&mut self, hub: &mut Hub, conn: ConnId, topic: &str) -> bool {
+        self.leave_after(hub, conn, topic, self.config.leave_delay)
+    }
+
+    /// The same without the delay: the member leaves in the next turn, unless it is back by then.
+    pub fn leave_at_once(&mut self, hub: &mut Hub, conn: ConnId, topic: &str) -> bool {
+        self.leave_after(hub, conn, topic, Duration::ZERO)
+    }
+
+    fn leave_after(&mut self, hub: &mut Hub, conn: ConnId, topic: &str, delay: Duration) -> bool {
         let Some(list) = self.memberships.get_mut(conn) else { return false };
         let Some(at) = list.iter().position(|it| *it.topic == *topic) else { return false };
-        let membership = list.swap_remove(at);
+        let membership = list.remove(at);
         if list.is_empty() {
             self.memberships.remove(conn);
         }
-        self.depart(hub, membership);
+        self.depart(hub, membership, delay);
         self.set_timer(hub);
         true
     }
 
-    /// The connection is over, and leaves all that it had joined. To be called from
+    /// The connection is over, and leaves all that it had joined, what it joined last first. To be called from
     /// [`Handler::on_close`](crate::Handler::on_close), for every connection.
     pub fn handle_close(&mut self, hub: &mut Hub, conn: ConnId) {
-        for membership in self.memberships.remove(conn).into_iter().flatten() {
-            self.depart(hub, membership);
+        for membership in self.memberships.remove(conn).into_iter().flatten().rev() {
+            self.depart(hub, membership, self.config.leave_delay);
         }
         self.set_timer(hub);
     }
@@ -300,6 +308,14 @@ impl Presence {
         match self.list(topic) {
             Some(list) => list.len(),
             None => self.topics.get(topic).map_or(0, |topic| topic.members.len()),
+        }
+    }
+
+    /// Whether the topic has this member. It is a look-up.
+    pub fn has_member(&self, topic: &str, id: &str) -> bool {
+        match self.list(topic) {
+            Some(list) => list.contains_key(id),
+            None => self.membership(topic, id).is_some(),
         }
     }
 
@@ -377,14 +393,14 @@ impl Presence {
     }
 
     /// A member has one connection less.
-    fn depart(&mut self, hub: &Hub, membership: Membership) {
+    fn depart(&mut self, hub: &Hub, membership: Membership, delay: Duration) {
         let Some(topic) = self.topics.get_mut(&membership.topic) else { return };
         let Some(entry) = topic.members.get_mut(&membership.id) else { return };
         let Stay::Here { connections } = &mut entry.stay else { return };
         topic.connections -= 1;
         *connections -= 1;
         if *connections == 0 {
-            let at = hub.now() + self.config.leave_delay.min(DELAY_MAX);
+            let at = hub.now() + delay.min(DELAY_MAX);
             self.leave_at(at, membership);
         }
     }

@@ -28,8 +28,8 @@ def encoded(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def token():
-    claims = {"sub": "ada", "exp": int(time.time()) + 600, "subscribe": ["*"], "publish": ["*"]}
+def token(user="ada", **more):
+    claims = {"sub": user, "exp": int(time.time()) + 600, "subscribe": ["*"], "publish": ["*"], **more}
     parts = b".".join(encoded(json.dumps(it).encode()) for it in ({"alg": "HS256", "typ": "JWT"}, claims))
     return (parts + b"." + encoded(hmac.new(SECRET, parts, hashlib.sha256).digest())).decode()
 
@@ -61,6 +61,20 @@ class Pusher:
     async def subscribes(self, channel):
         await self.asks(channel)
         await self.next("pusher_internal:subscription_succeeded")
+
+    async def enters(self, channel, user, info=None):
+        """Subscribes to a channel with members; gives these with their infos."""
+        data = {"user_id": user} if info is None else {"user_id": user, "user_info": info}
+        await self.asks(channel, channel_data=json.dumps(data))
+        told = json.loads((await self.next("pusher_internal:subscription_succeeded"))["data"])["presence"]
+        assert told["count"] == len(told["ids"]) and sorted(told["ids"]) == sorted(told["hash"]), told
+        return told["hash"]
+
+    async def hears(self, change, user):
+        """That a member comes or goes, and nothing before."""
+        told = await self.next(f"pusher_internal:member_{change}")
+        assert json.loads(told["data"])["user_id"] == user, told
+        return told
 
     async def comes_back(self):
         """It is closed so that it comes back; gives why."""
@@ -144,10 +158,10 @@ class Centrifuge:
 
 
 @asynccontextmanager
-async def centrifuge(node):
+async def centrifuge(node, *user, **claims):
     async with node.connect("/connection/websocket") as peer:
         client = Centrifuge(peer)
-        await client.asks(connect={"token": token()})
+        client.id = (await client.asks(connect={"token": token(*user, **claims)}))["connect"]["client"]
         yield client
 
 

@@ -19,8 +19,10 @@ import time
 from pathlib import Path
 
 import aiohttp
+import channels
 import doors
 import members
+import webhooks
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
@@ -432,6 +434,8 @@ CHECKS = [
     tls_goes_by_the_authority_that_is_named,
     *doors.CHECKS,
     *members.CHECKS,
+    *channels.CHECKS,
+    *webhooks.CHECKS,
 ]
 
 

@@ -345,8 +345,6 @@ impl Taken {
         if !self.options.broker.is_tls() {
             self.refuse(&["redis-ca"], "it is about TLS: of --redis rediss://HOST:PORT")?;
         }
-        let why = "each server would tell of its own clients alone: not with --redis";
-        self.refuse(&["pusher-webhook"], why)?;
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 

@@ -65,18 +65,20 @@ impl ByTopic {
     /// Adds what is so for the joins and leaves that servers share, where nothing is said of them: some are kept, so that
     /// their places are the same at each server.
     fn add_lists(self, by_prefix: &mut Vec<(String, Self)>) {
-        let (prefix, any) = (presence::companion(""), |it: &Self| it.presence);
+        let any = |it: &Self| it.presence;
         let is_any = any(&self) || by_prefix.iter().any(|(_, it)| any(it));
-        if !is_any || self.history.is_some() || by_prefix.iter().any(|(other, _)| *other == prefix)
-        {
+        if !is_any || self.history.is_some() {
             return;
         }
         let mut history = History::of(LISTS_KEPT);
         history.age = LISTS_AGE;
-        by_prefix.push((
-            prefix,
-            Self { history: Some(history), presence: false, anyone_may_publish: false, ..self },
-        ));
+        let list =
+            Self { history: Some(history), presence: false, anyone_may_publish: false, ..self };
+        for prefix in presence::SHARED {
+            if by_prefix.iter().all(|(other, _)| other != prefix) {
+                by_prefix.push((prefix.to_owned(), list));
+            }
+        }
     }
 
     fn options(self) -> TopicOptions {
@@ -151,21 +153,22 @@ mod tests {
         let lists = |all: ByTopic, mut by_prefix: Vec<(String, ByTopic)>| {
             let given = by_prefix.len();
             all.add_lists(&mut by_prefix);
-            let added = by_prefix.get(given).cloned();
-            added.map(|(prefix, it)| (prefix, it.history.map(|it| it.publications), it.presence))
+            let added = by_prefix.split_off(given).into_iter();
+            let told = |(prefix, it): (String, ByTopic)| {
+                (prefix, it.history.map(|it| it.publications), it.presence)
+            };
+            added.map(told).collect::<Vec<_>>()
         };
         let nothing = ByTopic::default();
         let has_members = ByTopic { presence: true, ..nothing };
         let keeps = ByTopic { history: Some(History::of(5)), ..has_members };
-        let added = Some(("$presence/".to_owned(), Some(LISTS_KEPT), false));
+        let added = presence::SHARED.map(|it| (it.to_owned(), Some(LISTS_KEPT), false));
         assert_eq!(lists(has_members, Vec::new()), added);
         assert_eq!(lists(nothing, vec![("a".to_owned(), has_members)]), added);
-        for (all, by_prefix) in [
-            (nothing, Vec::new()),
-            (keeps, Vec::new()),
-            (has_members, vec![("$presence/".to_owned(), nothing)]),
-        ] {
-            assert_eq!(lists(all, by_prefix), None);
+        let own = vec![("$presence/".to_owned(), nothing)];
+        assert_eq!(lists(has_members, own), added[1..]);
+        for all in [nothing, keeps] {
+            assert_eq!(lists(all, Vec::new()), []);
         }
     }
 }

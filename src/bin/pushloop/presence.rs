@@ -5,11 +5,19 @@ use std::fmt::{Display, Write};
 use pushloop::{ConnId, Hub, Presence, PresenceConfig, PresenceError, Request};
 
 use crate::{
-    auth::Principal, options::Options, patterns::Patterns, timers::Timer, topics::Refusal,
+    auth::{JOINS, OCCUPIED, Principal},
+    options::Options,
+    patterns::Patterns,
+    timers::Timer,
+    topics::Refusal,
 };
 
 /// Bytes of a list of members.
 const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// Topics with members, and members of all topics together, where each channel of Pusher's that has subscribers counts as
+/// one with a member.
+const OCCUPIED_MAX: usize = 200_000;
 
 /// Where nobody keeps who subscribes.
 pub const UNKNOWN: &str = "who subscribes is not known here (--presence)";
@@ -29,18 +37,52 @@ pub fn of(options: &Options) -> Option<Presence> {
     config.leave_delay = options.presence_delay;
     let has_channels = !options.tokens.apps.is_empty();
     let is_known = has_channels || options.patterns.any(|it| it.presence);
-    let new = if options.broker.url.is_some() { Presence::shared } else { Presence::new };
+    let is_shared = options.broker.url.is_some();
+    if is_shared && !options.hooks.webhooks.is_empty() {
+        (config.topics_max, config.members_total_max) = (OCCUPIED_MAX, OCCUPIED_MAX);
+    }
+    let new = if is_shared { Presence::shared } else { Presence::new };
     is_known.then(|| new(TIMER, companion, config))
 }
 
-/// Where the joins and leaves of a topic are published.
+const PRESENCE: &str = "$presence/";
+
+/// Where the joins and leaves of a topic are published. Of what servers share there are two kinds beside topics with
+/// members: the clients of Centrifugo in a channel, and whether a channel of Pusher's has subscribers. These are companion
+/// topics without another topic, and the name of one is that of both.
 pub fn companion(topic: &str) -> String {
-    format!("$presence/{topic}")
+    if stands_alone(topic) { topic.to_owned() } else { format!("{PRESENCE}{topic}") }
 }
 
 /// The topic of which these are the joins and leaves, if they are some.
 pub fn topic_of(companion: &str) -> Option<&str> {
-    companion.strip_prefix("$presence/")
+    if stands_alone(companion) {
+        return Some(companion);
+    }
+    // The server's own topics have no members.
+    companion.strip_prefix(PRESENCE).filter(|topic| !topic.starts_with('$'))
+}
+
+fn stands_alone(topic: &str) -> bool {
+    [JOINS, OCCUPIED].iter().any(|prefix| topic.starts_with(prefix))
+}
+
+/// What the joins and leaves begin with that servers share.
+pub const SHARED: [&str; 3] = [PRESENCE, JOINS, OCCUPIED];
+
+/// Where it is shared whether a topic is a channel with subscribers.
+pub fn occupancy(topic: &str) -> String {
+    format!("{OCCUPIED}{topic}")
+}
+
+/// The topic of which that is, if it is one.
+pub fn occupied_of(companion: &str) -> Option<&str> {
+    companion.strip_prefix(OCCUPIED)
+}
+
+/// Whether a leave tells of the info with which its member came: clients of Centrifugo are told so.
+pub fn leaves_with_info(topic: &str) -> bool {
+    topic.starts_with(JOINS)
 }
 
 /// Whether the topic has members: it is to be known who subscribes, and it is none of the server's own.

@@ -29,7 +29,7 @@ pub use self::{
     claims::Claims,
     encoding::without_line_end,
     keys::{Key, key_set, public_key, secret},
-    pattern::{JOINS, is_protected},
+    pattern::{JOINS, OCCUPIED, is_protected},
     token::{Cause, Invalid, Unverified, Verifier, claimed_issuer, sign},
 };
 

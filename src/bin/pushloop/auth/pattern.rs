@@ -7,6 +7,8 @@ const PATTERNS_MAX: usize = 128;
 const PRESENCE: &str = "$presence/";
 /// The same, as clients of Centrifugo hear of it.
 pub const JOINS: &str = "$joins/";
+/// Where servers share which channels have subscribers: see `presence::companion`.
+pub const OCCUPIED: &str = "$occupied/";
 
 /// What a pattern for all does not mean.
 const PROTECTED: [&str; 3] = ["$", "private-", "presence-"];
@@ -110,7 +112,7 @@ fn protected_len(topic: &str) -> usize {
         prefix.map_or(0, |prefix| prefix.len())
     };
     let of = |before: &str| topic.strip_prefix(before).map(|name| (before.len(), own(name)));
-    match [PRESENCE, JOINS].into_iter().find_map(of) {
+    match [PRESENCE, JOINS, OCCUPIED].into_iter().find_map(of) {
         Some((before, of_topic)) if of_topic > 0 => before + of_topic,
         Some(_) | None => own(topic),
     }
@@ -146,7 +148,7 @@ mod tests {
             (
                 "$*",
                 &["$stats", "$presence/room"],
-                &["$presence/private-a", "$joins/private-a", "stats"],
+                &["$presence/private-a", "$joins/private-a", "$occupied/private-a", "stats"],
             ),
             ("$presence/*", &["$presence/p"], &["$presence/presence-a", "$presence/private-a"]),
             ("$joins/*", &["$joins/room"], &["$joins/presence-a", "$joins/private-a"]),

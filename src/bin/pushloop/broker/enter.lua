@@ -1,4 +1,5 @@
--- A node has a member of a topic: its join is published if no node had it. Behind append.lua.
+-- A node has a member of a topic: its join is published if no node had it, and its id is in the answer then. Behind
+-- append.lua.
 -- KEYS  what is known of the companion topic, its publications, the members with their infos, how many nodes have
 --       each, those that this node has, the nodes with the ends of their leases, the topics of this node
 -- ARGV  1 the broker's run   2 the name of a new life   3 whether a life outlasts the run   4 the deadline (ms)
@@ -29,4 +30,4 @@ end
 for _, key in ipairs({KEYS[3], KEYS[4], KEYS[5], KEYS[7]}) do
     redis.call('PEXPIRE', key, ARGV[11])
 end
-return {'done'}
+return is_new and {'done', ARGV[12]} or {'done'}

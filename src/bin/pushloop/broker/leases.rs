@@ -79,6 +79,16 @@ pub struct Leases {
     sweeps_on: bool,
     /// Members that the broker did not take: they are told again.
     refused: Refused,
+    /// Who has come and gone over all nodes by what this one has asked, if somebody is to be told.
+    moves: Option<Vec<Move>>,
+}
+
+/// A member has come, or gone, over all nodes: told at the one node that the broker has told so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub topic: Arc<str>,
+    pub id: Box<str>,
+    pub is_join: bool,
 }
 
 impl Leases {
@@ -98,6 +108,29 @@ impl Leases {
             sweeping: 0,
             sweeps_on: false,
             refused: Refused::default(),
+            moves: None,
+        }
+    }
+
+    /// Has it told here who comes and goes over all nodes by what this one asks.
+    pub fn tell_moves(&mut self) {
+        self.moves.get_or_insert_default();
+    }
+
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        self.moves.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The broker has done what was asked, under whatever name: who has come or gone with it.
+    fn note_moves(&mut self, ask: &Ask, answer: &Result<Answer, String>) {
+        let (roll, is_join) = match ask {
+            Ask::Change { roll, info, .. } => (roll, info.is_some()),
+            Ask::Sweep { roll } => (roll, false),
+            Ask::Renew { .. } => return,
+        };
+        if let (Some(moves), Ok(Answer::Done(ids))) = (&mut self.moves, answer) {
+            let it = |id: &Box<str>| Move { topic: Arc::clone(&roll.topic), id: id.clone(), is_join };
+            moves.extend(ids.iter().map(it));
         }
     }
 
@@ -209,6 +242,7 @@ impl Leases {
         ask: Ask,
         answer: Result<Answer, String>,
     ) {
+        self.note_moves(&ask, &answer);
         match ask {
             Ask::Renew { node, is_new, over, .. } if node == self.node => {
                 self.renews = false;
@@ -220,7 +254,7 @@ impl Leases {
             }
             Ask::Sweep { .. } if self.sweeping > 0 => {
                 self.sweeping -= 1;
-                self.sweeps_on &= answer == Ok(Answer::Done);
+                self.sweeps_on &= matches!(answer, Ok(Answer::Done(_)));
                 if self.sweeping == 0 && self.sweeps_on {
                     self.sweep_on(hub);
                 }
@@ -251,7 +285,7 @@ impl Leases {
             }
             Ok(Answer::Lost) => self.lose(),
             // It is asked again.
-            Ok(Answer::Done | Answer::Full | Answer::Late) | Err(_) => {
+            Ok(Answer::Done(_) | Answer::Full | Answer::Late) | Err(_) => {
                 self.before = self.before.or(was_over.filter(|_| !self.is_owed));
             }
         }
@@ -265,7 +299,7 @@ impl Leases {
     ) {
         let member = (topic, id);
         match answer {
-            Ok(Answer::Done) => {
+            Ok(Answer::Done(_)) => {
                 self.refused.remove(&member);
                 if !is_here {
                     presence.settle_change(&member.0, &member.1);

@@ -2,7 +2,7 @@
 //! into what they publish.
 
 use pushloop::PresenceNews;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{link::Listed, record::Record};
@@ -18,6 +18,8 @@ enum Told<'a> {
     },
     Leave {
         id: Box<str>,
+        #[serde(rename = "info")]
+        _info: Option<IgnoredAny>,
     },
 }
 
@@ -25,7 +27,7 @@ enum Told<'a> {
 pub fn news(record: &Record) -> Option<PresenceNews> {
     Some(match serde_json::from_slice(&record.payload).ok()? {
         Told::Join { id, info } => PresenceNews::Join(id, info.get().into()),
-        Told::Leave { id } => PresenceNews::Leave(id),
+        Told::Leave { id, .. } => PresenceNews::Leave(id),
     })
 }
 
@@ -53,6 +55,7 @@ mod tests {
         assert_eq!(read(r#"{"join":{"id":"\"\u0001κ","info":null}}"#), join("\"\u{1}κ", "null"));
         let left = Some(PresenceNews::Leave("}},{".into()));
         assert_eq!(read(r#"{"leave":{"id":"}},{"}}"#), left);
+        assert_eq!(read(r#"{"leave":{"id":"ada","info":[1]}}"#), Some(PresenceNews::Leave("ada".into())));
         for other in ["", "1", "{}", r#"{"leave":{"id":1}}"#, r#"{"join":{"id":"a"}}"#, "\u{1}"] {
             assert_eq!(read(other), None, "{other}");
         }

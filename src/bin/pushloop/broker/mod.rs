@@ -8,6 +8,7 @@
 //! The loop never waits: `threads` ask and listen, `shared` is between them and the loop. It **must not know** what a
 //! request or a connection is, beyond its id.
 
+mod awaited;
 mod keys;
 mod leases;
 mod link;
@@ -29,6 +30,7 @@ use std::{
 use pushloop::{ConnId, Handle, Hub, Position, Presence};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
+pub use leases::Move;
 pub use shared::TOLD;
 pub use topics::END_INTERVAL;
 
@@ -39,6 +41,7 @@ use crate::{
     status::{Status, count},
     web,
 };
+use awaited::Awaited;
 use leases::Leases;
 use link::draw;
 use publishing::Publishing;
@@ -120,6 +123,8 @@ pub enum Done {
     Failed(u64, String),
     /// What was asked for has its answer.
     Published(Asker, Vec<Outcome>),
+    /// A member has come or gone over all nodes, and this one is to tell of it.
+    Moved(Move),
 }
 
 /// See the module.
@@ -129,6 +134,7 @@ pub struct Broker {
     topics: Topics,
     publishing: Publishing,
     leases: Leases,
+    awaited: Awaited,
     /// What was taken of the threads, and waits for room in the hub.
     pending: VecDeque<Event>,
     /// Whether the broker can be asked, and when an echo was heard last.
@@ -163,6 +169,7 @@ impl Broker {
             topics,
             publishing,
             leases,
+            awaited: Awaited::default(),
             pending: VecDeque::new(),
             is_connected: false,
             heard: None,
@@ -203,6 +210,18 @@ impl Broker {
         Ok(self.topics.want(hub, names, after))
     }
 
+    /// Waits until a member is in the list of a topic that is heard. [`Done`] comes with the number that is given.
+    pub fn await_member(&mut self, topic: &str, id: &str) -> u64 {
+        let number = self.topics.number();
+        self.awaited.add(number, topic, id);
+        number
+    }
+
+    /// Has [`Done::Moved`] told.
+    pub fn tell_moves(&mut self) {
+        self.leases.tell_moves();
+    }
+
     /// The latest place of a topic that a publisher here was told of.
     pub fn told(&self, name: &str) -> Option<Position> {
         self.topics.told(name)
@@ -211,6 +230,7 @@ impl Broker {
     /// Nobody waits for these topics any more.
     pub fn forget(&mut self, number: u64) {
         self.topics.forget(number);
+        self.awaited.forget(number);
     }
 
     pub fn status(&self) -> &Status {
@@ -240,8 +260,10 @@ impl Broker {
                 self.leases.handle_answer(hub, presence, ask, answer);
             }
         }
+        done.extend(self.leases.take_moves().into_iter().map(Done::Moved));
         let has_room = self.take_events(hub, done);
         self.tell_lists(presence.as_deref_mut());
+        done.extend(self.awaited.take_ready().into_iter().map(Done::Ready));
         self.tell(hub, presence);
         has_room
     }
@@ -257,7 +279,7 @@ impl Broker {
     fn tell_lists(&mut self, presence: Option<&mut Presence>) {
         let news = self.topics.take_news();
         let Some(presence) = presence else { return };
-        news.into_iter().for_each(|(topic, news)| presence.handle_news(&topic, news));
+        news.into_iter().for_each(|(topic, news)| self.awaited.note(presence, topic, news));
     }
 
     fn take_events(&mut self, hub: &mut Hub, done: &mut Vec<Done>) -> bool {

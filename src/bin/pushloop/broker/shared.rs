@@ -345,8 +345,8 @@ mod tests {
         let full = TOLD_BYTES_MAX / Event::Echo.cost();
         (0..full).for_each(|_| shared.tell(Event::Echo));
         let ask = Ask::Renew { node: 1, is_new: true, before: None, over: None };
-        shared.answer((ask.clone(), Ok(Answer::Done)));
-        assert_eq!(shared.take_answers(), [(ask, Ok(Answer::Done))]);
+        shared.answer((ask.clone(), Ok(Answer::Done(Vec::new()))));
+        assert_eq!(shared.take_answers(), [(ask, Ok(Answer::Done(Vec::new())))]);
         assert_eq!((shared.take_answers().len(), shared.take(usize::MAX).len()), (0, full));
     }
 }

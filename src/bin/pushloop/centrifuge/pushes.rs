@@ -1,11 +1,13 @@
 //! Publications as pushes, for the library to make once for all that take them.
 
+use std::borrow::Cow;
+
 use pushloop::{CloseCode, Encoder, Message, Publication};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{
     Format,
-    fields::Source,
-    json::Object,
     replies::{Client, Push, add_push},
     transports::{Transport, Way},
 };
@@ -22,13 +24,38 @@ pub fn is_of_joins(topic: &str) -> bool {
     topic.starts_with(JOINS)
 }
 
-/// What is published there.
-pub fn join_or_leave(is_join: bool, client: &Client<'_>) -> String {
-    let mut told = serde_json::json!({ "client": client.client, "user": client.user });
-    if let Some(info) = client.info {
-        told["info"] = info.into();
-    }
-    serde_json::json!({ if is_join { "join" } else { "leave" }: told }).to_string()
+/// Bytes of a client's id.
+pub const CLIENT_BYTES: usize = 36;
+
+/// What is published there, as servers that share it publish it: a client is the member whose id is its own with its
+/// user's behind it. `None` if its info is no JSON.
+pub fn join_or_leave(is_join: bool, id: &str, info: Option<&str>) -> Option<String> {
+    let info = serde_json::from_str(info.unwrap_or("null")).ok()?;
+    let change = if is_join { Change::Join { id: id.into(), info } } else { Change::Leave { id: id.into(), info: Some(info) } };
+    serde_json::to_string(&change).ok()
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Change<'a> {
+    Join {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        info: &'a RawValue,
+    },
+    Leave {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        info: Option<&'a RawValue>,
+    },
+}
+
+/// The client that a member is.
+pub fn client_of<'a>(id: &'a str, info: &'a str) -> Client<'a> {
+    let (client, user) = id.split_at_checked(CLIENT_BYTES).unwrap_or((id, ""));
+    Client { client, user, info: Some(info).filter(|info| *info != "null") }
 }
 
 const EVENTS: Way = Way { transport: Transport::Events, format: Format::Json };
@@ -94,15 +121,14 @@ fn encode(format: Format, topic: &str, (offset, data): (u64, Message<'_>), out: 
         let publication = super::replies::Publication { offset, data };
         return add_push(format, out, topic, &Push::Publication(publication));
     };
-    let told = data.as_text().and_then(|text| Object::read(text).ok());
-    let Some((name, told)) = told.as_ref().and_then(Object::only) else { return };
-    let Ok(told) = Object::read(told) else { return };
-    let [client, user, info] = ["client", "user", "info"].map(|name| told.text((name, 0)));
-    let (client, user) = (client.unwrap_or_default(), user.unwrap_or_default());
-    let info = info.unwrap_or_default();
-    let info = (!info.is_empty()).then_some(&*info);
-    let client = Client { client: &client, user: &user, info };
-    let push = if name == "join" { Push::Join(client) } else { Push::Leave(client) };
+    let change = data.as_text().and_then(|text| serde_json::from_str(text).ok());
+    let push = match &change {
+        Some(Change::Join { id, info }) => Push::Join(client_of(id, info.get())),
+        Some(Change::Leave { id, info }) => {
+            Push::Leave(client_of(id, info.map_or("null", RawValue::get)))
+        }
+        None => return,
+    };
     add_push(format, out, channel, &push);
 }
 
@@ -117,32 +143,40 @@ mod tests {
             encode(format, topic, (1, Message::Text(told)), &mut out);
             out.escape_ascii().to_string()
         };
-        let client = Client { client: "c", user: "é\"", info: Some("{\"n\": 1}") };
-        let anonymous = Client { client: "c", user: "", info: None };
+        let client = "c".repeat(CLIENT_BYTES);
+        let user = client.clone() + "é\"";
         let topic = joins("a");
         assert!(is_of_joins(&topic) && !is_of_joins("a") && !is_of_joins("$joins"));
         for (told, json, protobuf) in [
             (
-                join_or_leave(true, &client),
+                join_or_leave(true, &user, Some("{\"n\": 1}")).unwrap(),
                 r#"{"push":{"channel":"a","join":{"info":{"user":"é\"","client":"c","conn_info":{"n": 1}}}}}"#,
-                "\x1b\"\x19\x12\x01a*\x14\n\x12\n\x03é\"\x12\x01c\x1a\x08{\"n\": 1}",
+                "\x3e\"\x3c\x12\x01a*\x37\n\x35\n\x03é\"\x12\x24c\x1a\x08{\"n\": 1}",
             ),
             (
-                join_or_leave(false, &anonymous),
+                join_or_leave(false, &client, None).unwrap(),
                 r#"{"push":{"channel":"a","leave":{"info":{"client":"c"}}}}"#,
-                "\x0c\"\n\x12\x01a2\x05\n\x03\x12\x01c",
+                "\x2f\"\x2d\x12\x01a2\x28\n\x26\x12\x24c",
+            ),
+            // A script of the broker's may know no more.
+            (
+                format!("{{\"leave\":{{\"id\":\"{client}\"}}}}"),
+                r#"{"push":{"channel":"a","leave":{"info":{"client":"c"}}}}"#,
+                "\x2f\"\x2d\x12\x01a2\x28\n\x26\x12\x24c",
             ),
         ] {
+            let json = json.replace("\"c\"", &format!("\"{client}\""));
             assert_eq!(
                 text(Format::Json, &topic, &told),
                 json.as_bytes().escape_ascii().to_string()
             );
+            let protobuf = protobuf.replace("\x24c", &format!("\x24{client}"));
             let protobuf = protobuf.as_bytes().escape_ascii().to_string();
             assert_eq!(text(Format::Protobuf, &topic, &told), protobuf);
         }
         // Elsewhere it is what it is.
         assert!(text(Format::Json, "a", "{}").contains("pub"));
-        for wrong in ["", "[]", "{}", "{\"join\":1}"] {
+        for wrong in ["", "[]", "{}", "{\"join\":1}", "{\"join\":{\"id\":\"a\"}}"] {
             assert_eq!(text(Format::Json, &topic, wrong), "");
         }
     }

@@ -214,6 +214,13 @@ impl Service {
         }
     }
 
+    /// Under which number it is told that a member is in the list of a topic, which is heard; `None` if it is there.
+    pub(super) fn await_member(&mut self, topic: &str, id: &str) -> Option<u64> {
+        let Brokering { broker, .. } = self.broker.as_mut()?;
+        let is_there = self.presence.as_ref().is_none_or(|it| it.has_member(topic, id));
+        (!is_there).then(|| broker.await_member(topic, id))
+    }
+
     /// Acts on what the broker's threads have told.
     pub(super) fn take_told(&mut self, hub: &mut Hub) {
         let Some(brokering) = &mut self.broker else { return };
@@ -250,6 +257,7 @@ impl Service {
                     conns.extend(self.settle_parked(hub, number, Err(why)));
                 }
                 Done::Published(asker, outcomes) => published.push((asker, outcomes)),
+                Done::Moved(it) => self.tell_move(&it),
             }
         }
         for (asker, outcomes) in published {

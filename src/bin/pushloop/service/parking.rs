@@ -281,12 +281,6 @@ impl Service {
         self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after))
     }
 
-    /// Whether nobody may subscribe to a channel of which the members are known, nor ask for them: those of other nodes
-    /// are not known here.
-    pub(super) fn hides_members(&self) -> bool {
-        self.broker.is_some()
-    }
-
     /// Answers a backend's request with an API, once the topics are there that it is about.
     pub(super) fn answer_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         match self.is_for_apps(request) {

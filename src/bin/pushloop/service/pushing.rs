@@ -310,7 +310,7 @@ impl Service {
     pub(super) fn leave_app(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(client) = self.pushing.as_mut().and_then(|it| it.leave(id)) else { return };
         for channel in client.channels.keys() {
-            self.vacate(hub, client.app, channel);
+            self.vacate(hub, id, client.app, channel);
             if let (Some(telling), Some(pushing)) = (&mut self.hooks.telling, &self.pushing) {
                 telling.vacate(hub, &pushing.apps[client.app].topic(channel));
             }

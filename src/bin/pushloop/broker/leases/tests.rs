@@ -206,28 +206,29 @@ impl Broker {
                     return Answer::Lost;
                 }
                 self.held.entry(roll.node).or_default().insert(Arc::clone(id));
-                self.members.insert(Arc::clone(id));
-                Answer::Done
+                let is_new = self.members.insert(Arc::clone(id));
+                Answer::Done(if is_new { vec![(**id).into()] } else { Vec::new() })
             }
             Ask::Change { roll, id, info: None } => {
-                self.leave(roll.node, id);
-                Answer::Done
+                Answer::Done(self.leave(roll.node, id).into_iter().collect())
             }
             Ask::Sweep { roll } => {
                 let some = self.held.get(&roll.node).into_iter().flatten().take(2).cloned();
                 let some: Vec<_> = some.collect();
-                some.iter().for_each(|id| self.leave(roll.node, id));
-                Answer::Done
+                Answer::Done(some.iter().filter_map(|id| self.leave(roll.node, id)).collect())
             }
         }
     }
 
-    fn leave(&mut self, node: u64, id: &Arc<str>) {
+    /// The member, if it has left with that.
+    fn leave(&mut self, node: u64, id: &Arc<str>) -> Option<Box<str>> {
         let was_held = self.held.get_mut(&node).is_some_and(|held| held.remove(id));
-        if was_held && !self.held.values().any(|held| held.contains(id)) {
+        let is_gone = was_held && !self.held.values().any(|held| held.contains(id));
+        is_gone.then(|| {
             self.members.remove(id);
             self.left.push(Arc::clone(id));
-        }
+            (**id).into()
+        })
     }
 
     fn renew(&mut self, node: u64, is_new: bool, before: Option<u64>, over: Option<u64>) -> Answer {

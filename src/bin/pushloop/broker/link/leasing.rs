@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{Cmd, RedisResult, cmd};
 
 use super::{COMPANION_MEMORY, Link, TIMEOUT, millis, told};
-use crate::{broker::keys, presence::companion};
+use crate::{broker::keys, presence::{companion, leaves_with_info}};
 
 /// How long a lease is. A node that has not renewed its own for so long is over, and its members leave.
 const LEASE: Duration = Duration::from_secs(15);
@@ -53,7 +53,8 @@ pub enum Answer {
     Held(Option<Over>),
     /// The node has no lease: it is over, as far as the broker knows.
     Lost,
-    Done,
+    /// It is so, and with it these have come or gone that no other node has.
+    Done(Vec<Box<str>>),
     /// The topic has as many members as it may have.
     Full,
     /// The broker was too slow, and has done nothing.
@@ -68,19 +69,17 @@ impl Link {
                 link.renew_command(*node, *is_new, *before, *over)
             }
             Ask::Change { roll, id, info } => {
-                let (script, info) = match info {
-                    Some(info) => (&link.scripts.enter, &**info),
-                    None => (&link.scripts.leave, ""),
-                };
-                let mut command = link.roll_command(script, roll);
-                command.arg(serde_json::json!(**id).to_string()).arg(info).arg(roll.members_max);
-                command
+                let id = serde_json::json!(**id).to_string();
+                match info {
+                    Some(info) => {
+                        let mut command = link.roll_command(&link.scripts.enter, roll);
+                        command.arg(id).arg(&**info).arg(roll.members_max);
+                        command
+                    }
+                    None => link.leave_command(roll, &id),
+                }
             }
-            Ask::Sweep { roll } => {
-                let mut command = link.roll_command(&link.scripts.leave, roll);
-                command.arg("");
-                command
-            }
+            Ask::Sweep { roll } => link.leave_command(roll, ""),
         };
         let answers = self.ask::<Vec<String>>(asked.len(), command)?;
         let read = |answer: RedisResult<Vec<String>>| {
@@ -104,6 +103,12 @@ impl Link {
         command.arg(name(node)).arg(millis(LEASE)).arg(u8::from(is_new));
         command.arg(over.map(name).unwrap_or_default()).arg(millis(SILENCE_MAX));
         command.arg(keys::lists(&self.prefix, "")).arg(before.map(name).unwrap_or_default());
+        command
+    }
+
+    fn leave_command(&self, roll: &Roll, id: &str) -> Cmd {
+        let mut command = self.roll_command(&self.scripts.leave, roll);
+        command.arg(id).arg(u8::from(leaves_with_info(&roll.topic)));
         command
     }
 
@@ -140,7 +145,10 @@ fn answer_of(answer: &[String]) -> Option<Answer> {
             Answer::Held(Some(Over { node, topics }))
         }
         ["lost", ..] => Answer::Lost,
-        ["done"] => Answer::Done,
+        ["done", ids @ ..] => {
+            let ids = ids.iter().map(|id| serde_json::from_str(id));
+            Answer::Done(ids.collect::<Result<_, _>>().ok()?)
+        }
         ["full"] => Answer::Full,
         ["late"] => Answer::Late,
         _ => return None,
@@ -165,6 +173,8 @@ mod tests {
         assert_eq!(read("held 00000000000000ff a b"), over(&["a", "b"]));
         assert_eq!(read(&format!("held {}", name(255))), over(&[]));
         assert_eq!(read("lost 00000000000000ff a"), Some(Answer::Lost));
+        assert_eq!(read("done"), Some(Answer::Done(Vec::new())));
+        assert_eq!(read(r#"done "a" "\"""#), Some(Answer::Done(vec!["a".into(), "\"".into()])));
         for other in ["", "held x", "done done", "HELD", "late 1", "full x"] {
             assert_eq!(read(other), None, "{other}");
         }

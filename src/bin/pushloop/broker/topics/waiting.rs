@@ -19,8 +19,7 @@ impl Topics {
     /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
     /// under which it is told that this is done.
     pub fn want(&mut self, hub: &mut Hub, names: &[String], after: &[Option<Position>]) -> u64 {
-        self.latest += 1;
-        let number = self.latest;
+        let number = self.number();
         let after = after.iter().copied().chain(iter::repeat(None));
         let missing: Vec<_> =
             names.iter().zip(after).filter(|(name, after)| !self.has(hub, name, *after)).collect();
@@ -45,6 +44,12 @@ impl Topics {
         }
         self.waiters.insert(number, waiter);
         number
+    }
+
+    /// A number under which something waits.
+    pub fn number(&mut self) -> u64 {
+        self.latest += 1;
+        self.latest
     }
 
     /// Nobody waits under this number any more: nor does a topic that has no other waiter begin for it.

@@ -11,9 +11,11 @@ use crate::{
         api::{Asked, Call, Calls, Data, Node, Slot, Told, Whom, is_like, object, read},
         codes::{Disconnect, Failure, Refused},
         commands::{History, Since},
+        pushes::joins,
         replies::{Push, Subscribed, position},
     },
     gate::TurnedAway,
+    presence::has_members,
     publish::{self, Content, Form, Item, Plan},
     service::{asking::Door, parking::Heard},
     topics,
@@ -129,6 +131,11 @@ impl Service {
             {
                 vec![(channel.clone().into_owned(), place(since))]
             }
+            Ok(Call::Presence(name) | Call::PresenceStats(name))
+                if is_good(name) && has_members(&self.patterns, name) =>
+            {
+                vec![(joins(name), None)]
+            }
             Ok(_) | Err(_) => Vec::new(),
         }
     }
@@ -222,11 +229,11 @@ impl Service {
                 Slot::Done("refresh", Ok(nothing()))
             }
             Call::Presence(name) => {
-                let told = self.has_clients(&name).and_then(|()| self.clients_of(hub, &name));
+                let told = self.has_clients(hub, &name).and_then(|()| self.clients_of(hub, &name));
                 Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
             }
             Call::PresenceStats(name) => {
-                let told = self.has_clients(&name).map(|()| self.count_of(&name));
+                let told = self.has_clients(hub, &name).map(|()| self.count_of(&name));
                 Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
             }
             Call::History(asked) => {
@@ -269,9 +276,12 @@ impl Service {
         self.has_heard(hub, &names, &after)
     }
 
-    fn has_clients(&self, name: &str) -> Result<(), Failure> {
-        let is_known = crate::presence::has_members(&self.patterns, name) && !self.hides_members();
-        if is_known { Ok(()) } else { Err(Failure::NOT_AVAILABLE) }
+    /// Whether it is known who is in a channel.
+    fn has_clients(&self, hub: &Hub, name: &str) -> Result<(), Failure> {
+        if !has_members(&self.patterns, name) {
+            return Err(Failure::NOT_AVAILABLE);
+        }
+        if self.is_heard(hub, &joins(name)) { Ok(()) } else { Err(Failure::INTERNAL) }
     }
 
     fn connections_of(&self, whom: &Whom<'_>) -> Vec<ConnId> {

@@ -14,6 +14,7 @@ use crate::{
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_EXPIRED},
         commands::{Connect, Since},
+        pushes::CLIENT_BYTES,
         replies::{Answer, Connected},
     },
     gate::since_1970,
@@ -232,16 +233,14 @@ impl Identity {
     }
 
     pub(super) fn client(&self) -> &str {
-        self.text.get(..UUID_BYTES).unwrap_or_default()
+        self.text.get(..CLIENT_BYTES).unwrap_or_default()
     }
 
     /// Empty for one without a token.
     pub(super) fn user(&self) -> &str {
-        self.text.get(UUID_BYTES..).unwrap_or_default()
+        self.text.get(CLIENT_BYTES..).unwrap_or_default()
     }
 }
-
-const UUID_BYTES: usize = 36;
 
 /// Where a client was in a channel.
 fn since_of<'a, 'b>(name: &str, asked: &'a [(Cow<'_, str>, Since<'b>)]) -> Option<&'a Since<'b>> {

@@ -1,5 +1,7 @@
 //! What clients read of a channel beside its publications, and what they publish.
 
+use std::collections::HashSet;
+
 use pushloop::{Hub, Message, Position, PositionError, Publication};
 
 use super::{Out, Service, Session};
@@ -8,6 +10,7 @@ use crate::{
     centrifuge::{
         codes::{Failure, Refused},
         commands::History,
+        pushes::{client_of, joins},
         replies::{Answer, Client, Kept, Stats, position},
     },
     presence::{companion, has_members},
@@ -60,7 +63,7 @@ impl Service {
     /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
     fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
         self.check_channel(hub, name)?;
-        if !has_members(&self.patterns, name) || self.hides_members() {
+        if !has_members(&self.patterns, name) {
             return Err(Failure::NOT_AVAILABLE.into());
         }
         let allowed = self.gate.allow(&session.who, Action::Subscribe, &companion(name));
@@ -76,6 +79,7 @@ impl Service {
         name: &str,
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
+        self.hear_clients(hub, session, out.id(), name)?;
         out.answer(id, &Ok(Answer::Presence(self.clients_of(hub, name)?)));
         out.flush_many(hub);
         Ok(())
@@ -84,10 +88,8 @@ impl Service {
     /// Who is in a channel.
     pub(super) fn clients_of(&self, hub: &Hub, name: &str) -> Result<Vec<Client<'_>>, Failure> {
         let (mut clients, mut bytes, max) = (Vec::new(), 0, answer_bytes_max(hub));
-        let all =
-            self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
-        for identity in all {
-            let client = identity.told();
+        let list = joins(name);
+        for client in self.all_clients_of(name, &list) {
             let texts =
                 [client.client, client.client, client.user, client.info.unwrap_or_default()];
             bytes += CLIENT_BYTES + texts.map(escaped_len).iter().sum::<usize>();
@@ -99,6 +101,15 @@ impl Service {
         Ok(clients)
     }
 
+    /// Those of all servers, if they share them in this list, and else those here.
+    fn all_clients_of<'a>(&'a self, name: &str, list: &str) -> impl Iterator<Item = Client<'a>> {
+        let shared = self.presence.as_ref().filter(|_| self.broker.is_some());
+        let room = self.centrifuge.rooms.get(name).filter(|_| self.broker.is_none());
+        let here = room.into_iter().flat_map(|room| room.clients.values());
+        let shared = shared.into_iter().flat_map(|it| it.members(list));
+        here.map(|it| it.told()).chain(shared.map(|it| client_of(it.id, it.info)))
+    }
+
     pub(super) fn tell_count(
         &mut self,
         hub: &mut Hub,
@@ -108,12 +119,20 @@ impl Service {
         name: &str,
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
+        self.hear_clients(hub, session, out.id(), name)?;
         out.answer(id, &Ok(Answer::PresenceStats(self.count_of(name))));
         Ok(())
     }
 
     /// How many are in a channel.
     pub(super) fn count_of(&self, name: &str) -> Stats {
+        if self.broker.is_some() {
+            let list = joins(name);
+            let clients = self.all_clients_of(name, &list);
+            let users: HashSet<_> = clients.map(|client| client.user).collect();
+            let clients = self.presence.as_ref().map_or(0, |it| it.count(&list));
+            return Stats { clients, users: users.len() };
+        }
         let room = self.centrifuge.rooms.get(name);
         let (clients, users) = room.map_or((0, 0), |room| (room.clients.len(), room.users()));
         Stats { clients, users }

@@ -82,9 +82,6 @@ impl Service {
             return Err(Failure::NOT_AVAILABLE.into());
         }
         if has_members(&self.patterns, name) {
-            if self.hides_members() {
-                return Err(Failure::NOT_AVAILABLE.into());
-            }
             // Others are told that it comes, which costs them as much as a publication does.
             let paced = self.pacing.take(&session.accounts, Message::Text(""), hub.now());
             paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
@@ -96,7 +93,10 @@ impl Service {
             None => {}
         }
         let expires = self.may_subscribe(hub, session, name, &asked.token)?;
-        self.hear_channel(hub, session, out.id(), name, &asked.since)?;
+        let hears_joins = asked.joins_and_leaves && has_members(&self.patterns, name) && {
+            self.gate.may(&session.who, Action::Subscribe, &companion(name)).is_ok()
+        };
+        self.hear_channel(hub, session, out.id(), (name, hears_joins), &asked.since)?;
         if asked.since.recover
             && asked.rejects_unrecovered
             && recovery(hub, name, &asked.since).is_none()
@@ -108,9 +108,7 @@ impl Service {
         out.answer(id, &Ok(Answer::Subscribe(begin.told(hub, name, left))));
         if let Some(sub) = session.subs.get_mut(name) {
             sub.expires = expires;
-            sub.hears_joins = asked.joins_and_leaves && sub.is_member && {
-                self.gate.may(&session.who, Action::Subscribe, &companion(name)).is_ok()
-            };
+            sub.hears_joins = hears_joins;
         }
         self.go_on_with(hub, session, out, name, &begin, false);
         Ok(())
@@ -165,9 +163,6 @@ impl Service {
     ) -> Result<Begin, Refused> {
         self.check_channel(hub, name)?;
         let is_member = has_members(&self.patterns, name);
-        if is_member && self.hides_members() {
-            return Err(Failure::NOT_AVAILABLE.into());
-        }
         if !self.is_heard(hub, name) {
             return Err(Failure::INTERNAL.into());
         }
@@ -178,6 +173,10 @@ impl Service {
         if is_member && let Some(presence) = &self.presence {
             let (member, info) = session.identity.member();
             presence.check(hub, name, member, info).map_err(|_| Failure::LIMIT_EXCEEDED)?;
+            if self.broker.is_some() {
+                let client = presence.check(hub, &joins(name), &session.identity.text, info);
+                client.map_err(|_| Failure::LIMIT_EXCEEDED)?;
+            }
         }
         let place = Some(since).filter(|it| it.recover).and_then(|it| recovery(hub, name, it));
         let what = match place {
@@ -235,7 +234,13 @@ impl Service {
         out.flush(hub);
         // It has been found that it can be. Where it cannot any more, others are not told.
         let _ = presence.join(hub, out.id(), name, member, info);
-        tell_joins(hub, Some(out), name, true, &session.identity);
+        match &self.broker {
+            Some(_) => {
+                let client = &session.identity.text;
+                let _ = presence.join(hub, out.id(), &joins(name), client, info);
+            }
+            None => tell_joins(hub, Some(out), name, true, &session.identity),
+        }
     }
 
     pub(super) fn unsubscribe(
@@ -289,8 +294,12 @@ impl Service {
         if sub.is_member {
             if let Some(presence) = &mut self.presence {
                 presence.leave(hub, id, name);
+                presence.leave_at_once(hub, id, &joins(name));
             }
-            tell_joins(hub, None, name, false, identity);
+            // Where servers share who is there, the broker tells of it.
+            if self.broker.is_none() {
+                tell_joins(hub, None, name, false, identity);
+            }
         }
     }
 
@@ -373,7 +382,9 @@ fn tell_joins(hub: &mut Hub, own: Option<&mut Out>, name: &str, is_join: bool, w
         out.flush(hub);
     }
     // Where there is no room for it, they are not told: what is published is not kept from anyone for it.
-    let _ = hub.publish(&topic, join_or_leave(is_join, &who.told()));
+    if let Some(told) = join_or_leave(is_join, &who.text, who.info.as_deref()) {
+        let _ = hub.publish(&topic, told);
+    }
 }
 
 impl Identity {

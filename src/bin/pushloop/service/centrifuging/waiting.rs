@@ -4,11 +4,14 @@ use pushloop::{ConnId, Hub, Position};
 
 use super::{Out, Service, Session, Stage, refuse};
 use crate::{
+    auth::JOINS,
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_INSUFFICIENT},
         commands::{self, Command, Method, Since, Subscribe},
+        pushes::joins,
         replies::{self, Answer},
     },
+    presence::has_members,
     service::parking::{Heard, Verdict},
     topics::Refusal,
 };
@@ -48,13 +51,14 @@ impl Service {
         id: ConnId,
         method: &Method<'_>,
     ) -> Option<u64> {
-        let Method::Subscribe(Subscribe { channel, token, since, .. }) = method else {
+        let Method::Subscribe(Subscribe { channel, token, since, joins_and_leaves, .. }) = method else {
             return None;
         };
         let may_be = self.may_ask_ahead(hub, id)
             && self.check_channel(hub, channel).is_ok()
             && self.may_subscribe(hub, session, channel, token).is_ok();
-        match may_be.then(|| self.hear_channel(hub, session, id, channel, since))? {
+        let hears_joins = *joins_and_leaves && has_members(&self.patterns, channel);
+        match may_be.then(|| self.hear_channel(hub, session, id, (channel, hears_joins), since))? {
             Err(Refused::Once(number)) => Some(number),
             Ok(()) | Err(Refused::Failure(_) | Refused::Disconnect(_)) => None,
         }
@@ -96,20 +100,43 @@ impl Service {
         number
     }
 
-    /// Whether a subscription may begin, after this place if there is one: if not now, then once the broker has said so.
+    /// Whether a subscription may begin, after this place if there is one, and whether it is told who comes and goes: if
+    /// not now, then once the broker has said so.
     pub(super) fn hear_channel(
         &mut self,
         hub: &mut Hub,
         session: &Session,
         id: ConnId,
-        name: &str,
+        (name, hears_joins): (&str, bool),
         since: &Since<'_>,
     ) -> Result<(), Refused> {
         // Otherwise it need not be heard.
         if !Self::has_topic_left(hub, id) {
             return Err(Failure::LIMIT_EXCEEDED.into());
         }
-        self.hear_channels(hub, session, id, &[name.to_owned()], &[place(since)])
+        let joins = hears_joins.then(|| joins(name));
+        let names: Vec<_> = std::iter::once(name.to_owned()).chain(joins).collect();
+        self.hear_channels(hub, session, id, &names, &[place(since)])
+    }
+
+    /// Whether it is known who is in a channel, on all servers, the client itself if it is there: if not now, then once the
+    /// broker has said so.
+    pub(super) fn hear_clients(
+        &mut self,
+        hub: &mut Hub,
+        session: &Session,
+        id: ConnId,
+        name: &str,
+    ) -> Result<(), Refused> {
+        let list = joins(name);
+        self.hear_channels(hub, session, id, std::slice::from_ref(&list), &[])?;
+        if !session.subs.get(name).is_some_and(|sub| sub.is_member) {
+            return Ok(());
+        }
+        match self.await_member(&list, &session.identity.text) {
+            Some(number) => Err(Refused::Once(number)),
+            None => Ok(()),
+        }
     }
 
     /// The same of several.
@@ -139,7 +166,9 @@ impl Service {
         id: ConnId,
         name: &str,
     ) -> bool {
-        let sub = self.centrifuge.sessions.get(id).and_then(|session| session.subs.get(name));
+        // It is told who comes and goes as part of a subscription.
+        let channel = name.strip_prefix(JOINS).unwrap_or(name);
+        let sub = self.centrifuge.sessions.get(id).and_then(|session| session.subs.get(channel));
         let is_behind = hub.lag(id, name).is_some_and(|lag| lag > 0);
         if is_behind || sub.is_none_or(|sub| sub.is_servers) {
             return false;
@@ -147,7 +176,7 @@ impl Service {
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
         let mut out = Out::new(id, session.way);
         let why = UNSUBSCRIBED_INSUFFICIENT;
-        self.unsubscribe_by_server(hub, &mut session, &mut out, name, why);
+        self.unsubscribe_by_server(hub, &mut session, &mut out, channel, why);
         self.put_back(hub, session, out, Ok(()));
         true
     }

@@ -10,6 +10,7 @@ use super::{Pushing, UNAUTHORIZED, close, today};
 use crate::{
     auth::{Action, Principal},
     gate::TurnedAway,
+    presence::companion,
     publish::{Except, Form, Item, Plan},
     pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind},
     service::{Service, asking::Door, parking::Heard},
@@ -60,6 +61,8 @@ impl Info {
 struct Events {
     items: Vec<Item<'static>>,
     told: Vec<Map<String, Value>>,
+    /// Where it has to be heard who is there, for what is told.
+    lists: Vec<String>,
 }
 
 type Answered = Result<Option<(u16, &'static str, String)>, Refusal>;
@@ -129,6 +132,9 @@ impl Service {
             ("POST", ["events"]) => {
                 let event = serde_json::from_slice(request.body()).map_err(broken)?;
                 let events = self.events(hub, app, &[event])?;
+                if !self.hears_for_api(hub, (id, request), &events.lists)? {
+                    return Ok(None);
+                }
                 let told = events.told.into_iter().next().filter(|it| !it.is_empty());
                 let body = told.map_or(json!({}), |told| json!({ "channels": told }));
                 self.publish_all(hub, id, events.items, &body)
@@ -142,6 +148,9 @@ impl Service {
                     return Err(bad("an event of a batch is for one channel"));
                 }
                 let events = self.events(hub, app, &batch)?;
+                if !self.hears_for_api(hub, (id, request), &events.lists)? {
+                    return Ok(None);
+                }
                 let told = events.told.into_iter();
                 let told: Vec<_> =
                     told.map(|it| it.into_iter().next().map_or(json!({}), |(_, it)| it)).collect();
@@ -153,19 +162,23 @@ impl Service {
                 let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
                 self.list_channels(hub, app, &prefix, info)
             }
-            ("GET", ["channels", channel]) if info.cache && pusher::is_cache(channel) => {
+            ("GET", ["channels", channel]) => {
                 let topic = self.topic_of(app, channel)?;
-                match self.hear(hub, &[topic], &[]) {
-                    Heard::Yes => self.tell_channel(hub, app, channel, info),
-                    Heard::Once(number) => {
-                        self.park_request(hub, number, (id, request), Door::Api);
-                        Ok(None)
-                    }
-                    Heard::No(why) => Err((503, why.into())),
+                let list = Self::list_of(channel, &topic);
+                let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
+                let names: Vec<_> = latest.into_iter().chain(list).collect();
+                match self.hears_for_api(hub, (id, request), &names)? {
+                    true => self.tell_channel(hub, app, channel, info),
+                    false => Ok(None),
                 }
             }
-            ("GET", ["channels", channel]) => self.tell_channel(hub, app, channel, info),
-            ("GET", ["channels", channel, "users"]) => self.tell_users(app, channel),
+            ("GET", ["channels", channel, "users"]) => {
+                let list = Self::list_of(channel, &self.topic_of(app, channel)?);
+                match self.hears_for_api(hub, (id, request), list.as_slice())? {
+                    true => self.tell_users(app, channel),
+                    false => Ok(None),
+                }
+            }
             ("POST", ["users", user, "terminate_connections"]) => {
                 self.terminate(hub, app, user);
                 json_answer(&json!({}))
@@ -174,9 +187,31 @@ impl Service {
         }
     }
 
+    /// Where it is told who is in a channel, if that is known of it.
+    fn list_of(channel: &str, topic: &str) -> Option<String> {
+        (Kind::of(channel) == Some(Kind::Presence)).then(|| companion(topic))
+    }
+
+    /// Whether these are heard. If not, the request waits until they are.
+    fn hears_for_api(
+        &mut self,
+        hub: &mut Hub,
+        (id, request): (RequestId, &Request),
+        names: &[String],
+    ) -> Result<bool, Refusal> {
+        match self.hear(hub, names, &[]) {
+            Heard::Yes => Ok(true),
+            Heard::Once(number) => {
+                self.park_request(hub, number, (id, request), Door::Api);
+                Ok(false)
+            }
+            Heard::No(why) => Err((503, why.into())),
+        }
+    }
+
     /// Reads events, each for its channels.
     fn events(&mut self, hub: &Hub, app: usize, events: &[Event<'_>]) -> Result<Events, Refusal> {
-        let (mut items, mut told) = (Vec::new(), Vec::new());
+        let (mut items, mut told, mut lists) = (Vec::new(), Vec::new(), Vec::new());
         for event in events {
             let data = event.data.get();
             let data = serde_json::from_str::<String>(data).unwrap_or_else(|_| data.to_owned());
@@ -214,12 +249,13 @@ impl Service {
                 denied.map_err(Refusal::from)?;
                 if info.users || info.subscriptions {
                     counts.insert(channel.clone(), self.counts(hub, channel, &topic, info));
+                    lists.extend(Self::list_of(channel, &topic).filter(|_| info.users));
                 }
                 items.push(Item::event(topic, text.clone(), except));
             }
             told.push(counts);
         }
-        Ok(Events { items, told })
+        Ok(Events { items, told, lists })
     }
 
     fn excluded(&self, socket: &str) -> Result<Except, Refusal> {
@@ -296,7 +332,10 @@ impl Service {
             return Err(bad("user_count is for presence channels"));
         }
         let mut told = self.counts(hub, channel, &topic, info);
-        told["occupied"] = (hub.subscriber_count(&topic) > 0).into();
+        // Members are those of all servers, and subscribers those of this one.
+        let is_shared = is_presence && self.broker.is_some();
+        let has_members = is_shared && self.presence.as_ref().is_some_and(|it| it.count(&topic) > 0);
+        told["occupied"] = (has_members || hub.subscriber_count(&topic) > 0).into();
         if info.cache && pusher::is_cache(channel) {
             self.gate
                 .may(&Principal::Backend, Action::Subscribe, &topic)

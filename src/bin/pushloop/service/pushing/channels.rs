@@ -9,15 +9,12 @@ use crate::{
     auth::Action,
     presence,
     pusher::{self, ChannelData, Kind},
-    service::{Service, parking::Heard},
+    service::{Service, brokering::Brokering, parking::Heard},
 };
 
 /// Who may be in a channel: members, and bytes of what is told of one.
 const MEMBERS_MAX: usize = 100;
 const MEMBER_INFO_BYTES_MAX: usize = 1024;
-
-/// The type of what a client may have elsewhere.
-const UNAVAILABLE: &str = "ServiceUnavailable";
 
 /// Why a client does not have a channel.
 pub(super) enum NotJoined {
@@ -63,15 +60,13 @@ impl Service {
             let why = self.gate.turn_away(denied).why;
             return Err(NotJoined::Refused("AuthError", 401, why.into_owned()));
         }
-        if kind == Kind::Presence && self.hides_members() {
-            let why = "a channel with members is one server's: not with --redis".to_owned();
-            return Err(NotJoined::Refused(UNAVAILABLE, 501, why));
-        }
         // Otherwise it need not be heard.
         if !Self::has_topic_left(hub, id) {
             return Err(full(&SubscribeError::TooManyTopics));
         }
-        match self.hear_for(hub, (id, bytes), std::slice::from_ref(&topic), &[]) {
+        let list = (kind == Kind::Presence).then(|| presence::companion(&topic));
+        let names: Vec<_> = std::iter::once(topic.clone()).chain(list).collect();
+        match self.hear_for(hub, (id, bytes), &names, &[]) {
             Ok(Heard::Yes) => Ok(Join { topic, kind }),
             Ok(Heard::Once(number)) => Err(NotJoined::Yet(number)),
             Ok(Heard::No(why)) | Err(why) => Err(NotJoined::NotNow(why)),
@@ -80,6 +75,21 @@ impl Service {
 
     /// Subscribes a client to a channel, and tells it so; or why not.
     pub(super) fn join_channel(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        channel: &str,
+        auth: &str,
+        data: (Option<&str>, usize),
+    ) -> Result<(), NotJoined> {
+        let joined = self.join_once_there(hub, id, channel, auth, data);
+        if let Err(NotJoined::Refused(..) | NotJoined::NotNow(_)) = &joined {
+            self.take_back_member(hub, id, channel);
+        }
+        joined
+    }
+
+    fn join_once_there(
         &mut self,
         hub: &mut Hub,
         id: ConnId,
@@ -100,6 +110,11 @@ impl Service {
             Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
             Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
         };
+        if let Some(member) = &member
+            && let Some(number) = self.enter_list(hub, id, (&topic, nth, channel), member)?
+        {
+            return Err(NotJoined::Yet(number));
+        }
         self.subscribe_client(hub, id, (&topic, nth, channel), member.as_ref())?;
         let list = match (&member, &self.presence) {
             (Some(_), Some(presence)) => {
@@ -141,13 +156,46 @@ impl Service {
         }
         let presence = self.presence.as_ref();
         let is_full = |it: &Presence| {
-            it.count(topic) >= MEMBERS_MAX && it.members(topic).all(|it| it.id != member.id)
+            it.count(topic) >= MEMBERS_MAX && !it.has_member(topic, &member.id)
         };
         if presence.is_some_and(is_full) {
             let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
             return Err(NotJoined::Refused("LimitReached", 403, why));
         }
         Ok(member)
+    }
+
+    /// A client is told who is there once it is among them, as all servers have it: until then, there is a number under
+    /// which that is told.
+    fn enter_list(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        (topic, app, channel): (&str, usize, &str),
+        member: &ChannelData,
+    ) -> Result<Option<u64>, NotJoined> {
+        let Some(number) = self.await_member(topic, &member.id) else { return Ok(None) };
+        // A backend hears of the channel before it hears of its members.
+        self.share_occupied(hub, id, app, channel);
+        let Some(presence) = &mut self.presence else { return Ok(None) };
+        let joined = presence.join(hub, id, topic, &member.id, &member.info);
+        if joined.is_err()
+            && let Some(Brokering { broker, .. }) = &mut self.broker
+        {
+            broker.forget(number);
+        }
+        joined.map(|()| Some(number)).map_err(|why| full(&why))
+    }
+
+    /// A client that has not come to have a channel is no member of it.
+    fn take_back_member(&mut self, hub: &mut Hub, id: ConnId, channel: &str) {
+        let Some((app, client)) = self.pushing.as_ref().and_then(|it| it.client(id)) else { return };
+        let (topic, nth) = (app.topic(channel), client.app);
+        if let Some(presence) = &mut self.presence
+            && presence.leave(hub, id, &topic)
+        {
+            self.share_vacant(hub, id, nth, channel);
+        }
     }
 
     /// Has the connection get what is published from now on. It is a member before it is told of others.
@@ -159,7 +207,7 @@ impl Service {
         member: Option<&ChannelData>,
     ) -> Result<(), NotJoined> {
         hub.subscribe(id, topic).map_err(|why| full(&why))?;
-        self.occupy(app, channel);
+        self.occupy(hub, id, app, channel);
         let (Some(member), Some(presence)) = (member, &mut self.presence) else { return Ok(()) };
         let joined = presence.join(hub, id, topic, &member.id, &member.info);
         let joined = joined.map_err(|why| full(&why));
@@ -168,7 +216,7 @@ impl Service {
         if told.is_err() {
             presence.leave(hub, id, topic);
             hub.unsubscribe(id, topic);
-            self.vacate(hub, app, channel);
+            self.vacate(hub, id, app, channel);
         }
         told
     }
@@ -185,7 +233,7 @@ impl Service {
             hub.unsubscribe(id, &presence::companion(&topic));
             presence.leave(hub, id, &topic);
         }
-        self.vacate(hub, app, channel);
+        self.vacate(hub, id, app, channel);
         if let Some(telling) = &mut self.hooks.telling {
             telling.vacate(hub, &topic);
         }

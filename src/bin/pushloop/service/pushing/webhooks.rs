@@ -9,13 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pushloop::{Hub, MemberChange, Presence};
+use pushloop::{ConnId, Hub, MemberChange, Presence};
 use serde_json::{Map, Value, json};
 
 use super::Service;
 use crate::{
+    broker::Move,
     hooks::Teller,
+    presence,
     pusher::{App, Kind},
+    service::brokering::Brokering,
+    status::count,
     timers::Timer,
 };
 
@@ -84,15 +88,20 @@ impl Tellers {
     }
 
     /// A member of a topic comes or goes, by whatever door.
-    fn tell_change(&self, topic: &str, change: MemberChange<'_>) {
-        let told = match change {
-            MemberChange::Join(member) => Told::MemberAdded(member.id),
-            MemberChange::Leave { id } => Told::MemberRemoved(id),
-        };
+    fn tell_member(&self, topic: &str, told: &Told<'_>) {
         for (nth, (app, _)) in self.0.iter().enumerate() {
             if let Some(channel) = app.presence_channel(topic) {
-                self.tell(nth, channel, &told);
+                self.tell(nth, channel, told);
             }
+        }
+    }
+
+    /// A topic that is this channel of an application's has subscribers, or none any more.
+    fn tell_occupied(&self, topic: &str, channel: &str, is_occupied: bool) {
+        let told = if is_occupied { Told::Occupied } else { Told::Vacated };
+        let is_its = |(app, _): &(App, Option<Teller>)| app.topic(channel) == topic;
+        if let Some(nth) = self.0.iter().position(is_its) {
+            self.tell(nth, channel, &told);
         }
     }
 }
@@ -214,8 +223,12 @@ impl Webhooks {
     fn watcher(&self) -> impl FnMut(&str, MemberChange<'_>) + Send + use<> {
         let tellers: Weak<Tellers> = Arc::downgrade(&self.tellers);
         move |topic, change| {
+            let told = match change {
+                MemberChange::Join(member) => Told::MemberAdded(member.id),
+                MemberChange::Leave { id } => Told::MemberRemoved(id),
+            };
             if let Some(tellers) = tellers.upgrade() {
-                tellers.tell_change(topic, change);
+                tellers.tell_member(topic, &told);
             }
         }
     }
@@ -224,9 +237,50 @@ impl Webhooks {
 impl Service {
     /// Has backends told of members when others are.
     pub(in crate::service) fn watch_members(&mut self) {
-        if let (Some(webhooks), Some(presence)) = (&self.hooks.webhooks, &mut self.presence) {
-            presence.watch(webhooks.watcher());
+        let Some(webhooks) = &self.hooks.webhooks else { return };
+        match (&mut self.broker, &mut self.presence) {
+            (Some(Brokering { broker, .. }), _) => broker.tell_moves(),
+            (None, Some(presence)) => presence.watch(webhooks.watcher()),
+            (None, None) => {}
         }
+    }
+
+    /// A member has come or gone over all servers, or a channel is occupied or vacated, and this server is the one that
+    /// tells of it.
+    pub(in crate::service) fn tell_move(&self, it: &Move) {
+        let Some(webhooks) = &self.hooks.webhooks else { return };
+        let told = match it.is_join {
+            true => Told::MemberAdded(&it.id),
+            false => Told::MemberRemoved(&it.id),
+        };
+        match presence::occupied_of(&it.topic) {
+            Some(topic) => webhooks.tellers.tell_occupied(topic, &it.id, it.is_join),
+            None => webhooks.tellers.tell_member(&it.topic, &told),
+        }
+    }
+
+    /// Has other servers know that a channel has a subscriber here, and all of them that one tells of it.
+    pub(super) fn share_occupied(&mut self, hub: &mut Hub, id: ConnId, app: usize, channel: &str) {
+        let Some(topic) = self.shared_occupancy(app, channel) else { return };
+        let Some(presence) = &mut self.presence else { return };
+        if presence.join(hub, id, &topic, channel, "").is_err() {
+            count(&self.status.webhook_events_lost);
+        }
+    }
+
+    /// That has one no more.
+    pub(super) fn share_vacant(&mut self, hub: &mut Hub, id: ConnId, app: usize, channel: &str) {
+        let topic = self.shared_occupancy(app, channel);
+        if let (Some(topic), Some(presence)) = (topic, &mut self.presence) {
+            presence.leave(hub, id, &topic);
+        }
+    }
+
+    /// Where it is shared whether a channel has subscribers, if somebody is to be told.
+    fn shared_occupancy(&self, app: usize, channel: &str) -> Option<String> {
+        let is_told = self.hooks.webhooks.as_ref().is_some_and(|it| it.tellers.has(app));
+        let app = self.pushing.as_ref()?.apps.get(app)?;
+        (self.broker.is_some() && is_told).then(|| presence::occupancy(&app.topic(channel)))
     }
 
     /// Whether the timer is that of channels without a subscriber.
@@ -247,9 +301,13 @@ impl Service {
     }
 
     /// A client subscribes to a channel.
-    pub(super) fn occupy(&mut self, app: usize, channel: &str) {
+    pub(super) fn occupy(&mut self, hub: &mut Hub, id: ConnId, app: usize, channel: &str) {
         let Some(pushing) = &mut self.pushing else { return };
-        if pushing.occupy(app, channel)
+        let is_first = pushing.occupy(app, channel);
+        if self.broker.is_some() {
+            return self.share_occupied(hub, id, app, channel);
+        }
+        if is_first
             && let Some(webhooks) = &mut self.hooks.webhooks
         {
             webhooks.occupy(app, channel);
@@ -257,9 +315,13 @@ impl Service {
     }
 
     /// A client subscribes to it no longer.
-    pub(super) fn vacate(&mut self, hub: &mut Hub, app: usize, channel: &str) {
+    pub(super) fn vacate(&mut self, hub: &mut Hub, id: ConnId, app: usize, channel: &str) {
         let Some(pushing) = &mut self.pushing else { return };
-        if pushing.vacate(app, channel)
+        let was_last = pushing.vacate(app, channel);
+        if self.broker.is_some() {
+            return self.share_vacant(hub, id, app, channel);
+        }
+        if was_last
             && let Some(webhooks) = &mut self.hooks.webhooks
         {
             webhooks.vacate(hub, app, channel);
