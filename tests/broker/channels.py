@@ -261,7 +261,7 @@ async def who_is_there_is_not_told_while_the_broker_is_away(world):
         world.redis.kill()
 
         async def is_away():
-            return await world.figure(a, "pushloop_broker_up") == 0
+            return (await world.ask(a, "GET", "/readyz"))[0] == 503
 
         await world.until(is_away)
         # What is known stays known; who might be elsewhere is not.

@@ -38,7 +38,7 @@ function startRedis() {
 let redis = startRedis();
 
 async function node(...more) {
-  const common = ["--listen", "127.0.0.1:0", "--history", "10000", "--redis", `redis://127.0.0.1:${redisPort}`];
+  const common = ["--listen", "127.0.0.1:0", "--history", "10000", "--presence-delay", "1", "--redis", `redis://127.0.0.1:${redisPort}`];
   const it = await start(program, [...common, ...more], "http");
   children.push(it.child);
   it.port = new URL(it.url).port;
@@ -73,7 +73,8 @@ async function balancer(...nodes) {
   return { url: `http://127.0.0.1:${server.address().port}` };
 }
 
-const open = [await node("--centrifuge"), await node("--centrifuge")];
+const ofCentrifugo = ["--centrifuge", "--presence"];
+const open = [await node(...ofCentrifugo), await node(...ofCentrifugo)];
 const apps = ["--pusher-app", `1:key:${file("app", SECRET)}`];
 const guarded = [await node(...apps), await node(...apps)];
 
@@ -95,7 +96,7 @@ for (const format of formats) {
 }
 
 await check("clients of a server that is killed go on at the other one, and miss nothing", async () => {
-  const first = await node("--centrifuge");
+  const first = await node(...ofCentrifugo);
   const way = await balancer(first, open[1]);
   const all = formats.map((format) => ({ format, one: client(format, way) }));
   const name = topic();
@@ -121,15 +122,47 @@ await check("clients of a server that is killed go on at the other one, and miss
   }
 });
 
+for (const format of formats) {
+  await check(`${format.name}: who is in a channel is the same at each server`, async () => {
+    const [one, other] = open.map((it) => client(format, it));
+    const name = topic();
+    const [mine, its] = [one, other].map((it) => it.newSubscription(name, { joinLeave: true }));
+    const [joins, leaves] = [[], []];
+    mine.on("join", ({ info }) => joins.push(info.client));
+    mine.on("leave", ({ info }) => leaves.push(info.client));
+    await connected(one);
+    await subscribed(mine);
+    await connected(other);
+    await subscribed(its);
+    const until = async (list, count) => {
+      const late = Date.now() + 20_000;
+      while (list.length < count) {
+        ok(Date.now() < late, `${list.length} of ${count}`);
+        await pause(10);
+      }
+    };
+    await until(joins, 2);
+    const ids = Object.keys((await its.presence()).clients).sort();
+    deepEqual([...joins].sort(), ids);
+    deepEqual(Object.keys((await mine.presence()).clients).sort(), ids);
+    const { numClients, numUsers } = await mine.presenceStats();
+    deepEqual([numClients, numUsers], [2, 1]);
+    its.unsubscribe();
+    await until(leaves, 1);
+    deepEqual(leaves, joins.slice(1));
+    equal((await mine.presenceStats()).numClients, 1);
+  });
+}
+
 /** A client of Pusher's at a server. */
-function pusher(it) {
+function pusher(it, user = "ada") {
   const made = new Pusher("key", {
     cluster: "",
     wsHost: "127.0.0.1",
     wsPort: it.port,
     forceTLS: false,
     enabledTransports: ["ws"],
-    channelAuthorization: { customHandler: ({ socketId, channelName }, done) => done(null, backend(it).authorizeChannel(socketId, channelName)) },
+    channelAuthorization: { customHandler: ({ socketId, channelName }, done) => done(null, backend(it).authorizeChannel(socketId, channelName, channelName.startsWith("presence-") ? { user_id: user, user_info: { of: user } } : undefined)) },
     userAuthentication: { customHandler: ({ socketId }, done) => done(null, backend(it).authenticateUser(socketId, { id: "ada" })) },
   });
   clients.push(made);
@@ -146,7 +179,7 @@ async function joined(client, name) {
 }
 
 await check("Pusher: events of one server come at the other, but at their sender", async () => {
-  const both = guarded.map(pusher);
+  const both = guarded.map((it) => pusher(it));
   for (const name of ["public", "private-p", "private-encrypted-e"]) {
     const [one, other] = await Promise.all(both.map((it) => joined(it, name)));
     const own = [];
@@ -171,9 +204,35 @@ await check("Pusher: events of one server come at the other, but at their sender
   deepEqual(await own, { n: 2 });
   await backend(guarded[0]).trigger("cache-c", "news", "latest");
   equal(await heard(both[1].subscribe("cache-c"), "news"), "latest");
-  const refused = await heard(both[0].subscribe("presence-p"), "pusher:subscription_error");
-  equal(refused.status, 501);
 });
+
+const ids = (members) => Object.keys(members.members).sort();
+await check("Pusher: members are those of both servers, and of one that is killed each leaves once", async () => {
+  const third = await node(...apps);
+  const name = "presence-p";
+  const one = await joined(pusher(guarded[0], "ada"), name);
+  deepEqual([ids(one.members), one.members.me.info], [["ada"], { of: "ada" }]);
+  const told = [];
+  for (const what of ["added", "removed"]) one.bind(`pusher:member_${what}`, ({ id, info }) => told.push([what, id, info]));
+  const users = Array.from({ length: 10 }, (_, nth) => `u${nth}`);
+  const killed = users.map((user) => pusher(third, user));
+  const channels = await Promise.all(killed.map((it) => joined(it, name)));
+  const last = await joined(pusher(guarded[1], "ada"), name);
+  deepEqual(ids(last.members), ["ada", ...users]);
+  equal(last.members.count, 11);
+  channels.forEach(({ members }, nth) => equal(members.me.id, users[nth]));
+  await joined(pusher(guarded[1], "u0"), name);
+  const answer = await backend(guarded[1]).get({ path: `/channels/${name}/users` });
+  deepEqual((await answer.json()).users.map(({ id }) => id), ["ada", ...users]);
+  third.child.kill("SIGKILL");
+  const late = Date.now() + 28_000;
+  while (told.length < 19 && Date.now() < late) await pause(50);
+  await pause(500);
+  deepEqual(told.filter(([what]) => what === "added").map(([, id]) => id).sort(), users);
+  deepEqual(told.filter(([what]) => what === "removed").map(([, id]) => id).sort(), users.slice(1));
+  deepEqual(ids(one.members), ["ada", "u0"]);
+  deepEqual(ids(last.members), ["ada", "u0"]);
+}, 60_000);
 
 await check("while Redis stands still, a subscription is asked for again until it is there", async () => {
   const one = client(json, open[0]);
@@ -197,6 +256,7 @@ await check("a Redis that has lost its data has clients come back, and told of i
     await subscribed(it.sub);
   }
   const channel = await joined(pusher(guarded[0]), "back");
+  const rooms = await Promise.all(guarded.map((it, nth) => joined(pusher(it, `user${nth}`), "presence-back")));
   const back = [...all.map(({ sub }) => next(sub, "subscribed")), heard(channel, "pusher:subscription_succeeded")];
   redis.kill("SIGKILL");
   await once(redis, "exit");
@@ -207,7 +267,12 @@ await check("a Redis that has lost its data has clients come back, and told of i
   equal((await fetch(`${open[1].url}/${name}`, { method: "POST", body: '"x"' })).status, 200);
   await backend(guarded[1]).trigger("back", "news", 1);
   await Promise.all(last);
-});
+  const late = Date.now() + 20_000;
+  while (!rooms.every(({ members }) => ids(members).join() === "user0,user1")) {
+    ok(Date.now() < late, "not all are members again");
+    await pause(50);
+  }
+}, 60_000);
 
 clients.forEach((it) => it.disconnect());
 children.forEach((it) => it.kill("SIGKILL"));

@@ -55,7 +55,10 @@ mod tests {
         assert_eq!(read(r#"{"join":{"id":"\"\u0001κ","info":null}}"#), join("\"\u{1}κ", "null"));
         let left = Some(PresenceNews::Leave("}},{".into()));
         assert_eq!(read(r#"{"leave":{"id":"}},{"}}"#), left);
-        assert_eq!(read(r#"{"leave":{"id":"ada","info":[1]}}"#), Some(PresenceNews::Leave("ada".into())));
+        assert_eq!(
+            read(r#"{"leave":{"id":"ada","info":[1]}}"#),
+            Some(PresenceNews::Leave("ada".into()))
+        );
         for other in ["", "1", "{}", r#"{"leave":{"id":1}}"#, r#"{"join":{"id":"a"}}"#, "\u{1}"] {
             assert_eq!(read(other), None, "{other}");
         }

@@ -31,7 +31,11 @@ pub const CLIENT_BYTES: usize = 36;
 /// user's behind it. `None` if its info is no JSON.
 pub fn join_or_leave(is_join: bool, id: &str, info: Option<&str>) -> Option<String> {
     let info = serde_json::from_str(info.unwrap_or("null")).ok()?;
-    let change = if is_join { Change::Join { id: id.into(), info } } else { Change::Leave { id: id.into(), info: Some(info) } };
+    let change = if is_join {
+        Change::Join { id: id.into(), info }
+    } else {
+        Change::Leave { id: id.into(), info: Some(info) }
+    };
     serde_json::to_string(&change).ok()
 }
 

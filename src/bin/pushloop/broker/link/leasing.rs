@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use redis::{Cmd, RedisResult, cmd};
 
 use super::{COMPANION_MEMORY, Link, TIMEOUT, millis, told};
-use crate::{broker::keys, presence::{companion, leaves_with_info}};
+use crate::{
+    broker::keys,
+    presence::{companion, leaves_with_info},
+};
 
 /// How long a lease is. A node that has not renewed its own for so long is over, and its members leave.
 const LEASE: Duration = Duration::from_secs(15);

@@ -51,7 +51,8 @@ impl Service {
         id: ConnId,
         method: &Method<'_>,
     ) -> Option<u64> {
-        let Method::Subscribe(Subscribe { channel, token, since, joins_and_leaves, .. }) = method else {
+        let Method::Subscribe(Subscribe { channel, token, since, joins_and_leaves, .. }) = method
+        else {
             return None;
         };
         let may_be = self.may_ask_ahead(hub, id)

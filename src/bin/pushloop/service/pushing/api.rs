@@ -334,7 +334,8 @@ impl Service {
         let mut told = self.counts(hub, channel, &topic, info);
         // Members are those of all servers, and subscribers those of this one.
         let is_shared = is_presence && self.broker.is_some();
-        let has_members = is_shared && self.presence.as_ref().is_some_and(|it| it.count(&topic) > 0);
+        let has_members =
+            is_shared && self.presence.as_ref().is_some_and(|it| it.count(&topic) > 0);
         told["occupied"] = (has_members || hub.subscriber_count(&topic) > 0).into();
         if info.cache && pusher::is_cache(channel) {
             self.gate

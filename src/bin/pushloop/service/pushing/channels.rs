@@ -155,9 +155,8 @@ impl Service {
             return Err(NotJoined::Refused("LimitReached", 413, format!("{name} = {max}")));
         }
         let presence = self.presence.as_ref();
-        let is_full = |it: &Presence| {
-            it.count(topic) >= MEMBERS_MAX && !it.has_member(topic, &member.id)
-        };
+        let is_full =
+            |it: &Presence| it.count(topic) >= MEMBERS_MAX && !it.has_member(topic, &member.id);
         if presence.is_some_and(is_full) {
             let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
             return Err(NotJoined::Refused("LimitReached", 403, why));
@@ -189,7 +188,9 @@ impl Service {
 
     /// A client that has not come to have a channel is no member of it.
     fn take_back_member(&mut self, hub: &mut Hub, id: ConnId, channel: &str) {
-        let Some((app, client)) = self.pushing.as_ref().and_then(|it| it.client(id)) else { return };
+        let Some((app, client)) = self.pushing.as_ref().and_then(|it| it.client(id)) else {
+            return;
+        };
         let (topic, nth) = (app.topic(channel), client.app);
         if let Some(presence) = &mut self.presence
             && presence.leave(hub, id, &topic)

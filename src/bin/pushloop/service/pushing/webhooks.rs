@@ -307,9 +307,7 @@ impl Service {
         if self.broker.is_some() {
             return self.share_occupied(hub, id, app, channel);
         }
-        if is_first
-            && let Some(webhooks) = &mut self.hooks.webhooks
-        {
+        if is_first && let Some(webhooks) = &mut self.hooks.webhooks {
             webhooks.occupy(app, channel);
         }
     }
@@ -321,9 +319,7 @@ impl Service {
         if self.broker.is_some() {
             return self.share_vacant(hub, id, app, channel);
         }
-        if was_last
-            && let Some(webhooks) = &mut self.hooks.webhooks
-        {
+        if was_last && let Some(webhooks) = &mut self.hooks.webhooks {
             webhooks.vacate(hub, app, channel);
         }
     }
