@@ -22,6 +22,7 @@ import aiohttp
 import channels
 import doors
 import members
+import orders
 import webhooks
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
@@ -436,6 +437,7 @@ CHECKS = [
     *members.CHECKS,
     *channels.CHECKS,
     *webhooks.CHECKS,
+    *orders.CHECKS,
 ]
 
 

@@ -163,7 +163,7 @@ function pusher(it, user = "ada") {
     forceTLS: false,
     enabledTransports: ["ws"],
     channelAuthorization: { customHandler: ({ socketId, channelName }, done) => done(null, backend(it).authorizeChannel(socketId, channelName, channelName.startsWith("presence-") ? { user_id: user, user_info: { of: user } } : undefined)) },
-    userAuthentication: { customHandler: ({ socketId }, done) => done(null, backend(it).authenticateUser(socketId, { id: "ada" })) },
+    userAuthentication: { customHandler: ({ socketId }, done) => done(null, backend(it).authenticateUser(socketId, { id: user })) },
   });
   clients.push(made);
   return made;
@@ -204,6 +204,19 @@ await check("Pusher: events of one server come at the other, but at their sender
   deepEqual(await own, { n: 2 });
   await backend(guarded[0]).trigger("cache-c", "news", "latest");
   equal(await heard(both[1].subscribe("cache-c"), "news"), "latest");
+});
+
+await check("a backend asks one server, and clients of both are closed or unsubscribed", async () => {
+  const both = guarded.map((it) => pusher(it, "eve"));
+  for (const it of both) {
+    it.signin();
+    await it.user.signinDonePromise;
+  }
+  const ends = both.map((it) => heard(it.connection, "disconnected"));
+  const answer = await backend(guarded[0]).terminateUserConnections("eve");
+  equal(answer.status, 200);
+  await Promise.all(ends);
+  deepEqual(both.map((it) => it.connection.state), ["disconnected", "disconnected"]);
 });
 
 const ids = (members) => Object.keys(members.members).sort();

@@ -8,6 +8,7 @@ mod figures;
 mod listing;
 mod messages;
 mod operating;
+mod orders;
 mod pacing;
 mod parking;
 mod publishing;

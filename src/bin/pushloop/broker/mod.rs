@@ -34,6 +34,10 @@ pub use leases::Move;
 pub use shared::TOLD;
 pub use topics::END_INTERVAL;
 
+/// The topic in which servers have each other do what is asked of one. No door leads to it: topics have names without
+/// control characters.
+pub const ORDERS: &str = "\u{1}orders";
+
 use crate::{
     ahead::Asker,
     gate,
@@ -45,7 +49,7 @@ use awaited::Awaited;
 use leases::Leases;
 use link::draw;
 use publishing::Publishing;
-use shared::{Event, Shared};
+use shared::{Change, Event, Shared};
 use topics::{Applied, Topics};
 
 /// How often the broker is asked to echo. Without an echo for so long, what is heard of it is taken for dead.
@@ -125,6 +129,8 @@ pub enum Done {
     Published(Asker, Vec<Outcome>),
     /// A member has come or gone over all nodes, and this one is to tell of it.
     Moved(Move),
+    /// Another node has all do this.
+    Ordered(Box<[u8]>),
 }
 
 /// See the module.
@@ -159,6 +165,8 @@ impl Broker {
         threads::start(client, options, node, &shared, status)
             .map_err(|error| error.to_string())?;
         let prefix = options.prefix.clone();
+        let orders = keys::channel(&prefix, ORDERS);
+        shared.change(orders, Change::Subscribe(ORDERS.into()));
         let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status), now);
         let publishing = Publishing::new(Arc::clone(&shared), node);
         let leases = Leases::new(Arc::clone(&shared), Arc::clone(status), now);
@@ -316,6 +324,11 @@ impl Broker {
                 Event::Subscribed(topic) => self.topics.handle_subscribed(hub, &topic),
                 Event::Opened { topic, wanted, place } => {
                     self.topics.handle_opened(hub, topic, wanted, place, done)
+                }
+                Event::News { topic, record, .. } if *topic == *ORDERS => {
+                    let is_own = record.except.is_some_and(|it| it.node == self.node);
+                    done.extend((!is_own).then_some(Done::Ordered(record.payload)));
+                    Applied::Yes
                 }
                 Event::News { topic, position, record } => {
                     self.topics.handle_news(hub, topic, position, record)

@@ -264,6 +264,8 @@ pub enum Slot {
     Done(&'static str, Result<String, Failure>),
     /// It waits for what becomes of so many publications.
     Publish { count: usize, is_broadcast: bool },
+    /// It is done here, and waits until the broker has it for all others.
+    Everywhere(&'static str),
 }
 
 impl Slot {
@@ -271,7 +273,7 @@ impl Slot {
     pub fn len(&self) -> usize {
         match self {
             Self::Done(_, Ok(object)) => object.len(),
-            Self::Done(_, Err(_)) | Self::Publish { .. } => 0,
+            Self::Done(_, Err(_)) | Self::Publish { .. } | Self::Everywhere(_) => 0,
         }
     }
 }
@@ -283,6 +285,9 @@ impl Calls {
         let answers = self.slots.into_iter().map(|slot| {
             let (method, told) = match slot {
                 Slot::Done(method, told) => (method, told),
+                Slot::Everywhere(method) => {
+                    (method, place(outcomes.next()).map(|_| object(&Told::Nothing)))
+                }
                 Slot::Publish { is_broadcast: false, .. } => ("publish", place(outcomes.next())),
                 Slot::Publish { count, is_broadcast: true } => {
                     let all: Vec<_> = outcomes.by_ref().take(count).collect();

@@ -258,6 +258,7 @@ impl Service {
                 }
                 Done::Published(asker, outcomes) => published.push((asker, outcomes)),
                 Done::Moved(it) => self.tell_move(&it),
+                Done::Ordered(text) => self.obey(hub, &text),
             }
         }
         for (asker, outcomes) in published {

@@ -155,11 +155,19 @@ impl Service {
                     (channels, publication, is_broadcast)
                 }
                 Ok(call) => {
-                    slots.push(match bytes > ANSWER_BYTES_MAX {
+                    let order = self.order_of_call(&call);
+                    let slot = match bytes > ANSWER_BYTES_MAX {
                         true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
                         false => self.call_one(hub, call, is_confirmed),
+                    };
+                    bytes += slot.len();
+                    slots.push(match (slot, order) {
+                        (Slot::Done(method, Ok(_)), Some(order)) => {
+                            items.push(order);
+                            Slot::Everywhere(method)
+                        }
+                        (slot, _) => slot,
                     });
-                    bytes += slots.last().map_or(0, Slot::len);
                     continue;
                 }
                 Err(failure) => {
@@ -328,7 +336,7 @@ impl Service {
         Ok(())
     }
 
-    fn unsubscribe_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, channel: &str) {
+    pub(in crate::service) fn unsubscribe_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, channel: &str) {
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
             let mut out = Out::new(id, session.way);
@@ -342,7 +350,7 @@ impl Service {
         }
     }
 
-    fn disconnect_users(
+    pub(in crate::service) fn disconnect_users(
         &mut self,
         hub: &mut Hub,
         whom: &Whom<'_>,
@@ -370,7 +378,7 @@ impl Service {
         Ok(())
     }
 
-    fn refresh_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, is_expired: bool, expires: u64) {
+    pub(in crate::service) fn refresh_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, is_expired: bool, expires: u64) {
         for id in self.connections_of(whom) {
             if is_expired {
                 let Disconnect { reason, .. } = Disconnect::EXPIRED;

@@ -75,8 +75,7 @@ impl Pushing {
     /// Which application a request is of, if it is signed by it.
     fn app_of(&self, hub: &Hub, request: &Request, body: Option<&[u8]>) -> Result<usize, Refusal> {
         let id = request.path().split('/').nth(2).unwrap_or_default();
-        let app = self.apps.iter().position(|app| *app.id == *id);
-        let app = app.ok_or((404, "there is no application with this id".into()))?;
+        let app = self.nth_app(id).ok_or((404, "there is no application with this id".into()))?;
         let line = (request.method(), request.path());
         let checked = self.apps[app].check(line, request.query_pairs(), body, today(hub));
         checked.map_err(|(status, why)| (status, why.into()))?;
@@ -181,7 +180,10 @@ impl Service {
             }
             ("POST", ["users", user, "terminate_connections"]) => {
                 self.terminate(hub, app, user);
-                json_answer(&json!({}))
+                match self.order_to_terminate(app, user) {
+                    Some(plan) => self.take_plan(hub, plan, Some(id)),
+                    None => json_answer(&json!({})),
+                }
             }
             _ => Err((404, "the API has no such address".into())),
         }
@@ -360,7 +362,7 @@ impl Service {
     }
 
     /// Closes all connections of a user, for good.
-    fn terminate(&mut self, hub: &mut Hub, app: usize, user: &str) {
+    pub(in crate::service) fn terminate(&mut self, hub: &mut Hub, app: usize, user: &str) {
         let Some(pushing) = &self.pushing else { return };
         let connections = pushing.users.get(&(app, user.into()));
         for id in connections.into_iter().flatten() {

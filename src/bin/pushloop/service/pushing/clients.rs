@@ -15,7 +15,7 @@ use crate::{
 
 /// The applications, and their clients.
 pub(in crate::service) struct Pushing {
-    pub(super) apps: Vec<App>,
+    pub(in crate::service) apps: Vec<App>,
     pub(super) encoding: EncodingId,
     /// What the ids of this process's sockets begin with: so that no signature holds for a later process, nor one's
     /// id for another's.
@@ -70,6 +70,11 @@ impl Pushing {
                 topics_max + SUBSCRIPTIONS_PER_SECOND,
             ),
         }))
+    }
+
+    /// Which application has this id.
+    pub(in crate::service) fn nth_app(&self, id: &str) -> Option<usize> {
+        self.apps.iter().position(|app| *app.id == *id)
     }
 
     /// The name by which clients know a connection.

@@ -1,0 +1,146 @@
+//! What a backend has done to clients wherever they are: the server that is asked does it, and has all others do it,
+//! through the broker, in a topic that no door leads to.
+
+use std::borrow::Cow;
+
+use pushloop::{ConnId, Hub};
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use crate::{
+    broker::ORDERS,
+    centrifuge::api::{Call, Whom},
+    publish::{Except, Form, Item, Plan},
+    status::count,
+};
+
+/// What all servers are to do.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order<'a> {
+    /// Closes the connections of a user of Pusher's, for good.
+    Terminate { app: Cow<'a, str>, user: Cow<'a, str> },
+    Unsubscribe { user: Cow<'a, str>, client: Cow<'a, str>, channel: Cow<'a, str> },
+    Disconnect {
+        user: Cow<'a, str>,
+        client: Cow<'a, str>,
+        but: Cow<'a, [String]>,
+        code: Option<u64>,
+        reason: Cow<'a, str>,
+    },
+    Refresh { user: Cow<'a, str>, client: Cow<'a, str>, is_expired: bool, expires: u64 },
+}
+
+impl<'a> Order<'a> {
+    /// What a call asks of all servers, if it is about connections.
+    fn of(call: &'a Call<'_>) -> Option<Self> {
+        let names = |whom: &'a Whom<'_>| {
+            (Cow::Borrowed(&*whom.user), Cow::Borrowed(&*whom.client))
+        };
+        Some(match call {
+            Call::Unsubscribe { whom, channel } => {
+                let (user, client) = names(whom);
+                Self::Unsubscribe { user, client, channel: Cow::Borrowed(channel) }
+            }
+            Call::Disconnect { whom, but, code, reason } => {
+                let (user, client) = names(whom);
+                let (but, reason) = (Cow::Borrowed(&**but), Cow::Borrowed(&**reason));
+                Self::Disconnect { user, client, but, code: *code, reason }
+            }
+            Call::Refresh { whom, is_expired, expires } => {
+                let (user, client) = names(whom);
+                Self::Refresh { user, client, is_expired: *is_expired, expires: *expires }
+            }
+            Call::Publish { .. }
+            | Call::Subscribe { .. }
+            | Call::Presence(_)
+            | Call::PresenceStats(_)
+            | Call::History(_)
+            | Call::HistoryRemove(_)
+            | Call::Channels(_)
+            | Call::Info => return None,
+        })
+    }
+
+    /// What has the other servers do it.
+    fn item(&self) -> Option<Item<'static>> {
+        let text = serde_json::to_string(self).ok()?;
+        // It is not for the server that gives it, whichever connection that may be.
+        let here = Some(Except::Here(ConnId::from_bits(0)));
+        Some(Item::event(ORDERS.to_owned(), text, here))
+    }
+}
+
+impl Service {
+    /// What has the other servers do what a call asks, if there are others.
+    pub(super) fn order_of_call(&self, call: &Call<'_>) -> Option<Item<'static>> {
+        self.broker.as_ref().and_then(|_| Order::of(call)?.item())
+    }
+
+    /// The same for the connections of a user of Pusher's. It is answered once the broker has it.
+    pub(super) fn order_to_terminate(&self, app: usize, user: &str) -> Option<Plan<'static>> {
+        self.broker.as_ref()?;
+        let app = &self.pushing.as_ref()?.apps.get(app)?.id;
+        let order = Order::Terminate { app: Cow::Borrowed(app), user: Cow::Borrowed(user) };
+        Some(Plan { items: vec![order.item()?], form: Form::Told("{}".to_owned()) })
+    }
+
+    /// Does what another server was asked to have done.
+    pub(super) fn obey(&mut self, hub: &mut Hub, text: &[u8]) {
+        match serde_json::from_slice(text) {
+            Ok(Order::Terminate { app, user }) => {
+                let app = self.pushing.as_ref().and_then(|it| it.nth_app(&app));
+                if let Some(app) = app {
+                    self.terminate(hub, app, &user);
+                }
+            }
+            Ok(Order::Unsubscribe { user, client, channel }) => {
+                self.unsubscribe_users(hub, &Whom { user, client }, &channel);
+            }
+            Ok(Order::Disconnect { user, client, but, code, reason }) => {
+                // Who gives an order has looked at its code.
+                let _ = self.disconnect_users(hub, &Whom { user, client }, &but, (code, &*reason));
+            }
+            Ok(Order::Refresh { user, client, is_expired, expires }) => {
+                self.refresh_users(hub, &Whom { user, client }, is_expired, expires);
+            }
+            // A server of another version may know more.
+            Err(_) => count(&self.status.broker_foreign_messages),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_read_as_it_was_given() {
+        let whom = || Whom { user: "ada".into(), client: "".into() };
+        for (call, text) in [
+            (
+                Call::Unsubscribe { whom: whom(), channel: "a".into() },
+                r#"{"unsubscribe":{"user":"ada","client":"","channel":"a"}}"#,
+            ),
+            (
+                Call::Disconnect {
+                    whom: whom(),
+                    but: vec!["c".to_owned()],
+                    code: Some(4000),
+                    reason: "\"".into(),
+                },
+                r#"{"disconnect":{"user":"ada","client":"","but":["c"],"code":4000,"reason":"\""}}"#,
+            ),
+            (
+                Call::Refresh { whom: whom(), is_expired: true, expires: 7 },
+                r#"{"refresh":{"user":"ada","client":"","is_expired":true,"expires":7}}"#,
+            ),
+        ] {
+            let order = Order::of(&call).unwrap();
+            assert_eq!(serde_json::to_string(&order).unwrap(), text);
+            let again: Order<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), text);
+        }
+        assert!(Order::of(&Call::Info).is_none());
+    }
+}

@@ -1,0 +1,95 @@
+"""What a backend has done to clients wherever they are: it asks one node, and all do it."""
+
+import asyncio
+import json
+
+from protocols import api, call, centrifuge, options, pusher, token
+from websockets.exceptions import ConnectionClosed
+from world import PATIENCE
+
+
+async def ends_with(peer):
+    """The code with which it is closed, whatever it is told before."""
+    try:
+        while True:
+            await asyncio.wait_for(peer.recv(), PATIENCE)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code
+
+
+async def connections_of_a_user_are_closed_at_all_nodes(world):
+    a, b = await world.begin(options=options(world))
+    async with pusher(a) as one, pusher(b) as two, pusher(b) as other:
+        for it, user in ((one, "ada"), (two, "ada"), (other, "ben")):
+            await it.signs_in(user)
+        assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
+        assert [await ends_with(it.peer) for it in (one, two)] == [4009, 4009]
+        await other.says("pusher:ping", {})
+        await other.next("pusher:pong")
+
+
+async def clients_are_unsubscribed_and_closed_at_all_nodes(world):
+    a, b = nodes = await world.begin(options=options(world))
+    async with centrifuge(a, "ada") as one, centrifuge(b, "ada") as two, centrifuge(b, "ada") as three, centrifuge(b, "ben") as other:
+        for it in (one, two, three, other):
+            for channel in ("x", "y"):
+                await it.subscribes(channel)
+        for nth, node in enumerate(nodes):
+            channel = "xy"[nth]
+            told = await api(world, node, "unsubscribe", user="ada", channel=channel)
+            assert told == {"result": {}}, told
+            for it in (one, two, three):
+                push = (await it.next())["push"]
+                assert push["channel"] == channel and push["unsubscribe"]["code"] == 2000, push
+        batch = {"commands": [{"publish": {"channel": "x", "data": 1}}, {"disconnect": {"user": "ada", "client": two.id, "disconnect": {"code": 4321, "reason": "out"}}}]}
+        told = (await api(world, a, "batch", **batch))["replies"]
+        assert told[0]["publish"]["offset"] and told[1] == {"disconnect": {}}, told
+        code = await ends_with(two.peer)
+        assert code == 4321, code
+        assert (await api(world, a, "disconnect", user="ada", disconnect={"code": 1}))["error"]["code"] == 107
+        told = await api(world, a, "disconnect", user="ada", whitelist=[three.id])
+        assert told == {"result": {}}, told
+        code = await ends_with(one.peer)
+        assert code == 3503, code
+        assert (await three.asks(ping={}))["id"]
+        told = await api(world, a, "refresh", user="ada", expired=True)
+        assert told == {"result": {}}, told
+        code = await ends_with(three.peer)
+        assert code == 3005, code
+        await other.has("x", 1)
+        assert (await other.asks(ping={}))["id"]
+
+
+async def nobody_but_a_node_gives_orders(world):
+    a, b = await world.begin(options=options(world))
+    order = json.dumps({"disconnect": {"user": "ada", "client": "", "but": [], "code": None, "reason": ""}})
+    async with centrifuge(b, "ada", publish=["*", "\x01*"]) as one:
+        status, text = await world.ask(a, "POST", "/%01orders", order, Authorization=f"Bearer {token(publish=['*', chr(1) + '*'])}")
+        assert status == 400 and "control" in text, (status, text)
+        assert (await api(world, a, "publish", channel="\x01orders", data=json.loads(order)))["error"]["code"] == 107
+        assert (await one.asks(publish={"channel": "\x01orders", "data": 1}))["error"]["code"] == 107
+        assert (await one.asks(subscribe={"channel": "\x01orders"}))["error"]["code"] == 107
+        body = {"name": "n", "channel": "\x01orders", "data": order}
+        assert (await call(world, a, "POST", "/events", body))[0] == 400
+        # What is none is counted.
+        world.redis.ask("PUBLISH", "pushloop:news:{\x01orders}", "1 1 1 t 1 {}")
+        assert (await one.asks(ping={}))["id"]
+        world.redis.kill()
+
+        async def is_away():
+            return (await world.ask(a, "GET", "/readyz"))[0] == 503
+
+        await world.until(is_away)
+        # It is done here, and not elsewhere.
+        status, text = await call(world, a, "POST", "/users/ada/terminate_connections", {})
+        assert status in (503, 504), (status, text)
+        assert (await api(world, a, "disconnect", user="eve"))["error"]["code"] in (111, 100)
+        assert (await one.asks(ping={}))["id"]
+        world.redis.start()
+
+
+CHECKS = [
+    connections_of_a_user_are_closed_at_all_nodes,
+    clients_are_unsubscribed_and_closed_at_all_nodes,
+    nobody_but_a_node_gives_orders,
+]
