@@ -136,6 +136,32 @@ fn a_member_leaves_when_its_last_connection_has_been_gone_for_the_delay() {
 }
 
 #[test]
+fn one_that_leaves_at_once_waits_for_no_delay_and_what_was_joined_last_is_left_first() {
+    let (mut hub, mut presence) = (hub(), presence(|_| {}));
+    let left = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let changes = Arc::clone(&left);
+    presence.watch(move |topic, change| {
+        if let MemberChange::Leave { id } = change {
+            changes.lock().unwrap().push(format!("{topic} {id}"));
+        }
+    });
+    let conn = join(&mut presence, &mut hub, "a", "ada").unwrap();
+    ["b", "c", "d"]
+        .iter()
+        .for_each(|topic| presence.join(&mut hub, conn, topic, "ada", "").unwrap());
+    assert!(!presence.leave_at_once(&mut hub, conn, "e"));
+    assert!(presence.leave_at_once(&mut hub, conn, "b"));
+    assert!(presence.has_member("b", "ada") && !presence.has_member("b", "ben"));
+    assert_eq!(presence.timer.unwrap().0, hub.now());
+    presence.handle_timer(&mut hub, KEY);
+    assert!(!presence.has_member("b", "ada") && presence.has_member("c", "ada"));
+    presence.handle_close(&mut hub, conn);
+    hub.now += DELAY;
+    presence.handle_timer(&mut hub, KEY);
+    assert_eq!(*left.lock().unwrap(), ["b ada", "d ada", "c ada", "a ada"]);
+}
+
+#[test]
 fn as_many_leave_in_a_turn_as_the_limit_says_in_the_order_of_their_going() {
     let mut hub = hub();
     let mut presence = presence(|limits| limits.leaves_per_turn = 2);
@@ -318,6 +344,7 @@ fn a_list_of_all_nodes_is_shown_while_it_is_known() {
     presence.handle_news("a", PresenceNews::Leave("ada".into()));
     presence.handle_news("a", PresenceNews::Join("cy".into(), "2".into()));
     assert_eq!(ids(&presence, "a"), ["ben", "cy"]);
+    assert!(presence.has_member("a", "cy") && !presence.has_member("a", "ada"));
     let watched = watched.lock().unwrap();
     assert!(watched[0].contains("ada") && watched[1].contains("cy") && watched.len() == 2);
     presence.handle_news("a", PresenceNews::Unknown);

@@ -129,9 +129,8 @@ impl Leases {
             Ask::Renew { .. } => return,
         };
         if let (Some(moves), Ok(Answer::Done(ids))) = (&mut self.moves, answer) {
-            let it =
-                |id: &Box<str>| Move { topic: Arc::clone(&roll.topic), id: id.clone(), is_join };
-            moves.extend(ids.iter().map(it));
+            let it = |id| Move { topic: Arc::clone(&roll.topic), id, is_join };
+            moves.extend(ids.iter().cloned().map(it));
         }
     }
 

@@ -19,8 +19,15 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order<'a> {
     /// Closes the connections of a user of Pusher's, for good.
-    Terminate { app: Cow<'a, str>, user: Cow<'a, str> },
-    Unsubscribe { user: Cow<'a, str>, client: Cow<'a, str>, channel: Cow<'a, str> },
+    Terminate {
+        app: Cow<'a, str>,
+        user: Cow<'a, str>,
+    },
+    Unsubscribe {
+        user: Cow<'a, str>,
+        client: Cow<'a, str>,
+        channel: Cow<'a, str>,
+    },
     Disconnect {
         user: Cow<'a, str>,
         client: Cow<'a, str>,
@@ -28,15 +35,18 @@ pub(super) enum Order<'a> {
         code: Option<u64>,
         reason: Cow<'a, str>,
     },
-    Refresh { user: Cow<'a, str>, client: Cow<'a, str>, is_expired: bool, expires: u64 },
+    Refresh {
+        user: Cow<'a, str>,
+        client: Cow<'a, str>,
+        is_expired: bool,
+        expires: u64,
+    },
 }
 
 impl<'a> Order<'a> {
     /// What a call asks of all servers, if it is about connections.
     fn of(call: &'a Call<'_>) -> Option<Self> {
-        let names = |whom: &'a Whom<'_>| {
-            (Cow::Borrowed(&*whom.user), Cow::Borrowed(&*whom.client))
-        };
+        let names = |whom: &'a Whom<'_>| (Cow::Borrowed(&*whom.user), Cow::Borrowed(&*whom.client));
         Some(match call {
             Call::Unsubscribe { whom, channel } => {
                 let (user, client) = names(whom);

@@ -336,7 +336,12 @@ impl Service {
         Ok(())
     }
 
-    pub(in crate::service) fn unsubscribe_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, channel: &str) {
+    pub(in crate::service) fn unsubscribe_users(
+        &mut self,
+        hub: &mut Hub,
+        whom: &Whom<'_>,
+        channel: &str,
+    ) {
         for id in self.connections_of(whom) {
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
             let mut out = Out::new(id, session.way);
@@ -378,7 +383,13 @@ impl Service {
         Ok(())
     }
 
-    pub(in crate::service) fn refresh_users(&mut self, hub: &mut Hub, whom: &Whom<'_>, is_expired: bool, expires: u64) {
+    pub(in crate::service) fn refresh_users(
+        &mut self,
+        hub: &mut Hub,
+        whom: &Whom<'_>,
+        is_expired: bool,
+        expires: u64,
+    ) {
         for id in self.connections_of(whom) {
             if is_expired {
                 let Disconnect { reason, .. } = Disconnect::EXPIRED;

@@ -162,14 +162,7 @@ impl Service {
                 self.list_channels(hub, app, &prefix, info)
             }
             ("GET", ["channels", channel]) => {
-                let topic = self.topic_of(app, channel)?;
-                let list = Self::list_of(channel, &topic);
-                let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
-                let names: Vec<_> = latest.into_iter().chain(list).collect();
-                match self.hears_for_api(hub, (id, request), &names)? {
-                    true => self.tell_channel(hub, app, channel, info),
-                    false => Ok(None),
-                }
+                self.ask_channel(hub, (id, request), (app, channel), info)
             }
             ("GET", ["channels", channel, "users"]) => {
                 let list = Self::list_of(channel, &self.topic_of(app, channel)?);
@@ -186,6 +179,23 @@ impl Service {
                 }
             }
             _ => Err((404, "the API has no such address".into())),
+        }
+    }
+
+    fn ask_channel(
+        &mut self,
+        hub: &mut Hub,
+        asker: (RequestId, &Request),
+        (app, channel): (usize, &str),
+        info: Info,
+    ) -> Answered {
+        let topic = self.topic_of(app, channel)?;
+        let list = Self::list_of(channel, &topic);
+        let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
+        let names: Vec<_> = latest.into_iter().chain(list).collect();
+        match self.hears_for_api(hub, asker, &names)? {
+            true => self.tell_channel(hub, app, channel, info),
+            false => Ok(None),
         }
     }
 

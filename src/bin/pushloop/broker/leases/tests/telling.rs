@@ -99,3 +99,45 @@ fn each_that_is_refused_is_asked_for_again_in_its_turn() {
     }
     assert!(nodes[0].with(|here, _| here.leases.refused.take(1).is_empty()));
 }
+
+#[test]
+fn who_comes_and_goes_is_told_at_the_one_node_that_made_it_so() {
+    let mut broker = Broker::default();
+    let mut nodes = [Node::new(1), Node::new(2)];
+    nodes.iter_mut().for_each(|node| node.with(|here, _| here.leases.tell_moves()));
+    let moved = |nodes: &mut [Node], broker: &mut Broker, seconds| {
+        let mut moves = Vec::new();
+        for _ in 0..seconds {
+            pass(nodes, broker, 1);
+            for (at, node) in nodes.iter_mut().enumerate() {
+                // What is answered may make it ask for more.
+                for _ in 0..4 {
+                    node.run(broker, |_| None);
+                    node.deliver_all();
+                }
+                let told = node.with(|here, _| here.leases.take_moves());
+                moves.extend(told.into_iter().map(|it| (at, it.id.to_string(), it.is_join)));
+            }
+        }
+        moves
+    };
+    let is_move = |at: usize, id: &str, is_join: bool| (at, id.to_owned(), is_join);
+    nodes.iter_mut().for_each(|node| node.come("ada"));
+    assert_eq!(moved(&mut nodes, &mut broker, 5), [is_move(0, "ada", true)]);
+    // All is told again under another name.
+    nodes[0].cut();
+    nodes[0].connect();
+    assert_eq!(moved(&mut nodes, &mut broker, 5), []);
+    nodes[0].clients.pop().expect("it is there").cut();
+    nodes[0].world.run_until_quiet();
+    assert_eq!(moved(&mut nodes, &mut broker, 5), []);
+    nodes[1].clients.pop().expect("it is there").cut();
+    nodes[1].world.run_until_quiet();
+    assert_eq!(moved(&mut nodes, &mut broker, 5), [is_move(1, "ada", false)]);
+    // Of a node that is over, another one tells.
+    nodes[0].come("ben");
+    assert_eq!(moved(&mut nodes, &mut broker, 2), [is_move(0, "ben", true)]);
+    let others = &mut nodes[1..];
+    let left = moved(others, &mut broker, LEASE as usize + 10);
+    assert_eq!(left, [is_move(0, "ben", false)], "at the first of the others");
+}
