@@ -132,6 +132,8 @@ async def clients_of_a_channel_are_those_of_all_nodes(world):
             await two.asks(unsubscribe={"channel": "room"})
             for it in (one, three):
                 assert (await it.next())["push"] == {"channel": "room", "leave": {"info": its}}
+                told = (await it.asks(presence_stats={"channel": "room"}))["presence_stats"]
+                assert told == {"num_clients": 2, "num_users": 1}, told
             # What it asks once it has subscribed has itself, whoever may know.
             for nth in range(20):
                 channel = {"channel": f"own/{nth}"}

@@ -21,7 +21,12 @@ use pushloop::{
     RequestId, TimerId,
 };
 
-use self::{connecting::random_uuid, out::Out, rooms::Rooms, streaming::Door};
+use self::{
+    connecting::random_uuid,
+    out::Out,
+    rooms::{Counted, Rooms},
+    streaming::Door,
+};
 use super::{Account, Service};
 use crate::{
     auth::Principal,
@@ -72,6 +77,7 @@ pub(super) struct Centrifuge {
     dues: Ends<Instant>,
     timer: Option<(Instant, TimerId)>,
     rooms: Rooms,
+    counted: Counted,
     /// Those that tokens name, with their connections.
     users: BTreeMap<Box<str>, BTreeSet<ConnId>>,
 }

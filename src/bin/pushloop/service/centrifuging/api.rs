@@ -241,7 +241,7 @@ impl Service {
                 Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
             }
             Call::PresenceStats(name) => {
-                let told = self.has_clients(hub, &name).map(|()| self.count_of(&name));
+                let told = self.has_clients(hub, &name).map(|()| self.count_of(hub, &name));
                 Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
             }
             Call::History(asked) => {

@@ -120,22 +120,33 @@ impl Service {
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
         self.hear_clients(hub, session, out.id(), name)?;
-        out.answer(id, &Ok(Answer::PresenceStats(self.count_of(name))));
+        out.answer(id, &Ok(Answer::PresenceStats(self.count_of(hub, name))));
         Ok(())
     }
 
     /// How many are in a channel.
-    pub(super) fn count_of(&self, name: &str) -> Stats {
+    pub(super) fn count_of(&mut self, hub: &Hub, name: &str) -> Stats {
         if self.broker.is_some() {
-            let list = joins(name);
-            let clients = self.all_clients_of(name, &list);
-            let users: HashSet<_> = clients.map(|client| client.user).collect();
-            let clients = self.presence.as_ref().map_or(0, |it| it.count(&list));
-            return Stats { clients, users: users.len() };
+            return self.count_shared(hub, name);
         }
         let room = self.centrifuge.rooms.get(name);
         let (clients, users) = room.map_or((0, 0), |room| (room.clients.len(), room.users()));
         Stats { clients, users }
+    }
+
+    fn count_shared(&mut self, hub: &Hub, name: &str) -> Stats {
+        let list = joins(name);
+        let place = hub.position(&list);
+        if let Some(stats) = place.and_then(|place| self.centrifuge.counted.get(name, place)) {
+            return stats;
+        }
+        let users: HashSet<_> = self.all_clients_of(name, &list).map(|it| it.user).collect();
+        let clients = self.presence.as_ref().map_or(0, |it| it.count(&list));
+        let stats = Stats { clients, users: users.len() };
+        if let Some(place) = place {
+            self.centrifuge.counted.keep(name, place, stats);
+        }
+        stats
     }
 
     pub(super) fn tell_history(

@@ -1,10 +1,17 @@
 //! Who is in which channel.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use pushloop::ConnId;
+use pushloop::{ConnId, Position};
 
 use super::Identity;
+use crate::centrifuge::replies::Stats;
+
+/// Channels of which it is kept how many are there.
+const COUNTED_MAX: usize = 1024;
 
 /// The channels that have clients of this protocol.
 #[derive(Default)]
@@ -61,5 +68,45 @@ impl Rooms {
         if room.clients.is_empty() {
             self.0.remove(channel);
         }
+    }
+}
+
+/// How many were in channels that servers share, and up to which place of their lists: to count their users, all are gone
+/// along, which is not done again for each that asks.
+#[derive(Default)]
+pub(super) struct Counted(HashMap<Box<str>, (Position, Stats)>);
+
+impl Counted {
+    pub fn get(&self, channel: &str, place: Position) -> Option<Stats> {
+        self.0.get(channel).filter(|(at, _)| *at == place).map(|(_, stats)| *stats)
+    }
+
+    pub fn keep(&mut self, channel: &str, place: Position, stats: Stats) {
+        if self.0.len() >= COUNTED_MAX && !self.0.contains_key(channel) {
+            self.0.clear();
+        }
+        self.0.insert(channel.into(), (place, stats));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_holds_at_its_place_and_so_many_are_kept() {
+        let mut counted = Counted::default();
+        let place = |offset| Position { epoch: 1, offset };
+        let stats = |clients| Stats { clients, users: 1 };
+        for nth in 0..COUNTED_MAX {
+            counted.keep(&nth.to_string(), place(1), stats(nth));
+        }
+        counted.keep("7", place(2), stats(70));
+        let clients =
+            |it: &Counted, channel: &str, at| it.get(channel, place(at)).map(|it| it.clients);
+        assert_eq!((clients(&counted, "7", 2), clients(&counted, "7", 1)), (Some(70), None));
+        assert_eq!(clients(&counted, "1023", 1), Some(1023));
+        counted.keep("more", place(1), stats(1));
+        assert_eq!((clients(&counted, "more", 1), clients(&counted, "7", 2)), (Some(1), None));
     }
 }
