@@ -154,6 +154,9 @@ status! {
     broker_leases_lost: Counter,
     /// Members that the broker did not take, as where a topic is full: each time that one was asked for.
     broker_members_refused: Counter,
+    /// Members that the broker was told of when the connection was lost, each time: whether one has come or gone over all
+    /// servers by it is not known, and webhooks are not told.
+    broker_members_unanswered: Counter,
     /// Lines of the log that were left out, because there were too many of their kind or nobody read them.
     log_lines_left_out: Counter,
     /// Whether the process was told to end: 1, or 0.

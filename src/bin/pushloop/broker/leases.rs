@@ -8,7 +8,7 @@
 mod refused;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -139,6 +139,10 @@ impl Leases {
     }
 
     pub fn handle_disconnected(&mut self) {
+        if self.state == State::Held {
+            let open = (self.changing + self.sweeping) as u64;
+            self.status.broker_members_unanswered.fetch_add(open, Ordering::Relaxed);
+        }
         self.before = (self.state == State::Held).then_some(self.node).or(self.before);
         self.state = State::Away;
     }

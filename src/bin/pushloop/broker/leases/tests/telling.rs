@@ -124,10 +124,23 @@ fn who_comes_and_goes_is_told_at_the_one_node_that_made_it_so() {
     let is_move = |at: usize, id: &str, is_join: bool| (at, id.to_owned(), is_join);
     nodes.iter_mut().for_each(|node| node.come("ada"));
     assert_eq!(moved(&mut nodes, &mut broker, 5), [is_move(0, "ada", true)]);
-    // All is told again under another name.
+    // All is told again under another name. Of what had no answer, nobody is told.
+    let unanswered = |node: &mut Node| {
+        node.with(|here, _| here.leases.status.broker_members_unanswered.load(Ordering::Relaxed))
+    };
     nodes[0].cut();
     nodes[0].connect();
     assert_eq!(moved(&mut nodes, &mut broker, 5), []);
+    assert_eq!(unanswered(&mut nodes[0]), 0);
+    nodes[0].come("cy");
+    nodes[0].run(&mut broker, |_| None);
+    nodes[0].cut();
+    nodes[0].connect();
+    assert_eq!(moved(&mut nodes, &mut broker, 5), []);
+    assert_eq!(unanswered(&mut nodes[0]), 1);
+    nodes[0].clients.pop().expect("it is there").cut();
+    nodes[0].world.run_until_quiet();
+    assert_eq!(moved(&mut nodes, &mut broker, 5), [is_move(0, "cy", false)]);
     nodes[0].clients.pop().expect("it is there").cut();
     nodes[0].world.run_until_quiet();
     assert_eq!(moved(&mut nodes, &mut broker, 5), []);
