@@ -242,6 +242,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_list_that_servers_share_has_one_name() {
+        for (topic, list) in
+            [("a", "$presence/a"), ("$joins/a", "$joins/a"), ("$occupied/a", "$occupied/a")]
+        {
+            assert_eq!((&*companion(topic), topic_of(list)), (list, Some(topic)));
+        }
+        // Otherwise one that subscribes there would have another list put in the place of theirs.
+        for other in
+            ["a", "$stats", "$presence/$joins/a", "$presence/$occupied/a", "$presence/$presence/a"]
+        {
+            assert_eq!(topic_of(other), None, "{other}");
+        }
+        assert!(leaves_with_info("$joins/a") && !leaves_with_info("a"));
+        assert_eq!((&*occupancy("a"), occupied_of("$occupied/a")), ("$occupied/a", Some("a")));
+    }
+
+    #[test]
     fn an_info_is_json_that_others_can_read_where_it_is_put() {
         for good in ["null", "1", "\"a\"", "{\"a\":[1,2]}", " [] ", &nested(124)] {
             assert!(is_json(good), "{good}");
