@@ -369,7 +369,7 @@ suite "strictness" 300 tests/strictness.sh
 suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
 campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
 suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
-suite "broker" 600 "$python" tests/broker/run.py "$target/release/pushloop"
+suite "broker" 1000 "$python" tests/broker/run.py "$target/release/pushloop"
 campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
 suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
 suite "autobahn" 900 tests/autobahn.sh core subset
