@@ -21,6 +21,7 @@ from pathlib import Path
 import aiohttp
 import doors
 import members
+import storm
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
@@ -432,6 +433,7 @@ CHECKS = [
     tls_goes_by_the_authority_that_is_named,
     *doors.CHECKS,
     *members.CHECKS,
+    storm.a_thousand_topics_lose_nothing_that_was_acknowledged,
 ]
 
 
