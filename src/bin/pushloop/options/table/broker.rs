@@ -10,11 +10,16 @@ pub const BROKER: &[Entry] = &[
         "redis",
         "URL",
         "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE, rediss:// for TLS, or \
-         redis+unix:///PATH: it gives publications their order, and keeps the histories",
+         redis+unix:///PATH: it gives publications their order, and keeps the histories. Or at the master that \
+         sentinels know, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE, or at a cluster, \
+         redis+cluster://HOST:PORT,HOST:PORT",
         |options, text| broker(text).map(|it| options.broker.url = Some(it)),
     ),
     Entry::file("redis-password-file", "the password there", |options, path| {
         options.broker.password = Some(path);
+    }),
+    Entry::file("redis-sentinel-password-file", "the password of sentinels", |options, path| {
+        options.broker.sentinel_password = Some(path);
     }),
     Entry::file(
         "redis-ca",

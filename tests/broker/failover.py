@@ -1,0 +1,290 @@
+"""Servers at the master that sentinels know, and what becomes of them when it is another one."""
+
+import asyncio
+import json
+import subprocess
+import time
+
+from websockets.exceptions import ConnectionClosed
+from world import FULL, KEEPS, PATIENCE, Node, Redis, crowd, free_port
+
+# Seconds from the end of a master until both servers publish again.
+BACK_WITHIN = 20
+
+
+class Sentinels:
+    """A master `m`, a replica of it and three sentinels, which need a second to see that it is away."""
+
+    def __init__(self, *options, password=None):
+        self.auth = ("--requirepass", password, "--masterauth", password) if password else ()
+        self.master = Redis(*options, *self.auth)
+        self.replica = Redis("--replicaof", f"127.0.0.1 {self.master.port}", *options, *self.auth)
+        secret = f"sentinel auth-pass m {password}\nrequirepass of-sentinels\n" if password else ""
+        self.processes, self.ports = [], [free_port() for _ in range(3)]
+        for port in self.ports:
+            folder = self.master.folder / f"sentinel-{port}"
+            folder.mkdir()
+            (folder / "conf").write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor m 127.0.0.1 {self.master.port} 2\n"
+                f"sentinel down-after-milliseconds m 1000\nsentinel failover-timeout m 4000\n{secret}"
+            )
+            run = ["redis-sentinel", folder / "conf"]
+            self.processes.append(subprocess.Popen(run, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+
+    @property
+    def url(self):
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"redis+sentinel://{hosts}/m"
+
+    def ask(self, nth, *words, password=None):
+        auth = ("-a", password, "--no-auth-warning") if password else ()
+        run = ["redis-cli", "-p", str(self.ports[nth]), *auth, *words]
+        return subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE).stdout.strip()
+
+    async def know_each_other(self, password=None):
+        """All have heard of the replica and of the other sentinels."""
+        for nth in range(3):
+            told = self.ask(nth, "SENTINEL", "MASTER", "m", password=password).splitlines()
+            said = dict(zip(told[::2], told[1::2]))
+            if (said.get("num-slaves"), said.get("num-other-sentinels")) != ("1", "2"):
+                return False
+        return True
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.wait(PATIENCE)
+        self.replica.end()
+        self.master.end()
+
+
+async def begin(world):
+    """Two servers at a master with a replica that has all."""
+    it = world.redis = Sentinels()
+
+    async def is_synchronous():
+        return "state=online" in it.master.ask("INFO", "replication")
+
+    await world.until(is_synchronous)
+    await world.until(it.know_each_other)
+    world.nodes = [Node(world.server, None, KEEPS, it.url) for _ in range(2)]
+    for node in world.nodes:
+        await world.ready(node)
+    return it
+
+
+class Cut:
+    """What the master tells its replica is dropped on the way, and neither hears of that."""
+
+    def __init__(self, it):
+        told = it.master.ask("INFO", "replication")
+        clients = it.master.ask("CLIENT", "LIST", "TYPE", "replica")
+        port = clients.split(" addr=")[1].split(" ")[0].rsplit(":", 1)[1]
+        assert "state=online" in told, told
+        drops = "\n".join(f"tcp {way} {port} drop" for way in ("sport", "dport"))
+        self.run(f"table ip cut {{\nchain input {{\ntype filter hook input priority 0;\n{drops}\n}}\n}}\n")
+
+    def run(self, rules):
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True, timeout=PATIENCE)
+
+    def end(self):
+        self.run("delete table ip cut\n")
+
+
+async def is_told(node, path, place):
+    """Whether somebody that comes back to this place is told that something is lost."""
+    async with node.connect(f"{path}?after={place}&envelope=json") as peer:
+        return json.loads(await asyncio.wait_for(peer.recv(), PATIENCE))["recovered"] is False
+
+
+async def both_publish(world, path="/again"):
+    """Waits until both servers do."""
+    for node in world.nodes:
+        async def publishes(node=node):
+            return (await world.ask(node, "POST", path, "x"))[0] == 200
+
+        await world.until(publishes)
+
+
+async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(world):
+    it = await begin(world)
+    stale = []
+
+    async def watch():
+        """What a subscriber is told of the broker."""
+        async with world.nodes[0].connect("/$broker") as peer:
+            while True:
+                stale.append(json.loads(await peer.recv())["up"])
+
+    watching = asyncio.create_task(watch())
+    async with crowd(world, 10, 50) as many:
+        async def has_many():
+            return sum(map(len, many.acknowledged.values())) > 300
+
+        await world.until(has_many)
+        cut = Cut(it)
+        before = sum(map(len, many.acknowledged.values()))
+
+        async def has_more():
+            return sum(map(len, many.acknowledged.values())) > before + 50
+
+        await world.until(has_more)
+        old = json.loads((await world.ask(world.nodes[0], "POST", "/alone", "only there"))[1])["id"]
+        it.master.kill()
+        began = time.monotonic()
+        await both_publish(world)
+        back = time.monotonic() - began
+        cut.end()
+    watching.cancel()
+    many.judge()
+    acknowledged = sum(map(len, many.acknowledged.values()))
+    kept = {topic: it.replica.ask("XRANGE", f"pushloop:log:{{c/{topic}}}", "-", "+") + "\n" for topic in range(10)}
+    lost = [(topic, place) for topic, all_ in many.acknowledged.items()
+            for place, text in all_ if f" {text}\n" not in kept[topic]]
+    assert lost and many.told, f"{len(lost)} lost, {many.told} told"
+    for nth, (topic, place) in enumerate(lost[:100]):
+        assert await is_told(world.nodes[nth % 2], f"/c/{topic}", place), f"{place} of {topic} is lost, and recovers"
+    assert await is_told(world.nodes[1], "/alone", old)
+    assert False in stale and stale[-1], stale
+    print(f"figure failover: {acknowledged} acknowledged, {len(lost)} not in what is kept, {many.told} told; "
+          f"publishing again after {back:.1f} s")
+    assert back < BACK_WITHIN, f"{back} s"
+
+
+async def a_master_that_was_one_before_begins_anew(world):
+    """It had more, forgot it as a replica, and is the same process: its positions of before are of no use."""
+    it = await begin(world)
+    a, b = world.nodes
+    places = [(await world.publish(a, "/t", f"{nth}"))["id"] for nth in range(5)]
+
+    async def has_all():
+        return it.replica.ask("HGET", "pushloop:topic:{t}", "offset") == "5"
+
+    await world.until(has_all)
+    cut = Cut(it)
+    places += [(await world.publish(b, "/t", f"{nth}"))["id"] for nth in range(5, 8)]
+    it.master.pause()
+    await both_publish(world)
+    cut.end()
+    it.master.go_on()
+
+    async def is_a_replica():
+        told = it.master.ask("INFO", "replication")
+        return "role:slave" in told and "master_link_status:up" in told
+
+    await world.until(is_a_replica)
+    assert it.master.ask("HGET", "pushloop:topic:{t}", "offset") == "5"
+
+    async def is_promoted():
+        # It is no good replica until the sentinels have seen so.
+        it.ask(0, "SENTINEL", "FAILOVER", "m")
+        return "role:master" in it.master.ask("INFO", "replication")
+
+    await world.until(is_promoted)
+    for node in world.nodes:
+        async def is_there(node=node):
+            status, text = await world.ask(node, "POST", "/again", "x")
+            return status == 200 and it.master.ask("HGET", "pushloop:topic:{again}", "offset") is not None
+
+        await world.until(is_there)
+        assert await is_told(node, "/t", places[-1]), "a place that is lost recovers"
+        assert await is_told(node, "/t", places[3]), "a place of another time recovers"
+    new = [(await world.publish(node, "/t", "new"))["id"] for node in (a, b, a, b)]
+    assert len({place.split("-")[0] for place in [places[0], *new]}) == 2, (places, new)
+
+
+async def passwords_of_a_master_and_of_sentinels_are_different(world):
+    it = world.redis = Sentinels(password="s3cret")
+    folder = world.folder()
+    (folder / "redis").write_text("s3cret\n")
+    (folder / "sentinels").write_text("of-sentinels\n")
+    options = (*KEEPS, "--redis-password-file", str(folder / "redis"))
+    both = (*options, "--redis-sentinel-password-file", str(folder / "sentinels"))
+    world.nodes = [Node(world.server, None, both, it.url), Node(world.server, None, options, it.url)]
+    await world.ready(world.nodes[0])
+    await world.publish(world.nodes[0], "/t", "x")
+
+    async def has_said():
+        return "NOAUTH" in world.nodes[1].said() or "Authentication" in world.nodes[1].said()
+
+    await world.until(has_said)
+    assert "s3cret" not in world.nodes[0].said() + world.nodes[1].said()
+
+
+async def says(world, url, expected, options=KEEPS):
+    """A server at this URL says so, and is not ready."""
+    node = Node(world.server, None, options, url)
+    world.nodes.append(node)
+
+    async def has_said():
+        return expected in node.said()
+
+    try:
+        await world.until(has_said)
+    except AssertionError as late:
+        raise AssertionError(f"{url}: {expected!r} is not in {node.said()!r}") from late
+    assert (await world.ask(node, "GET", "/readyz"))[0] != 200, url
+
+
+async def ends(world, url, expected, options=()):
+    """A server does not start with this URL, and says why."""
+    run = [world.server, "--listen", "127.0.0.1:0", "--redis", url, *options]
+    done = await asyncio.to_thread(subprocess.run, run, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0 and expected in done.stderr, (url, done.stderr)
+
+
+class Liar:
+    """A sentinel that says something else, as one does that has not heard of the latest failover."""
+
+    def __init__(self, port, epoch):
+        self.said = {"name": "m", "ip": "127.0.0.1", "port": str(port), "config-epoch": str(epoch)}
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+        return self.server.sockets[0].getsockname()[1]
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    async def answer(self, reader, writer):
+        while line := await reader.readline():
+            words = []
+            for _ in range(int(line[1:])):
+                await reader.readline()
+                words.append((await reader.readline()).strip())
+            if words[0] == b"SENTINEL":
+                pairs = [word for pair in self.said.items() for word in pair]
+                writer.write(f"*{len(pairs)}\r\n".encode() + b"".join(f"${len(it)}\r\n{it}\r\n".encode() for it in pairs))
+            else:
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+
+async def what_is_wrong_with_sentinels_is_said(world):
+    it = world.redis = Sentinels()
+    host = f"127.0.0.1:{it.ports[0]}"
+    for url in (f"redis+sentinel://{host}", f"redis+sentinel://{host}/"):
+        await ends(world, url, "the master's name is missing: redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
+    await ends(world, it.url, "a replica that becomes the master may lack", ("--redis-durable",))
+    await says(world, f"redis+sentinel://{host}/other", "no sentinel knows the master other")
+    plain = f"redis+sentinel://127.0.0.1:{it.master.port}/m"
+    await says(world, plain, "it is no sentinel: for one Redis, write redis://HOST:PORT")
+    await says(world, f"redis://{host}", f"{host} is a sentinel: write redis+sentinel://{host}/MASTER")
+    replica = f"redis://127.0.0.1:{it.replica.port}"
+    await says(world, replica, "is a replica: it takes no publications")
+    # One that knows an older failover is outvoted, whatever its place; one that knows a later one is gone by.
+    async with Liar(it.replica.port, -1 % 2**64) as later, Liar(it.replica.port, 0) as older:
+        await says(world, f"redis+sentinel://{host},127.0.0.1:{later}/m", "which is the latest")
+        told = f"redis+sentinel://127.0.0.1:{older},{host},127.0.0.1:{it.ports[1]}/m"
+        node = Node(world.server, None, KEEPS, told)
+        world.nodes.append(node)
+        await world.ready(node)
+        assert f"sentinels disagree on m: 2 of 3 say 127.0.0.1:{it.master.port}" in node.said(), node.said()
+
+
+CHECKS = [
+    a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told,
+    a_master_that_was_one_before_begins_anew,
+    passwords_of_a_master_and_of_sentinels_are_different,
+    what_is_wrong_with_sentinels_is_said,
+]
