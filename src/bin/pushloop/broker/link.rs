@@ -136,17 +136,16 @@ fn line<'a>(told: &'a str, name: &str) -> Option<&'a str> {
 impl Link {
     pub fn connect(
         way: &Way,
-        info: ConnectionInfo,
+        info: &ConnectionInfo,
         prefix: &str,
         is_durable: bool,
     ) -> RedisResult<Self> {
-        let mut connection = way.connect(&info, TIMEOUT)?;
-        let told: String = cmd("INFO").arg("server").query(&mut connection)?;
         let is_cluster = way.kind == Kind::Cluster;
-        check_mode(&told, &info, is_cluster).map_err(wrong)?;
+        let (connection, told) = reach(way, info)?;
         let Some(process) = line(&told, "run_id").map(str::to_owned) else {
             return Err(wrong("INFO names no run_id".to_owned()));
         };
+        let info = info.clone();
         let (prefix, scripts, run) = (prefix.to_owned(), Scripts::default(), String::new());
         let mut link =
             Self { connection, info, is_cluster, prefix, is_durable, run, ahead: 0, scripts };
@@ -193,18 +192,14 @@ impl Link {
         Ok(line(&role, "master_replid").unwrap_or_default().to_owned())
     }
 
-    /// Which slots have which masters, in a cluster.
-    pub fn slots(&mut self) -> RedisResult<Vec<Range>> {
-        let told = cmd("CLUSTER").arg("SLOTS").query(&mut self.connection)?;
-        slots::read(&told).ok_or_else(|| wrong("CLUSTER SLOTS says something else".to_owned()))
+    /// Which slots have which masters, in a cluster, and what those are at that name no host.
+    pub fn learn(&mut self) -> RedisResult<(String, Vec<Range>)> {
+        Ok((self.host(), ranges(&mut self.connection)?))
     }
 
     /// Its server's name or address.
     pub fn host(&self) -> String {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
-            _ => String::new(),
-        }
+        host(&self.info)
     }
 
     /// Where it leads.
@@ -302,6 +297,32 @@ impl Link {
             all.add_command(command);
         }
         all.ignore_errors().query(&mut self.connection)
+    }
+}
+
+/// Connects to a server, if it is what the URL says. It says of itself what `INFO` has.
+fn reach(way: &Way, info: &ConnectionInfo) -> RedisResult<(Connection, String)> {
+    let mut connection = way.connect(info, TIMEOUT)?;
+    let told: String = cmd("INFO").arg("server").query(&mut connection)?;
+    check_mode(&told, info, way.kind == Kind::Cluster).map_err(wrong)?;
+    Ok((connection, told))
+}
+
+/// What [`Link::learn`] gives, by a node that need not be a master.
+pub fn learn(way: &Way, info: &ConnectionInfo) -> RedisResult<(String, Vec<Range>)> {
+    let (mut connection, _) = reach(way, info)?;
+    Ok((host(info), ranges(&mut connection)?))
+}
+
+fn ranges(connection: &mut Connection) -> RedisResult<Vec<Range>> {
+    let told = cmd("CLUSTER").arg("SLOTS").query(connection)?;
+    slots::read(&told).ok_or_else(|| wrong("CLUSTER SLOTS says something else".to_owned()))
+}
+
+fn host(info: &ConnectionInfo) -> String {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+        _ => String::new(),
     }
 }
 

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use pushloop::Position;
-use redis::{
-    Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 
 use super::{
     keys,
     link::{
-        Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, placed, published, told,
+        self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, placed, published,
+        told,
     },
     slots::{self, Range, SLOTS, slot_of},
     way::{Kind, Named, Way, first, wrong},
@@ -49,33 +48,41 @@ pub struct Links {
 }
 
 impl Links {
-    /// Connects, to a node of the URL's behind so many others if it is a cluster.
+    /// Connects. Of a cluster, a node of the URL behind so many others is asked first where the slots are.
     pub fn connect(
         way: &Arc<Way>,
         from: usize,
         prefix: &str,
         is_durable: bool,
     ) -> RedisResult<Self> {
-        let servers = way.servers(from)?;
-        let connect = |info: &ConnectionInfo| Link::connect(way, info.clone(), prefix, is_durable);
         let mut links = Self {
             way: Arc::clone(way),
             prefix: prefix.to_owned(),
             is_durable,
-            links: vec![first(servers, connect)?],
+            links: Vec::new(),
             slots: Vec::new(),
             echoing: 0,
             lost: None,
         };
+        let servers = way.servers(from)?;
         if way.kind == Kind::Cluster {
-            links.learn_slots(0)?;
+            let (host, ranges) = first(servers, |info| link::learn(way, info))?;
+            links.follow(&host, ranges)?;
+        } else {
+            let connect = |info: &_| Link::connect(way, info, prefix, is_durable);
+            links.links.push(first(servers, connect)?);
         }
         Ok(links)
     }
 
-    /// Learns from a node where the slots are, and connects to masters that are new.
-    fn learn_slots(&mut self, from: usize) -> RedisResult<()> {
-        let ranges = self.links[from].slots()?;
+    /// Learns from a node where the slots are.
+    fn learn(&mut self, from: usize) -> RedisResult<()> {
+        let (host, ranges) = self.links[from].learn()?;
+        self.follow(&host, ranges)
+    }
+
+    /// Connects to masters that are new. Those without a host are where it was asked.
+    fn follow(&mut self, from: &str, ranges: Vec<Range>) -> RedisResult<()> {
         let mut slots = vec![u16::MAX; SLOTS];
         for Range { first, last, host, port } in ranges {
             let link = self.link_to(from, &host, port)?;
@@ -89,13 +96,10 @@ impl Links {
         Ok(())
     }
 
-    /// The link to a node that another one has named. Without a host it is where the other one is.
-    fn link_to(&mut self, from: usize, host: &str, port: u16) -> RedisResult<usize> {
-        let host = match host {
-            "" => self.links[from].host(),
-            host => host.to_owned(),
-        };
-        let Some(info) = self.way.server_at(host, port) else {
+    /// The link to a node that another one has named.
+    fn link_to(&mut self, from: &str, host: &str, port: u16) -> RedisResult<usize> {
+        let host = if host.is_empty() { from } else { host };
+        let Some(info) = self.way.server_at(host.to_owned(), port) else {
             return Err(wrong("the URL names no server".to_owned()));
         };
         let name = Named(&info).to_string();
@@ -106,7 +110,7 @@ impl Links {
         if self.links.len() >= MASTERS_MAX {
             return Err(wrong(format!("the cluster has more than {MASTERS_MAX} masters")));
         }
-        let link = Link::connect(&self.way, info, &self.prefix, self.is_durable)
+        let link = Link::connect(&self.way, &info, &self.prefix, self.is_durable)
             .map_err(|error| wrong(format!("{name}: {error}")))?;
         self.links.push(link);
         Ok(self.links.len() - 1)
@@ -244,10 +248,11 @@ impl Links {
             let moved = error.redirect_node().and_then(|(place, _)| slots::place(place));
             let next = match (error.kind(), moved) {
                 (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
-                    self.link_to(link, host, port).map(|link| Sent { nth, link, asks: true })
+                    let from = self.links[link].host();
+                    self.link_to(&from, host, port).map(|link| Sent { nth, link, asks: true })
                 }
                 (ErrorKind::Server(ServerErrorKind::Moved), Some(_)) => {
-                    let known = if learned { Ok(()) } else { self.learn_slots(link) };
+                    let known = if learned { Ok(()) } else { self.learn(link) };
                     learned = true;
                     known.map(|()| Sent { nth, link: self.link_of(topic(nth)), asks: false })
                 }
