@@ -239,7 +239,7 @@ async def slots_move_and_a_master_is_lost(world):
     many.judge()
     acknowledged = sum(map(len, many.acknowledged.values()))
     for topic in lost:
-        assert await is_told(world.nodes[topic % 2], f"/c/{topic}", places[topic]), f"a place of {topic} recovers"
+        assert await is_told(world, world.nodes[topic % 2], f"/c/{topic}", places[topic]), f"a place of {topic} recovers"
     print(f"figure cluster: {acknowledged} acknowledged, {rate:.0f} a second at first, {many.told} told; {gap + 1} slots moved in {took:.1f} s; "
           f"publishing again {back:.1f} s after a master was lost")
     assert back < BACK_WITHIN, f"{back} s"

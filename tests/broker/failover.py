@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
 
 # Seconds from the end of a master until both servers publish again.
@@ -106,19 +107,29 @@ class Cut:
         self.run("delete table ip cut\n")
 
 
-async def is_told(node, path, place):
+async def is_told(world, node, path, place):
     """Whether somebody that comes back to this place is told that something is lost."""
-    async with node.connect(f"{path}?after={place}&envelope=json") as peer:
-        return json.loads(await asyncio.wait_for(peer.recv(), PATIENCE))["recovered"] is False
+
+    async def verdict():
+        try:
+            async with node.connect(f"{path}?after={place}&envelope=json") as peer:
+                told = json.loads(await asyncio.wait_for(peer.recv(), PATIENCE))
+                return {"recovered": told["recovered"]}
+        except (InvalidStatus, ConnectionClosed):
+            # What it hears is not from the master yet.
+            return None
+
+    return (await world.until(verdict))[0]["recovered"] is False
 
 
 async def both_publish(world, path="/again"):
-    """Waits until both servers do."""
+    """Waits until both servers do, and hear what is published."""
     for node in world.nodes:
         async def publishes(node=node):
             return (await world.ask(node, "POST", path, "x"))[0] == 200
 
         await world.until(publishes)
+        await world.ready(node)
 
 
 async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(world):
@@ -158,8 +169,8 @@ async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(worl
     acknowledged = sum(map(len, many.acknowledged.values()))
     assert many.told, "nobody was told"
     for nth, (topic, place) in enumerate(lost):
-        assert await is_told(world.nodes[nth % 2], f"/c/{topic}", place), f"{place} of {topic} is lost, and recovers"
-    assert await is_told(world.nodes[1], "/alone", old)
+        assert await is_told(world, world.nodes[nth % 2], f"/c/{topic}", place), f"{place} of {topic} is lost, and recovers"
+    assert await is_told(world, world.nodes[1], "/alone", old)
     assert False in stale and stale[-1], stale
     print(f"figure failover: {acknowledged} acknowledged, {rate:.0f} a second at first, {len(lost)} by the lost master alone, {many.told} told; "
           f"publishing again after {back:.1f} s")
@@ -182,6 +193,8 @@ async def a_master_that_was_one_before_begins_anew(world):
     await both_publish(world)
     cut.end()
     it.master.go_on()
+    # As the sentinels would some seconds later.
+    it.master.ask("REPLICAOF", "127.0.0.1", str(it.replica.port))
 
     async def is_a_replica():
         told = it.master.ask("INFO", "replication")
@@ -196,14 +209,20 @@ async def a_master_that_was_one_before_begins_anew(world):
         return "role:master" in it.master.ask("INFO", "replication")
 
     await world.until(is_promoted)
+    # The other one is a master as well until it is told: what it is asked then is lost.
+    it.replica.ask("REPLICAOF", "127.0.0.1", str(it.master.port))
     for node in world.nodes:
         async def is_there(node=node):
-            status, text = await world.ask(node, "POST", "/again", "x")
-            return status == 200 and it.master.ask("HGET", "pushloop:topic:{again}", "offset") is not None
+            words = ("HGET", "pushloop:topic:{again}", "offset")
+            before = it.master.ask(*words)
+            status, _ = await world.ask(node, "POST", "/again", "x")
+            return status == 200 and it.master.ask(*words) != before
 
         await world.until(is_there)
-        assert await is_told(node, "/t", places[-1]), "a place that is lost recovers"
-        assert await is_told(node, "/t", places[3]), "a place of another time recovers"
+    for node in world.nodes:
+        await world.ready(node)
+        assert await is_told(world, node, "/t", places[-1]), "a place that is lost recovers"
+        assert await is_told(world, node, "/t", places[3]), "a place of another time recovers"
     new = [(await world.publish(node, "/t", "new"))["id"] for node in (a, b, a, b)]
     assert len({place.split("-")[0] for place in [places[0], *new]}) == 2, (places, new)
 

@@ -9,10 +9,8 @@ pub const BROKER: &[Entry] = &[
     Entry::text(
         "redis",
         "URL",
-        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE, rediss:// for TLS, or \
-         redis+unix:///PATH: it gives publications their order, and keeps the histories. Or at the master that \
-         sentinels know, redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE, or at a cluster, \
-         redis+cluster://HOST:PORT,HOST:PORT",
+        "share all topics with the servers at this Redis, redis://HOST:PORT/DATABASE, at the master of sentinels, \
+         redis+sentinel://HOST:PORT,.../MASTER, or at a cluster, redis+cluster://HOST:PORT,...; rediss for TLS",
         |options, text| broker(text).map(|it| options.broker.url = Some(it)),
     ),
     Entry::file("redis-password-file", "the password there", |options, path| {
