@@ -5,6 +5,7 @@ import binascii
 import json
 import subprocess
 import time
+from pathlib import Path
 
 from failover import BACK_WITHIN, both_publish, ends, is_told, says
 from members import enter, listed
@@ -245,4 +246,32 @@ async def slots_move_and_a_master_is_lost(world):
     assert back < BACK_WITHIN, f"{back} s"
 
 
-CHECKS = [topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step, slots_move_and_a_master_is_lost]
+async def a_cluster_has_passwords_and_tls(world):
+    """Of one node, which has met no other and so does not know its own address."""
+    folder, port = world.folder(), free_port()
+    script = Path(__file__).parent.parent / "operations" / "certificates.sh"
+    subprocess.run(["bash", script, folder], check=True, capture_output=True, timeout=PATIENCE)
+    (folder / "secret").write_text("s3cret\n")
+    files = ("--tls-cert-file", f"{folder}/chain.pem", "--tls-key-file", f"{folder}/key.pem")
+    tls = ("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", f"{folder}/authority.pem", *files)
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--tls-cluster", "yes")
+    it = world.redis = Redis("--requirepass", "s3cret", *tls, *cluster)
+    options = (*KEEPS, "--redis-ca", f"{folder}/authority.pem", "--redis-password-file", f"{folder}/secret")
+    url = f"rediss+cluster://localhost:{port}"
+    node = Node(world.server, None, options, url)
+    world.nodes.append(node)
+
+    async def has_said():
+        return "16384 of the cluster's 16384 slots have no master" in node.said() or "is down" in node.said()
+
+    await world.until(has_said)
+    run = ["redis-cli", "-p", str(it.port), "-a", "s3cret", "CLUSTER", "ADDSLOTSRANGE", "0", "16383"]
+    subprocess.run(run, check=True, capture_output=True, timeout=PATIENCE)
+    await world.ready(node)
+    async with node.connect("/t") as peer:
+        await world.publish(node, "/t", "x")
+        assert await asyncio.wait_for(peer.recv(), PATIENCE) == "x"
+    assert "s3cret" not in node.said()
+
+
+CHECKS = [a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step, slots_move_and_a_master_is_lost]

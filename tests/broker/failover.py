@@ -6,9 +6,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from members import Crowd as Members
+from members import are_there
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
 
+OPTIONS = (*KEEPS, "--presence", "--presence-delay", "1")
 # Seconds from the end of a master until both servers publish again.
 BACK_WITHIN = 20
 
@@ -83,7 +86,7 @@ async def begin(world):
 
     await world.until(is_synchronous)
     await world.until(it.know_each_other)
-    world.nodes = [Node(world.server, None, KEEPS, it.url) for _ in range(2)]
+    world.nodes = [Node(world.server, None, OPTIONS, it.url) for _ in range(2)]
     for node in world.nodes:
         await world.ready(node)
     return it
@@ -143,6 +146,9 @@ async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(worl
                 stale.append(json.loads(await peer.recv())["up"])
 
     watching = asyncio.create_task(watch())
+    members = Members()
+    members.come(world.nodes[0], "ada")
+    members.come(world.nodes[1], "cy")
     async with crowd(world, 10, 100) as many:
         async def has_many():
             return sum(map(len, many.acknowledged.values())) > 300
@@ -150,7 +156,14 @@ async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(worl
         began = time.monotonic()
         await world.until(has_many)
         rate = 300 / (time.monotonic() - began)
+        async def has_cy():
+            return it.replica.ask("HEXISTS", "pushloop:members:{$presence}/room", '"cy"') == "1"
+
+        await world.until(has_cy)
         cut = Cut(it)
+        await members.go("cy")
+        members.come(world.nodes[1], "ben")
+        await are_there(world, ["ada", "ben"])
         before = {topic: len(all_) for topic, all_ in many.acknowledged.items()}
 
         async def has_more():
@@ -163,8 +176,12 @@ async def a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told(worl
         began = time.monotonic()
         await both_publish(world)
         back = time.monotonic() - began
+        # The replica had cy, who has left, and not ben.
+        await are_there(world, ["ada", "ben"])
         cut.end()
     watching.cancel()
+    for member in members.members():
+        await members.go(member)
     many.judge()
     acknowledged = sum(map(len, many.acknowledged.values()))
     assert many.told, "nobody was told"

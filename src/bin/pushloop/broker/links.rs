@@ -3,7 +3,7 @@
 //!
 //! A cluster is away where one of its masters is: nothing is asked of the others then.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use pushloop::Position;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
@@ -84,8 +84,15 @@ impl Links {
     /// Connects to masters that are new. Those without a host are where it was asked.
     fn follow(&mut self, from: &str, ranges: Vec<Range>) -> RedisResult<()> {
         let mut slots = vec![u16::MAX; SLOTS];
+        // A master may have many ranges.
+        let mut known: HashMap<(String, u16), usize> = HashMap::new();
         for Range { first, last, host, port } in ranges {
-            let link = self.link_to(from, &host, port)?;
+            let place = (host, port);
+            let link = match known.get(&place) {
+                Some(link) => *link,
+                None => self.link_to(from, &place.0, port)?,
+            };
+            known.insert(place, link);
             slots[usize::from(first)..=usize::from(last)].fill(link as u16);
         }
         let open = slots.iter().filter(|link| **link == u16::MAX).count();
@@ -175,7 +182,7 @@ impl Links {
         topic: impl Fn(usize) -> &'a str,
         command: impl Fn(&Link, usize) -> Cmd,
     ) -> Vec<RedisResult<T>> {
-        let mut answers: Vec<RedisResult<T>> = (0..count).map(|_| Err(unknown())).collect();
+        let mut answers: Vec<Option<RedisResult<T>>> = (0..count).map(|_| None).collect();
         let sent = |nth| Sent { nth, link: self.link_of(topic(nth)), asks: false };
         let mut open: Vec<_> = (0..count).map(sent).collect();
         for _ in 0..=REDIRECTS_MAX {
@@ -191,7 +198,7 @@ impl Links {
                 break;
             }
         }
-        answers
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unknown()))).collect()
     }
 
     /// Has a link run commands, and leaves `again` with those that have not run.
@@ -200,7 +207,7 @@ impl Links {
         at: usize,
         mine: Vec<Sent>,
         command: impl Fn(&Link, usize) -> Cmd,
-        answers: &mut [RedisResult<T>],
+        answers: &mut [Option<RedisResult<T>>],
         again: &mut Vec<Sent>,
     ) {
         let link = &mut self.links[at];
@@ -209,14 +216,14 @@ impl Links {
             Ok(told) => told,
             Err(error) => {
                 self.lost = Some(error);
-                return mine.iter().for_each(|sent| answers[sent.nth] = Err(unknown()));
+                return mine.iter().for_each(|sent| answers[sent.nth] = None);
             }
         };
         for (sent, answer) in mine.into_iter().zip(told) {
             if let Err(error) = &answer {
                 self.take_error(error, sent, again);
             }
-            answers[sent.nth] = answer;
+            answers[sent.nth] = Some(answer);
         }
     }
 
@@ -239,12 +246,12 @@ impl Links {
         &mut self,
         again: Vec<Sent>,
         topic: impl Fn(usize) -> &'a str,
-        answers: &[RedisResult<T>],
+        answers: &[Option<RedisResult<T>>],
     ) -> Vec<Sent> {
         let mut open = Vec::with_capacity(again.len());
         let (mut learned, mut loaded) = (false, Vec::new());
         for Sent { nth, link, asks } in again {
-            let Err(error) = &answers[nth] else { continue };
+            let Some(Err(error)) = &answers[nth] else { continue };
             let moved = error.redirect_node().and_then(|(place, _)| slots::place(place));
             let next = match (error.kind(), moved) {
                 (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
