@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -334,6 +335,11 @@ async def what_is_wrong_with_sentinels_is_said(world):
         node = Node(world.server, None, KEEPS, told)
         world.nodes.append(node)
         await world.ready(node)
+        # One that answers nothing is waited for half a second.
+        it.processes[2].send_signal(signal.SIGSTOP)
+        silent = Node(world.server, None, KEEPS, f"redis+sentinel://127.0.0.1:{it.ports[2]},{host}/m")
+        world.nodes.append(silent)
+        await world.ready(silent, 10)
         assert f"sentinels disagree on m: 2 of 3 say 127.0.0.1:{it.master.port}" in node.said(), node.said()
 
 

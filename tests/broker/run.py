@@ -262,10 +262,11 @@ async def foreign_data_full_and_read_only_brokers_are_told_of(world):
     # The one after the other: it is looked each second whether it is the master still.
     assert status == 503 and ("READONLY" in text or "cannot be reached" in text), text
 
-    async def has_said():
-        return "is a replica" in a.said()
+    async def have_said():
+        # The other one asks nothing of it, and looks.
+        return "is a replica" in a.said() and "is a replica" in b.said()
 
-    await world.until(has_said)
+    await world.until(have_said)
     world.redis.ask("REPLICAOF", "NO", "ONE")
     for node in (a, b):
         await world.ready(node)
