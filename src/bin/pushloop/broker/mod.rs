@@ -11,12 +11,16 @@
 mod keys;
 mod leases;
 mod link;
+mod links;
 mod lists;
 mod publishing;
 mod record;
+mod sentinels;
 mod shared;
+mod slots;
 mod threads;
 mod topics;
+mod way;
 
 use std::{
     collections::VecDeque,
@@ -27,23 +31,22 @@ use std::{
 };
 
 use pushloop::{ConnId, Handle, Hub, Position, Presence};
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::ConnectionAddr;
 
 pub use shared::TOLD;
 pub use topics::END_INTERVAL;
 
 use crate::{
     ahead::Asker,
-    gate,
     publish::Outcome,
     status::{Status, count},
-    web,
 };
 use leases::Leases;
 use link::draw;
 use publishing::Publishing;
 use shared::{Event, Shared};
 use topics::{Applied, Topics};
+use way::{Kind, Target, Way};
 
 /// How often the broker is asked to echo. Without an echo for so long, what is heard of it is taken for dead.
 const ECHO_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,6 +60,7 @@ const TAKEN_MAX: usize = 1024;
 pub struct BrokerOptions {
     pub url: Option<String>,
     pub password: Option<PathBuf>,
+    pub sentinel_password: Option<PathBuf>,
     /// Whom TLS trusts there, if it is not whom the system trusts.
     pub authorities: Option<PathBuf>,
     /// What all keys and channels begin with.
@@ -66,44 +70,35 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// How to reach the broker; `None` if there is none. The error is about an option.
-    pub fn client(&self) -> Result<Option<Client>, String> {
-        let Some(url) = &self.url else { return Ok(None) };
-        let mut info = connection(url)?;
-        if let Some(path) = &self.password {
-            let text = |bytes: &[u8]| {
-                let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-                Ok(text.trim_end().to_owned())
-            };
-            let password = gate::read(path, text)?;
-            let settings = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(settings);
-        }
-        let client = match &self.authorities {
-            Some(path) => {
-                let pem = |bytes: &[u8]| web::read_authorities(bytes).map(|_| bytes.to_vec());
-                let root_cert = Some(gate::read(path, pem)?);
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            }
-            None => Client::open(info),
-        };
-        client.map(Some).map_err(|error| format!("redis: {error}"))
+    /// Reads the files that are named. The error is about an option.
+    pub fn check(&self) -> Result<(), String> {
+        Way::new(self).map(|_| ())
+    }
+
+    /// What its URL leads to; `None` if there is none.
+    fn target(&self) -> Option<Target> {
+        way::target(self.url.as_deref()?).ok()
     }
 
     /// Whether the way to the broker is encrypted.
     pub fn is_tls(&self) -> bool {
-        let info = self.url.as_deref().and_then(|url| connection(url).ok());
-        info.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+        self.target().is_some_and(|it| {
+            it.servers.iter().any(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+        })
+    }
+
+    pub fn has_sentinels(&self) -> bool {
+        self.target().is_some_and(|it| matches!(it.kind, Kind::Sentinels(_)))
+    }
+
+    pub fn is_cluster(&self) -> bool {
+        self.target().is_some_and(|it| it.kind == Kind::Cluster)
     }
 }
 
-/// What a URL leads to.
-pub fn connection(url: &str) -> Result<ConnectionInfo, String> {
-    let info = url.into_connection_info().map_err(|error| format!("redis: {error}"))?;
-    if info.redis_settings().password().is_some() {
-        return Err("the password is for --redis-password-file, and not in the URL".to_owned());
-    }
-    Ok(info)
+/// What is wrong with a URL, if something is.
+pub fn check_url(url: &str) -> Result<(), String> {
+    way::target(url).map(|_| ())
 }
 
 /// A number for a node, which nobody can tell: as JavaScript has whole numbers.
@@ -147,11 +142,10 @@ impl Broker {
         status: &Arc<Status>,
         now: Instant,
     ) -> Result<Option<Self>, String> {
-        let Some(client) = options.client()? else { return Ok(None) };
+        let Some(way) = Way::new(options)? else { return Ok(None) };
         let shared = Arc::new(Shared::new(handle));
         let node = draw_node();
-        threads::start(client, options, node, &shared, status)
-            .map_err(|error| error.to_string())?;
+        threads::start(way, options, node, &shared, status).map_err(|error| error.to_string())?;
         let prefix = options.prefix.clone();
         let topics = Topics::new(prefix, node, Arc::clone(&shared), Arc::clone(status), now);
         let publishing = Publishing::new(Arc::clone(&shared), node);

@@ -61,33 +61,26 @@ pub enum Answer {
 }
 
 impl Link {
-    /// Asks, in this order. The inner errors are the broker's.
-    pub fn lease(&mut self, asked: &[Ask]) -> RedisResult<Vec<Result<Answer, String>>> {
-        let command = |link: &Self, nth: usize| match &asked[nth] {
+    pub fn lease_command(&self, asked: &Ask) -> Cmd {
+        match asked {
             Ask::Renew { node, is_new, before, over } => {
-                link.renew_command(*node, *is_new, *before, *over)
+                self.renew_command(*node, *is_new, *before, *over)
             }
             Ask::Change { roll, id, info } => {
                 let (script, info) = match info {
-                    Some(info) => (&link.scripts.enter, &**info),
-                    None => (&link.scripts.leave, ""),
+                    Some(info) => (&self.scripts.enter, &**info),
+                    None => (&self.scripts.leave, ""),
                 };
-                let mut command = link.roll_command(script, roll);
+                let mut command = self.roll_command(script, roll);
                 command.arg(serde_json::json!(**id).to_string()).arg(info).arg(roll.members_max);
                 command
             }
             Ask::Sweep { roll } => {
-                let mut command = link.roll_command(&link.scripts.leave, roll);
+                let mut command = self.roll_command(&self.scripts.leave, roll);
                 command.arg("");
                 command
             }
-        };
-        let answers = self.ask::<Vec<String>>(asked.len(), command)?;
-        let read = |answer: RedisResult<Vec<String>>| {
-            let answer = answer.map_err(|error| told(&error))?;
-            answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
-        };
-        Ok(answers.into_iter().map(read).collect())
+        }
     }
 
     fn renew_command(
@@ -123,6 +116,12 @@ impl Link {
         command.arg(millis(MEMBER_MEMORY));
         command
     }
+}
+
+/// What the broker says of what it was asked.
+pub fn answered(answer: RedisResult<Vec<String>>) -> Result<Answer, String> {
+    let answer = answer.map_err(|error| told(&error))?;
+    answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
 }
 
 /// A node, as the broker has it.
