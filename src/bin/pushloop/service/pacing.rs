@@ -78,6 +78,20 @@ impl Pacing {
         }
     }
 
+    /// Notes that a connection publishes a message that comes from there.
+    pub(super) fn take_from(
+        &mut self,
+        client: Option<IpAddr>,
+        principal: &Principal,
+        message: Message<'_>,
+        now: Instant,
+    ) -> Taken {
+        if self.publications.is_none() && self.bytes.is_none() {
+            return Ok(());
+        }
+        self.take(&Account::those(client, principal), message, now)
+    }
+
     /// Notes that a message is published.
     pub(super) fn take(
         &mut self,
