@@ -44,6 +44,8 @@ status! {
     /// Requests, and connections, that were refused or closed because their client or their token's subject
     /// published or connected more than it may.
     publishers_limited: Counter,
+    /// Commands and requests that were refused because their client asked for more topics that are not here than it may.
+    askers_limited: Counter,
     /// Whether the histories' file can no longer be written: 1, or 0.
     history_file_failed: Gauge,
     /// Publications that wait to be written to the histories' file now.

@@ -24,7 +24,8 @@ fn an_idle_client_with_one_subscription_holds_at_most_240_bytes() {
             let mut session = Box::new(Session::new(way, None, Principal::Anyone));
             session.identity = Identity::of(&Principal::Anyone).expect("there is randomness");
             let key = centrifuge.rooms.enter("a channel", id, session.identity.user());
-            let sub = Sub { is_servers: false, is_member: false, hears_joins: false, expires: None };
+            let sub =
+                Sub { is_servers: false, is_member: false, hears_joins: false, expires: None };
             session.subs.insert(key, sub);
             centrifuge.sessions.insert(id, session);
             // They are looked at in another order than that in which they came.

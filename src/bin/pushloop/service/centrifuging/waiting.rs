@@ -1,5 +1,7 @@
 //! Commands that wait for the broker, and the answers to publications that it was handed.
 
+use std::collections::BTreeSet;
+
 use pushloop::{ConnId, Hub, Position};
 
 use super::{AtHand, Out, Service, Session, Stage, refuse};
@@ -9,7 +11,10 @@ use crate::{
         commands::{self, Command, Method, Since, Subscribe},
         replies::{self, Answer},
     },
-    service::parking::{Heard, Verdict},
+    service::{
+        pacing::Asker,
+        parking::{Heard, Verdict},
+    },
     topics::Refusal,
 };
 
@@ -121,6 +126,13 @@ impl Service {
     ) -> Result<(), Refused> {
         let AtHand { is_confirmed, bytes } = self.centrifuge.at_hand;
         let after = if is_confirmed { &[] } else { after };
+        if !self.has_heard(hub, names, after) {
+            let missing = names.iter().filter(|name| !self.is_heard(hub, name));
+            // At the least a place is not here.
+            let count = missing.collect::<BTreeSet<_>>().len().max(1);
+            let asked = self.pacing.ask(&Asker::Connection(id), count, hub.now());
+            asked.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
+        }
         match self.hear_for(hub, (id, bytes), names, after) {
             Ok(Heard::Yes) => Ok(()),
             Ok(Heard::Once(number)) => Err(Refused::Once(number)),
