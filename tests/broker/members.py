@@ -385,7 +385,24 @@ async def a_lease_of_before_is_renewed_if_there_is_one(world):
     assert renew("a") == world.redis.ask("ZSCORE", "nodes", "b") != "1"
 
 
+async def leases_are_renewed_where_the_broker_is_full(world):
+    """Otherwise, all members would have left once there is room again."""
+    a, b = await world.begin(options=OPTIONS)
+    async with watched(world, a, b) as watchers, enter(a, "ada"), enter(b, "ben"):
+        await are_there(world, ["ada", "ben"])
+        before = [list(it.told) for it in watchers]
+        world.redis.ask("CONFIG", "SET", "maxmemory", "1")
+        await asyncio.sleep(SWEPT)
+        world.redis.ask("CONFIG", "SET", "maxmemory", "0")
+        await asyncio.sleep(SWEPT)
+        await are_there(world, ["ada", "ben"])
+        assert [it.told for it in watchers] == before, [it.told for it in watchers]
+        lost = [await world.figure(node, "pushloop_broker_leases_lost") for node in (a, b)]
+        assert lost == [0, 0], lost
+
+
 CHECKS = [
+    leases_are_renewed_where_the_broker_is_full,
     a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minutes,
     a_lease_of_before_is_renewed_if_there_is_one,
     members_are_those_of_all_nodes,

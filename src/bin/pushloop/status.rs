@@ -152,7 +152,7 @@ status! {
     broker_waits: Counter,
     /// Messages on the broker's channels that no server like this has sent.
     broker_foreign_messages: Counter,
-    /// Times that the broker took this server for gone, with its members, and it was not.
+    /// Times that the broker took this server for gone, with its members, and it was not; or it was away for as long as that.
     broker_leases_lost: Counter,
     /// Members that the broker did not take, as where a topic is full: each time that one was asked for.
     broker_members_refused: Counter,

@@ -170,7 +170,10 @@ impl Link {
             open: load(include_str!("open.lua"))?,
             enter: load(appends!("enter.lua"))?,
             leave: load(appends!("leave.lua"))?,
-            lease: load(appends!("lease.lua"))?,
+            // It is run where the broker is full, too: without leases, all members would leave. Older brokers do not know how
+            // to say that.
+            lease: load(concat!("#!lua flags=allow-oom\n", appends!("lease.lua")))
+                .or_else(|_| load(appends!("lease.lua")))?,
         };
         Ok(())
     }
