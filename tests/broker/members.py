@@ -385,7 +385,38 @@ async def a_lease_of_before_is_renewed_if_there_is_one(world):
     assert renew("a") == world.redis.ask("ZSCORE", "nodes", "b") != "1"
 
 
+async def leases_are_renewed_where_the_broker_is_full(world):
+    """Otherwise, members of some nodes would leave where there is room now and then."""
+    a, b = await world.begin(options=OPTIONS)
+
+    def ends():
+        words = world.redis.ask("ZRANGE", "pushloop:nodes", "0", "-1", "WITHSCORES").split()
+        return dict(zip(words[::2], map(int, words[1::2])))
+
+    async with enter(a, "ada"), enter(b, "ben"):
+        await are_there(world, ["ada", "ben"])
+        # A script that has deleted something may write: so it does with a topic that is new.
+        await world.publish(a, "/t", "x")
+
+        async def has_two():
+            return len(ends()) == 2
+
+        await world.until(has_two)
+        before = ends()
+        world.redis.ask("CONFIG", "SET", "maxmemory", "1")
+
+        async def are_renewed():
+            now = ends()
+            return now.keys() == before.keys() and all(now[node] > before[node] + 3000 for node in now)
+
+        await world.until(are_renewed)
+        status, text = await world.ask(a, "POST", "/t", "x")
+        assert status == 503 and "OOM" in text, text
+        world.redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
 CHECKS = [
+    leases_are_renewed_where_the_broker_is_full,
     a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minutes,
     a_lease_of_before_is_renewed_if_there_is_one,
     members_are_those_of_all_nodes,

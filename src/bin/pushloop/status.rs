@@ -44,6 +44,8 @@ status! {
     /// Requests, and connections, that were refused or closed because their client or their token's subject
     /// published or connected more than it may.
     publishers_limited: Counter,
+    /// Commands and requests that were refused because their client asked for more topics that are not here than it may.
+    askers_limited: Counter,
     /// Whether the histories' file can no longer be written: 1, or 0.
     history_file_failed: Gauge,
     /// Publications that wait to be written to the histories' file now.
@@ -150,7 +152,7 @@ status! {
     broker_waits: Counter,
     /// Messages on the broker's channels that no server like this has sent.
     broker_foreign_messages: Counter,
-    /// Times that the broker took this server for gone, with its members, and it was not.
+    /// Times that the broker took this server for gone, with its members, and it was not; or it was away for as long as that.
     broker_leases_lost: Counter,
     /// Members that the broker did not take, as where a topic is full: each time that one was asked for.
     broker_members_refused: Counter,

@@ -229,7 +229,13 @@ impl Link {
             open: load(include_str!("open.lua"))?,
             enter: load(appends!("enter.lua"))?,
             leave: load(appends!("leave.lua"))?,
-            lease: load(appends!("lease.lua"))?,
+            // It is run where the broker is full, too: members would leave of which nobody renews the lease. In all else it is
+            // as those without flags. Older brokers know of none.
+            lease: load(concat!(
+                "#!lua flags=allow-oom,allow-cross-slot-keys\n",
+                appends!("lease.lua")
+            ))
+            .or_else(|_| load(appends!("lease.lua")))?,
         };
         Ok(())
     }

@@ -101,7 +101,7 @@ fn encode(format: Format, topic: &str, (offset, data): (u64, Message<'_>), out: 
     let (client, user) = (client.unwrap_or_default(), user.unwrap_or_default());
     let info = info.unwrap_or_default();
     let info = (!info.is_empty()).then_some(&*info);
-    let client = Client { client: &client, user: &user, info };
+    let client = Client { client, user: &user, info };
     let push = if name == "join" { Push::Join(client) } else { Push::Leave(client) };
     add_push(format, out, channel, &push);
 }
@@ -117,8 +117,8 @@ mod tests {
             encode(format, topic, (1, Message::Text(told)), &mut out);
             out.escape_ascii().to_string()
         };
-        let client = Client { client: "c", user: "é\"", info: Some("{\"n\": 1}") };
-        let anonymous = Client { client: "c", user: "", info: None };
+        let client = Client { client: "c".into(), user: "é\"", info: Some("{\"n\": 1}") };
+        let anonymous = Client { client: "c".into(), user: "", info: None };
         let topic = joins("a");
         assert!(is_of_joins(&topic) && !is_of_joins("a") && !is_of_joins("$joins"));
         for (told, json, protobuf) in [

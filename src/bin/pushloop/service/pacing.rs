@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use pushloop::{ConnId, ConnMap, Message, Request};
+use pushloop::{Config, ConnId, ConnMap, Message, Request};
 
 use crate::{
     auth::Principal,
@@ -16,13 +17,25 @@ use crate::{
     pace::Pace,
     publish::Plan,
     requests::network,
-    status::Status,
+    status::{Status, count},
 };
 
 const TOO_FAST: &str =
     "too much is published: --publications-per-second, --publication-bytes-per-second";
+const TOO_MANY_TOPICS: &str =
+    "too many topics are asked for that are not here: subscriptions_per_second = 50";
 const TOO_MANY: &str =
     "the token's subject has as many connections as it may: --subject-connections-max";
+
+/// Topics that a client may ask for in a second, after the first ones of its page, which are as many as it may have. Each may
+/// be an event for a backend, or be looked for at the broker.
+pub(super) const SUBSCRIPTIONS_PER_SECOND: u32 = 50;
+
+/// The pace of what asks for topics.
+pub(super) fn of_subscriptions<K: Clone + Eq + Hash>(topics_per_connection_max: usize) -> Pace<K> {
+    let first = topics_per_connection_max.try_into().unwrap_or(u32::MAX);
+    Pace::with_burst(SUBSCRIPTIONS_PER_SECOND, first.saturating_add(SUBSCRIPTIONS_PER_SECOND))
+}
 
 /// Or the answer to one that asks for too much.
 type Taken = Result<(), TurnedAway>;
@@ -53,9 +66,18 @@ impl Account {
     }
 }
 
+/// What asks for topics that are not here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asker {
+    Connection(ConnId),
+    Request(Account),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pacing {
+    /// Topics that the broker is asked for.
+    topics: Pace<Asker>,
     publications: Option<Pace<Account>>,
     bytes: Option<Pace<Account>>,
     /// Connections that one subject may have.
@@ -70,12 +92,36 @@ impl Pacing {
     pub(super) fn new(options: &Options, status: Arc<Status>) -> Self {
         Self {
             status,
+            topics: of_subscriptions(Config::default().topics_per_connection_max),
             publications: options.publications_per_second.map(Pace::new),
             bytes: options.publication_bytes_per_second.map(Pace::new),
             connections_max: options.subject_connections_max,
             open: HashMap::new(),
             seats: ConnMap::new(),
         }
+    }
+
+    /// Notes that the broker is asked for so many topics.
+    pub(super) fn ask(&mut self, asker: &Asker, topics: usize, now: Instant) -> Taken {
+        let topics = topics.try_into().unwrap_or(u32::MAX);
+        self.topics.take(asker, topics, now).map_err(|wait| {
+            count(&self.status.askers_limited);
+            slow_down(TOO_MANY_TOPICS, wait)
+        })
+    }
+
+    /// Notes that a connection publishes a message that comes from there.
+    pub(super) fn take_from(
+        &mut self,
+        client: Option<IpAddr>,
+        principal: &Principal,
+        message: Message<'_>,
+        now: Instant,
+    ) -> Taken {
+        if self.publications.is_none() && self.bytes.is_none() {
+            return Ok(());
+        }
+        self.take(&Account::those(client, principal), message, now)
     }
 
     /// Notes that a message is published.
@@ -175,5 +221,34 @@ impl Status {
     fn slow_down(&self, why: &'static str, wait: Duration) -> TurnedAway {
         self.publishers_limited.fetch_add(1, Ordering::Relaxed);
         slow_down(why, wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    // The clock starts somewhere; it is read once.
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn topics_that_are_not_here_may_be_asked_for_as_often_as_subscriptions() {
+        let now = Instant::now();
+        let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
+        let mut pacing = Pacing::new(&Options::default(), Arc::clone(&status));
+        let account = |last: u8| Asker::Request(Account::Client([192, 0, 2, last].into()));
+        let conn = |index: u64| Asker::Connection(ConnId::from_bits(1 << 32 | index));
+        let at_once = 128 + SUBSCRIPTIONS_PER_SECOND as usize;
+        for asker in [account(1), account(2), conn(1), conn(2)] {
+            assert!(pacing.ask(&asker, 128, now).is_ok(), "all that a connection may have");
+            for _ in 128..at_once {
+                assert!(pacing.ask(&asker, 1, now).is_ok());
+            }
+            let Err(away) = pacing.ask(&asker, 1, now) else { panic!("one too many") };
+            assert!(away.status == 429 && away.why.contains("subscriptions_per_second = 50"));
+            assert!(pacing.ask(&asker, 1, now + Duration::from_millis(20)).is_ok());
+        }
+        assert_eq!(status.askers_limited.load(Ordering::Relaxed), 4);
     }
 }

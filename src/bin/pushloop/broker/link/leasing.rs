@@ -51,6 +51,8 @@ pub struct Over {
 pub enum Answer {
     /// The lease is renewed.
     Held(Option<Over>),
+    /// It is, and that of the node's name of before was over.
+    Anew(Option<Over>),
     /// The node has no lease: it is over, as far as the broker knows.
     Lost,
     Done,
@@ -129,15 +131,18 @@ fn name(node: u64) -> String {
     format!("{node:016x}")
 }
 
+/// The node that is over, if one is named. `None` if its name is none.
+fn over_of(words: &[&str]) -> Option<Option<Over>> {
+    let [node, topics @ ..] = words else { return Some(None) };
+    let node = u64::from_str_radix(node, 16).ok()?;
+    Some(Some(Over { node, topics: topics.iter().map(|topic| Arc::from(*topic)).collect() }))
+}
+
 fn answer_of(answer: &[String]) -> Option<Answer> {
     let words: Vec<_> = answer.iter().map(String::as_str).collect();
     Some(match &words[..] {
-        ["held"] => Answer::Held(None),
-        ["held", node, topics @ ..] => {
-            let node = u64::from_str_radix(node, 16).ok()?;
-            let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-            Answer::Held(Some(Over { node, topics }))
-        }
+        ["held", over @ ..] => Answer::Held(over_of(over)?),
+        ["anew", over @ ..] => Answer::Anew(over_of(over)?),
         ["lost", ..] => Answer::Lost,
         ["done"] => Answer::Done,
         ["full"] => Answer::Full,
@@ -163,8 +168,12 @@ mod tests {
         assert_eq!(read("held"), Some(Answer::Held(None)));
         assert_eq!(read("held 00000000000000ff a b"), over(&["a", "b"]));
         assert_eq!(read(&format!("held {}", name(255))), over(&[]));
+        assert_eq!(read("anew"), Some(Answer::Anew(None)));
+        let topics = vec!["a".into()];
+        let anew = Answer::Anew(Some(Over { node: 255, topics }));
+        assert_eq!(read("anew 00000000000000ff a"), Some(anew));
         assert_eq!(read("lost 00000000000000ff a"), Some(Answer::Lost));
-        for other in ["", "held x", "done done", "HELD", "late 1", "full x"] {
+        for other in ["", "held x", "anew x", "done done", "HELD", "late 1", "full x"] {
             assert_eq!(read(other), None, "{other}");
         }
     }

@@ -222,7 +222,7 @@ impl Service {
                 Slot::Done("refresh", Ok(nothing()))
             }
             Call::Presence(name) => {
-                let told = self.has_clients(&name).and_then(|()| self.clients_of(hub, &name));
+                let told = self.has_clients(&name).and_then(|()| self.clients_of(hub, &name, None));
                 Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
             }
             Call::PresenceStats(name) => {
@@ -351,8 +351,7 @@ impl Service {
         };
         for id in self.connections_of(whom) {
             let session = self.centrifuge.sessions.get(id);
-            let stays =
-                session.is_some_and(|it| but.iter().any(|client| client == it.identity.client()));
+            let stays = session.is_some_and(|session| but.contains(&session.identity.client()));
             if !stays {
                 self.disconnect(hub, id, code, reason);
             }

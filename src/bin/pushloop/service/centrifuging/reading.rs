@@ -1,8 +1,8 @@
 //! What clients read of a channel beside its publications, and what they publish.
 
-use pushloop::{Hub, Message, Position, PositionError, Publication};
+use pushloop::{ConnId, Hub, Message, Position, PositionError, Publication};
 
-use super::{Out, Service, Session};
+use super::{Identity, Out, Service, Session};
 use crate::{
     auth::Action,
     centrifuge::{
@@ -36,7 +36,7 @@ impl Service {
         let data = data.ok_or(Failure::BAD_REQUEST)?;
         let allowed = self.gate.allow(&session.who, Action::Publish, name);
         allowed.map_err(|_| Failure::PERMISSION_DENIED)?;
-        let paced = self.pacing.take(&session.accounts, data, hub.now());
+        let paced = self.pacing.take_from(session.network, &session.who, data, hub.now());
         paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
         self.operator.note(hub, name, length(data));
         // What the client has asked for before comes before.
@@ -76,20 +76,35 @@ impl Service {
         name: &str,
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
-        out.answer(id, &Ok(Answer::Presence(self.clients_of(hub, name)?)));
+        out.answer(
+            id,
+            &Ok(Answer::Presence(self.clients_of(
+                hub,
+                name,
+                Some((out.id(), &session.identity)),
+            )?)),
+        );
         out.flush_many(hub);
         Ok(())
     }
 
-    /// Who is in a channel.
-    pub(super) fn clients_of(&self, hub: &Hub, name: &str) -> Result<Vec<Client<'_>>, Failure> {
+    /// Who is in a channel; and if a client asks, which one that is.
+    pub(super) fn clients_of<'a>(
+        &'a self,
+        hub: &Hub,
+        name: &str,
+        asking: Option<(ConnId, &'a Identity)>,
+    ) -> Result<Vec<Client<'a>>, Failure> {
         let (mut clients, mut bytes, max) = (Vec::new(), 0, answer_bytes_max(hub));
-        let all =
-            self.centrifuge.rooms.get(name).into_iter().flat_map(|room| room.clients.values());
+        let room = self.centrifuge.rooms.get(name);
+        let all = room.into_iter().flat_map(|room| &room.clients).filter_map(|id| match asking {
+            Some((own, identity)) if own == *id => Some(identity),
+            Some(_) | None => Some(&self.centrifuge.sessions.get(*id)?.identity),
+        });
         for identity in all {
             let client = identity.told();
-            let texts =
-                [client.client, client.client, client.user, client.info.unwrap_or_default()];
+            let (id, info) = (&*client.client, client.info.unwrap_or_default());
+            let texts = [id, id, client.user, info];
             bytes += CLIENT_BYTES + texts.map(escaped_len).iter().sum::<usize>();
             if bytes > max {
                 return Err(Failure::LIMIT_EXCEEDED);
@@ -135,7 +150,7 @@ impl Service {
             let since = asked.since.as_ref();
             let since = since.and_then(|(offset, epoch)| position(epoch, *offset));
             let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
-            self.hear_channels(hub, session, out.id(), &names, &after)?;
+            self.hear_channels(hub, out.id(), &names, &after)?;
         }
         out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
         out.flush_many(hub);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use pushloop::{ConnId, Hub, Request, RequestId, Response};
 
-use super::{Service, connecting::random_uuid};
+use super::{Service, identity::random_uuid};
 use crate::{
     centrifuge::{
         Format,
@@ -169,7 +169,7 @@ impl Service {
 
     /// The connection that has this key, if it is not ending.
     fn session_of(&self, hub: &mut Hub, key: &str) -> Option<ConnId> {
-        let conn = self.centrifuge.keys.get(key).copied()?;
+        let conn = self.centrifuge.posted.connection(key)?;
         // Nothing is written, and it is said whether something could be.
         hub.write(conn, "").is_ok().then_some(conn)
     }

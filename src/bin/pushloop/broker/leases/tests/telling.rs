@@ -1,5 +1,7 @@
 //! What the broker is told, where much is to be told and answers are slow.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 
 #[test]
@@ -98,4 +100,27 @@ fn each_that_is_refused_is_asked_for_again_in_its_turn() {
         nodes[0].deliver_all();
     }
     assert!(nodes[0].with(|here, _| here.leases.refused.take(1).is_empty()));
+}
+
+#[test]
+fn a_node_that_comes_back_under_another_name_is_counted_if_its_lease_was_over() {
+    for (away, lost) in [(1, 0), (LEASE + SILENCE_MAX + 4, 1)] {
+        let (mut broker, mut node, mut other) = (Broker::default(), Node::new(1), Node::new(2));
+        for here in [&mut node, &mut other] {
+            here.come("stays");
+            here.run(&mut broker, |_| None);
+            here.deliver_all();
+        }
+        node.cut();
+        for _ in 0..away {
+            pass(std::slice::from_mut(&mut other), &mut broker, 1);
+            other.run(&mut broker, |_| None);
+            other.deliver_all();
+        }
+        node.connect();
+        node.run(&mut broker, |_| None);
+        node.deliver_all();
+        let counted = node.with(|here, _| here.leases.status.broker_leases_lost.load(Relaxed));
+        assert_eq!(counted, lost, "away for {away} s");
+    }
 }
