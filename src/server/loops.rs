@@ -11,7 +11,7 @@ use std::{
 use super::{Handler, Mio, Server};
 use crate::{
     config::Config,
-    handle::Handle,
+    handle::{Handle, Homes},
     hub::{LANE_BYTES_MAX, Peers},
 };
 
@@ -60,6 +60,22 @@ impl Loops {
     ///
     /// Those of the system: no descriptor for a poll, most likely.
     pub fn new(config: Config, count: usize) -> io::Result<Self> {
+        Self::begin(config, count, true)
+    }
+
+    /// So many loops, each with topics of its own: what is published on one reaches the subscribers of that loop, and
+    /// nothing goes from one to another. It is for an application that brings each publication to all loops by
+    /// itself, as by a broker that each of them hears, and whose order is that broker's. All else is as with
+    /// [`new`](Self::new): ids, limits, the loop that accepts, and how they end.
+    ///
+    /// # Errors
+    ///
+    /// See [`new`](Self::new).
+    pub fn apart(config: Config, count: usize) -> io::Result<Self> {
+        Self::begin(config, count, false)
+    }
+
+    fn begin(config: Config, count: usize, shares_topics: bool) -> io::Result<Self> {
         let count = count.clamp(1, u8::MAX.into());
         let connections_max = config.connections_max;
         let servers = (0..count).map(|nth| Server::new(config.clone().share_of(nth, count)));
@@ -67,9 +83,12 @@ impl Loops {
         let mut handle = servers[0].handle();
         if count > 1 {
             let handles = servers.iter().map(Server::handle).collect();
-            let secret = servers[0].hub.secret();
+            let homes = match shares_topics {
+                true => Homes::Shared(servers[0].hub.secret()),
+                false => Homes::Apart,
+            };
             for (server, peers) in
-                servers.iter_mut().zip(Peers::of(handles, secret, LANE_BYTES_MAX))
+                servers.iter_mut().zip(Peers::of(handles, homes, LANE_BYTES_MAX))
             {
                 handle = handle.routed(peers.routes(), true);
                 server.hub.join_loops(peers);

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import doors
+import loops
 import members
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
@@ -431,6 +432,7 @@ CHECKS = [
     passwords_are_needed_and_kept,
     tls_goes_by_the_authority_that_is_named,
     *doors.CHECKS,
+    *loops.CHECKS,
     *members.CHECKS,
 ]
 

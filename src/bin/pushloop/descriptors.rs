@@ -35,9 +35,11 @@ impl Descriptors {
     }
 }
 
-/// Those of loops beside the first: each has a poll, a waker and a reserve.
-pub fn of_loops(loops: usize) -> usize {
-    3 * loops.saturating_sub(1)
+/// Those of loops beside the first: each has a poll, a waker and a reserve, and two connections to a broker if there is
+/// one, with what looks up its name.
+pub fn of_loops(loops: usize, has_broker: bool) -> usize {
+    let each = if has_broker { 7 } else { 3 };
+    each * loops.saturating_sub(1)
 }
 
 /// Connections that are let in for health checks alone.

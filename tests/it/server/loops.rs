@@ -59,7 +59,10 @@ fn start(count: usize, connections_max: usize) -> Running {
     let config = quiet(|config| {
         (config.connections_max, config.connections_reserved) = (connections_max, 0);
     });
-    let mut loops = Loops::new(config, count).expect("there are descriptors");
+    run(Loops::new(config, count).expect("there are descriptors"))
+}
+
+fn run(mut loops: Loops) -> Running {
     let address = loops.first().listen("127.0.0.1:0").expect("a port is free");
     loops.set_drain(Duration::from_secs(1));
     let handle = loops.handle();
@@ -126,6 +129,35 @@ fn every_subscriber_gets_every_publication_once_and_in_one_order() {
     }
     assert_eq!(running.handle.counters().publications, count as u64);
     assert_eq!(running.handle.counters().deliveries, 6 * count as u64);
+    running.ends();
+}
+
+#[test]
+fn loops_with_topics_of_their_own_keep_what_is_published_to_themselves() {
+    let loops = Loops::apart(quiet(|_| {}), 2).expect("there are descriptors");
+    let running = run(loops);
+    let mut peers: Vec<_> = (0..4).map(|_| running.opens()).collect();
+    for at in 0..4 {
+        let sender = peers[at].1;
+        peers[at].0.sends(text("own"));
+        for (peer, ..) in peers.iter_mut().filter(|(_, nth, _)| *nth == sender) {
+            peer.expects(text("own"));
+        }
+    }
+    // A connection is reached wherever it is, and a publication of a thread is for one loop.
+    for (peer, _, id) in &mut peers {
+        running.handle.send(*id, "direct").expect("there is room");
+        peer.expects(text("direct"));
+    }
+    running.handle.publish("all", "of the first").expect("there is room");
+    for (peer, ..) in peers.iter_mut().filter(|(_, nth, _)| *nth == 0) {
+        peer.expects(text("of the first"));
+    }
+    // Nothing else has come.
+    for (peer, _, id) in &mut peers {
+        running.handle.send(*id, "last").expect("there is room");
+        peer.expects(text("last"));
+    }
     running.ends();
 }
 

@@ -21,6 +21,7 @@ use pushloop::{
     RequestId, TimerId,
 };
 
+pub(super) use self::streaming::no_session;
 use self::{connecting::random_uuid, out::Out, rooms::Rooms, streaming::Door};
 use super::{Account, Service};
 use crate::{
