@@ -119,8 +119,6 @@ pub struct Service {
     retry: Duration,
     /// The backends.
     hooks: Hooks,
-    /// Bytes of messages that wait for it.
-    message_bytes: usize,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
     /// What decides the order in place of this server, if there is a broker.
@@ -180,7 +178,6 @@ impl Service {
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
             hooks,
-            message_bytes: 0,
             ahead,
             broker,
             loops: None,

@@ -48,8 +48,8 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     logs::start(options.logs, &status)?;
     let gate = Gate::begin(options, &handle, &status).map_err(io::Error::other)?;
     let sets = gate.sets().to_vec();
-    let hooks = Hooks::new(options, gate.apps(), handle.clone(), &status);
-    let hooks = hooks.map_err(io::Error::other)?;
+    let each: Vec<_> = loops.servers().iter().map(Server::handle).collect();
+    let hooks = Hooks::all(options, gate.apps(), &each, &status).map_err(io::Error::other)?;
     let engines = loops.servers().iter_mut().map(|it| restore::engine(it, options, &status));
     let engines: Vec<_> = engines.collect::<io::Result<_>>()?;
     let server = loops.first();
@@ -68,15 +68,11 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();
-    let each: Vec<_> = loops.servers().iter().map(Server::handle).collect();
     watchdog::watch(each.clone(), Arc::clone(&status));
-    let mut hooks = Some(hooks);
     let mut ways = ways(each, has_broker).into_iter();
-    let mut parts = slots.into_iter().zip(engines);
+    let mut parts = slots.into_iter().zip(engines).zip(hooks);
     loops.run(|server, _| {
-        let (slot, engine) = parts.next().unwrap_or_default();
-        // The options have it only where there is no other loop.
-        let hooks = hooks.take().unwrap_or_default();
+        let ((slot, engine), hooks) = parts.next().unwrap_or_default();
         let (now, status) = (server.hub().now(), Arc::clone(&status));
         let mut service = Service::new(now, status, options, gate.twin(), hooks, engine, slot);
         if let Some(ways) = ways.next() {

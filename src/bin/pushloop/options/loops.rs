@@ -18,8 +18,6 @@ impl Taken {
             }
         }
         self.refuse(&["history-file"], "one loop writes it: not with --loops")?;
-        self.refuse(&["hook-url"], "one loop asks and tells a backend: not with --loops")?;
-        self.refuse(&["pusher-webhook"], "one loop tells of its clients: not with --loops")?;
         let limits = [
             "client-connections-max",
             "client-connections-per-second",
