@@ -87,8 +87,7 @@ impl Loops {
                 true => Homes::Shared(servers[0].hub.secret()),
                 false => Homes::Apart,
             };
-            for (server, peers) in
-                servers.iter_mut().zip(Peers::of(handles, homes, LANE_BYTES_MAX))
+            for (server, peers) in servers.iter_mut().zip(Peers::of(handles, homes, LANE_BYTES_MAX))
             {
                 handle = handle.routed(peers.routes(), true);
                 server.hub.join_loops(peers);

@@ -67,7 +67,7 @@ impl Errands {
         }
         let request = Arc::new(request.clone());
         let others = (0..=others).filter(|nth| *nth != self.here);
-        others.for_each(|nth| self.inboxes.send(nth, Errand::Do(Arc::clone(&request))));
+        others.for_each(|nth| self.send(nth, Errand::Do(Arc::clone(&request))));
         true
     }
 
@@ -84,7 +84,17 @@ impl Errands {
 
     /// Hands it to the next loop.
     pub fn send_on(&self, errand: Errand) {
-        self.inboxes.send((self.here + 1) % self.inboxes.len(), errand);
+        self.send((self.here + 1) % self.inboxes.len(), errand);
+    }
+
+    /// Where the loop has ended, the process is about to: what waits is answered with 503.
+    fn send(&self, to: usize, errand: Errand) {
+        for left in self.inboxes.send(to, errand) {
+            match left {
+                Errand::Do(request) => self.release(&request),
+                Errand::Sum(asked, _) | Errand::Post(asked) => drop(self.end(asked)),
+            }
+        }
     }
 
     /// It has been at this loop: it is for the next one, or was at all.
@@ -112,14 +122,21 @@ impl Errands {
 
 /// Answers with what all loops have told together.
 pub fn tell(mut pending: Pending, told: &Value) {
-    let body = told.to_string();
-    if body.len() > SUM_BYTES_MAX {
-        let _ = pending.refuse(400, "the answer exceeds loops_answer_bytes_max = 1048576");
-        return;
-    }
-    let response = Response::new(200).body(body).header("Content-Type", "application/json");
+    let (status, kind, body) = match body(told) {
+        Ok(body) => (200, "application/json", body),
+        Err(why) => (400, "text/plain; charset=utf-8", why),
+    };
+    let response = Response::new(status).body(body).header("Content-Type", kind);
     // One that is over needs no answer.
     let _ = pending.respond(response.header("X-Content-Type-Options", "nosniff"));
+}
+
+fn body(told: &Value) -> Result<String, String> {
+    let body = told.to_string();
+    match body.len() <= SUM_BYTES_MAX {
+        true => Ok(body),
+        false => Err(format!("the answer exceeds loops_answer_bytes_max = {SUM_BYTES_MAX}")),
+    }
 }
 
 /// Adds what one more loop tells: numbers of connections and of subscriptions are summed up, what is the same at all loops
@@ -169,30 +186,31 @@ fn add_named(told: &mut Value, name: &str, more: Value) {
 
 #[cfg(test)]
 mod tests {
+    use pushloop::{Config, Loops, Server};
     use serde_json::json;
 
     use super::*;
 
     fn sum(all: impl IntoIterator<Item = Value>) -> Value {
-        all.into_iter().reduce(|mut told, more| {
-            add(&mut told, more);
-            told
-        })
-        .expect("there is one")
+        all.into_iter()
+            .reduce(|mut told, more| {
+                add(&mut told, more);
+                told
+            })
+            .expect("there is one")
     }
 
     #[test]
     fn what_connections_are_counted_by_is_summed_up_and_what_all_know_is_there_once() {
-        let channel = |users: u64, subscriptions: u64| {
-            json!({ "user_count": users, "subscription_count": subscriptions })
-        };
+        let channel = |users: u64, subscriptions: u64| json!({ "user_count": users, "subscription_count": subscriptions });
         let channels = [
             json!({ "channels": { "a": channel(2, 1), "b": channel(1, 1) } }),
             json!({ "channels": { "a": channel(2, 5), "c": {} } }),
         ];
         let expected = json!({ "a": channel(2, 6), "b": channel(1, 1), "c": {} });
         assert_eq!(sum(channels), json!({ "channels": expected }));
-        let one = |is_occupied: bool, cache: Value| json!({ "occupied": is_occupied, "cache": cache });
+        let one =
+            |is_occupied: bool, cache: Value| json!({ "occupied": is_occupied, "cache": cache });
         let data = json!({ "data": "x" });
         let told = [one(false, Value::Null), one(true, data.clone()), one(false, Value::Null)];
         assert_eq!(sum(told), one(true, data));
@@ -201,11 +219,27 @@ mod tests {
             json!({ "users": ids })
         };
         assert_eq!(sum([users(&[1, 2]), users(&[2, 3])]), users(&[1, 2, 3]));
-        let node = |clients: u64, uptime: u64| {
-            json!({ "name": "pushloop", "num_clients": clients, "uptime": uptime })
-        };
+        let node = |clients: u64, uptime: u64| json!({ "name": "pushloop", "num_clients": clients, "uptime": uptime });
         let info = |node: Value| json!({ "replies": [{ "info": { "nodes": [node] } }] });
         assert_eq!(sum([info(node(1, 9)), info(node(2, 8))]), info(node(3, 9)));
+    }
+
+    #[test]
+    fn so_many_requests_are_under_way_and_no_more() {
+        let mut loops = Loops::apart(Config::default(), 2).expect("there are descriptors");
+        let each = loops.servers().iter().map(Server::handle).collect();
+        let inboxes = Errands::all(each).next().expect("there are two").inboxes;
+        assert!(inboxes.reserve(1024, 16 << 20), "at the limits");
+        assert!(!inboxes.reserve(1, 0) && !inboxes.reserve(0, 1), "one more");
+        assert!(FULL.contains("loop_requests_max = 1024"));
+    }
+
+    #[test]
+    fn so_much_is_told_of_all_loops_and_no_more() {
+        let text = |bytes: usize| Value::from("x".repeat(bytes - 2));
+        assert_eq!(body(&text(SUM_BYTES_MAX)).map(|it| it.len()), Ok(SUM_BYTES_MAX));
+        let why = body(&text(SUM_BYTES_MAX + 1));
+        assert_eq!(why, Err("the answer exceeds loops_answer_bytes_max = 1048576".to_owned()));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What the loops of one process hand each other: an inbox for each, and a bound on all that is under way.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use pushloop::Handle;
@@ -62,11 +65,13 @@ impl<T> Inboxes<T> {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Hands something to a loop.
-    pub fn send(&self, to: usize, it: T) {
+    /// Hands something to a loop. Of one that has ended, all that it has not taken comes back.
+    pub fn send(&self, to: usize, it: T) -> Vec<T> {
         self.inbox(to).push(it);
-        // A loop that is gone takes the process with it.
-        let _ = self.handles[to].notify(self.key);
+        match self.handles[to].notify(self.key) {
+            Ok(()) => Vec::new(),
+            Err(_) => mem::take(&mut self.inbox(to)),
+        }
     }
 
     /// What there is for a loop, in the order in which it came.
@@ -87,14 +92,15 @@ mod tests {
 
     use super::*;
 
-    fn inboxes(limits: Limits) -> Inboxes<usize> {
+    fn inboxes(limits: Limits) -> (Loops, Inboxes<usize>) {
         let mut loops = Loops::new(Config::default(), 2).expect("there are descriptors");
-        Inboxes::new(loops.servers().iter().map(Server::handle).collect(), 7, limits)
+        let each = loops.servers().iter().map(Server::handle).collect();
+        (loops, Inboxes::new(each, 7, limits))
     }
 
     #[test]
     fn so_many_things_are_under_way_and_no_more() {
-        let inboxes = inboxes(Limits { count_max: 10, bytes_max: 100 });
+        let (_loops, inboxes) = inboxes(Limits { count_max: 10, bytes_max: 100 });
         assert!(inboxes.reserve(9, 1));
         assert!(inboxes.reserve(1, 1), "at the limit");
         assert!(!inboxes.reserve(1, 1), "one more");
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn so_many_bytes_are_under_way_and_no_more() {
-        let inboxes = inboxes(Limits { count_max: 10, bytes_max: 100 });
+        let (_loops, inboxes) = inboxes(Limits { count_max: 10, bytes_max: 100 });
         assert!(!inboxes.reserve(1, 101));
         assert!(inboxes.reserve(1, 99));
         assert!(inboxes.reserve(1, 1), "at the limit");
@@ -113,12 +119,21 @@ mod tests {
 
     #[test]
     fn all_is_taken_in_its_order_and_some_in_each_turn() {
-        let inboxes = inboxes(Limits { count_max: 10, bytes_max: 100 });
+        let (_loops, inboxes) = inboxes(Limits { count_max: 10, bytes_max: 100 });
         let count = TAKEN_PER_TURN + 3;
-        (0..count).for_each(|nth| inboxes.send(1, nth));
+        assert!((0..count).all(|nth| inboxes.send(1, nth).is_empty()));
         assert_eq!(inboxes.take(0), []);
         assert_eq!(inboxes.take(1), (0..TAKEN_PER_TURN).collect::<Vec<_>>());
         assert_eq!(inboxes.take(1), (TAKEN_PER_TURN..count).collect::<Vec<_>>());
         assert_eq!(inboxes.take(1), []);
+    }
+
+    #[test]
+    fn what_a_loop_has_not_taken_comes_back_once_it_is_gone() {
+        let (loops, inboxes) = inboxes(Limits { count_max: 10, bytes_max: 100 });
+        assert!(inboxes.send(1, 1).is_empty());
+        drop(loops);
+        assert_eq!(inboxes.send(1, 2), [1, 2]);
+        assert_eq!(inboxes.send(1, 3), [3]);
     }
 }

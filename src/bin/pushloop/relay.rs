@@ -88,17 +88,22 @@ impl Relay {
         {
             let home = hub.home(&item.name);
             if home != self.here {
-                self.jobs.send(home, job);
+                self.send(home, job);
                 return None;
             }
             job.outcomes.push(publish::publish_one(hub, item, job.only_at));
         }
         if job.origin != self.here {
-            self.jobs.send(job.origin, job);
+            self.send(job.origin, job);
             return None;
         }
         self.jobs.release(job.plan.items.len(), job.bytes);
         done(job.id, job.plan, job.outcomes)
+    }
+
+    fn send(&self, to: usize, job: Job) {
+        // A loop that is gone takes the process with it.
+        drop(self.jobs.send(to, job));
     }
 }
 

@@ -27,12 +27,12 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConfigureError, ConnId, ConnMap, Handle, Handler, Hub, Message, Presence, Reason, Request,
-    RequestId, Response,
+    CloseCode, ConfigureError, ConnId, ConnMap, Handle, Handler, Hub, Message, Presence, Reason,
+    Request, RequestId, Response,
 };
 
-pub use self::{backends::Hooks, relaying::Ways};
 use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge, relaying::Relaying};
+pub use self::{backends::Hooks, pacing::Subjects, relaying::Ways};
 use crate::{
     ahead::Ahead,
     auth::Denied,

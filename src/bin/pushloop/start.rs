@@ -18,7 +18,7 @@ use crate::{
     relay::Relay,
     reload::Reload,
     restore,
-    service::{Hooks, Service, Ways},
+    service::{Hooks, Service, Subjects, Ways},
     status::Status,
     supervisor, tls, watchdog,
 };
@@ -70,13 +70,14 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     supervisor::tell_ready();
     watchdog::watch(each.clone(), Arc::clone(&status));
     let mut ways = ways(each, has_broker).into_iter();
+    let subjects = Arc::new(Subjects::default());
     let mut parts = slots.into_iter().zip(engines).zip(hooks);
     loops.run(|server, _| {
         let ((slot, engine), hooks) = parts.next().unwrap_or_default();
         let (now, status) = (server.hub().now(), Arc::clone(&status));
         let mut service = Service::new(now, status, options, gate.twin(), hooks, engine, slot);
         if let Some(ways) = ways.next() {
-            service.set_loops(handle.clone(), ways);
+            service.set_loops(handle.clone(), ways, &subjects);
         }
         service
             .begin(server.hub(), options)

@@ -23,7 +23,6 @@ impl Taken {
             "client-connections-per-second",
             "publications-per-second",
             "publication-bytes-per-second",
-            "subject-connections-max",
         ];
         self.refuse(&limits, "each loop would count for itself: not with --loops")
     }

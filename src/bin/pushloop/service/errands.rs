@@ -3,9 +3,7 @@
 use pushloop::{Hub, Pending, Request, RequestId, Response};
 use serde_json::Value;
 
-use super::{
-    Service, asking::Next, brokering::OPEN_TIMEOUT, centrifuging::no_session, sessions,
-};
+use super::{Service, asking::Next, brokering::OPEN_TIMEOUT, centrifuging::no_session, sessions};
 use crate::{
     errands::{self, Asked, Errand},
     gate::TurnedAway,
@@ -86,7 +84,10 @@ impl Service {
     fn settle_post(&self, mut pending: Pending, away: Option<TurnedAway>) {
         // One that is over needs no answer.
         let _ = match away {
-            None => pending.respond(Response::new(204)).map_err(|(error, _)| error),
+            None => {
+                let done = Response::new(204).header("X-Content-Type-Options", "nosniff");
+                pending.respond(done).map_err(|(error, _)| error)
+            }
             Some(TurnedAway { status, why, .. }) => {
                 self.sessions.refuse(status, sessions::cause(&why));
                 pending.refuse(status, &why)

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use pushloop::{Counters, Handle, Hub, Request, RequestId};
 use super::{
     STATS, STATS_INTERVAL, STATS_TIMER, Service,
     asking::{Door, Next, unavailable},
+    pacing::Subjects,
     subscribing::Asked,
 };
 use crate::{
@@ -41,8 +43,9 @@ pub(super) struct Relaying {
 
 impl Service {
     /// There are other loops, which are all reached by this handle.
-    pub fn set_loops(&mut self, all: Handle, ways: Ways) {
+    pub fn set_loops(&mut self, all: Handle, ways: Ways, subjects: &Arc<Subjects>) {
         self.loops = Some(all);
+        self.pacing.share(subjects);
         let relay = match ways {
             Ways::Relay(relay) => Some(relay),
             Ways::Errands(errands) => {

@@ -126,11 +126,7 @@ impl Service {
     }
 
     /// What has to be heard for a call: channels, and places there.
-    fn is_about(
-        &self,
-        hub: &Hub,
-        call: &Call<'_>,
-    ) -> Vec<(String, Option<Position>)> {
+    fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
         let place = |since: &Option<(u64, Cow<'_, str>)>| {
             since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset))
         };
@@ -254,7 +250,8 @@ impl Service {
             Asked::One(call) => vec![call],
             Asked::Batch(calls) => calls,
         };
-        let calls: Vec<_> = calls.into_iter().flatten().filter(Call::is_about_connections).collect();
+        let calls: Vec<_> =
+            calls.into_iter().flatten().filter(Call::is_about_connections).collect();
         let about = calls.iter().filter(|_| !is_confirmed);
         let (names, after): (Vec<_>, Vec<_>) =
             about.flat_map(|call| self.is_about(hub, call)).unzip();

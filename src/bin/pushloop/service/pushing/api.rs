@@ -79,7 +79,8 @@ impl Pushing {
 
     /// Which application a request is of, if it is signed by it.
     fn app_of(&self, hub: &Hub, request: &Request, body: Option<&[u8]>) -> Result<usize, Refusal> {
-        let app = self.named(request).ok_or((404, "there is no application with this id".into()))?;
+        let app =
+            self.named(request).ok_or((404, "there is no application with this id".into()))?;
         let line = (request.method(), request.path());
         let checked = self.apps[app].check(line, request.query_pairs(), body, today(hub));
         checked.map_err(|(status, why)| (status, why.into()))?;
