@@ -38,6 +38,11 @@ def hearing(world, topic):
     return int(world.redis.ask("PUBSUB", "NUMSUB", f"pushloop:news:{{{topic}}}").split()[-1])
 
 
+async def probed(world, node):
+    """What all loops say of whether the server is ready."""
+    return {(await asks(world, node, "GET", "/readyz"))[0] for _of_each_loop in range(4)}
+
+
 async def closes(peer, code):
     try:
         while True:
@@ -111,16 +116,14 @@ async def a_broker_that_is_killed_is_missed_by_all_loops_and_nothing_by_their_su
             world.redis.kill()
 
             async def is_away():
-                probes = [(await asks(world, a, "GET", "/readyz"))[0] for _of_each_loop in range(4)]
-                return set(probes) == {503}
+                return await probed(world, a) == {503}
 
             await world.until(is_away)
             assert await world.figure(a, "pushloop_broker_up") == 0
             world.redis.start()
             for node in (a, b):
                 await world.ready(node)
-            probes = [(await asks(world, a, "GET", "/readyz"))[0] for _of_each_loop in range(4)]
-            assert set(probes) == {200}, probes
+            assert await probed(world, a) == {200}
         await asyncio.sleep(1)
     all_.judge()
     assert sum(map(len, all_.acknowledged.values())) > 100
@@ -129,25 +132,27 @@ async def a_broker_that_is_killed_is_missed_by_all_loops_and_nothing_by_their_su
 
 
 async def a_server_is_ready_if_all_of_its_loops_are(world):
-    a, = world.nodes = [None]
     world.redis = Redis()
-    a, = world.nodes = [Node(world.server, world.redis, (*KEEPS, *LOOPS))]
-    await world.ready(a)
+    a = Node(world.server, world.redis, (*KEEPS, *LOOPS))
+    world.nodes = [a]
+
+    async def are_ready():
+        return await probed(world, a) == {200}
 
     async def is_away_everywhere():
-        listeners = world.redis.ask("CLIENT", "LIST", "TYPE", "pubsub").splitlines()
-        if len(listeners) < 2:
-            return False
+        # Of the time before, no loop is away.
+        await world.until(are_ready)
+        first, *others = world.redis.ask("CLIENT", "LIST", "TYPE", "pubsub").splitlines()
+        assert len(others) == 1, others
         # One of the loops hears nothing, until it has a new connection and an echo.
-        world.redis.ask("CLIENT", "KILL", "ID", listeners[0].split()[0].removeprefix("id="))
+        world.redis.ask("CLIENT", "KILL", "ID", first.split()[0].removeprefix("id="))
         for _ in range(500):
             if (await asks(world, a, "GET", "/readyz"))[0] == 503:
-                probes = [(await asks(world, a, "GET", "/readyz"))[0] for _of_each_loop in range(4)]
-                return set(probes) == {503}
+                return await probed(world, a) == {503}
         return False
 
     await world.until(is_away_everywhere)
-    await world.ready(a)
+    await world.until(are_ready)
 
 
 async def options_are_read_again_by_all_loops_and_all_drain(world):
