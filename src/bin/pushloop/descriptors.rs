@@ -57,6 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_loop_beside_the_first_has_its_own() {
+        let of = |loops| [of_loops(loops, false), of_loops(loops, true)];
+        assert_eq!([of(1), of(2), of(4)], [[0, 0], [3, 7], [9, 21]]);
+    }
+
+    #[test]
     fn all_connections_are_within_the_limit() {
         for (limit, expected) in
             [(20, (1, 5)), (64, (32, 16)), (128, (80, 32)), (1 << 20, ((1 << 20) - 48, 32))]
