@@ -143,6 +143,11 @@ impl Handle {
         let _ = self.push_reserved(Reserved::Lanes, Command::Lanes);
     }
 
+    /// All loops are to look around.
+    pub(crate) fn wake_all(&self) {
+        self.loops().iter().for_each(Self::wake_for_lanes);
+    }
+
     /// Publishes `message` to every subscriber of `topic`.
     ///
     /// # Errors

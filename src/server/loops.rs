@@ -2,8 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io, mem,
     net::ToSocketAddrs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, ScopedJoinHandle},
     time::Duration,
 };
@@ -151,15 +155,19 @@ impl Loops {
             other.hub.handle_listening(other.net.is_on_loopback());
         }
         let (handle, drain) = (self.handle, self.drain);
+        let unfinished = Arc::new(AtomicUsize::new(self.servers.len()));
         let numbered = self.servers.into_iter().enumerate();
         let mut made: VecDeque<_> = numbered
             .map(|(nth, mut server)| {
                 let handler = make(&mut server, nth);
-                let ends = EndsAll { handle: handle.clone(), drain, has_failed: true };
+                let (handle, unfinished) = (handle.clone(), Arc::clone(&unfinished));
+                let mut end =
+                    End { handle, drain, unfinished, is_counted: false, has_failed: true };
                 move || {
                     let (mut server, mut handler) = (server, handler);
-                    let ended = server.run(&mut handler);
-                    ends.over(ended)
+                    let ended = end.run(&mut server, &mut handler);
+                    end.has_failed = ended.is_err();
+                    ended
                 }
             })
             .collect();
@@ -184,22 +192,40 @@ fn join(thread: ScopedJoinHandle<'_, io::Result<()>>) -> io::Result<()> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of a loop has panicked")))
 }
 
-/// Has all loops end when it is dropped because the thread of one of them has failed, or panicked.
-struct EndsAll {
+/// How a loop ends: with the others, and all of them when it is dropped because its thread has failed, or panicked.
+struct End {
     handle: Handle,
     drain: Duration,
+    /// How many loops have connections, or are not told to end yet.
+    unfinished: Arc<AtomicUsize>,
+    /// This one is not among them any more.
+    is_counted: bool,
     has_failed: bool,
 }
 
-impl EndsAll {
-    fn over(mut self, ended: io::Result<()>) -> io::Result<()> {
-        self.has_failed = ended.is_err();
-        ended
+impl End {
+    /// Runs a loop. One without connections has topics still, that those of others publish to: it goes on until all are
+    /// finished.
+    fn run(&mut self, server: &mut Server, handler: &mut impl Handler) -> io::Result<()> {
+        server.run(handler)?;
+        self.count();
+        while self.unfinished.load(Ordering::Acquire) > 0 {
+            server.turn(handler, None)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        if !mem::replace(&mut self.is_counted, true) {
+            self.unfinished.fetch_sub(1, Ordering::AcqRel);
+            self.handle.wake_all();
+        }
     }
 }
 
-impl Drop for EndsAll {
+impl Drop for End {
     fn drop(&mut self) {
+        self.count();
         if self.has_failed {
             // If none is left, there is nothing to end.
             let _ = self.handle.shutdown(self.drain);

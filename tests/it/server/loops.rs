@@ -199,6 +199,32 @@ fn a_handle_reaches_each_connection_and_the_sender_is_left_out() {
 }
 
 /// One loop takes its topics along: the process ends, in bounds, and says that it failed.
+/// A loop that has no connections left is home to topics still.
+#[test]
+fn loops_end_together() {
+    let config = quiet(|config| config.shutdown_spread = PATIENCE);
+    let mut loops = Loops::new(config, 2).expect("there are descriptors");
+    let home = loops.first().hub().home("all");
+    let running = run(loops);
+    let mut peers: Vec<_> = (0..200).map(|_| running.opens()).collect();
+    peers.retain(|(_, nth, _)| *nth != home);
+    while running.handle.counters().connections_open > peers.len() as u64 {
+        thread::yield_now();
+    }
+    running.handle.shutdown(PATIENCE).expect("it runs");
+    // They are closed one after the other, the oldest last: after two, a loop that could end has ended.
+    let mut last = peers.remove(0).0;
+    for _ in 0..2 {
+        let (mut peer, ..) = peers.pop().expect("there are more");
+        peer.expects_close(1001);
+    }
+    last.sends(text("meanwhile"));
+    last.expects(text("meanwhile"));
+    drop(last);
+    drop(peers);
+    running.ended.recv_timeout(PATIENCE).expect("it ends").expect("all polls work");
+}
+
 #[test]
 fn a_thread_that_dies_ends_the_others_and_the_run_fails() {
     // In turns, one of the two has it.
