@@ -161,13 +161,12 @@ impl Loops {
             .map(|(nth, mut server)| {
                 let handler = make(&mut server, nth);
                 let (handle, unfinished) = (handle.clone(), Arc::clone(&unfinished));
-                let mut end =
-                    End { handle, drain, unfinished, is_counted: false, has_failed: true };
+                let end = End { handle, drain, unfinished, is_counted: false, has_failed: true };
                 move || {
+                    // The last to be dropped: it has seen all.
+                    let mut end = end;
                     let (mut server, mut handler) = (server, handler);
-                    let ended = end.run(&mut server, &mut handler);
-                    end.has_failed = ended.is_err();
-                    ended
+                    end.run(&mut server, &mut handler)
                 }
             })
             .collect();
@@ -207,7 +206,12 @@ impl End {
     /// Runs a loop. One without connections has topics still, that those of others publish to: it goes on until all are
     /// finished.
     fn run(&mut self, server: &mut Server, handler: &mut impl Handler) -> io::Result<()> {
-        server.run(handler)?;
+        let ended = server.run(handler).and_then(|()| self.stay(server, handler));
+        self.has_failed = ended.is_err();
+        ended
+    }
+
+    fn stay(&mut self, server: &mut Server, handler: &mut impl Handler) -> io::Result<()> {
         self.count();
         while self.unfinished.load(Ordering::Acquire) > 0 {
             server.turn(handler, None)?;
