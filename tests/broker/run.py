@@ -22,6 +22,7 @@ import aiohttp
 import clusters
 import doors
 import failover
+import loops
 import members
 import storm
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -445,6 +446,7 @@ CHECKS = [
     passwords_are_needed_and_kept,
     tls_goes_by_the_authority_that_is_named,
     *doors.CHECKS,
+    *loops.CHECKS,
     *members.CHECKS,
     storm.a_thousand_topics_lose_nothing_that_was_acknowledged,
     *failover.CHECKS,

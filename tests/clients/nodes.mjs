@@ -73,9 +73,10 @@ async function balancer(...nodes) {
   return { url: `http://127.0.0.1:${server.address().port}` };
 }
 
-const open = [await node("--centrifuge"), await node("--centrifuge")];
+// The first of both has several loops, which are nodes as well.
+const open = [await node("--centrifuge", "--loops", "2"), await node("--centrifuge")];
 const apps = ["--pusher-app", `1:key:${file("app", SECRET)}`];
-const guarded = [await node(...apps), await node(...apps)];
+const guarded = [await node(...apps, "--loops", "2"), await node(...apps)];
 
 for (const format of formats) {
   await check(`${format.name}: publications of one server come at the other, in one order`, async () => {

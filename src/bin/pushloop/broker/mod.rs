@@ -24,7 +24,7 @@ mod way;
 
 use std::{
     collections::VecDeque,
-    iter,
+    iter, mem,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -131,6 +131,8 @@ pub struct Broker {
     heard: Option<Instant>,
     /// When an echo is to be asked for.
     echo_due: Instant,
+    /// What other threads know: whether it is up, and how many publications wait.
+    noted: (bool, u64),
     status: Arc<Status>,
 }
 
@@ -151,6 +153,7 @@ impl Broker {
         let publishing = Publishing::new(Arc::clone(&shared), node);
         let leases = Leases::new(Arc::clone(&shared), Arc::clone(status), now);
         let status = Arc::clone(status);
+        status.note_broker(false);
         Ok(Some(Self {
             shared,
             node,
@@ -161,6 +164,7 @@ impl Broker {
             is_connected: false,
             heard: None,
             echo_due: now,
+            noted: (false, 0),
             status,
         }))
     }
@@ -211,10 +215,15 @@ impl Broker {
         &self.status
     }
 
-    /// Has the other threads know how it is.
-    pub fn note(&self, hub: &Hub) {
-        self.status.broker_up.store(self.is_up(hub).into(), Ordering::Relaxed);
-        self.status.broker_waiting.store(self.publishing.open() as u64, Ordering::Relaxed);
+    /// Has the other threads know how it is. Other loops have brokers of their own.
+    pub fn note(&mut self, hub: &Hub) {
+        let (is_up, waiting) = (self.is_up(hub), self.publishing.open() as u64);
+        let (was_up, waited) = mem::replace(&mut self.noted, (is_up, waiting));
+        if is_up != was_up {
+            self.status.note_broker(is_up);
+        }
+        // What is less is added as well, as atomic numbers wrap around.
+        self.status.broker_waiting.fetch_add(waiting.wrapping_sub(waited), Ordering::Relaxed);
     }
 
     /// What publishes.

@@ -25,6 +25,7 @@ use pushloop::{
     Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Message, Request, RequestId,
 };
 
+pub(super) use self::streaming::no_session;
 use self::{
     dues::{Dues, TIMER},
     identity::{Identity, random_uuid},

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::IpAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -73,6 +73,36 @@ pub(super) enum Asker {
     Request(Account),
 }
 
+/// How many connections each subject has that has some, at all loops.
+#[derive(Debug, Default)]
+pub struct Subjects(Mutex<HashMap<Box<str>, usize>>);
+
+impl Subjects {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a connection. False if there are as many as there may be.
+    fn take(&self, subject: &str, max: usize) -> bool {
+        let mut open = self.lock();
+        let count = open.get(subject).copied().unwrap_or_default();
+        if count < max {
+            open.insert(subject.into(), count + 1);
+        }
+        count < max
+    }
+
+    fn give_back(&self, subject: &str) {
+        let mut open = self.lock();
+        if let Some(count) = open.get_mut(subject) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(subject);
+            }
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pacing {
@@ -82,8 +112,8 @@ pub(super) struct Pacing {
     bytes: Option<Pace<Account>>,
     /// Connections that one subject may have.
     connections_max: Option<usize>,
-    /// Of each that has some, how many.
-    open: HashMap<Box<str>, usize>,
+    /// Where they are counted, if there is such a limit.
+    subjects: Arc<Subjects>,
     seats: ConnMap<Box<str>>,
     status: Arc<Status>,
 }
@@ -96,7 +126,7 @@ impl Pacing {
             publications: options.publications_per_second.map(Pace::new),
             bytes: options.publication_bytes_per_second.map(Pace::new),
             connections_max: options.subject_connections_max,
-            open: HashMap::new(),
+            subjects: Arc::default(),
             seats: ConnMap::new(),
         }
     }
@@ -122,6 +152,11 @@ impl Pacing {
             return Ok(());
         }
         self.take(&Account::those(client, principal), message, now)
+    }
+
+    /// Counts connections of subjects together with other loops.
+    pub(super) fn share(&mut self, subjects: &Arc<Subjects>) {
+        self.subjects = Arc::clone(subjects);
     }
 
     /// Notes that a message is published.
@@ -165,22 +200,29 @@ impl Pacing {
         Ok(())
     }
 
-    /// Whether the subject of a token may have one more connection.
+    /// Whether the subject of a token may have one more connection, which then has its place: it is to be
+    /// [`seat`](Self::seat)ed, or the place given back.
     pub(super) fn admit(&self, principal: &Principal) -> Taken {
-        let open = subject(principal).map(|it| self.open.get(it).copied().unwrap_or_default());
-        match (open, self.connections_max) {
-            (Some(open), Some(max)) if open >= max => {
+        match subject(principal).zip(self.connections_max) {
+            Some((subject, max)) if !self.subjects.take(subject, max) => {
                 Err(self.status.slow_down(TOO_MANY, Duration::from_secs(1)))
             }
-            (Some(_) | None, Some(_) | None) => Ok(()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// One that was admitted has not come to be.
+    pub(super) fn give_back(&self, principal: &Principal) {
+        if let Some((subject, _)) = subject(principal).zip(self.connections_max) {
+            self.subjects.give_back(subject);
         }
     }
 
     /// A connection is open, of this subject.
     pub(super) fn seat(&mut self, id: ConnId, principal: &Principal) {
-        let Some(subject) = subject(principal) else { return };
-        *self.open.entry(subject.into()).or_default() += 1;
-        self.seats.insert(id, subject.into());
+        if let Some(subject) = subject(principal) {
+            self.seats.insert(id, subject.into());
+        }
     }
 
     /// The connections of subjects of which this is so.
@@ -189,12 +231,9 @@ impl Pacing {
     }
 
     pub(super) fn leave(&mut self, id: ConnId) {
-        let Some(subject) = self.seats.remove(id) else { return };
-        if let Some(open) = self.open.get_mut(&subject) {
-            *open -= 1;
-            if *open == 0 {
-                self.open.remove(&subject);
-            }
+        let seat = self.seats.remove(id);
+        if let Some((subject, _)) = seat.zip(self.connections_max) {
+            self.subjects.give_back(&subject);
         }
     }
 }
@@ -250,5 +289,18 @@ mod tests {
             assert!(pacing.ask(&asker, 1, now + Duration::from_millis(20)).is_ok());
         }
         assert_eq!(status.askers_limited.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_subject_has_as_many_connections_as_it_may_and_no_more() {
+        let subjects = Subjects::default();
+        assert!(subjects.take("ada", 2));
+        assert!(subjects.take("ada", 2), "at the limit");
+        assert!(!subjects.take("ada", 2), "one more");
+        assert!(subjects.take("ben", 2), "another one has its own");
+        subjects.give_back("ada");
+        assert!(subjects.take("ada", 2));
+        ["ada", "ada", "ben"].iter().for_each(|it| subjects.give_back(it));
+        assert!(subjects.lock().is_empty(), "of those that have none, nothing is kept");
     }
 }

@@ -44,10 +44,11 @@ impl Service {
         let place = |name: &String| since_of(name, &asked.subs).and_then(place);
         let after: Vec<_> = heard.iter().map(place).collect();
         self.hear_channels(hub, out.id(), &heard, &after)?;
+        let identity = Identity::of(&session.who)?;
         if self.pacing.admit(&session.who).is_err() {
             return Err(Disconnect::CONNECTION_LIMIT.into());
         }
-        session.identity = Identity::of(&session.who)?;
+        session.identity = identity;
         self.take_in(hub, session, out.id());
         let begins = self.begin_servers(hub, session, out.id(), names, &asked.subs)?;
         let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.told(hub, name, None)));
