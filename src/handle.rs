@@ -16,7 +16,7 @@ use std::{
 pub use command::Socket;
 pub(crate) use command::{Command, Owned};
 pub use pending::{AnswerError, Pending};
-pub(crate) use routes::Routes;
+pub(crate) use routes::{Homes, Routes};
 
 use crate::{
     counters::{Counters, LiveCounters, PrefixCounters},
@@ -29,7 +29,9 @@ use crate::{
 ///
 /// Where one process has several [`Loops`](crate::Loops), each handle reaches all: a command for a connection or
 /// a topic goes to the loop that has it, and a shutdown to all. What else is for neither is for the loop that the
-/// handle is of, or for all with [`Loops::handle`](crate::Loops::handle).
+/// handle is of, or for all with [`Loops::handle`](crate::Loops::handle). Where the loops have topics of their own
+/// ([`Loops::apart`](crate::Loops::apart)), a publication is for that of one loop: the handle's, and the first one's with
+/// `Loops::handle`.
 ///
 /// Every method returns at once. `Ok` means that the command was accepted, not that it was carried
 /// out: the loop takes commands in its next turns, those of one thread in the order of the calls. A
@@ -120,9 +122,11 @@ impl Handle {
         self.routes.as_deref().map_or(self, |routes| &routes.loops()[routes.of(id)])
     }
 
-    /// The loop that the topic belongs to.
+    /// The loop that the topic belongs to: where each has topics of its own, this one.
     fn home(&self, topic: &str) -> &Self {
-        self.routes.as_deref().map_or(self, |routes| &routes.loops()[routes.home(topic)])
+        let routes = self.routes.as_deref();
+        let home = routes.and_then(|routes| Some(&routes.loops()[routes.home(topic)?]));
+        home.unwrap_or(self)
     }
 
     /// The loops that this is a handle of.
@@ -137,6 +141,11 @@ impl Handle {
     pub(crate) fn wake_for_lanes(&self) {
         // A loop that is gone needs nothing.
         let _ = self.push_reserved(Reserved::Lanes, Command::Lanes);
+    }
+
+    /// All loops are to look around.
+    pub(crate) fn wake_all(&self) {
+        self.loops().iter().for_each(Self::wake_for_lanes);
     }
 
     /// Publishes `message` to every subscriber of `topic`.

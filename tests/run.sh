@@ -231,6 +231,7 @@ tools() {
     step "tool: haproxy" 300 need haproxy haproxy
     step "tool: caddy" 300 need caddy caddy
     step "tool: redis" 300 need redis-server redis-server
+    step "tool: redis sentinel" 300 need redis-sentinel redis-sentinel
     step "tool: certutil" 300 need certutil libnss3-tools
     step "tool: systemd-analyze" 300 need systemd-analyze systemd
     step "packages: clients" 600 client_libraries
@@ -369,7 +370,7 @@ suite "strictness" 300 tests/strictness.sh
 suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
 campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
 suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
-suite "broker" 1000 "$python" tests/broker/run.py "$target/release/pushloop"
+suite "broker" 1200 "$python" tests/broker/run.py "$target/release/pushloop"
 campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
 suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
 suite "autobahn" 900 tests/autobahn.sh core subset

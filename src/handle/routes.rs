@@ -10,24 +10,34 @@ use crate::event::ConnId;
 pub(crate) struct Routes {
     /// Each knows its own loop only.
     loops: Vec<Handle>,
-    /// What nobody outside can tell, lest peers choose names that all belong to one loop.
-    secret: u64,
+    homes: Homes,
+}
+
+/// How topics belong to loops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Homes {
+    /// Each is one loop's, by a hash of its name with a secret: what nobody outside can tell, lest peers choose names
+    /// that all belong to one loop.
+    Shared(u64),
+    /// Each loop has topics of its own, and what is published on one stays there.
+    Apart,
 }
 
 impl Routes {
-    pub(crate) fn new(loops: Vec<Handle>, secret: u64) -> Self {
-        Self { loops, secret }
+    pub(crate) fn new(loops: Vec<Handle>, homes: Homes) -> Self {
+        Self { loops, homes }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.loops.len()
     }
 
-    /// The loop that a topic belongs to.
-    pub(crate) fn home(&self, topic: &str) -> usize {
+    /// The loop that a topic belongs to, if that does not depend on who asks.
+    pub(crate) fn home(&self, topic: &str) -> Option<usize> {
+        let Homes::Shared(secret) = self.homes else { return None };
         let mut hash = DefaultHasher::new();
-        (self.secret, topic).hash(&mut hash);
-        (hash.finish() % self.loops.len() as u64) as usize
+        (secret, topic).hash(&mut hash);
+        Some((hash.finish() % self.loops.len() as u64) as usize)
     }
 
     /// The loop that a connection belongs to: its generation says it.

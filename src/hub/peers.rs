@@ -15,7 +15,7 @@ use super::{Hub, PublishError, Published};
 use crate::{
     conn::Shared,
     event::{ConnId, Events, Message, Record},
-    handle::{Handle, Owned, Routes},
+    handle::{Handle, Homes, Owned, Routes},
     lanes::{Changed, Full, Inbox},
 };
 
@@ -81,10 +81,10 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// What each of these loops has of the others. A lane has room for so many bytes.
-    pub(crate) fn of(loops: Vec<Handle>, secret: u64, lane_bytes_max: usize) -> Vec<Self> {
+    pub(crate) fn of(loops: Vec<Handle>, homes: Homes, lane_bytes_max: usize) -> Vec<Self> {
         let count = loops.len();
         let inboxes: Arc<[Lanes]> = (0..count).map(|_| Lanes::new(count, lane_bytes_max)).collect();
-        let routes = Arc::new(Routes::new(loops, secret));
+        let routes = Arc::new(Routes::new(loops, homes));
         let peers = (0..count).map(|here| Self {
             here,
             routes: Arc::clone(&routes),
@@ -103,7 +103,7 @@ impl Peers {
 
     /// The topic's home, if that is another loop.
     pub(super) fn home_elsewhere(&self, topic: &str) -> Option<usize> {
-        Some(self.routes.home(topic)).filter(|home| *home != self.here)
+        self.routes.home(topic).filter(|home| *home != self.here)
     }
 
     /// Whether the connection is another loop's.
@@ -208,9 +208,11 @@ impl Hub {
         self.home_elsewhere(topic).is_none()
     }
 
-    /// The number of the loop that topics of this name belong to: of several [`Loops`](crate::Loops), or 0.
+    /// The number of the loop that topics of this name belong to: of several [`Loops`](crate::Loops), or 0. Where
+    /// each has topics of its own, it is this one.
     pub fn home(&self, topic: &str) -> usize {
-        self.topics.peers.as_deref().map_or(0, |peers| peers.routes.home(topic))
+        let peers = self.topics.peers.as_deref();
+        peers.map_or(0, |peers| peers.routes.home(topic).unwrap_or(peers.here))
     }
 
     fn home_elsewhere(&self, topic: &str) -> Option<usize> {

@@ -207,10 +207,10 @@ impl Taking<'_> {
                 wants if log.is_historic(cursor) => wants.uncompressed(),
                 wants => wants,
             };
-            // Plain frames are there, and nothing is made of them.
-            let counted = if wants == Encoding::Plain { 0 } else { batch.counted() };
+            // The first that wants it has it made. For all others, to count the batch would be a fifth of a delivery.
+            let counted = self.commons.queued_bytes;
             let encoding = batch.encoding(wants, cursor, from, source, self.commons);
-            let cached = if wants == Encoding::Plain { 0 } else { batch.counted() - counted };
+            let cached = self.commons.queued_bytes - counted;
             let bytes = batch.range(encoding, cursor..end);
             if cached > 0 {
                 self.topics.topics[topic].log.add_cached(cursor, cached, self.commons);

@@ -2,8 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io, mem,
     net::ToSocketAddrs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, ScopedJoinHandle},
     time::Duration,
 };
@@ -11,7 +15,7 @@ use std::{
 use super::{Handler, Mio, Server};
 use crate::{
     config::Config,
-    handle::Handle,
+    handle::{Handle, Homes},
     hub::{LANE_BYTES_MAX, Peers},
 };
 
@@ -60,6 +64,22 @@ impl Loops {
     ///
     /// Those of the system: no descriptor for a poll, most likely.
     pub fn new(config: Config, count: usize) -> io::Result<Self> {
+        Self::begin(config, count, true)
+    }
+
+    /// So many loops, each with topics of its own: what is published on one reaches the subscribers of that loop, and
+    /// nothing goes from one to another. It is for an application that brings each publication to all loops by
+    /// itself, as by a broker that each of them hears, and whose order is that broker's. All else is as with
+    /// [`new`](Self::new): ids, limits, the loop that accepts, and how they end.
+    ///
+    /// # Errors
+    ///
+    /// See [`new`](Self::new).
+    pub fn apart(config: Config, count: usize) -> io::Result<Self> {
+        Self::begin(config, count, false)
+    }
+
+    fn begin(config: Config, count: usize, shares_topics: bool) -> io::Result<Self> {
         let count = count.clamp(1, u8::MAX.into());
         let connections_max = config.connections_max;
         let servers = (0..count).map(|nth| Server::new(config.clone().share_of(nth, count)));
@@ -67,9 +87,11 @@ impl Loops {
         let mut handle = servers[0].handle();
         if count > 1 {
             let handles = servers.iter().map(Server::handle).collect();
-            let secret = servers[0].hub.secret();
-            for (server, peers) in
-                servers.iter_mut().zip(Peers::of(handles, secret, LANE_BYTES_MAX))
+            let homes = match shares_topics {
+                true => Homes::Shared(servers[0].hub.secret()),
+                false => Homes::Apart,
+            };
+            for (server, peers) in servers.iter_mut().zip(Peers::of(handles, homes, LANE_BYTES_MAX))
             {
                 handle = handle.routed(peers.routes(), true);
                 server.hub.join_loops(peers);
@@ -133,15 +155,18 @@ impl Loops {
             other.hub.handle_listening(other.net.is_on_loopback());
         }
         let (handle, drain) = (self.handle, self.drain);
+        let unfinished = Arc::new(AtomicUsize::new(self.servers.len()));
         let numbered = self.servers.into_iter().enumerate();
         let mut made: VecDeque<_> = numbered
             .map(|(nth, mut server)| {
                 let handler = make(&mut server, nth);
-                let ends = EndsAll { handle: handle.clone(), drain, has_failed: true };
+                let (handle, unfinished) = (handle.clone(), Arc::clone(&unfinished));
+                let end = End { handle, drain, unfinished, is_counted: false, has_failed: true };
                 move || {
+                    // The last to be dropped: it has seen all.
+                    let mut end = end;
                     let (mut server, mut handler) = (server, handler);
-                    let ended = server.run(&mut handler);
-                    ends.over(ended)
+                    end.run(&mut server, &mut handler)
                 }
             })
             .collect();
@@ -166,22 +191,45 @@ fn join(thread: ScopedJoinHandle<'_, io::Result<()>>) -> io::Result<()> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread of a loop has panicked")))
 }
 
-/// Has all loops end when it is dropped because the thread of one of them has failed, or panicked.
-struct EndsAll {
+/// How a loop ends: with the others, and all of them when it is dropped because its thread has failed, or panicked.
+struct End {
     handle: Handle,
     drain: Duration,
+    /// How many loops have connections, or are not told to end yet.
+    unfinished: Arc<AtomicUsize>,
+    /// This one is not among them any more.
+    is_counted: bool,
     has_failed: bool,
 }
 
-impl EndsAll {
-    fn over(mut self, ended: io::Result<()>) -> io::Result<()> {
+impl End {
+    /// Runs a loop. One without connections has topics still, that those of others publish to: it goes on until all are
+    /// finished.
+    fn run(&mut self, server: &mut Server, handler: &mut impl Handler) -> io::Result<()> {
+        let ended = server.run(handler).and_then(|()| self.stay(server, handler));
         self.has_failed = ended.is_err();
         ended
     }
+
+    fn stay(&mut self, server: &mut Server, handler: &mut impl Handler) -> io::Result<()> {
+        self.count();
+        while self.unfinished.load(Ordering::Acquire) > 0 {
+            server.turn(handler, None)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        if !mem::replace(&mut self.is_counted, true) {
+            self.unfinished.fetch_sub(1, Ordering::AcqRel);
+            self.handle.wake_all();
+        }
+    }
 }
 
-impl Drop for EndsAll {
+impl Drop for End {
     fn drop(&mut self) {
+        self.count();
         if self.has_failed {
             // If none is left, there is nothing to end.
             let _ = self.handle.shutdown(self.drain);

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    handle::Handle,
-    hub::Hub,
+    handle::{Handle, Homes},
+    hub::{Hub, Peers},
     server::{Handler, Server},
 };
 
@@ -45,6 +45,16 @@ impl<H: Handler> World<H> {
         server.hub().draw_epochs_from(seed);
         let app = app(server.hub());
         Self { app, server, clients: Vec::new(), choice, seed, panics: 0 }
+    }
+
+    /// Has these worlds be the loops of one process, as [`Loops`](crate::Loops) are: each topic belongs to one of them, and so
+    /// many bytes of one loop may wait for another. Each is turned by itself, and has a clock of its own. None has
+    /// connections yet.
+    pub fn join(worlds: &mut [Self], lane_bytes_max: usize) {
+        let handles = worlds.iter().map(Self::handle).collect();
+        let secret = worlds.first().map_or(0, |it| it.seed);
+        let peers = Peers::of(handles, Homes::Shared(secret), lane_bytes_max);
+        worlds.iter_mut().zip(peers).for_each(|(world, peers)| world.hub().join_loops(peers));
     }
 
     /// All connections and topics of the server.

@@ -163,7 +163,7 @@ async def members_of_a_node_that_is_killed_leave_once(world):
 
         async def is_forgotten():
             keys = world.redis.ask("KEYS", "pushloop:*").splitlines()
-            return world.redis.ask("EXISTS", "pushloop:over") == "0" and sum("lists:" in key for key in keys) == 1
+            return world.redis.ask("EXISTS", "pushloop:over:{$presence}") == "0" and sum("lists:" in key for key in keys) == 1
 
         await world.until(is_forgotten)
     a.log.close()
@@ -295,7 +295,7 @@ async def a_lease_that_is_over_while_the_broker_stands_still_is_renewed(world):
         assert [it.told for it in watchers] == before, [it.told for it in watchers]
     # What had come of the names of before is gone: each node has one.
     await are_there(world, [])
-    assert world.redis.ask("ZCARD", "pushloop:nodes") == "2" and world.redis.ask("EXISTS", "pushloop:over") == "0"
+    assert world.redis.ask("ZCARD", "pushloop:nodes:{$presence}") == "2" and world.redis.ask("EXISTS", "pushloop:over:{$presence}") == "0"
 
 
 async def members_of_a_node_that_stands_still_leave_and_come_back_with_it(world):
@@ -313,7 +313,7 @@ async def members_of_a_node_that_stands_still_leave_and_come_back_with_it(world)
 async def a_topic_has_as_many_members_as_it_may_over_all_nodes(world):
     a, b = await world.begin(options=OPTIONS)
     fill = "for nth = 1, 9999 do redis.call('HSET', KEYS[1], '\"' .. nth .. '\"', 'null') end"
-    world.redis.ask("EVAL", fill, "1", "pushloop:members:{$presence/room}")
+    world.redis.ask("EVAL", fill, "1", "pushloop:members:{$presence}/room")
 
     async def count():
         return json.loads((await world.ask(b, "GET", "/room?presence=count"))[1])["count"]
@@ -337,10 +337,10 @@ async def a_topic_has_as_many_members_as_it_may_over_all_nodes(world):
 
             await world.until(is_counted)
             assert await count() == 10_000
-            world.redis.ask("HDEL", "pushloop:members:{$presence/room}", '"1"')
+            world.redis.ask("HDEL", "pushloop:members:{$presence}/room", '"1"')
 
             async def is_there():
-                return world.redis.ask("HEXISTS", "pushloop:members:{$presence/room}", '"cy"') == "1"
+                return world.redis.ask("HEXISTS", "pushloop:members:{$presence}/room", '"cy"') == "1"
 
             await world.until(is_there)
 
@@ -352,7 +352,7 @@ async def a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minut
     await world.ready(b)
 
     def seconds(room):
-        return int(world.redis.ask("TTL", f"pushloop:topic:{{$presence/{room}}}"))
+        return int(world.redis.ask("TTL", f"pushloop:topic:{{$presence}}/{room}"))
 
     async with a.connect("/room?member=ada"), b.connect("/long?member=ada"):
 
@@ -385,7 +385,38 @@ async def a_lease_of_before_is_renewed_if_there_is_one(world):
     assert renew("a") == world.redis.ask("ZSCORE", "nodes", "b") != "1"
 
 
+async def leases_are_renewed_where_the_broker_is_full(world):
+    """Otherwise, members of some nodes would leave where there is room now and then."""
+    a, b = await world.begin(options=OPTIONS)
+
+    def ends():
+        words = world.redis.ask("ZRANGE", "pushloop:nodes", "0", "-1", "WITHSCORES").split()
+        return dict(zip(words[::2], map(int, words[1::2])))
+
+    async with enter(a, "ada"), enter(b, "ben"):
+        await are_there(world, ["ada", "ben"])
+        # A script that has deleted something may write: so it does with a topic that is new.
+        await world.publish(a, "/t", "x")
+
+        async def has_two():
+            return len(ends()) == 2
+
+        await world.until(has_two)
+        before = ends()
+        world.redis.ask("CONFIG", "SET", "maxmemory", "1")
+
+        async def are_renewed():
+            now = ends()
+            return now.keys() == before.keys() and all(now[node] > before[node] + 3000 for node in now)
+
+        await world.until(are_renewed)
+        status, text = await world.ask(a, "POST", "/t", "x")
+        assert status == 503 and "OOM" in text, text
+        world.redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
 CHECKS = [
+    leases_are_renewed_where_the_broker_is_full,
     a_companion_topic_is_remembered_as_long_as_what_it_keeps_and_ten_minutes,
     a_lease_of_before_is_renewed_if_there_is_one,
     members_are_those_of_all_nodes,

@@ -56,6 +56,13 @@ class Redis:
         run = ["redis-cli", "-p", str(self.port), *words]
         return subprocess.run(run, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.strip()
 
+    async def answers(self):
+        """Once it has read its files."""
+        try:
+            return self.ask("PING") == "PONG"
+        except subprocess.SubprocessError:
+            return False
+
     def end(self):
         self.go_on()
         self.kill()
@@ -156,6 +163,8 @@ class World:
 class Crowd:
     """Publishers that try again with the same key, and subscribers that come back, at all nodes."""
 
+    silence = 0.5  # seconds, after which a subscriber connects anew
+
     def __init__(self, world, topics, rate):
         self.world, self.topics, self.rate = world, topics, rate
         self.acknowledged = {topic: [] for topic in range(topics)}
@@ -187,7 +196,8 @@ class Crowd:
             try:
                 async with node.connect(f"/c/{topic}?envelope=json{after}") as peer:
                     while not self.ends:
-                        told = json.loads(await asyncio.wait_for(peer.recv(), 0.5))
+                        async with asyncio.timeout(self.silence):
+                            told = json.loads(await peer.recv())
                         if "data" in told:
                             had.append((told["id"], told["data"]))
                         elif told.get("recovered") is False:
@@ -215,9 +225,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(world, topics, rate):
-    it = Crowd(world, topics, rate)
-    tasks = [asyncio.create_task(it.subscriber(topic, nth)) for topic in range(topics) for nth in range(2)]
+async def crowd(world, topics, rate, kind=Crowd, subscribers=2):
+    it = kind(world, topics, rate)
+    tasks = [asyncio.create_task(it.subscriber(topic, nth)) for topic in range(topics) for nth in range(subscribers)]
     tasks += [asyncio.create_task(it.publisher(first)) for first in range(4)]
     try:
         yield it

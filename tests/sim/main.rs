@@ -20,6 +20,7 @@ mod support;
 
 mod cost;
 mod layers;
+mod loops;
 mod small;
 mod worlds;
 

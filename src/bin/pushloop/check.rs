@@ -36,7 +36,7 @@ fn check_contents(taken: &Taken) -> Result<(), String> {
     taken.options.tokens.read()?;
     taken.options.tokens.fetched.check()?;
     taken.options.hooks.check()?;
-    taken.options.broker.client()?;
+    taken.options.broker.check()?;
     tls::of(&taken.options).map_err(|error| format!("cannot use TLS: {error}"))?;
     Ok(())
 }

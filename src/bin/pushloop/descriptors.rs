@@ -35,9 +35,11 @@ impl Descriptors {
     }
 }
 
-/// Those of loops beside the first: each has a poll, a waker and a reserve.
-pub fn of_loops(loops: usize) -> usize {
-    3 * loops.saturating_sub(1)
+/// Those of loops beside the first: each has a poll, a waker and a reserve, and two connections to a broker if there is
+/// one, with what looks up its name.
+pub fn of_loops(loops: usize, has_broker: bool) -> usize {
+    let each = if has_broker { 7 } else { 3 };
+    each * loops.saturating_sub(1)
 }
 
 /// Connections that are let in for health checks alone.
@@ -53,6 +55,12 @@ pub fn connections(limit: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_loop_beside_the_first_has_its_own() {
+        let of = |loops| [of_loops(loops, false), of_loops(loops, true)];
+        assert_eq!([of(1), of(2), of(4)], [[0, 0], [3, 7], [9, 21]]);
+    }
 
     #[test]
     fn all_connections_are_within_the_limit() {

@@ -336,15 +336,39 @@ impl Taken {
         Ok(())
     }
 
+    /// What is for sentinels only, and what is not for several masters.
+    fn check_masters(&self) -> Result<(), String> {
+        let broker = &self.options.broker;
+        if !broker.has_sentinels() {
+            let why = "it is about sentinels: of --redis redis+sentinel://HOST:PORT/MASTER";
+            self.refuse(&["redis-sentinel-password-file"], why)?;
+        }
+        if broker.has_sentinels() || broker.is_cluster() {
+            let why = "a replica that becomes the master may lack what was taken: not with sentinels or a cluster";
+            self.refuse(&["redis-durable"], why)?;
+        }
+        if broker.is_cluster() && broker.prefix.contains(['{', '}']) {
+            self.refuse(&["redis-prefix"], "in a cluster, braces say which slot a key is in")?;
+        }
+        Ok(())
+    }
+
     /// What is for a broker only, and what is not for one.
     fn check_broker(&self) -> Result<(), String> {
         if self.options.broker.url.is_none() {
-            let names = ["redis-password-file", "redis-ca", "redis-prefix", "redis-durable"];
+            let names = [
+                "redis-password-file",
+                "redis-sentinel-password-file",
+                "redis-ca",
+                "redis-prefix",
+                "redis-durable",
+            ];
             return self.refuse(&names, "it is about a broker: add --redis");
         }
         if !self.options.broker.is_tls() {
             self.refuse(&["redis-ca"], "it is about TLS: of --redis rediss://HOST:PORT")?;
         }
+        self.check_masters()?;
         self.refuse(&["history-file"], "the broker keeps the histories: not with --redis")
     }
 

@@ -5,19 +5,14 @@
 //! became of each. Until then the request waits unanswered. All jobs together are bounded, so that one that has begun
 //! finds room wherever it goes next.
 
-use std::{
-    mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use pushloop::{Handle, Hub, Position, RequestId};
 
 use crate::{
     ahead::{Asker, AskerId},
     broker::Done,
+    inboxes::{Inboxes, Limits},
     publish::{self, Outcome, Plan, told},
     topics::Refusal,
 };
@@ -28,12 +23,9 @@ pub const RELAYED: u32 = 7;
 pub const OPENED: u32 = 8;
 
 /// Publications in jobs that are under way, and their bytes: more are refused.
-const WAITING_MAX: usize = 16_384;
-const WAITING_BYTES_MAX: usize = 16 << 20;
+const LIMITS: Limits = Limits { count_max: 16_384, bytes_max: 16 << 20 };
 /// What a publication counts as beside its payload, in bytes.
 const PUBLICATION_BYTES: usize = 256;
-/// Jobs that are looked at in one turn.
-const JOBS_PER_TURN: usize = 256;
 
 /// What a request wants published, and what became of it so far.
 struct Job {
@@ -46,39 +38,18 @@ struct Job {
     bytes: usize,
 }
 
-struct Shared {
-    queues: Vec<Mutex<Vec<Job>>>,
-    handles: Vec<Handle>,
-    /// Publications that are under way, and their bytes.
-    waiting: AtomicUsize,
-    bytes: AtomicUsize,
-    whole: Handle,
-}
-
 /// See the module. What one loop has of it.
 pub struct Relay {
     here: usize,
-    shared: Arc<Shared>,
+    jobs: Arc<Inboxes<Job>>,
 }
 
 impl Relay {
-    /// One for each of several loops, and none for one.
-    pub fn all(handles: Vec<Handle>, whole: Handle) -> Vec<Option<Self>> {
+    /// One for each of these loops.
+    pub fn all(handles: Vec<Handle>) -> impl Iterator<Item = Self> {
         let count = handles.len();
-        let queues = handles.iter().map(|_| Mutex::default()).collect();
-        let (waiting, bytes) = Default::default();
-        let shared = Arc::new(Shared { queues, handles, waiting, bytes, whole });
-        let relay = |here| (count > 1).then(|| Self { here, shared: Arc::clone(&shared) });
-        (0..count).map(relay).collect()
-    }
-
-    /// All loops.
-    pub fn whole(&self) -> &Handle {
-        &self.shared.whole
-    }
-
-    fn queue(&self, of: usize) -> MutexGuard<'_, Vec<Job>> {
-        self.shared.queues[of].lock().unwrap_or_else(PoisonError::into_inner)
+        let jobs = Arc::new(Inboxes::new(handles, RELAYED, LIMITS));
+        (0..count).map(move |here| Self { here, jobs: Arc::clone(&jobs) })
     }
 
     /// Publishes what a request wants. What is not done by then comes from [`next`](Self::next).
@@ -96,7 +67,7 @@ impl Relay {
         let payload = |item: &publish::Item<'_>| item.content.message().as_bytes().len();
         let count = plan.items.len();
         let bytes = count * PUBLICATION_BYTES + plan.items.iter().map(payload).sum::<usize>();
-        if !self.reserve(count, bytes) {
+        if !self.jobs.reserve(count, bytes) {
             return Err((503, "too many publications wait for other loops".into()));
         }
         let (plan, outcomes) = (plan.into_owned(), Vec::with_capacity(count));
@@ -104,34 +75,9 @@ impl Relay {
         Ok(self.go_on(hub, job).into_iter().collect())
     }
 
-    fn reserve(&self, count: usize, bytes: usize) -> bool {
-        let Shared { waiting, bytes: held, .. } = &*self.shared;
-        let all = waiting.fetch_add(count, Ordering::Relaxed) + count;
-        let all_bytes = held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let has_room = all <= WAITING_MAX && all_bytes <= WAITING_BYTES_MAX;
-        if !has_room {
-            self.release(count, bytes);
-        }
-        has_room
-    }
-
-    fn release(&self, count: usize, bytes: usize) {
-        self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
-        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
     /// What other loops have for this one: requests of this loop that are done, among them.
     pub fn next(&self, hub: &mut Hub) -> Vec<Done> {
-        let jobs = {
-            let mut queue = self.queue(self.here);
-            let count = queue.len().min(JOBS_PER_TURN);
-            let rest = queue.split_off(count);
-            mem::replace(&mut *queue, rest)
-        };
-        if jobs.len() == JOBS_PER_TURN {
-            // There may be more.
-            let _ = self.shared.handles[self.here].notify(RELAYED);
-        }
+        let jobs = self.jobs.take(self.here);
         jobs.into_iter().filter_map(|job| self.go_on(hub, job)).collect()
     }
 
@@ -151,14 +97,13 @@ impl Relay {
             self.send(job.origin, job);
             return None;
         }
-        self.release(job.plan.items.len(), job.bytes);
+        self.jobs.release(job.plan.items.len(), job.bytes);
         done(job.id, job.plan, job.outcomes)
     }
 
     fn send(&self, to: usize, job: Job) {
-        self.queue(to).push(job);
         // A loop that is gone takes the process with it.
-        let _ = self.shared.handles[to].notify(RELAYED);
+        drop(self.jobs.send(to, job));
     }
 }
 
@@ -167,43 +112,4 @@ fn done(id: Option<RequestId>, plan: Plan<'_>, outcomes: Vec<Outcome>) -> Option
     let told = told(&plan.items);
     let id = AskerId::Request(id?);
     Some(Done::Published(Asker { id, told, form: plan.form }, outcomes))
-}
-
-#[cfg(test)]
-mod tests {
-    use pushloop::{Config, Loops, Server};
-
-    use super::*;
-
-    fn relay() -> Relay {
-        let mut loops = Loops::new(Config::default(), 2).expect("there are descriptors");
-        let each = loops.servers().iter().map(Server::handle).collect();
-        Relay::all(each, loops.handle()).remove(0).expect("there are two")
-    }
-
-    #[test]
-    fn so_many_publications_are_under_way_and_no_more() {
-        let relay = relay();
-        assert!(relay.reserve(WAITING_MAX - 1, 1));
-        assert!(relay.reserve(1, 1), "at the limit");
-        assert!(!relay.reserve(1, 1), "one more");
-        relay.release(1, 1);
-        assert!(relay.reserve(1, 1), "what was refused takes no room");
-    }
-
-    #[test]
-    fn so_many_bytes_are_under_way_and_no_more() {
-        let relay = relay();
-        assert!(!relay.reserve(1, WAITING_BYTES_MAX + 1));
-        assert!(relay.reserve(1, WAITING_BYTES_MAX - 1));
-        assert!(relay.reserve(1, 1), "at the limit");
-        assert!(!relay.reserve(1, 1), "one more");
-    }
-
-    #[test]
-    fn one_loop_has_none() {
-        let mut loops = Loops::new(Config::default(), 1).expect("there are descriptors");
-        let each = loops.servers().iter().map(Server::handle).collect();
-        assert!(Relay::all(each, loops.handle()).iter().all(Option::is_none));
-    }
 }

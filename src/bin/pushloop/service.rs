@@ -4,6 +4,7 @@ mod asking;
 mod backends;
 mod brokering;
 mod centrifuging;
+mod errands;
 mod figures;
 mod listing;
 mod messages;
@@ -27,17 +28,18 @@ use std::{
 };
 
 use pushloop::{
-    CloseCode, ConfigureError, ConnId, ConnMap, Handler, Hub, Message, Presence, Reason, Request,
-    RequestId, Response,
+    CloseCode, ConfigureError, ConnId, ConnMap, Handle, Handler, Hub, Message, Presence, Reason,
+    Request, RequestId, Response,
 };
 
-pub use self::backends::Hooks;
 use self::{asking::Door, brokering::Brokering, centrifuging::Centrifuge, relaying::Relaying};
+pub use self::{backends::Hooks, pacing::Subjects, relaying::Ways};
 use crate::{
     ahead::Ahead,
     auth::Denied,
     broker::{Broker, TOLD},
     drain::ENDS_SOON,
+    errands::{ERRANDS, Errands},
     expiries::{self, Expiries},
     gate::{Gate, Keys, TurnedAway},
     hooks::ANSWERED,
@@ -84,8 +86,10 @@ const RETRY_AFTER: &str = "1";
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 
 /// What decides the order of publications, and keeps them.
+#[derive(Default)]
 pub enum Engine {
     /// This process, for as long as it lives.
+    #[default]
     Memory,
     /// This process and a file.
     File(Ahead),
@@ -116,13 +120,15 @@ pub struct Service {
     retry: Duration,
     /// The backends.
     hooks: Hooks,
-    /// Bytes of messages that wait for it.
-    message_bytes: usize,
     /// What is written before it is published, if there is a file.
     ahead: Option<Ahead>,
     /// What decides the order in place of this server, if there is a broker.
     broker: Option<Brokering>,
-    /// The other loops of the process, if there are several.
+    /// All loops of the process, if there are several.
+    loops: Option<Handle>,
+    /// The other loops, if each is a node of its own.
+    errands: Option<Errands>,
+    /// The other loops, if topics belong to them.
     relaying: Option<Relaying>,
     /// The applications of Pusher, if there are some.
     pushing: Option<pushing::Pushing>,
@@ -173,9 +179,10 @@ impl Service {
             subprotocols: options.subprotocols.clone(),
             retry: options.retry,
             hooks,
-            message_bytes: 0,
             ahead,
             broker,
+            loops: None,
+            errands: None,
             relaying: None,
             pushing: None,
             reload,
@@ -404,6 +411,8 @@ impl Handler for Service {
             self.take_relayed(hub);
         } else if key == OPENED {
             self.take_opened(hub);
+        } else if key == ERRANDS {
+            self.take_errands(hub);
         } else if key == FETCHED {
             self.gate.take_fetched();
         } else if key == PREPARED {

@@ -7,17 +7,18 @@ use std::{
     time::SystemTime,
 };
 
-use pushloop::{Loops, Net, Server};
+use pushloop::{Handle, Loops, Net, Server};
 
 use crate::{
     config, descriptors, drain,
+    errands::Errands,
     gate::Gate,
     listen, logs, metrics,
     options::Taken,
     relay::Relay,
     reload::Reload,
     restore,
-    service::{Engine, Hooks, Service},
+    service::{Hooks, Service, Subjects, Ways},
     status::Status,
     supervisor, tls, watchdog,
 };
@@ -27,12 +28,16 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let taken = Arc::new(taken);
     let options = &taken.options;
     let descriptors = descriptors::raise_limit();
+    let has_broker = options.broker.url.is_some();
     let of_others = metrics::descriptors(options)
         + options.hooks.descriptors()
         + options.tokens.fetched.descriptors()
-        + descriptors::of_loops(options.loops);
+        + descriptors::of_loops(options.loops, has_broker);
     let limit = descriptors.limit.saturating_sub(of_others);
-    let mut loops = Loops::new(config::of(options, limit), options.loops)?;
+    let config = config::of(options, limit);
+    // With a broker, each loop is a node of its own, and topics are the broker's.
+    let begin = if has_broker { Loops::apart } else { Loops::new };
+    let mut loops = begin(config, options.loops)?;
     loops.set_drain(options.drain.deadline);
     for server in loops.servers() {
         options.patterns.configure(server.hub()).map_err(io::Error::other)?;
@@ -43,9 +48,11 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     logs::start(options.logs, &status)?;
     let gate = Gate::begin(options, &handle, &status).map_err(io::Error::other)?;
     let sets = gate.sets().to_vec();
-    let hooks = Hooks::new(options, gate.apps(), handle.clone(), &status);
-    let hooks = hooks.map_err(io::Error::other)?;
-    let engine = restore::engine(server, options, &status)?;
+    let each: Vec<_> = loops.servers().iter().map(Server::handle).collect();
+    let hooks = Hooks::all(options, gate.apps(), &each, &status).map_err(io::Error::other)?;
+    let engines = loops.servers().iter_mut().map(|it| restore::engine(it, options, &status));
+    let engines: Vec<_> = engines.collect::<io::Result<_>>()?;
+    let server = loops.first();
     let tls = tls::of(options)?;
     // Nothing is said to be open before all is.
     let mut opened = listen::all(server, options, tls.as_ref())?;
@@ -61,20 +68,29 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     // Where nobody can be told, it listens all the same.
     let _ = io::stdout().write_all(opened.as_bytes());
     supervisor::tell_ready();
-    let each: Vec<_> = loops.servers().iter().map(Server::handle).collect();
     watchdog::watch(each.clone(), Arc::clone(&status));
-    let (mut first, relays) = (Some((hooks, engine)), Relay::all(each, handle));
-    let mut parts = slots.into_iter().zip(relays);
+    let mut ways = ways(each, has_broker).into_iter();
+    let subjects = Arc::new(Subjects::default());
+    let mut parts = slots.into_iter().zip(engines).zip(hooks);
     loops.run(|server, _| {
-        // What is there once belongs to the first loop: the options have it only where there is no other.
-        let (hooks, engine) = first.take().unwrap_or_else(|| (Hooks::default(), Engine::Memory));
-        let (slot, relay) = parts.next().unwrap_or_default();
+        let ((slot, engine), hooks) = parts.next().unwrap_or_default();
         let (now, status) = (server.hub().now(), Arc::clone(&status));
         let mut service = Service::new(now, status, options, gate.twin(), hooks, engine, slot);
-        service.set_relay(relay);
+        if let Some(ways) = ways.next() {
+            service.set_loops(handle.clone(), ways, &subjects);
+        }
         service
             .begin(server.hub(), options)
             .expect("there is room for all encodings of the server");
         service
     })
+}
+
+/// How each of several loops works together with the others.
+fn ways(each: Vec<Handle>, has_broker: bool) -> Vec<Ways> {
+    match (each.len(), has_broker) {
+        (1, _) => Vec::new(),
+        (_, true) => Errands::all(each).map(Ways::Errands).collect(),
+        (_, false) => Relay::all(each).map(Ways::Relay).collect(),
+    }
 }

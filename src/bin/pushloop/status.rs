@@ -1,7 +1,10 @@
 //! What the threads of the server tell each other.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -14,12 +17,14 @@ macro_rules! status {
         pub struct Status {
             /// When the process started.
             pub started: SystemTime,
+            /// How many loops have a broker that they cannot reach.
+            brokers_away: Mutex<usize>,
             $($(#[doc = $doc])+ pub $name: AtomicU64,)+
         }
 
         impl Status {
             pub fn new(started: SystemTime) -> Self {
-                Self { started, $($name: AtomicU64::new(0),)+ }
+                Self { started, brokers_away: Mutex::default(), $($name: AtomicU64::new(0),)+ }
             }
 
             /// All numbers: name, help, kind and value.
@@ -44,6 +49,8 @@ status! {
     /// Requests, and connections, that were refused or closed because their client or their token's subject
     /// published or connected more than it may.
     publishers_limited: Counter,
+    /// Commands and requests that were refused because their client asked for more topics that are not here than it may.
+    askers_limited: Counter,
     /// Whether the histories' file can no longer be written: 1, or 0.
     history_file_failed: Gauge,
     /// Publications that wait to be written to the histories' file now.
@@ -132,7 +139,7 @@ status! {
     webhook_events_waiting: Gauge,
     /// Requests of webhooks that failed; most are tried again.
     webhook_batches_failed: Counter,
-    /// Whether there is a broker, and it answers: 1, or 0.
+    /// Whether there is a broker, and it answers all loops: 1, or 0.
     broker_up: Gauge,
     /// Publications that wait for the broker now.
     broker_waiting: Gauge,
@@ -150,7 +157,7 @@ status! {
     broker_waits: Counter,
     /// Messages on the broker's channels that no server like this has sent.
     broker_foreign_messages: Counter,
-    /// Times that the broker took this server for gone, with its members, and it was not.
+    /// Times that the broker took this server for gone, with its members, and it was not; or it was away for as long as that.
     broker_leases_lost: Counter,
     /// Members that the broker did not take, as where a topic is full: each time that one was asked for.
     broker_members_refused: Counter,
@@ -164,6 +171,14 @@ status! {
 }
 
 impl Status {
+    /// One more loop has a broker, and cannot reach it, or one of these now can.
+    pub fn note_broker(&self, is_up: bool) {
+        // With the lock, lest of two changes the one before be told last.
+        let mut away = self.brokers_away.lock().unwrap_or_else(PoisonError::into_inner);
+        *away = if is_up { away.saturating_sub(1) } else { *away + 1 };
+        self.broker_up.store((*away == 0).into(), Ordering::Relaxed);
+    }
+
     /// Connections that were refused, before or after they asked for something.
     pub fn refused(&self, counters: &Counters) -> u64 {
         counters.connections_refused + self.requests_turned_away.load(Ordering::Relaxed)

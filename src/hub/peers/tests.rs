@@ -86,7 +86,7 @@ fn world(loops: usize, lane_bytes_max: usize, config: &Config) -> World {
     let now = Instant::now();
     let mut hubs: Vec<_> = (0..loops).map(|_| tests_hub_with(now, config.clone())).collect();
     let handles = hubs.iter().map(Hub::handle).collect();
-    for (hub, peers) in hubs.iter_mut().zip(Peers::of(handles, 7, lane_bytes_max)) {
+    for (hub, peers) in hubs.iter_mut().zip(Peers::of(handles, Homes::Shared(7), lane_bytes_max)) {
         hub.join_loops(peers);
     }
     World { hubs, peers: HashMap::new(), notified: vec![Vec::new(); loops] }

@@ -1,6 +1,7 @@
 //! Clients of Centrifugo: what the libraries of tests/clients/ do not send, by hand.
 
 mod api;
+mod paces;
 mod streams;
 
 use serde_json::{Value, json};

@@ -6,7 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 use tungstenite::Message;
 
-use super::{PUSHLOOP, ask_tcp, serve};
+use super::{
+    PUSHLOOP, ask_tcp,
+    hooks::backend::{Backend, Got, reply, yes},
+    serve,
+    tokens::{File, handshake_status},
+};
 use crate::support::process::{connect, read_close, read_json, read_text, scratch};
 
 fn post(address: &str, path: &str, fields: &str, body: &str) -> (u16, Vec<Value>) {
@@ -136,6 +141,31 @@ fn figures_and_metrics_are_those_of_all_loops() {
 }
 
 #[test]
+fn each_loop_asks_the_backend_and_has_its_answers() {
+    let backend = Backend::start(|got: &Got| match got.json()["topics"][0].as_str() {
+        Some("no") => reply(403, "", ""),
+        _ => yes(),
+    });
+    let url = backend.url();
+    let hooks = ["--hook-url", &*url, "--hook-event", "subscribe", "--hook-event", "publish"];
+    let (_server, address) = serve(&[&["--loops", "2"], &hooks[..]].concat());
+    let mut clients: Vec<_> = (0..4).map(|_| connect(&address, "/a")).collect();
+    for nth in 0..4 {
+        assert_eq!(post(&address, "/a", "", &format!("{nth}")).0, 200);
+        assert_eq!(post(&address, "/no", "", "x").0, 403);
+        assert_eq!(handshake_status(&address, "/no", ""), 403);
+        clients.iter_mut().for_each(|it| assert_eq!(read_text(it), format!("{nth}")));
+        // Its messages one after the other.
+        for of in 0..3 {
+            clients[nth].send(Message::text(format!("{nth}.{of}"))).expect("it is sent");
+        }
+        for of in 0..3 {
+            clients.iter_mut().for_each(|it| assert_eq!(read_text(it), format!("{nth}.{of}")));
+        }
+    }
+}
+
+#[test]
 fn every_loop_takes_what_is_read_again() {
     let file = scratch("loops.toml");
     let file = file.to_str().expect("UTF-8");
@@ -175,18 +205,30 @@ fn what_one_loop_alone_has_is_refused() {
         String::from_utf8(output.stderr).expect("text")
     };
     for (arguments, named) in [
-        (&["--redis", "redis://127.0.0.1:1"][..], "--redis"),
-        (&["--history", "1", "--history-file", "x"], "--history-file"),
-        (&["--presence"], "--presence"),
-        (&["--hook-url", "http://127.0.0.1:1/", "--hook-event", "connect"], "--hook-url"),
+        (&["--history", "1", "--history-file", "x"][..], "--history-file"),
         (&["--client-connections-max", "1"], "--client-connections-max"),
         (&["--client-connections-per-second", "1"], "--client-connections-per-second"),
         (&["--publications-per-second", "1"], "--publications-per-second"),
         (&["--publication-bytes-per-second", "1"], "--publication-bytes-per-second"),
-        (&["--subject-connections-max", "1"], "--subject-connections-max"),
     ] {
         let why = error(&[&["--loops", "2"], arguments].concat());
         assert!(why.contains(named) && why.contains("not with --loops"), "{why}");
+    }
+    // What loops have with a broker, and why not without.
+    let secret = File::new("loops-secret", &[b'x'; 32]);
+    let app = format!("1:key:{}", secret.path());
+    for (arguments, named) in [
+        (&["--presence"][..], "--presence"),
+        (&["--centrifuge"], "--centrifuge"),
+        (&["--pusher-app", &app], "--pusher-app"),
+    ] {
+        let why = error(&[&["--loops", "2"], arguments].concat());
+        let told = "several loops have it with --redis: not with --loops alone";
+        assert!(why.contains(named) && why.contains(told), "{why}");
+        let with_redis = ["check", "--loops", "2", "--redis", "redis://127.0.0.1:1"];
+        let output = Command::new(PUSHLOOP).args(with_redis).args(arguments).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     for right in ["1", "64", "auto"] {
         let output = Command::new(PUSHLOOP).args(["check", "--loops", right]).output();

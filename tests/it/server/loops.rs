@@ -59,7 +59,10 @@ fn start(count: usize, connections_max: usize) -> Running {
     let config = quiet(|config| {
         (config.connections_max, config.connections_reserved) = (connections_max, 0);
     });
-    let mut loops = Loops::new(config, count).expect("there are descriptors");
+    run(Loops::new(config, count).expect("there are descriptors"))
+}
+
+fn run(mut loops: Loops) -> Running {
     let address = loops.first().listen("127.0.0.1:0").expect("a port is free");
     loops.set_drain(Duration::from_secs(1));
     let handle = loops.handle();
@@ -130,6 +133,35 @@ fn every_subscriber_gets_every_publication_once_and_in_one_order() {
 }
 
 #[test]
+fn loops_with_topics_of_their_own_keep_what_is_published_to_themselves() {
+    let loops = Loops::apart(quiet(|_| {}), 2).expect("there are descriptors");
+    let running = run(loops);
+    let mut peers: Vec<_> = (0..4).map(|_| running.opens()).collect();
+    for at in 0..4 {
+        let sender = peers[at].1;
+        peers[at].0.sends(text("own"));
+        for (peer, ..) in peers.iter_mut().filter(|(_, nth, _)| *nth == sender) {
+            peer.expects(text("own"));
+        }
+    }
+    // A connection is reached wherever it is, and a publication of a thread is for one loop.
+    for (peer, _, id) in &mut peers {
+        running.handle.send(*id, "direct").expect("there is room");
+        peer.expects(text("direct"));
+    }
+    running.handle.publish("all", "of the first").expect("there is room");
+    for (peer, ..) in peers.iter_mut().filter(|(_, nth, _)| *nth == 0) {
+        peer.expects(text("of the first"));
+    }
+    // Nothing else has come.
+    for (peer, _, id) in &mut peers {
+        running.handle.send(*id, "last").expect("there is room");
+        peer.expects(text("last"));
+    }
+    running.ends();
+}
+
+#[test]
 fn connections_are_spread_evenly_and_their_limit_is_the_processes() {
     let running = start(3, 20);
     let peers: Vec<_> = (0..20).map(|_| running.opens()).collect();
@@ -167,6 +199,32 @@ fn a_handle_reaches_each_connection_and_the_sender_is_left_out() {
 }
 
 /// One loop takes its topics along: the process ends, in bounds, and says that it failed.
+/// A loop that has no connections left is home to topics still.
+#[test]
+fn loops_end_together() {
+    let config = quiet(|config| config.shutdown_spread = PATIENCE);
+    let mut loops = Loops::new(config, 2).expect("there are descriptors");
+    let home = loops.first().hub().home("all");
+    let running = run(loops);
+    let mut peers: Vec<_> = (0..200).map(|_| running.opens()).collect();
+    peers.retain(|(_, nth, _)| *nth != home);
+    while running.handle.counters().connections_open > peers.len() as u64 {
+        thread::yield_now();
+    }
+    running.handle.shutdown(PATIENCE).expect("it runs");
+    // They are closed one after the other, the oldest last: after two, a loop that could end has ended.
+    let mut last = peers.remove(0).0;
+    for _ in 0..2 {
+        let (mut peer, ..) = peers.pop().expect("there are more");
+        peer.expects_close(1001);
+    }
+    last.sends(text("meanwhile"));
+    last.expects(text("meanwhile"));
+    drop(last);
+    drop(peers);
+    running.ended.recv_timeout(PATIENCE).expect("it ends").expect("all polls work");
+}
+
 #[test]
 fn a_thread_that_dies_ends_the_others_and_the_run_fails() {
     // In turns, one of the two has it.

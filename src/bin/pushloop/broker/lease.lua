@@ -1,4 +1,5 @@
--- Renews a node's lease, and tells of a node that is over. Behind append.lua.
+-- Renews a node's lease, and tells of a node that is over. Behind append.lua. It is run where the broker is full, too, if
+-- that can be told so: what it writes are some bytes of each node.
 -- KEYS  the nodes with the ends of their leases, those that are over, what is known of both
 -- ARGV  1 the node   2 how long a lease is (ms)   3 whether this is a new one   4 a node that is over by its own word, or ''
 --       5 how long nobody may have renewed a lease until all are given time again (ms)
@@ -18,6 +19,9 @@ if ARGV[3] == '1' or redis.call('ZSCORE', KEYS[1], ARGV[1]) then
 end
 if redis.call('ZSCORE', KEYS[1], ARGV[7]) then
     redis.call('ZADD', KEYS[1], now + lease, ARGV[7])
+elseif ARGV[3] == '1' and ARGV[7] ~= '' then
+    -- It was away for so long that it was taken for gone.
+    answer = {'anew'}
 end
 local over = {}
 if now >= patience then

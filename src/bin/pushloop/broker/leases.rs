@@ -276,8 +276,11 @@ impl Leases {
         (is_new, was_over): (bool, Option<u64>),
         answer: Result<Answer, String>,
     ) {
+        if matches!(answer, Ok(Answer::Anew(_))) {
+            count(&self.status.broker_leases_lost);
+        }
         match answer {
-            Ok(Answer::Held(over)) => {
+            Ok(Answer::Held(over) | Answer::Anew(over)) => {
                 // The way may be closed again by now.
                 if is_new && self.state == State::Beginning {
                     self.state = State::Held;
@@ -310,7 +313,7 @@ impl Leases {
                 }
             }
             Ok(Answer::Lost) => self.lose(),
-            Ok(Answer::Full | Answer::Late | Answer::Held(_)) | Err(_) => {
+            Ok(Answer::Full | Answer::Late | Answer::Held(_) | Answer::Anew(_)) | Err(_) => {
                 count(&self.status.broker_members_refused);
                 self.refused.insert(member, is_here);
                 // What is full has it under no name.

@@ -1,4 +1,5 @@
-//! A connection through which the broker is asked: it publishes and tells where topics are, many in one go.
+//! A connection to a server of the broker's, through which it is asked: it publishes and tells where topics are, many
+//! in one go.
 
 mod leasing;
 
@@ -8,20 +9,20 @@ use std::{
 };
 
 use pushloop::Position;
-use redis::{
-    Client, Cmd, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-};
+use redis::{Cmd, Connection, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, Value, cmd};
 
 use super::{
     keys, lists,
     record::{Record, number},
+    slots::{self, Range},
+    way::{Kind, Named, Way, wrong},
 };
 use crate::presence::topic_of;
 
-pub use leasing::{Answer, Ask, Over, Roll};
+pub use leasing::{Answer, Ask, Over, Roll, answered};
 
 /// A topic's life, its offset, entries of what is kept, and members with their infos, as the broker tells them.
-type Told = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
+pub type Told = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
 
 /// How long the broker may take for anything that it is asked.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -94,9 +95,12 @@ pub enum Wanted {
 /// See the module.
 pub struct Link {
     connection: Connection,
+    /// Where it leads.
+    info: ConnectionInfo,
+    is_cluster: bool,
     prefix: String,
     is_durable: bool,
-    /// What the broker's process is called: another one may know less.
+    /// What the server's process is called, and its time as a master: another one may know less.
     run: String,
     /// How far the broker's clock is ahead of ours, in milliseconds.
     ahead: i64,
@@ -123,29 +127,84 @@ pub fn draw() -> u64 {
     RandomState::new().hash_one(0)
 }
 
+/// The value of a line of `INFO`.
+fn line<'a>(told: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = told.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim())
+}
+
 impl Link {
-    pub fn connect(client: &Client, prefix: &str, is_durable: bool) -> RedisResult<Self> {
-        let mut connection = client.get_connection_with_timeout(TIMEOUT)?;
-        connection.set_read_timeout(Some(TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
-        let told: String = cmd("INFO").arg("server").query(&mut connection)?;
-        let run = told.lines().find_map(|line| line.strip_prefix("run_id:"));
-        let Some(run) = run.map(|run| run.trim().to_owned()) else {
-            return Err((ErrorKind::UnexpectedReturnType, "INFO names no run_id").into());
+    pub fn connect(
+        way: &Way,
+        info: &ConnectionInfo,
+        prefix: &str,
+        is_durable: bool,
+    ) -> RedisResult<Self> {
+        let is_cluster = way.kind == Kind::Cluster;
+        let (connection, told) = reach(way, info)?;
+        let Some(process) = line(&told, "run_id").map(str::to_owned) else {
+            return Err(wrong("INFO names no run_id".to_owned()));
         };
-        let (prefix, scripts) = (prefix.to_owned(), Scripts::default());
-        let mut link = Self { connection, prefix, is_durable, run, ahead: 0, scripts };
-        link.compare_clocks()?;
+        let info = info.clone();
+        let (prefix, scripts, run) = (prefix.to_owned(), Scripts::default(), String::new());
+        let mut link =
+            Self { connection, info, is_cluster, prefix, is_durable, run, ahead: 0, scripts };
+        let mastery = link.look()?;
+        link.run = format!("{process}-{mastery}");
         link.load()?;
         Ok(link)
     }
 
-    /// Looks how far the broker's clock is ahead of ours: either may be set.
-    pub fn compare_clocks(&mut self) -> RedisResult<()> {
-        let (seconds, micros): (i64, i64) = cmd("TIME").query(&mut self.connection)?;
+    /// Looks whether it is the master that it was, and how its clock goes: either may be set.
+    pub fn compare(&mut self) -> RedisResult<()> {
+        let mastery = self.look()?;
+        if self.run.ends_with(&mastery) {
+            return Ok(());
+        }
+        Err(wrong(format!("{} is a master anew: it may know less", Named(&self.info))))
+    }
+
+    /// Looks how far the broker's clock is ahead of ours, and gives the name of its time as a master.
+    fn look(&mut self) -> RedisResult<String> {
+        let mut all = redis::pipe();
+        all.cmd("TIME").cmd("INFO").arg("replication");
+        if self.is_cluster {
+            all.cmd("CLUSTER").arg("INFO");
+        }
+        let told: Vec<Value> = all.query(&mut self.connection)?;
+        let mut told = told.into_iter();
+        let mut next = || told.next().unwrap_or(Value::Nil);
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(next())?;
         let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
         self.ahead = seconds * 1000 + micros / 1000 - here;
-        Ok(())
+        let role: String = redis::from_redis_value(next())?;
+        if line(&role, "role").is_some_and(|role| role != "master") {
+            let name = Named(&self.info);
+            return Err(wrong(format!("{name} is a replica: it takes no publications")));
+        }
+        if self.is_cluster {
+            let state: String = redis::from_redis_value(next())?;
+            if line(&state, "cluster_state") != Some("ok") {
+                let name = Named(&self.info);
+                return Err(wrong(format!("the cluster is down, as {name} says")));
+            }
+        }
+        Ok(line(&role, "master_replid").unwrap_or_default().to_owned())
+    }
+
+    /// Which slots have which masters, in a cluster, and what those are at that name no host.
+    pub fn learn(&mut self) -> RedisResult<(String, Vec<Range>)> {
+        Ok((self.host(), ranges(&mut self.connection)?))
+    }
+
+    /// Its server's name or address.
+    pub fn host(&self) -> String {
+        host(&self.info)
+    }
+
+    /// Where it leads.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.info
     }
 
     /// What the broker gives up when it is full; `None` if it does not say.
@@ -156,7 +215,7 @@ impl Link {
         told.ok()?.pop()
     }
 
-    fn load(&mut self) -> RedisResult<()> {
+    pub fn load(&mut self) -> RedisResult<()> {
         let mut load = |script: &str| -> RedisResult<String> {
             cmd("SCRIPT").arg("LOAD").arg(script).query(&mut self.connection)
         };
@@ -170,7 +229,13 @@ impl Link {
             open: load(include_str!("open.lua"))?,
             enter: load(appends!("enter.lua"))?,
             leave: load(appends!("leave.lua"))?,
-            lease: load(appends!("lease.lua"))?,
+            // It is run where the broker is full, too: members would leave of which nobody renews the lease. In all else it is
+            // as those without flags. Older brokers know of none.
+            lease: load(concat!(
+                "#!lua flags=allow-oom,allow-cross-slot-keys\n",
+                appends!("lease.lua")
+            ))
+            .or_else(|_| load(appends!("lease.lua")))?,
         };
         Ok(())
     }
@@ -185,17 +250,7 @@ impl Link {
         cmd("PUBLISH").arg(channel).arg(what).query(&mut self.connection)
     }
 
-    /// Publishes, in this order. The error is one of the connection: what became of each is not known.
-    pub fn publish(
-        &mut self,
-        publications: &[Publication],
-    ) -> RedisResult<Vec<Result<Position, Failure>>> {
-        let command = |link: &Self, nth: usize| link.publish_command(&publications[nth]);
-        let answers = self.ask(publications.len(), command)?;
-        Ok(answers.into_iter().map(published).collect())
-    }
-
-    fn publish_command(&self, it: &Publication) -> Cmd {
+    pub fn publish_command(&self, it: &Publication) -> Cmd {
         let (count, age) = it.keeps;
         let deadline = it.record.made_at as i64 + self.ahead + TIMEOUT.as_millis() as i64;
         let mut command = cmd("EVALSHA");
@@ -216,74 +271,94 @@ impl Link {
         command
     }
 
-    /// Tells where topics are, and what is kept of them. The inner errors are the broker's.
-    pub fn open(&mut self, topics: &[(&str, Wanted)]) -> RedisResult<Vec<Result<Place, String>>> {
-        let command = |link: &Self, nth: usize| {
-            let (topic, wanted) = topics[nth];
-            let (keeps, from) = match wanted {
-                Wanted::Latest(keeps) => (keeps, String::new()),
-                Wanted::After(offset, keeps) => (keeps, format!("{}-0", offset.saturating_add(1))),
-                Wanted::Place(_) => (Keeps::default(), String::new()),
-            };
-            let is_list = matches!(wanted, Wanted::Latest(_)) && topic_of(topic).is_some();
-            let mut command = cmd("EVALSHA");
-            command.arg(&link.scripts.open).arg(2 + usize::from(is_list));
-            command.arg(keys::topic(&link.prefix, topic)).arg(keys::log(&link.prefix, topic));
-            if is_list {
-                command.arg(keys::members(&link.prefix, topic));
-            }
-            link.add_life(&mut command);
-            let memory = if topic_of(topic).is_some() { COMPANION_MEMORY } else { TOPIC_MEMORY };
-            command.arg(keeps.publications).arg(from).arg(millis(memory)).arg(keeps.bytes);
-            command
+    pub fn open_command(&self, topic: &str, wanted: Wanted) -> Cmd {
+        let (keeps, from) = match wanted {
+            Wanted::Latest(keeps) => (keeps, String::new()),
+            Wanted::After(offset, keeps) => (keeps, format!("{}-0", offset.saturating_add(1))),
+            Wanted::Place(_) => (Keeps::default(), String::new()),
         };
-        let answers = self.ask::<Told>(topics.len(), command)?;
-        let placed = answers.into_iter().zip(topics).map(|(answer, (_, wanted))| {
-            let (epoch, offset, mut kept, members) = answer.map_err(|error| told(&error))?;
-            if matches!(wanted, Wanted::Latest(_)) {
-                kept.reverse();
-            }
-            let position = position(&epoch, &offset).ok_or("it has no place")?;
-            let kept = kept.iter().map(|entry| entry_of(entry).ok_or("what is kept is not ours"));
-            let kept = kept.collect::<Result<_, _>>()?;
-            Ok(Place { position, kept, members: lists::read(members) })
-        });
-        Ok(placed.collect())
-    }
-
-    /// Runs so many commands in one go, and once more those that found no script: the broker has not run
-    /// these.
-    fn ask<T: redis::FromRedisValue>(
-        &mut self,
-        count: usize,
-        command: impl Fn(&Self, usize) -> Cmd,
-    ) -> RedisResult<Vec<RedisResult<T>>> {
-        let mut answers = self.run_all(0..count, &command)?;
-        let is_lost = |answer: &RedisResult<T>| {
-            let no_script = ErrorKind::Server(ServerErrorKind::NoScript);
-            answer.as_ref().is_err_and(|error| error.kind() == no_script)
-        };
-        let lost: Vec<_> = (0..count).filter(|nth| is_lost(&answers[*nth])).collect();
-        if !lost.is_empty() {
-            self.load()?;
-            let again = self.run_all(lost.iter().copied(), &command)?;
-            lost.into_iter().zip(again).for_each(|(nth, answer)| answers[nth] = answer);
+        let is_list = matches!(wanted, Wanted::Latest(_)) && topic_of(topic).is_some();
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.scripts.open).arg(2 + usize::from(is_list));
+        command.arg(keys::topic(&self.prefix, topic)).arg(keys::log(&self.prefix, topic));
+        if is_list {
+            command.arg(keys::members(&self.prefix, topic));
         }
-        Ok(answers)
+        self.add_life(&mut command);
+        let memory = if topic_of(topic).is_some() { COMPANION_MEMORY } else { TOPIC_MEMORY };
+        command.arg(keeps.publications).arg(from).arg(millis(memory)).arg(keeps.bytes);
+        command
     }
 
-    fn run_all<T: redis::FromRedisValue>(
+    /// Runs commands in one go; the outer error is the connection's. One that `asks` is for a key that is moving here.
+    pub fn run_all<T: redis::FromRedisValue>(
         &mut self,
-        numbers: impl Iterator<Item = usize>,
-        command: impl Fn(&Self, usize) -> Cmd,
+        commands: Vec<(Cmd, bool)>,
     ) -> RedisResult<Vec<RedisResult<T>>> {
         let mut all = redis::pipe();
-        let commands: Vec<_> = numbers.map(|nth| command(self, nth)).collect();
-        commands.into_iter().for_each(|it| {
-            all.add_command(it);
-        });
+        for (command, asks) in commands {
+            if asks {
+                all.cmd("ASKING").ignore();
+            }
+            all.add_command(command);
+        }
         all.ignore_errors().query(&mut self.connection)
     }
+}
+
+/// Connects to a server, if it is what the URL says. It says of itself what `INFO` has.
+fn reach(way: &Way, info: &ConnectionInfo) -> RedisResult<(Connection, String)> {
+    let mut connection = way.connect(info, TIMEOUT)?;
+    let told: String = cmd("INFO").arg("server").query(&mut connection)?;
+    check_mode(&told, info, way.kind == Kind::Cluster).map_err(wrong)?;
+    Ok((connection, told))
+}
+
+/// What [`Link::learn`] gives, by a node that need not be a master.
+pub fn learn(way: &Way, info: &ConnectionInfo) -> RedisResult<(String, Vec<Range>)> {
+    let (mut connection, _) = reach(way, info)?;
+    Ok((host(info), ranges(&mut connection)?))
+}
+
+fn ranges(connection: &mut Connection) -> RedisResult<Vec<Range>> {
+    let told = cmd("CLUSTER").arg("SLOTS").query(connection)?;
+    slots::read(&told).ok_or_else(|| wrong("CLUSTER SLOTS says something else".to_owned()))
+}
+
+fn host(info: &ConnectionInfo) -> String {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
+        _ => String::new(),
+    }
+}
+
+/// Whether a server is what the URL says, and if not, what to write.
+fn check_mode(told: &str, info: &ConnectionInfo, is_cluster: bool) -> Result<(), String> {
+    let name = Named(info);
+    match line(told, "redis_mode") {
+        Some("sentinel") => {
+            Err(format!("{name} is a sentinel: write redis+sentinel://{name}/MASTER"))
+        }
+        Some("cluster") if !is_cluster => {
+            Err(format!("{name} is a node of a cluster: write redis+cluster://{name}"))
+        }
+        Some("standalone") if is_cluster => {
+            Err(format!("{name} is a node of no cluster: write redis://{name}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a topic is, as the broker says.
+pub fn placed(answer: RedisResult<Told>, wanted: Wanted) -> Result<Place, String> {
+    let (epoch, offset, mut kept, members) = answer.map_err(|error| told(&error))?;
+    if matches!(wanted, Wanted::Latest(_)) {
+        kept.reverse();
+    }
+    let position = position(&epoch, &offset).ok_or("it has no place")?;
+    let kept = kept.iter().map(|entry| entry_of(entry).ok_or("what is kept is not ours"));
+    let kept = kept.collect::<Result<_, _>>()?;
+    Ok(Place { position, kept, members: lists::read(members) })
 }
 
 fn millis(time: Duration) -> u64 {
@@ -291,13 +366,17 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// What the broker says of an error, without the place in a script.
-fn told(error: &RedisError) -> String {
+pub fn told(error: &RedisError) -> String {
     let code = error.code().unwrap_or_default();
     format!("{code} {}", error.detail().unwrap_or_default()).trim().to_owned()
 }
 
-fn published(answer: RedisResult<Vec<String>>) -> Result<Position, Failure> {
-    let answer = answer.map_err(|error| Failure::Refused(told(&error)))?;
+/// What became of a publication, as the broker says.
+pub fn published(answer: RedisResult<Vec<String>>) -> Result<Position, Failure> {
+    let answer = answer.map_err(|error| match error.is_io_error() {
+        true => Failure::Unknown,
+        false => Failure::Refused(told(&error)),
+    })?;
     match &answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["done" | "again", epoch, offset] => position(epoch.as_bytes(), offset.as_bytes())
             .ok_or_else(|| Failure::Refused("it gave no place".to_owned())),

@@ -12,23 +12,27 @@ mod awaited;
 mod keys;
 mod leases;
 mod link;
+mod links;
 mod lists;
 mod publishing;
 mod record;
+mod sentinels;
 mod shared;
+mod slots;
 mod threads;
 mod topics;
+mod way;
 
 use std::{
     collections::VecDeque,
-    iter,
+    iter, mem,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use pushloop::{ConnId, Handle, Hub, Position, Presence};
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::ConnectionAddr;
 
 pub use leases::Move;
 pub use shared::TOLD;
@@ -40,10 +44,8 @@ pub const ORDERS: &str = "\u{1}orders";
 
 use crate::{
     ahead::Asker,
-    gate,
     publish::Outcome,
     status::{Status, count},
-    web,
 };
 use awaited::Awaited;
 use leases::Leases;
@@ -51,6 +53,7 @@ use link::draw;
 use publishing::Publishing;
 use shared::{Change, Event, Shared};
 use topics::{Applied, Topics};
+use way::{Kind, Target, Way};
 
 /// How often the broker is asked to echo. Without an echo for so long, what is heard of it is taken for dead.
 const ECHO_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,6 +67,7 @@ const TAKEN_MAX: usize = 1024;
 pub struct BrokerOptions {
     pub url: Option<String>,
     pub password: Option<PathBuf>,
+    pub sentinel_password: Option<PathBuf>,
     /// Whom TLS trusts there, if it is not whom the system trusts.
     pub authorities: Option<PathBuf>,
     /// What all keys and channels begin with.
@@ -73,44 +77,35 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// How to reach the broker; `None` if there is none. The error is about an option.
-    pub fn client(&self) -> Result<Option<Client>, String> {
-        let Some(url) = &self.url else { return Ok(None) };
-        let mut info = connection(url)?;
-        if let Some(path) = &self.password {
-            let text = |bytes: &[u8]| {
-                let text = str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-                Ok(text.trim_end().to_owned())
-            };
-            let password = gate::read(path, text)?;
-            let settings = info.redis_settings().clone().set_password(password);
-            info = info.set_redis_settings(settings);
-        }
-        let client = match &self.authorities {
-            Some(path) => {
-                let pem = |bytes: &[u8]| web::read_authorities(bytes).map(|_| bytes.to_vec());
-                let root_cert = Some(gate::read(path, pem)?);
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            }
-            None => Client::open(info),
-        };
-        client.map(Some).map_err(|error| format!("redis: {error}"))
+    /// Reads the files that are named. The error is about an option.
+    pub fn check(&self) -> Result<(), String> {
+        Way::new(self).map(|_| ())
+    }
+
+    /// What its URL leads to; `None` if there is none.
+    fn target(&self) -> Option<Target> {
+        way::target(self.url.as_deref()?).ok()
     }
 
     /// Whether the way to the broker is encrypted.
     pub fn is_tls(&self) -> bool {
-        let info = self.url.as_deref().and_then(|url| connection(url).ok());
-        info.is_some_and(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+        self.target().is_some_and(|it| {
+            it.servers.iter().any(|info| matches!(info.addr(), ConnectionAddr::TcpTls { .. }))
+        })
+    }
+
+    pub fn has_sentinels(&self) -> bool {
+        self.target().is_some_and(|it| matches!(it.kind, Kind::Sentinels(_)))
+    }
+
+    pub fn is_cluster(&self) -> bool {
+        self.target().is_some_and(|it| it.kind == Kind::Cluster)
     }
 }
 
-/// What a URL leads to.
-pub fn connection(url: &str) -> Result<ConnectionInfo, String> {
-    let info = url.into_connection_info().map_err(|error| format!("redis: {error}"))?;
-    if info.redis_settings().password().is_some() {
-        return Err("the password is for --redis-password-file, and not in the URL".to_owned());
-    }
-    Ok(info)
+/// What is wrong with a URL, if something is.
+pub fn check_url(url: &str) -> Result<(), String> {
+    way::target(url).map(|_| ())
 }
 
 /// A number for a node, which nobody can tell: as JavaScript has whole numbers.
@@ -148,6 +143,8 @@ pub struct Broker {
     heard: Option<Instant>,
     /// When an echo is to be asked for.
     echo_due: Instant,
+    /// What other threads know: whether it is up, and how many publications wait.
+    noted: (bool, u64),
     status: Arc<Status>,
 }
 
@@ -159,11 +156,10 @@ impl Broker {
         status: &Arc<Status>,
         now: Instant,
     ) -> Result<Option<Self>, String> {
-        let Some(client) = options.client()? else { return Ok(None) };
+        let Some(way) = Way::new(options)? else { return Ok(None) };
         let shared = Arc::new(Shared::new(handle));
         let node = draw_node();
-        threads::start(client, options, node, &shared, status)
-            .map_err(|error| error.to_string())?;
+        threads::start(way, options, node, &shared, status).map_err(|error| error.to_string())?;
         let prefix = options.prefix.clone();
         let orders = keys::channel(&prefix, ORDERS);
         shared.change(orders, Change::Subscribe(ORDERS.into()));
@@ -171,6 +167,7 @@ impl Broker {
         let publishing = Publishing::new(Arc::clone(&shared), node);
         let leases = Leases::new(Arc::clone(&shared), Arc::clone(status), now);
         let status = Arc::clone(status);
+        status.note_broker(false);
         Ok(Some(Self {
             shared,
             node,
@@ -182,6 +179,7 @@ impl Broker {
             is_connected: false,
             heard: None,
             echo_due: now,
+            noted: (false, 0),
             status,
         }))
     }
@@ -245,10 +243,15 @@ impl Broker {
         &self.status
     }
 
-    /// Has the other threads know how it is.
-    pub fn note(&self, hub: &Hub) {
-        self.status.broker_up.store(self.is_up(hub).into(), Ordering::Relaxed);
-        self.status.broker_waiting.store(self.publishing.open() as u64, Ordering::Relaxed);
+    /// Has the other threads know how it is. Other loops have brokers of their own.
+    pub fn note(&mut self, hub: &Hub) {
+        let (is_up, waiting) = (self.is_up(hub), self.publishing.open() as u64);
+        let (was_up, waited) = mem::replace(&mut self.noted, (is_up, waiting));
+        if is_up != was_up {
+            self.status.note_broker(is_up);
+        }
+        // What is less is added as well, as atomic numbers wrap around.
+        self.status.broker_waiting.fetch_add(waiting.wrapping_sub(waited), Ordering::Relaxed);
     }
 
     /// What publishes.

@@ -3,13 +3,15 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use redis::{Client, Connection, PubSub, RedisResult};
+use redis::{Connection, PubSub, RedisResult};
 
 use super::{
     BrokerOptions, ECHO_TIMEOUT, keys,
-    link::{Failure, Link, Publication, TIMEOUT, draw},
+    link::{Failure, Publication, draw},
+    links::Links,
     record::decode_news,
     shared::{Batch, Change, Event, Shared},
+    way::Way,
 };
 use crate::{
     logs::{Level, say},
@@ -27,7 +29,7 @@ const ASKED_MAX: usize = 64;
 struct Node {
     shared: Arc<Shared>,
     status: Arc<Status>,
-    client: Client,
+    way: Arc<Way>,
     options: BrokerOptions,
     /// The channel on which it hears of itself.
     channel: String,
@@ -35,15 +37,15 @@ struct Node {
 
 /// Starts the threads. They end with `Shared::end`, and nobody waits for that.
 pub fn start(
-    client: Client,
+    way: Way,
     options: &BrokerOptions,
     node: u64,
     shared: &Arc<Shared>,
     status: &Arc<Status>,
 ) -> std::io::Result<()> {
     let channel = keys::node(&options.prefix, node);
-    let (shared, status) = (Arc::clone(shared), Arc::clone(status));
-    let node = Arc::new(Node { shared, status, client, options: options.clone(), channel });
+    let (shared, status, way) = (Arc::clone(shared), Arc::clone(status), Arc::new(way));
+    let node = Arc::new(Node { shared, status, way, options: options.clone(), channel });
     for (name, run) in [("asks", asks as fn(&Node)), ("listens", listens)] {
         let node = Arc::clone(&node);
         thread::Builder::new().name(format!("broker-{name}")).spawn(move || run(&node))?;
@@ -81,8 +83,9 @@ fn again_and_again(
 fn asks(node: &Node) {
     let mut warned = false;
     again_and_again(node, "cannot ask", |node, was_connected| {
-        let mut link = Link::connect(&node.client, &node.options.prefix, node.options.is_durable)?;
-        if let Some(policy) = link.eviction().filter(|policy| policy != "noeviction")
+        let BrokerOptions { prefix, is_durable, .. } = &node.options;
+        let mut links = Links::connect(&node.way, draw() as usize, prefix, *is_durable)?;
+        if let Some(policy) = links.eviction()
             && !std::mem::replace(&mut warned, true)
         {
             let told = format!(
@@ -92,37 +95,38 @@ fn asks(node: &Node) {
         }
         *was_connected = true;
         node.shared.set_connected(true);
-        let ended = ask(node, &mut link);
+        let ended = ask(node, &mut links);
         node.shared.set_connected(false);
         ended
     });
 }
 
 /// Asks until the connection is lost. What was asked and not answered is told to be unknown.
-fn ask(node: &Node, link: &mut Link) -> RedisResult<()> {
+fn ask(node: &Node, links: &mut Links) -> RedisResult<()> {
     while let Some(Batch { publications, asked, leases, echoes }) = node.shared.next_batch() {
         if echoes {
-            let told = link.tell(&node.channel, b"echo").and_then(|()| link.compare_clocks());
+            let told = links.echo(&node.channel);
             told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
         }
         if !publications.is_empty() {
-            let outcomes = link.publish(&publications);
-            let outcomes =
-                outcomes.inspect_err(|_| fail(node, &publications, &Failure::Unknown))?;
+            let outcomes = links.publish(&publications);
             for (it, outcome) in publications.iter().zip(outcomes) {
                 node.shared.tell(Event::Published { number: it.number, outcome });
             }
+            links.check()?;
         }
         for some in asked.chunks(ASKED_MAX) {
             let wanted: Vec<_> = some.iter().map(|(topic, wanted)| (&**topic, *wanted)).collect();
-            let places = link.open(&wanted)?;
+            let places = links.open(&wanted);
+            links.check()?;
             for ((topic, wanted), place) in some.iter().zip(places) {
                 let (topic, wanted) = (Arc::clone(topic), *wanted);
                 node.shared.tell(Event::Opened { topic, wanted, place });
             }
         }
         if !leases.is_empty() {
-            let answers = link.lease(&leases)?;
+            let answers = links.lease(&leases);
+            links.check()?;
             leases.into_iter().zip(answers).for_each(|leased| node.shared.answer(leased));
         }
     }
@@ -138,9 +142,8 @@ fn fail(node: &Node, publications: &[Publication], why: &Failure) {
 
 fn listens(node: &Node) {
     again_and_again(node, "cannot listen", |node, was_connected| {
-        let mut connection = node.client.get_connection_with_timeout(TIMEOUT)?;
+        let mut connection = node.way.connect_to_listen(draw() as usize)?;
         connection.set_read_timeout(Some(ECHO_TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
         *was_connected = true;
         let ended = listen(node, &mut connection);
         node.shared.tell(Event::Deaf);

@@ -58,6 +58,30 @@ pub enum Call<'a> {
     Info,
 }
 
+impl Call<'_> {
+    /// Whether it is for connections, wherever these are.
+    pub fn is_about_connections(&self) -> bool {
+        match self {
+            Self::Subscribe { .. }
+            | Self::Unsubscribe { .. }
+            | Self::Disconnect { .. }
+            | Self::Refresh { .. } => true,
+            Self::Publish { .. }
+            | Self::Presence(_)
+            | Self::PresenceStats(_)
+            | Self::History(_)
+            | Self::HistoryRemove(_)
+            | Self::Channels(_)
+            | Self::Info => false,
+        }
+    }
+
+    /// Whether it asks how many there are of something.
+    pub fn is_figure(&self) -> bool {
+        matches!(self, Self::Channels(_) | Self::Info)
+    }
+}
+
 /// What is published.
 #[derive(Debug)]
 pub struct Published {

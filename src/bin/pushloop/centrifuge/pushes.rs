@@ -59,7 +59,7 @@ enum Change<'a> {
 /// The client that a member is.
 pub fn client_of<'a>(id: &'a str, info: &'a str) -> Client<'a> {
     let (client, user) = id.split_at_checked(CLIENT_BYTES).unwrap_or((id, ""));
-    Client { client, user, info: Some(info).filter(|info| *info != "null") }
+    Client { client: client.into(), user, info: Some(info).filter(|info| *info != "null") }
 }
 
 const EVENTS: Way = Way { transport: Transport::Events, format: Format::Json };

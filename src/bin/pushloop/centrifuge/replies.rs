@@ -1,5 +1,7 @@
 //! What clients are told: answers to commands, and pushes.
 
+use std::borrow::Cow;
+
 use pushloop::{Message, Position};
 
 use super::{Format, codes::Failure, fields::Sink, json, protobuf};
@@ -68,7 +70,7 @@ impl<'a> From<pushloop::Publication<'a>> for Publication<'a> {
 /// A connection as others are told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client<'a> {
-    pub client: &'a str,
+    pub client: Cow<'a, str>,
     /// Empty for one that came without a token.
     pub user: &'a str,
     /// JSON.
@@ -227,7 +229,7 @@ fn fill_publication<S: Sink>(sink: &mut S, it: &Publication<'_>) {
 
 fn fill_client<S: Sink>(sink: &mut S, it: &Client<'_>) {
     sink.text(("user", 1), it.user);
-    sink.text(("client", 2), it.client);
+    sink.text(("client", 2), &it.client);
     if let Some(info) = it.info {
         sink.data(("conn_info", 3), Message::Text(info));
     }
@@ -235,7 +237,7 @@ fn fill_client<S: Sink>(sink: &mut S, it: &Client<'_>) {
 
 /// Who is in a channel, by client.
 pub fn fill_presence<S: Sink>(sink: &mut S, clients: &[Client<'_>]) {
-    let clients = clients.iter().map(|it| (it.client, it));
+    let clients = clients.iter().map(|it| (&*it.client, it));
     sink.entries(("presence", 1), clients, fill_client);
 }
 

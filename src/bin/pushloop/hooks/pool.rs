@@ -41,13 +41,20 @@ struct Job {
     question: Vec<u8>,
     /// Nobody waits for it any more.
     is_over: Arc<AtomicBool>,
+    asker: Arc<Asker>,
+}
+
+/// A loop that asks.
+#[derive(Debug)]
+struct Asker {
+    answered: Mutex<Vec<Answered>>,
+    handle: Handle,
 }
 
 /// Invariant: `running <= threads <= IN_FLIGHT_MAX`.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Job>,
-    answered: Vec<Answered>,
     threads: usize,
     /// Threads that have a question.
     running: usize,
@@ -62,53 +69,74 @@ struct Shared {
     status: Arc<Status>,
 }
 
-/// See the module.
+/// See the module. What a loop has of the threads, which are those of all loops together.
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
-    handle: Handle,
+    threads: Arc<Threads>,
+    asker: Arc<Asker>,
+}
+
+/// The threads, for as long as a loop asks.
+#[derive(Debug)]
+struct Threads(Arc<Shared>);
+
+impl Asker {
+    fn new(handle: Handle) -> Arc<Self> {
+        Arc::new(Self { answered: Mutex::default(), handle })
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Vec<Answered>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Pool {
     pub fn new(client: Client, handle: Handle, status: Arc<Status>) -> Self {
         let (queue, wakes) = Default::default();
         let shared = Arc::new(Shared { client, queue, wakes, status });
-        Self { shared, handle }
+        Self { threads: Arc::new(Threads(shared)), asker: Asker::new(handle) }
+    }
+
+    /// The same threads, for another loop.
+    pub fn twin(&self, handle: Handle) -> Self {
+        Self { threads: Arc::clone(&self.threads), asker: Asker::new(handle) }
     }
 
     /// Has a question asked. False if too many wait.
     pub fn ask(&self, number: u64, question: Vec<u8>, is_over: Arc<AtomicBool>) -> bool {
-        let mut queue = self.shared.lock();
+        let Threads(shared) = &*self.threads;
+        let mut queue = shared.lock();
         let open = queue.running + queue.waiting.len();
         if open >= IN_FLIGHT_MAX + WAITING_MAX {
             return false;
         }
         if open >= queue.threads && queue.threads < IN_FLIGHT_MAX {
-            let (shared, handle) = (Arc::clone(&self.shared), self.handle.clone());
+            let shared = Arc::clone(shared);
             let thread = thread::Builder::new().stack_size(STACK_BYTES);
-            let is_begun = thread.spawn(move || run(&shared, &handle)).is_ok();
+            let is_begun = thread.spawn(move || run(&shared)).is_ok();
             queue.threads += usize::from(is_begun);
             if queue.threads == 0 {
                 return false;
             }
         }
-        queue.waiting.push_back(Job { number, question, is_over });
-        self.shared.note(&queue);
-        self.shared.wakes.notify_one();
+        let asker = Arc::clone(&self.asker);
+        queue.waiting.push_back(Job { number, question, is_over, asker });
+        shared.note(&queue);
+        shared.wakes.notify_one();
         true
     }
 
     /// What was answered since this was called last.
     pub fn answered(&self) -> Vec<Answered> {
-        mem::take(&mut self.shared.lock().answered)
+        mem::take(&mut self.asker.answered())
     }
 }
 
-impl Drop for Pool {
-    /// The threads end once they have an answer. Nobody waits for that.
+impl Drop for Threads {
+    /// They end once they have an answer. Nobody waits for that.
     fn drop(&mut self) {
-        self.shared.lock().ends = true;
-        self.shared.wakes.notify_all();
+        self.0.lock().ends = true;
+        self.0.wakes.notify_all();
     }
 }
 
@@ -146,18 +174,18 @@ impl Shared {
     }
 }
 
-fn run(shared: &Shared, handle: &Handle) {
-    while let Some(Job { number, question, .. }) = shared.next() {
+fn run(shared: &Shared) {
+    while let Some(Job { number, question, asker, .. }) = shared.next() {
         let asks = AssertUnwindSafe(|| shared.client.post(&question));
         // A thread that is gone would be missed for ever.
         let reply = panic::catch_unwind(asks).unwrap_or(Err(Failure::Answer));
         let (verdict, holds) = verdict(reply);
         let mut queue = shared.lock();
         queue.running -= 1;
-        queue.answered.push(Answered { number, verdict, holds });
         shared.note(&queue);
         drop(queue);
+        asker.answered().push(Answered { number, verdict, holds });
         // If the server is gone, nobody waits.
-        let _ = handle.notify(ANSWERED);
+        let _ = asker.handle.notify(ANSWERED);
     }
 }

@@ -64,7 +64,7 @@ pub fn loops(value: &str) -> Result<usize, String> {
 
 /// The URL of a broker.
 pub fn broker(value: &str) -> Result<String, String> {
-    crate::broker::connection(value).map(|_| value.to_owned())
+    crate::broker::check_url(value).map(|()| value.to_owned())
 }
 
 pub fn on_lag(value: &str) -> Result<OnLag, String> {

@@ -4,12 +4,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use pushloop::{Hub, Request, RequestId, Response, TimerId};
+use pushloop::{Handle, Hub, Request, RequestId, Response, TimerId};
 use serde_json::Map;
 
 use super::{RETRY_AFTER, Service, subscribing};
@@ -21,6 +21,9 @@ use crate::{
     status::{Status, count},
     web::Failure,
 };
+
+/// Bytes of all messages that wait.
+const HOOK_MESSAGES_BYTES_MAX: usize = 16 << 20;
 
 /// Timers of questions have their numbers behind this bit.
 const TIMERS: u64 = 1 << 63;
@@ -58,6 +61,8 @@ pub(super) enum Next {
     Message(pushloop::ConnId),
     /// A command of a connection, for which the broker was asked under this number.
     Command(pushloop::ConnId, u64),
+    /// What another loop's request does to connections of this one.
+    Errand(Arc<Request>),
 }
 
 struct Waiting {
@@ -76,6 +81,8 @@ pub(super) struct Asking {
     /// The questions of handshakes, which are over when the client leaves.
     handshakes: HashMap<RequestId, u64>,
     latest: u64,
+    /// Bytes of messages that wait, at all loops.
+    message_bytes: Arc<AtomicUsize>,
     status: Arc<Status>,
 }
 
@@ -88,8 +95,30 @@ impl Asking {
             waiting: HashMap::new(),
             handshakes: HashMap::new(),
             latest: 0,
+            message_bytes: Arc::default(),
             status,
         }
+    }
+
+    /// That of another loop, whose answers go to this handle. It asks by the same threads.
+    pub fn twin(&self, handle: Handle) -> Self {
+        let twin = Self::new(&self.options, self.pool.twin(handle), Arc::clone(&self.status));
+        Self { message_bytes: Arc::clone(&self.message_bytes), ..twin }
+    }
+
+    /// Takes room for a message that waits. False if there is none.
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let held = self.message_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let has_room = held <= HOOK_MESSAGES_BYTES_MAX;
+        if !has_room {
+            self.release(bytes);
+        }
+        has_room
+    }
+
+    /// Messages wait no longer.
+    pub fn release(&self, bytes: usize) {
+        self.message_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub fn asks(&self, kind: Kind) -> bool {
@@ -271,6 +300,8 @@ impl Service {
             (Next::Request { id, .. }, Err(away)) => self.turn_away(hub, id, &away),
             (Next::Message(id), verdict) => self.settle_message(hub, id, verdict),
             (Next::Command(id, number), verdict) => self.settle_command(hub, id, number, verdict),
+            // What is not there is refused where it is done.
+            (Next::Errand(request), _) => self.settle_errand(hub, &request),
         }
     }
 

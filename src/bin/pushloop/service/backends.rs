@@ -17,8 +17,29 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// What the options ask for, with these applications. The error names a file.
-    pub fn new(
+    /// What the options ask for, with these applications, for each of these loops. The error names a file.
+    pub fn all(
+        options: &Options,
+        apps: &[App],
+        loops: &[Handle],
+        status: &Arc<Status>,
+    ) -> Result<Vec<Self>, String> {
+        let Some((first, others)) = loops.split_first() else { return Ok(Vec::new()) };
+        let first = Self::new(options, apps, first.clone(), status)?;
+        let others: Vec<_> = others.iter().map(|it| first.twin(it.clone())).collect();
+        Ok(std::iter::once(first).chain(others).collect())
+    }
+
+    /// Those of another loop, which asks and tells by the same threads.
+    fn twin(&self, handle: Handle) -> Self {
+        Self {
+            asking: self.asking.as_ref().map(|it| it.twin(handle)),
+            telling: self.telling.as_ref().map(Telling::twin),
+            webhooks: self.webhooks.as_ref().map(Webhooks::twin),
+        }
+    }
+
+    fn new(
         options: &Options,
         apps: &[App],
         handle: Handle,
@@ -35,9 +56,9 @@ impl Hooks {
 }
 
 impl Drop for Hooks {
-    /// All are told what waits, at the same time.
+    /// All are told what waits, at the same time, by the last loop.
     fn drop(&mut self) {
-        let own = self.telling.take().map(Telling::into_teller);
+        let own = self.telling.take().and_then(Telling::into_teller);
         let of_apps = self.webhooks.take().map(Webhooks::into_tellers);
         end_all(own.into_iter().chain(of_apps.into_iter().flatten()));
     }

@@ -280,7 +280,7 @@ impl Service {
         let next = self.broker.as_mut().and_then(|it| it.forget(hub, number))?;
         let conn = match next {
             Next::Command(id, _) => Some(id),
-            Next::Request { .. } | Next::Message(_) => None,
+            Next::Request { .. } | Next::Message(_) | Next::Errand(_) => None,
         };
         self.go_on(hub, next, verdict.map_err(unavailable));
         conn

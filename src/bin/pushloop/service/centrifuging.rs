@@ -2,32 +2,39 @@
 
 mod api;
 mod connecting;
+mod dues;
+mod identity;
 mod out;
+mod posted;
 mod reading;
 mod rooms;
 mod streaming;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Message, Request,
-    RequestId, TimerId,
+    Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Message, Request, RequestId,
 };
 
+pub(super) use self::streaming::no_session;
 use self::{
-    connecting::random_uuid,
+    dues::{Dues, TIMER},
+    identity::{Identity, random_uuid},
     out::Out,
+    posted::Posted,
     rooms::{Counted, Rooms},
     streaming::Door,
 };
-use super::{Account, Service};
+use super::Service;
 use crate::{
     auth::Principal,
     centrifuge::{
@@ -38,11 +45,9 @@ use crate::{
         replies::Answer,
         transports::{Transport, Way},
     },
-    expiries::Ends,
     few::Few,
     gate::TurnedAway,
     requests::network,
-    timers::Timer,
 };
 
 /// Where clients connect.
@@ -59,8 +64,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a connection or a subscription stays after the end of its token: so long its client has to bring
 /// another one.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
-/// Its timer, and connections that are looked at in one turn.
-const TIMER: u64 = Timer::Centrifuge as u64;
+/// Connections that are looked at in one turn.
 const LOOKS_PER_TURN: usize = 512;
 
 /// All of them.
@@ -69,15 +73,13 @@ pub(super) struct Centrifuge {
     /// The encodings of publications; none if there is no such protocol here.
     encodings: Vec<(Way, EncodingId)>,
     sessions: ConnMap<Box<Session>>,
-    /// Those that commands are posted for, by their keys: a post with one speaks for its client.
-    keys: HashMap<Box<str>, ConnId>,
+    posted: Posted,
     /// This server among others, as posts name it.
     node: String,
-    /// When each is looked at next.
-    dues: Ends<Instant>,
-    timer: Option<(Instant, TimerId)>,
+    dues: Dues,
     rooms: Rooms,
     counted: Counted,
+    at_hand: AtHand,
     /// Those that tokens name, with their connections.
     users: BTreeMap<Box<str>, BTreeSet<ConnId>>,
 }
@@ -85,23 +87,25 @@ pub(super) struct Centrifuge {
 /// One of them.
 struct Session {
     way: Way,
-    /// By what posts of commands name it; empty where commands come over the connection.
-    key: Box<str>,
     stage: Stage,
-    identity: Arc<Identity>,
+    identity: Identity,
     /// Where it comes from, as what is limited for each.
     network: Option<IpAddr>,
     /// As its request says, and then its first command.
     who: Principal,
-    accounts: Box<[Account]>,
     subs: Few<Arc<str>, Sub>,
     /// When its token ends, since 1970.
     expires: Option<Duration>,
     awaits_pong: bool,
-    /// The broker was asked for what the command at hand is about: a place that is not here is none.
+}
+
+/// The command at hand. There is one at a time, whichever client's it is.
+#[derive(Clone, Copy, Default)]
+struct AtHand {
+    /// The broker was asked for what it is about: a place that is not here is none.
     is_confirmed: bool,
-    /// Bytes of the command at hand, for which there has to be room if it waits.
-    command_bytes: usize,
+    /// For which there has to be room if it waits.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,15 +117,6 @@ enum Stage {
     Refused,
 }
 
-/// A connection as others are told of it.
-#[derive(Debug, Default)]
-struct Identity {
-    /// The client's id, and then the user.
-    text: Box<str>,
-    /// JSON.
-    info: Option<Box<str>>,
-}
-
 /// A subscription.
 struct Sub {
     is_servers: bool,
@@ -131,6 +126,21 @@ struct Sub {
     hears_joins: bool,
     /// When its token ends, if it has one of its own.
     expires: Option<Duration>,
+}
+
+impl Session {
+    fn new(way: Way, network: Option<IpAddr>, who: Principal) -> Self {
+        Self {
+            way,
+            stage: Stage::Begun,
+            identity: Identity::default(),
+            network,
+            who,
+            subs: Few::default(),
+            expires: None,
+            awaits_pong: false,
+        }
+    }
 }
 
 impl Centrifuge {
@@ -156,23 +166,6 @@ impl Centrifuge {
 
     fn encoding(&self, way: Way) -> Option<EncodingId> {
         self.encodings.iter().find(|(other, _)| *other == way).map(|(_, encoding)| *encoding)
-    }
-
-    fn look_at(&mut self, hub: &mut Hub, id: ConnId, at: Instant) {
-        self.dues.insert(id, at);
-        self.set_timer(hub);
-    }
-
-    /// Sets the timer to the first that is due.
-    fn set_timer(&mut self, hub: &mut Hub) {
-        let Some(first) = self.dues.first() else { return };
-        if self.timer.is_some_and(|(at, _)| at <= first) {
-            return;
-        }
-        if let Some((_, timer)) = self.timer.take() {
-            hub.cancel_timer(timer);
-        }
-        self.timer = Some((first, hub.set_timer(first, TIMER)));
     }
 }
 
@@ -267,24 +260,11 @@ impl Service {
         }
         self.sessions.begin(hub, id, request);
         if !key.is_empty() {
-            self.centrifuge.keys.insert(key.into(), id);
+            self.centrifuge.posted.insert(id, key);
         }
-        let session = Session {
-            way,
-            key: key.into(),
-            stage: Stage::Begun,
-            identity: Arc::default(),
-            network: network(request),
-            who,
-            accounts: Box::default(),
-            subs: Few::default(),
-            expires: None,
-            awaits_pong: false,
-            is_confirmed: false,
-            command_bytes: 0,
-        };
+        let session = Session::new(way, network(request), who);
         self.centrifuge.sessions.insert(id, Box::new(session));
-        self.centrifuge.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);
+        self.centrifuge.dues.look_at(hub, id, hub.now() + CONNECT_TIMEOUT);
     }
 
     /// Takes what a client of this protocol has sent. False if it is none.
@@ -414,7 +394,7 @@ impl Service {
             return Err(Disconnect::BAD_REQUEST);
         }
         let next = hub.now() + Duration::from_secs(PING_SECONDS.into());
-        self.centrifuge.look_at(hub, id, next);
+        self.centrifuge.dues.look_at(hub, id, next);
         Ok(())
     }
 
@@ -424,7 +404,7 @@ impl Service {
         let Some(session) = self.centrifuge.sessions.remove(id) else { return };
         self.centrifuge.dues.remove(id);
         self.centrifuge.forget_user(session.identity.user(), id);
-        self.centrifuge.keys.remove(&session.key);
+        self.centrifuge.posted.remove(id);
     }
 
     /// Whether the timer is this protocol's. Looks at the connections that are due.
@@ -432,10 +412,9 @@ impl Service {
         if key != TIMER {
             return false;
         }
-        self.centrifuge.timer = None;
-        let now = hub.now();
+        self.centrifuge.dues.end_timer();
         for _ in 0..LOOKS_PER_TURN {
-            let Some(id) = self.centrifuge.dues.pop_due(now) else { break };
+            let Some(id) = self.centrifuge.dues.pop_due(hub) else { break };
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
             let outcome = self.look_at_session(hub, &mut session, id);
             self.centrifuge.sessions.insert(id, session);
@@ -443,7 +422,7 @@ impl Service {
                 self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
             }
         }
-        self.centrifuge.set_timer(hub);
+        self.centrifuge.dues.set_timer(hub);
         true
     }
 
@@ -465,7 +444,7 @@ impl Service {
         out.ping();
         out.flush(hub);
         session.awaits_pong = true;
-        self.centrifuge.look_at(hub, id, hub.now() + PONG_TIMEOUT);
+        self.centrifuge.dues.look_at(hub, id, hub.now() + PONG_TIMEOUT);
         Ok(())
     }
 }

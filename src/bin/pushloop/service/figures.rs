@@ -25,7 +25,7 @@ impl Service {
 
     pub(super) fn publish_stats(&self, hub: &mut Hub) {
         let counters = self.counters(hub);
-        let websockets = match &self.relaying {
+        let websockets = match &self.loops {
             Some(_) => counters.connections_open as usize,
             None => self.topics.len(),
         };

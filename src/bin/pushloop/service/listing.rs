@@ -2,8 +2,17 @@
 
 use pushloop::{Hub, Request, RequestId, Response};
 
-use super::{Service, asking::Door};
-use crate::{auth::Action, gate::TurnedAway, hooks::Kind, presence, topics};
+use super::{
+    Service,
+    asking::Door,
+    pacing::{Account, Asker},
+};
+use crate::{
+    auth::{Action, Principal},
+    gate::TurnedAway,
+    hooks::Kind,
+    presence, topics,
+};
 
 impl Service {
     /// Who subscribes may be known to those who may read the joins and leaves.
@@ -14,6 +23,7 @@ impl Service {
             let who = self.gate.admit(hub, request, Action::Subscribe, &told)?;
             let mut listed = names.iter().filter(|it| presence::has_members(&self.patterns, it));
             listed.try_for_each(|name| presence::check_name(hub, name))?;
+            self.pace_listing(hub, request, &who, &told)?;
             Ok((names, told, who))
         });
         match admitted {
@@ -23,6 +33,21 @@ impl Service {
             Ok((names, ..)) => self.tell_presence_of(hub, id, request, &names),
             Err(away) => self.turn_away(hub, id, &away),
         }
+    }
+
+    /// Notes that the broker is asked who is in a topic, if that is not known here.
+    fn pace_listing(
+        &mut self,
+        hub: &Hub,
+        request: &Request,
+        who: &Principal,
+        lists: &[String],
+    ) -> Result<(), TurnedAway> {
+        if self.has_heard(hub, lists, &[]) {
+            return Ok(());
+        }
+        let mut askers = Account::of(request, who).into_iter().map(Asker::Request);
+        askers.try_for_each(|asker| self.pacing.ask(&asker, lists.len(), hub.now()))
     }
 
     pub(super) fn tell_presence_of(

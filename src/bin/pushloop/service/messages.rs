@@ -22,9 +22,8 @@ use crate::{
     hooks::{Kind, Mark},
 };
 
-/// Messages of one WebSocket that wait, and the bytes of all that wait.
+/// Messages of one WebSocket that wait.
 const HOOK_MESSAGES_MAX: usize = 16;
-const HOOK_MESSAGES_BYTES_MAX: usize = 16 << 20;
 
 /// What one WebSocket has sent.
 pub struct Messages {
@@ -83,21 +82,19 @@ impl Service {
     /// Takes a message about which it is to be asked.
     pub(super) fn take_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         let kept = Kept::of(message);
-        let has_room = self.message_bytes + kept.len() <= HOOK_MESSAGES_BYTES_MAX;
         let messages = messages_of(&mut self.topics, &mut self.leaving, id);
-        let Some(messages) = messages else { return };
-        if messages.waiting.len() >= HOOK_MESSAGES_MAX || !has_room {
+        let Some((messages, asking)) = messages.zip(self.hooks.asking.as_ref()) else { return };
+        let are_too_many = messages.waiting.len() >= HOOK_MESSAGES_MAX;
+        if are_too_many || !asking.reserve(kept.len()) {
             self.status.hook_messages_overflowed.fetch_add(1, Ordering::Relaxed);
-            let why = if has_room {
+            let why = if are_too_many {
                 "too many messages wait for the backend: hook_messages_max = 16"
             } else {
                 "too much of all clients waits for the backend: hook_messages_bytes_max = 16777216"
             };
             return self.refuse_messages(hub, id, &unavailable(why.to_owned()));
         }
-        let len = kept.len();
         messages.waiting.push_back(kept);
-        self.message_bytes += len;
         self.ask_about_messages(hub, id);
     }
 
@@ -146,7 +143,9 @@ impl Service {
         let target = target_of(&mut self.topics, &mut self.leaving, id);
         let Some(Target { topic, messages: Some(messages), .. }) = target else { return };
         let Some(first) = messages.waiting.pop_front() else { return };
-        self.message_bytes -= first.len();
+        if let Some(asking) = &self.hooks.asking {
+            asking.release(first.len());
+        }
         publish_message(&mut self.ahead, &mut self.broker, hub, topic, first.message());
         self.note_file();
     }
@@ -156,9 +155,11 @@ impl Service {
         let messages = messages_of(&mut self.topics, &mut self.leaving, id);
         let waiting = messages.map(|it| (mem::take(&mut it.waiting), it.asked.take()));
         let Some((waiting, asked)) = waiting else { return };
-        self.message_bytes -= waiting.iter().map(Kept::len).sum::<usize>();
-        if let (Some(asking), Some(number)) = (&mut self.hooks.asking, asked) {
-            asking.forget(hub, number);
+        if let Some(asking) = &mut self.hooks.asking {
+            asking.release(waiting.iter().map(Kept::len).sum());
+            if let Some(number) = asked {
+                asking.forget(hub, number);
+            }
         }
         self.leaving.remove(&id);
         let is_refused = away.status == 403;

@@ -30,8 +30,7 @@ impl Service {
     }
 
     pub(super) fn tell_metrics_to(&self, hub: &mut Hub, id: RequestId) {
-        let whole = self.relaying.as_ref().map(|it| it.relay.whole().clone());
-        let handle = whole.unwrap_or_else(|| hub.handle());
+        let handle = self.loops.clone().unwrap_or_else(|| hub.handle());
         self.answer(hub, id, metrics::answer(&handle, &self.status), &[]);
     }
 

@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use pushloop::{ConnId, ConnMap, Message, Request};
+use pushloop::{Config, ConnId, ConnMap, Message, Request};
 
 use crate::{
     auth::Principal,
@@ -16,13 +17,25 @@ use crate::{
     pace::Pace,
     publish::Plan,
     requests::network,
-    status::Status,
+    status::{Status, count},
 };
 
 const TOO_FAST: &str =
     "too much is published: --publications-per-second, --publication-bytes-per-second";
+const TOO_MANY_TOPICS: &str =
+    "too many topics are asked for that are not here: subscriptions_per_second = 50";
 const TOO_MANY: &str =
     "the token's subject has as many connections as it may: --subject-connections-max";
+
+/// Topics that a client may ask for in a second, after the first ones of its page, which are as many as it may have. Each may
+/// be an event for a backend, or be looked for at the broker.
+pub(super) const SUBSCRIPTIONS_PER_SECOND: u32 = 50;
+
+/// The pace of what asks for topics.
+pub(super) fn of_subscriptions<K: Clone + Eq + Hash>(topics_per_connection_max: usize) -> Pace<K> {
+    let first = topics_per_connection_max.try_into().unwrap_or(u32::MAX);
+    Pace::with_burst(SUBSCRIPTIONS_PER_SECOND, first.saturating_add(SUBSCRIPTIONS_PER_SECOND))
+}
 
 /// Or the answer to one that asks for too much.
 type Taken = Result<(), TurnedAway>;
@@ -53,15 +66,54 @@ impl Account {
     }
 }
 
+/// What asks for topics that are not here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asker {
+    Connection(ConnId),
+    Request(Account),
+}
+
+/// How many connections each subject has that has some, at all loops.
+#[derive(Debug, Default)]
+pub struct Subjects(Mutex<HashMap<Box<str>, usize>>);
+
+impl Subjects {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a connection. False if there are as many as there may be.
+    fn take(&self, subject: &str, max: usize) -> bool {
+        let mut open = self.lock();
+        let count = open.get(subject).copied().unwrap_or_default();
+        if count < max {
+            open.insert(subject.into(), count + 1);
+        }
+        count < max
+    }
+
+    fn give_back(&self, subject: &str) {
+        let mut open = self.lock();
+        if let Some(count) = open.get_mut(subject) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(subject);
+            }
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pacing {
+    /// Topics that the broker is asked for.
+    topics: Pace<Asker>,
     publications: Option<Pace<Account>>,
     bytes: Option<Pace<Account>>,
     /// Connections that one subject may have.
     connections_max: Option<usize>,
-    /// Of each that has some, how many.
-    open: HashMap<Box<str>, usize>,
+    /// Where they are counted, if there is such a limit.
+    subjects: Arc<Subjects>,
     seats: ConnMap<Box<str>>,
     status: Arc<Status>,
 }
@@ -70,12 +122,41 @@ impl Pacing {
     pub(super) fn new(options: &Options, status: Arc<Status>) -> Self {
         Self {
             status,
+            topics: of_subscriptions(Config::default().topics_per_connection_max),
             publications: options.publications_per_second.map(Pace::new),
             bytes: options.publication_bytes_per_second.map(Pace::new),
             connections_max: options.subject_connections_max,
-            open: HashMap::new(),
+            subjects: Arc::default(),
             seats: ConnMap::new(),
         }
+    }
+
+    /// Notes that the broker is asked for so many topics.
+    pub(super) fn ask(&mut self, asker: &Asker, topics: usize, now: Instant) -> Taken {
+        let topics = topics.try_into().unwrap_or(u32::MAX);
+        self.topics.take(asker, topics, now).map_err(|wait| {
+            count(&self.status.askers_limited);
+            slow_down(TOO_MANY_TOPICS, wait)
+        })
+    }
+
+    /// Notes that a connection publishes a message that comes from there.
+    pub(super) fn take_from(
+        &mut self,
+        client: Option<IpAddr>,
+        principal: &Principal,
+        message: Message<'_>,
+        now: Instant,
+    ) -> Taken {
+        if self.publications.is_none() && self.bytes.is_none() {
+            return Ok(());
+        }
+        self.take(&Account::those(client, principal), message, now)
+    }
+
+    /// Counts connections of subjects together with other loops.
+    pub(super) fn share(&mut self, subjects: &Arc<Subjects>) {
+        self.subjects = Arc::clone(subjects);
     }
 
     /// Notes that a message is published.
@@ -119,22 +200,29 @@ impl Pacing {
         Ok(())
     }
 
-    /// Whether the subject of a token may have one more connection.
+    /// Whether the subject of a token may have one more connection, which then has its place: it is to be
+    /// [`seat`](Self::seat)ed, or the place given back.
     pub(super) fn admit(&self, principal: &Principal) -> Taken {
-        let open = subject(principal).map(|it| self.open.get(it).copied().unwrap_or_default());
-        match (open, self.connections_max) {
-            (Some(open), Some(max)) if open >= max => {
+        match subject(principal).zip(self.connections_max) {
+            Some((subject, max)) if !self.subjects.take(subject, max) => {
                 Err(self.status.slow_down(TOO_MANY, Duration::from_secs(1)))
             }
-            (Some(_) | None, Some(_) | None) => Ok(()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// One that was admitted has not come to be.
+    pub(super) fn give_back(&self, principal: &Principal) {
+        if let Some((subject, _)) = subject(principal).zip(self.connections_max) {
+            self.subjects.give_back(subject);
         }
     }
 
     /// A connection is open, of this subject.
     pub(super) fn seat(&mut self, id: ConnId, principal: &Principal) {
-        let Some(subject) = subject(principal) else { return };
-        *self.open.entry(subject.into()).or_default() += 1;
-        self.seats.insert(id, subject.into());
+        if let Some(subject) = subject(principal) {
+            self.seats.insert(id, subject.into());
+        }
     }
 
     /// The connections of subjects of which this is so.
@@ -143,12 +231,9 @@ impl Pacing {
     }
 
     pub(super) fn leave(&mut self, id: ConnId) {
-        let Some(subject) = self.seats.remove(id) else { return };
-        if let Some(open) = self.open.get_mut(&subject) {
-            *open -= 1;
-            if *open == 0 {
-                self.open.remove(&subject);
-            }
+        let seat = self.seats.remove(id);
+        if let Some((subject, _)) = seat.zip(self.connections_max) {
+            self.subjects.give_back(&subject);
         }
     }
 }
@@ -175,5 +260,47 @@ impl Status {
     fn slow_down(&self, why: &'static str, wait: Duration) -> TurnedAway {
         self.publishers_limited.fetch_add(1, Ordering::Relaxed);
         slow_down(why, wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    // The clock starts somewhere; it is read once.
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn topics_that_are_not_here_may_be_asked_for_as_often_as_subscriptions() {
+        let now = Instant::now();
+        let status = Arc::new(Status::new(SystemTime::UNIX_EPOCH));
+        let mut pacing = Pacing::new(&Options::default(), Arc::clone(&status));
+        let account = |last: u8| Asker::Request(Account::Client([192, 0, 2, last].into()));
+        let conn = |index: u64| Asker::Connection(ConnId::from_bits(1 << 32 | index));
+        let at_once = 128 + SUBSCRIPTIONS_PER_SECOND as usize;
+        for asker in [account(1), account(2), conn(1), conn(2)] {
+            assert!(pacing.ask(&asker, 128, now).is_ok(), "all that a connection may have");
+            for _ in 128..at_once {
+                assert!(pacing.ask(&asker, 1, now).is_ok());
+            }
+            let Err(away) = pacing.ask(&asker, 1, now) else { panic!("one too many") };
+            assert!(away.status == 429 && away.why.contains("subscriptions_per_second = 50"));
+            assert!(pacing.ask(&asker, 1, now + Duration::from_millis(20)).is_ok());
+        }
+        assert_eq!(status.askers_limited.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_subject_has_as_many_connections_as_it_may_and_no_more() {
+        let subjects = Subjects::default();
+        assert!(subjects.take("ada", 2));
+        assert!(subjects.take("ada", 2), "at the limit");
+        assert!(!subjects.take("ada", 2), "one more");
+        assert!(subjects.take("ben", 2), "another one has its own");
+        subjects.give_back("ada");
+        assert!(subjects.take("ada", 2));
+        ["ada", "ada", "ben"].iter().for_each(|it| subjects.give_back(it));
+        assert!(subjects.lock().is_empty(), "of those that have none, nothing is kept");
     }
 }

@@ -11,7 +11,11 @@ use pushloop::{Accept, CloseCode, ConnId, Hub, Message, Request, RequestId};
 
 use self::{channels::NotJoined, clients::Client, webhooks::Told};
 pub(super) use self::{clients::Pushing, webhooks::Webhooks};
-use super::{Service, pacing::Account, parking::Verdict};
+use super::{
+    Service,
+    pacing::{Account, SUBSCRIPTIONS_PER_SECOND},
+    parking::Verdict,
+};
 use crate::{
     auth::{Action, Principal},
     few::Few,
@@ -22,8 +26,6 @@ use crate::{
 
 /// Events that a client may send in a second.
 const CLIENT_EVENTS_PER_SECOND: u32 = 10;
-/// Subscriptions that a client may ask for in a second, after the first ones of its page.
-const SUBSCRIPTIONS_PER_SECOND: u32 = 50;
 /// Bytes of the id of a member, or of a user.
 const MEMBER_ID_BYTES_MAX: usize = 128;
 /// The versions of the protocol that differ in nothing here.

@@ -3,27 +3,38 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use pushloop::{Counters, Hub, Request, RequestId};
+use pushloop::{Counters, Handle, Hub, Request, RequestId};
 
 use super::{
     STATS, STATS_INTERVAL, STATS_TIMER, Service,
     asking::{Door, Next, unavailable},
+    pacing::Subjects,
     subscribing::Asked,
 };
 use crate::{
+    errands::Errands,
     publish::not_taken,
     relay::{OPENED, Relay},
     timers::Timer,
 };
 
+/// How loops of one process work together.
+pub enum Ways {
+    /// A topic belongs to one of them.
+    Relay(Relay),
+    /// Topics are a broker's, and each loop is a node of its own.
+    Errands(Errands),
+}
+
 /// How long a subscription waits until what its topics have kept is here.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 const OPEN_TIMER: u64 = Timer::Open as u64;
 
-/// The other loops, and what waits for them.
+/// The other loops that topics belong to, and what waits for them.
 pub(super) struct Relaying {
     pub(super) relay: Relay,
     /// Each with the moment at which it has waited for long enough.
@@ -31,14 +42,23 @@ pub(super) struct Relaying {
 }
 
 impl Service {
-    /// There are other loops.
-    pub fn set_relay(&mut self, relay: Option<Relay>) {
+    /// There are other loops, which are all reached by this handle.
+    pub fn set_loops(&mut self, all: Handle, ways: Ways, subjects: &Arc<Subjects>) {
+        self.loops = Some(all);
+        self.pacing.share(subjects);
+        let relay = match ways {
+            Ways::Relay(relay) => Some(relay),
+            Ways::Errands(errands) => {
+                self.errands = Some(errands);
+                None
+            }
+        };
         self.relaying = relay.map(|relay| Relaying { relay, parked: VecDeque::new() });
     }
 
     /// What the process has counted.
     pub(super) fn counters(&self, hub: &Hub) -> Counters {
-        self.relaying.as_ref().map_or_else(|| hub.counters(), |it| it.relay.whole().counters())
+        self.loops.as_ref().map_or_else(|| hub.counters(), Handle::counters)
     }
 
     /// The server's own figures are published by one loop, whichever has subscribers.

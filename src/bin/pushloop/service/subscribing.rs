@@ -43,22 +43,24 @@ impl Service {
     pub(super) fn open(&mut self, hub: &mut Hub, id: RequestId, request: &Request, asked: Asked) {
         let Some(asked) = self.once_there(hub, id, request, asked) else { return };
         let Asked { names, who, start, member, .. } = asked;
+        let envelopes = match request.query_value("envelope").as_deref() {
+            Some("json") if request.is_websocket() => true,
+            Some(_) if request.is_websocket() => {
+                return self.tell(hub, id, 400, "the envelope that there is is json");
+            }
+            Some(_) | None => false,
+        };
         // Not before: others may have come while a backend was asked.
         if let Err(away) = self.pacing.admit(&who) {
             return self.turn_away(hub, id, &away);
         }
         let is_open = if request.is_websocket() {
-            let envelopes = match request.query_value("envelope").as_deref() {
-                None => false,
-                Some("json") => true,
-                Some(_) => return self.tell(hub, id, 400, "the envelope that there is is json"),
-            };
             subscribe::connect(hub, id, self.subprotocol(request), &names, &start, envelopes)
         } else {
             subscribe::stream(hub, id, request, &names, &start, self.retry)
         };
         if !is_open {
-            return;
+            return self.pacing.give_back(&who);
         }
         self.sessions.begin(hub, id.conn(), request);
         self.pacing.seat(id.conn(), &who);

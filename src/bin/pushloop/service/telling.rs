@@ -1,6 +1,9 @@
 //! What a backend is told of connections and of topics.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use pushloop::{ConnId, ConnMap, Hub, Request};
 use serde_json::{Map, Value};
@@ -18,10 +21,18 @@ use crate::{
 /// out by the time that it tells of the first.
 pub(super) struct Telling {
     options: HookOptions,
-    teller: Teller,
     sessions: ConnMap<Session>,
-    subscribers: HashMap<Arc<str>, usize>,
+    shared: Arc<Shared>,
 }
+
+/// What all loops have together: a topic has its first subscriber once, whichever loop has it.
+struct Shared {
+    teller: Teller,
+    subscribers: Mutex<Subscribers>,
+}
+
+/// How many subscribe to each topic.
+type Subscribers = HashMap<Arc<str>, usize>;
 
 struct Session {
     names: Box<[Arc<str>]>,
@@ -30,17 +41,19 @@ struct Session {
 
 impl Telling {
     pub fn new(options: &HookOptions, teller: Teller) -> Self {
-        Self {
-            options: options.clone(),
-            teller,
-            sessions: ConnMap::new(),
-            subscribers: HashMap::new(),
-        }
+        let shared = Shared { teller, subscribers: Mutex::default() };
+        Self { options: options.clone(), sessions: ConnMap::new(), shared: Arc::new(shared) }
     }
 
-    /// What is to be told still.
-    pub fn into_teller(self) -> Teller {
-        self.teller
+    /// That of another loop.
+    pub fn twin(&self) -> Self {
+        let (options, shared) = (self.options.clone(), Arc::clone(&self.shared));
+        Self { options, sessions: ConnMap::new(), shared }
+    }
+
+    /// What is to be told still, if no other loop tells.
+    pub fn into_teller(self) -> Option<Teller> {
+        Arc::into_inner(self.shared).map(|it| it.teller)
     }
 
     /// A connection has begun that reads these topics.
@@ -51,13 +64,16 @@ impl Telling {
         names: &[String],
         who: &Principal,
     ) {
-        let names: Box<[_]> = names.iter().map(|name| self.known(name)).collect();
+        let names = {
+            let subscribers = self.shared.subscribers();
+            names.iter().map(|name| known(&subscribers, name)).collect()
+        };
         let session = Session { names, subject: subject(who).map(Box::from) };
         if self.options.has(Kind::Connect) {
             let mut event = of_session(hub, Kind::Connect, id, &session);
             let client = request.client().map(|client| client.to_string());
             event.insert("client".to_owned(), client.into());
-            self.teller.tell(event);
+            self.shared.teller.tell(event);
         }
         session.names.iter().for_each(|name| self.occupy(hub, name));
         self.sessions.insert(id, session);
@@ -67,39 +83,48 @@ impl Telling {
     pub fn end(&mut self, hub: &Hub, id: ConnId) {
         let Some(session) = self.sessions.remove(id) else { return };
         if self.options.has(Kind::Disconnect) {
-            self.teller.tell(of_session(hub, Kind::Disconnect, id, &session));
+            self.shared.teller.tell(of_session(hub, Kind::Disconnect, id, &session));
         }
         session.names.iter().for_each(|name| self.vacate(hub, name));
     }
 
     /// A connection subscribes to a topic.
     pub fn occupy(&mut self, hub: &Hub, name: &str) {
-        let name = self.known(name);
-        let count = self.subscribers.entry(Arc::clone(&name)).or_default();
+        let mut subscribers = self.shared.subscribers();
+        let name = known(&subscribers, name);
+        let count = subscribers.entry(Arc::clone(&name)).or_default();
         *count += 1;
+        // With the lock: what another loop tells of the topic comes before, or after.
         if *count == 1 && self.options.has(Kind::Occupied) {
-            self.teller.tell(of_topic(hub, Kind::Occupied, &name));
+            self.shared.teller.tell(of_topic(hub, Kind::Occupied, &name));
         }
     }
 
     /// A connection subscribes to it no longer.
     pub fn vacate(&mut self, hub: &Hub, name: &str) {
-        let Some(count) = self.subscribers.get_mut(name) else { return };
+        let mut subscribers = self.shared.subscribers();
+        let Some(count) = subscribers.get_mut(name) else { return };
         *count -= 1;
         if *count == 0 {
-            self.subscribers.remove(name);
+            subscribers.remove(name);
             if self.options.has(Kind::Vacated) {
-                self.teller.tell(of_topic(hub, Kind::Vacated, name));
+                self.shared.teller.tell(of_topic(hub, Kind::Vacated, name));
             }
         }
     }
+}
 
-    /// The name, which is kept once for all that have it.
-    fn known(&self, name: &str) -> Arc<str> {
-        match self.subscribers.get_key_value(name) {
-            Some((name, _)) => Arc::clone(name),
-            None => name.into(),
-        }
+impl Shared {
+    fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name, which is kept once for all that have it.
+fn known(subscribers: &Subscribers, name: &str) -> Arc<str> {
+    match subscribers.get_key_value(name) {
+        Some((name, _)) => Arc::clone(name),
+        None => name.into(),
     }
 }
 

@@ -37,8 +37,13 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn connections_and_topics_are_told_in_their_order() {
+    // With several loops, the connections are not of one.
+    ["1", "2"].into_iter().for_each(connections_and_topics_are_told);
+}
+
+fn connections_and_topics_are_told(loops: &str) {
     let backend = Backend::start(|_: &Got| yes());
-    let (server, address) = asking(&backend, &TOLD, &[]);
+    let (server, address) = asking(&backend, &TOLD, &["--loops", loops]);
     let one = connect(&address, "/a,b");
     let first = events(&backend, 1, 3);
     assert_eq!(kinds(&first), ["connect", "occupied", "occupied"]);

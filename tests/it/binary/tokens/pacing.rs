@@ -73,7 +73,12 @@ fn a_subject_publishes_so_many_bytes_in_a_second() {
 
 #[test]
 fn a_subject_has_so_many_connections() {
-    let (_server, address, _files) = guarded(&["--subject-connections-max", "2"]);
+    ["1", "2"].into_iter().for_each(a_subject_has_so_many);
+}
+
+/// Wherever they are: with several loops, one after the other is of each in turns.
+fn a_subject_has_so_many(loops: &str) {
+    let (_server, address, _files) = guarded(&["--loops", loops, "--subject-connections-max", "2"]);
     let ada = of("ada");
     let opens = |credential: &str| handshake_status(&address, "/t", &bearer(credential));
     let first = connect_as(&address, "/t", &ada);
@@ -82,6 +87,13 @@ fn a_subject_has_so_many_connections() {
     assert_eq!(opens(&of("ben")), 200);
     let nameless = token(&json!({ "exp": in_seconds(3600), "subscribe": ["*"] }));
     assert_eq!([(); 3].map(|()| opens(&nameless)), [200; 3], "it names nobody");
+    // What is refused otherwise takes no place.
+    let wrong = format!("{}Sec-WebSocket-Version: 12\r\n", bearer(&of("eve")));
+    for _ in 0..3 {
+        assert_eq!(handshake_status(&address, "/t?envelope=x", &bearer(&of("eve"))), 400);
+        assert_ne!(handshake_status(&address, "/t", &wrong), 101);
+    }
+    assert_eq!(opens(&of("eve")), 200);
     drop(first);
     assert!((0..10_000).any(|_| opens(&ada) != 429), "there is a place again");
 }

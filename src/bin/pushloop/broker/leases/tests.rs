@@ -240,7 +240,9 @@ impl Broker {
         if is_held {
             self.nodes.insert(node, self.now + LEASE);
         }
-        if let Some(end) = before.and_then(|before| self.nodes.get_mut(&before)) {
+        let known = before.and_then(|before| self.nodes.get_mut(&before));
+        let is_anew = is_new && before.is_some() && known.is_none();
+        if let Some(end) = known {
             *end = self.now + LEASE;
         }
         let ended = self.nodes.iter().filter(|(_, end)| **end <= self.now);
@@ -251,7 +253,11 @@ impl Broker {
             self.over.insert(node);
         }
         let Some(node) = self.over.first().copied().filter(|_| is_held) else {
-            return if is_held { Answer::Held(None) } else { Answer::Lost };
+            return match (is_held, is_anew) {
+                (false, _) => Answer::Lost,
+                (true, false) => Answer::Held(None),
+                (true, true) => Answer::Anew(None),
+            };
         };
         let has_members = self.held.get(&node).is_some_and(|held| !held.is_empty());
         if !has_members {
@@ -259,7 +265,8 @@ impl Broker {
             self.held.remove(&node);
         }
         let topics = if has_members { vec!["t".into()] } else { Vec::new() };
-        Answer::Held(Some(Over { node, topics }))
+        let over = Some(Over { node, topics });
+        if is_anew { Answer::Anew(over) } else { Answer::Held(over) }
     }
 }
 
@@ -340,7 +347,8 @@ impl Worlds {
             let node = &mut self.nodes[at];
             let name = node
                 .with(|here, _| (here.leases.telling == Telling::All).then_some(here.leases.node));
-            if let (Ask::Renew { node: renewed, .. }, Answer::Held(_)) = (&ask, &answer)
+            if let (Ask::Renew { node: renewed, .. }, Answer::Held(_) | Answer::Anew(_)) =
+                (&ask, &answer)
                 && name == Some(*renewed)
             {
                 node.unrenewed = 0;

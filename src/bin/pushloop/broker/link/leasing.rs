@@ -54,6 +54,8 @@ pub struct Over {
 pub enum Answer {
     /// The lease is renewed.
     Held(Option<Over>),
+    /// It is, and that of the node's name of before was over.
+    Anew(Option<Over>),
     /// The node has no lease: it is over, as far as the broker knows.
     Lost,
     /// It is so, and with it these have come or gone that no other node has.
@@ -65,31 +67,24 @@ pub enum Answer {
 }
 
 impl Link {
-    /// Asks, in this order. The inner errors are the broker's.
-    pub fn lease(&mut self, asked: &[Ask]) -> RedisResult<Vec<Result<Answer, String>>> {
-        let command = |link: &Self, nth: usize| match &asked[nth] {
+    pub fn lease_command(&self, asked: &Ask) -> Cmd {
+        match asked {
             Ask::Renew { node, is_new, before, over } => {
-                link.renew_command(*node, *is_new, *before, *over)
+                self.renew_command(*node, *is_new, *before, *over)
             }
             Ask::Change { roll, id, info } => {
                 let id = serde_json::json!(**id).to_string();
                 match info {
                     Some(info) => {
-                        let mut command = link.roll_command(&link.scripts.enter, roll);
+                        let mut command = self.roll_command(&self.scripts.enter, roll);
                         command.arg(id).arg(&**info).arg(roll.members_max);
                         command
                     }
-                    None => link.leave_command(roll, &id),
+                    None => self.leave_command(roll, &id),
                 }
             }
-            Ask::Sweep { roll } => link.leave_command(roll, ""),
-        };
-        let answers = self.ask::<Vec<String>>(asked.len(), command)?;
-        let read = |answer: RedisResult<Vec<String>>| {
-            let answer = answer.map_err(|error| told(&error))?;
-            answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
-        };
-        Ok(answers.into_iter().map(read).collect())
+            Ask::Sweep { roll } => self.leave_command(roll, ""),
+        }
     }
 
     fn renew_command(
@@ -133,20 +128,29 @@ impl Link {
     }
 }
 
+/// What the broker says of what it was asked.
+pub fn answered(answer: RedisResult<Vec<String>>) -> Result<Answer, String> {
+    let answer = answer.map_err(|error| told(&error))?;
+    answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
+}
+
 /// A node, as the broker has it.
 fn name(node: u64) -> String {
     format!("{node:016x}")
 }
 
+/// The node that is over, if one is named. `None` if its name is none.
+fn over_of(words: &[&str]) -> Option<Option<Over>> {
+    let [node, topics @ ..] = words else { return Some(None) };
+    let node = u64::from_str_radix(node, 16).ok()?;
+    Some(Some(Over { node, topics: topics.iter().map(|topic| Arc::from(*topic)).collect() }))
+}
+
 fn answer_of(answer: &[String]) -> Option<Answer> {
     let words: Vec<_> = answer.iter().map(String::as_str).collect();
     Some(match &words[..] {
-        ["held"] => Answer::Held(None),
-        ["held", node, topics @ ..] => {
-            let node = u64::from_str_radix(node, 16).ok()?;
-            let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-            Answer::Held(Some(Over { node, topics }))
-        }
+        ["held", over @ ..] => Answer::Held(over_of(over)?),
+        ["anew", over @ ..] => Answer::Anew(over_of(over)?),
         ["lost", ..] => Answer::Lost,
         ["done", ids @ ..] => {
             let ids = ids.iter().map(|id| serde_json::from_str(id));
@@ -175,10 +179,14 @@ mod tests {
         assert_eq!(read("held"), Some(Answer::Held(None)));
         assert_eq!(read("held 00000000000000ff a b"), over(&["a", "b"]));
         assert_eq!(read(&format!("held {}", name(255))), over(&[]));
+        assert_eq!(read("anew"), Some(Answer::Anew(None)));
+        let topics = vec!["a".into()];
+        let anew = Answer::Anew(Some(Over { node: 255, topics }));
+        assert_eq!(read("anew 00000000000000ff a"), Some(anew));
         assert_eq!(read("lost 00000000000000ff a"), Some(Answer::Lost));
         assert_eq!(read("done"), Some(Answer::Done(Vec::new())));
         assert_eq!(read(r#"done "a" "\"""#), Some(Answer::Done(vec!["a".into(), "\"".into()])));
-        for other in ["", "held x", "done done", "HELD", "late 1", "full x"] {
+        for other in ["", "held x", "anew x", "done done", "HELD", "late 1", "full x"] {
             assert_eq!(read(other), None, "{other}");
         }
     }

@@ -14,7 +14,7 @@ fn answers() -> Vec<Row> {
         recovered: true,
         publications: vec![first.clone()],
     };
-    let client = Client { client: "c", user: "u", info: Some("{\"n\":1}") };
+    let client = Client { client: "c".into(), user: "u", info: Some("{\"n\":1}") };
     vec![
         (
             1,
@@ -78,7 +78,7 @@ fn answers() -> Vec<Row> {
 
 fn pushes() -> Vec<(Push<'static>, &'static str, &'static [u8])> {
     let publication = |data| Push::Publication(Publication { offset: 1, data });
-    let client = Client { client: "c", user: "", info: None };
+    let client = Client { client: "c".into(), user: "", info: None };
     vec![
         (
             publication(Message::Text("Goal!")),

@@ -9,12 +9,15 @@ pub const BROKER: &[Entry] = &[
     Entry::text(
         "redis",
         "URL",
-        "share all topics with the other servers at this Redis, redis://HOST:PORT/DATABASE, rediss:// for TLS, or \
-         redis+unix:///PATH: it gives publications their order, and keeps the histories",
+        "share all topics with the servers at this Redis, redis://HOST:PORT/DATABASE, at the master of sentinels, \
+         redis+sentinel://HOST:PORT,.../MASTER, or at a cluster, redis+cluster://HOST:PORT,...; rediss for TLS",
         |options, text| broker(text).map(|it| options.broker.url = Some(it)),
     ),
     Entry::file("redis-password-file", "the password there", |options, path| {
         options.broker.password = Some(path);
+    }),
+    Entry::file("redis-sentinel-password-file", "the password of sentinels", |options, path| {
+        options.broker.sentinel_password = Some(path);
     }),
     Entry::file(
         "redis-ca",

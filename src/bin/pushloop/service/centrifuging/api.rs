@@ -33,6 +33,18 @@ fn content(data: &Data) -> Content<'static> {
     }
 }
 
+/// What a request asks for: `None` if its body is no call, and then if there is no such method.
+fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
+    let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
+    let method = method.filter(|method| !method.is_empty());
+    read(method, str::from_utf8(request.body()).ok()?).ok()
+}
+
+/// Whether all calls ask how many there are of something.
+fn are_figures(calls: &[Result<Call<'_>, Failure>]) -> bool {
+    calls.iter().all(|call| call.as_ref().is_ok_and(Call::is_figure))
+}
+
 /// Whether anything is kept of a channel.
 fn keeps(hub: &Hub, name: &str) -> bool {
     hub.topic_options(name).history.is_some()
@@ -78,11 +90,7 @@ impl Service {
         if let Some(away) = self.api_refusal(request) {
             return self.turn_away(hub, id, &away);
         }
-        let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
-        let method = method.filter(|method| !method.is_empty());
-        let body = str::from_utf8(request.body()).ok();
-        let asked = body.and_then(|body| read(method, body).ok());
-        match asked {
+        match asked(request) {
             None => self.tell(hub, id, 400, "the body is no call in JSON"),
             Some(None) => self.tell(hub, id, 404, "the API has no such method"),
             Some(Some(Asked::One(call))) => {
@@ -103,40 +111,53 @@ impl Service {
         calls: Vec<Result<Call<'_>, Failure>>,
         (is_batch, is_confirmed): (bool, bool),
     ) {
-        let asked =
-            calls.iter().filter(|_| !is_confirmed).flat_map(|call| self.is_about(hub, call));
+        let asked = calls.iter().flatten().filter(|_| !is_confirmed);
+        let asked = asked.flat_map(|call| self.is_about(hub, call));
         let (names, after): (Vec<_>, Vec<_>) = asked.unzip();
         match self.hear(hub, &names, &after) {
             Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
-            Heard::Yes | Heard::No(_) => self.call_all(hub, id, calls, (is_batch, is_confirmed)),
+            Heard::Yes | Heard::No(_) => {
+                if calls.iter().flatten().any(Call::is_about_connections)
+                    && let Err(away) = self.do_elsewhere(request)
+                {
+                    return self.turn_away(hub, id, &away);
+                }
+                self.call_all(hub, id, calls, (is_batch, is_confirmed));
+            }
         }
     }
 
     /// What has to be heard for a call: channels, and places there.
-    fn is_about(
-        &self,
-        hub: &Hub,
-        call: &Result<Call<'_>, Failure>,
-    ) -> Vec<(String, Option<Position>)> {
+    fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
         let place = |since: &Option<(u64, Cow<'_, str>)>| {
             since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset))
         };
         let is_good = |name: &str| self.check_channel(hub, name).is_ok();
         match call {
-            Ok(Call::History(asked)) if is_good(&asked.channel) && keeps(hub, &asked.channel) => {
+            Call::History(asked) if is_good(&asked.channel) && keeps(hub, &asked.channel) => {
                 self.asks_back(&asked.channel, place(&asked.since)).into()
             }
-            Ok(Call::Subscribe { whom, channel, since })
+            Call::Subscribe { whom, channel, since }
                 if is_good(channel) && !self.connections_of(whom).is_empty() =>
             {
                 vec![(channel.clone().into_owned(), place(since))]
             }
-            Ok(Call::Presence(name) | Call::PresenceStats(name))
+            Call::Presence(name) | Call::PresenceStats(name)
                 if is_good(name) && has_members(&self.patterns, name) =>
             {
                 vec![(joins(name), None)]
             }
-            Ok(_) | Err(_) => Vec::new(),
+            Call::Publish { .. }
+            | Call::Subscribe { .. }
+            | Call::Unsubscribe { .. }
+            | Call::Disconnect { .. }
+            | Call::Refresh { .. }
+            | Call::Presence(_)
+            | Call::PresenceStats(_)
+            | Call::History(_)
+            | Call::HistoryRemove(_)
+            | Call::Channels(_)
+            | Call::Info => Vec::new(),
         }
     }
 
@@ -149,10 +170,16 @@ impl Service {
     ) {
         let (mut slots, mut items, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;
+        let are_figures = are_figures(&calls);
         for call in calls {
             let (channels, publication, is_broadcast) = match call {
                 Ok(Call::Publish { publication, channels, is_broadcast }) => {
                     (channels, publication, is_broadcast)
+                }
+                // It is not known here, and other loops are not asked about a part of a batch.
+                Ok(call) if call.is_figure() && !are_figures && self.has_others() => {
+                    slots.push(Slot::Done("error", Err(Failure::NOT_AVAILABLE)));
+                    continue;
                 }
                 Ok(call) => {
                     let order = self.order_of_call(&call);
@@ -198,11 +225,59 @@ impl Service {
             outcomes
                 .extend(items.iter().map(|_| Err((503, "the broker cannot be reached".into()))));
             let body = calls.answer(outcomes.into_iter());
+            if are_figures && self.has_others() {
+                return self.sum_up(hub, id, &body);
+            }
             return self.tell_published(hub, id, Ok(Some((200, JSON, body))));
         }
         let plan = Plan { items, form: Form::Calls(calls) };
         let taken = self.take_plan(hub, plan, Some(id));
         self.tell_published(hub, id, taken);
+    }
+
+    /// What this loop tells another one, which has checked the request.
+    pub(in crate::service) fn figures_of_calls(
+        &mut self,
+        hub: &mut Hub,
+        request: &Request,
+    ) -> Option<String> {
+        let (calls, is_batch) = match asked(request)?? {
+            Asked::One(call) => (vec![call], false),
+            Asked::Batch(calls) => (calls, true),
+        };
+        let slot = |call| match call {
+            Ok(call) => self.call_one(hub, call, false),
+            Err(failure) => Slot::Done("error", Err(failure)),
+        };
+        let slots = calls.into_iter().map(slot).collect();
+        Some(Calls { is_batch, slots }.answer(std::iter::empty()))
+    }
+
+    /// Does to connections of this loop what a request asks for that another one answers; or gives the number under which
+    /// the broker tells that the channels are there.
+    pub(in crate::service) fn repeat_calls(
+        &mut self,
+        hub: &mut Hub,
+        request: &Request,
+        is_confirmed: bool,
+    ) -> Option<u64> {
+        let calls = match asked(request)?? {
+            Asked::One(call) => vec![call],
+            Asked::Batch(calls) => calls,
+        };
+        let calls: Vec<_> =
+            calls.into_iter().flatten().filter(Call::is_about_connections).collect();
+        let about = calls.iter().filter(|_| !is_confirmed);
+        let (names, after): (Vec<_>, Vec<_>) =
+            about.flat_map(|call| self.is_about(hub, call)).unzip();
+        if let Heard::Once(number) = self.hear(hub, &names, &after) {
+            return Some(number);
+        }
+        for call in calls {
+            // The loop that answers has told of what is wrong with it.
+            drop(self.call_one(hub, call, is_confirmed));
+        }
+        None
     }
 
     /// Whether a backend may publish to all these.
@@ -237,7 +312,8 @@ impl Service {
                 Slot::Done("refresh", Ok(nothing()))
             }
             Call::Presence(name) => {
-                let told = self.has_clients(hub, &name).and_then(|()| self.clients_of(hub, &name));
+                let told =
+                    self.has_clients(hub, &name).and_then(|()| self.clients_of(hub, &name, None));
                 Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
             }
             Call::PresenceStats(name) => {
@@ -374,8 +450,7 @@ impl Service {
         };
         for id in self.connections_of(whom) {
             let session = self.centrifuge.sessions.get(id);
-            let stays =
-                session.is_some_and(|it| but.iter().any(|client| client == it.identity.client()));
+            let stays = session.is_some_and(|session| but.contains(&session.identity.client()));
             if !stays {
                 self.disconnect(hub, id, code, reason);
             }

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use pushloop::{ConnId, Hub};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{
     Centrifuge, Identity, Out, PING_SECONDS, Service, Session, Stage, subscribing::Begin,
@@ -14,11 +13,9 @@ use crate::{
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_EXPIRED},
         commands::{Connect, Since},
-        pushes::CLIENT_BYTES,
         replies::{Answer, Connected},
     },
     gate::since_1970,
-    service::{Account, asking::subject},
 };
 
 impl Service {
@@ -46,21 +43,23 @@ impl Service {
         let heard: Vec<_> = names.iter().filter(can_be).cloned().collect();
         let place = |name: &String| since_of(name, &asked.subs).and_then(place);
         let after: Vec<_> = heard.iter().map(place).collect();
-        self.hear_channels(hub, session, out.id(), &heard, &after)?;
+        self.hear_channels(hub, out.id(), &heard, &after)?;
+        let identity = Identity::of(&session.who)?;
         if self.pacing.admit(&session.who).is_err() {
             return Err(Disconnect::CONNECTION_LIMIT.into());
         }
-        session.identity = Arc::new(Identity::of(&session.who)?);
+        session.identity = identity;
         self.take_in(hub, session, out.id());
         let begins = self.begin_servers(hub, session, out.id(), names, &asked.subs)?;
         let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.told(hub, name, None)));
+        let (client, key) = (session.identity.client(), self.centrifuge.posted.key(out.id()));
         let connected = Connected {
-            client: session.identity.client(),
+            client: &client,
             left: session.expires.map(|end| left(hub, end)),
             subs: told.collect(),
             ping: PING_SECONDS,
-            session: &session.key,
-            node: if session.key.is_empty() { "" } else { &self.centrifuge.node },
+            session: key,
+            node: if key.is_empty() { "" } else { &self.centrifuge.node },
         };
         out.answer(id, &Ok(Answer::Connect(connected)));
         out.flush(hub);
@@ -73,7 +72,6 @@ impl Service {
     /// The connection is a client's that may be here.
     fn take_in(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId) {
         session.stage = Stage::Connected;
-        session.accounts = Account::those(session.network, &session.who).into();
         session.expires = expiry(&session.who);
         self.pacing.seat(id, &session.who);
         if !session.identity.user().is_empty() {
@@ -84,7 +82,7 @@ impl Service {
         let spread = id.to_bits().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
         let half = Duration::from_secs(PING_SECONDS.into()) / 2;
         let first = half + half / (1 << 16) * spread as u32;
-        self.centrifuge.look_at(hub, id, hub.now() + first);
+        self.centrifuge.dues.look_at(hub, id, hub.now() + first);
     }
 
     /// The channels that the token names, and those that the client asks for and may have.
@@ -154,7 +152,7 @@ impl Service {
             self.end_uncovered(hub, session, out, &before);
         }
         let left = session.expires.map(|end| left(hub, end));
-        out.answer(id, &Ok(Answer::Refresh { client: session.identity.client(), left }));
+        out.answer(id, &Ok(Answer::Refresh { client: &session.identity.client(), left }));
         Ok(())
     }
 
@@ -218,49 +216,9 @@ impl Centrifuge {
     }
 }
 
-impl Identity {
-    fn of(who: &Principal) -> Result<Self, Refused> {
-        let client = random_uuid().ok_or(Failure::INTERNAL)?;
-        let info = match who {
-            Principal::Token(claims) => claims.info.as_deref().map(Box::from),
-            Principal::Anyone
-            | Principal::PublishKey
-            | Principal::Backend
-            | Principal::Client { .. } => None,
-        };
-        let text = client + subject(who).unwrap_or_default();
-        Ok(Self { text: text.into(), info })
-    }
-
-    pub(super) fn client(&self) -> &str {
-        self.text.get(..CLIENT_BYTES).unwrap_or_default()
-    }
-
-    /// Empty for one without a token.
-    pub(super) fn user(&self) -> &str {
-        self.text.get(CLIENT_BYTES..).unwrap_or_default()
-    }
-}
-
 /// Where a client was in a channel.
 fn since_of<'a, 'b>(name: &str, asked: &'a [(Cow<'_, str>, Since<'b>)]) -> Option<&'a Since<'b>> {
     asked.iter().find(|(other, _)| *other == name).map(|(_, since)| since)
-}
-
-/// A name that nobody guesses. `None` without randomness.
-pub(super) fn random_uuid() -> Option<String> {
-    let mut random = [0; 16];
-    SystemRandom::new().fill(&mut random).ok()?;
-    Some(uuid(random))
-}
-
-/// A random UUID (RFC 9562 §5.4).
-fn uuid(mut bytes: [u8; 16]) -> String {
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| digits[range].concat());
-    parts.join("-")
 }
 
 fn expiry(who: &Principal) -> Option<Duration> {
@@ -277,15 +235,4 @@ fn expiry(who: &Principal) -> Option<Duration> {
 pub(super) fn left(hub: &Hub, end: Duration) -> u32 {
     let left = end.saturating_sub(since_1970(hub).unwrap_or_default());
     left.as_secs().try_into().unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_a_uuid_of_random_bits() {
-        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
-    }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use pushloop::{Hub, Message, Position, PositionError, Publication};
+use pushloop::{ConnId, Hub, Message, Position, PositionError, Publication};
 
-use super::{Out, Service, Session};
+use super::{Identity, Out, Service, Session};
 use crate::{
     auth::Action,
     centrifuge::{
@@ -39,7 +39,7 @@ impl Service {
         let data = data.ok_or(Failure::BAD_REQUEST)?;
         let allowed = self.gate.allow(&session.who, Action::Publish, name);
         allowed.map_err(|_| Failure::PERMISSION_DENIED)?;
-        let paced = self.pacing.take(&session.accounts, data, hub.now());
+        let paced = self.pacing.take_from(session.network, &session.who, data, hub.now());
         paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
         self.operator.note(hub, name, length(data));
         // What the client has asked for before comes before.
@@ -80,18 +80,30 @@ impl Service {
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
         self.hear_clients(hub, session, out.id(), name)?;
-        out.answer(id, &Ok(Answer::Presence(self.clients_of(hub, name)?)));
+        out.answer(
+            id,
+            &Ok(Answer::Presence(self.clients_of(
+                hub,
+                name,
+                Some((out.id(), &session.identity)),
+            )?)),
+        );
         out.flush_many(hub);
         Ok(())
     }
 
-    /// Who is in a channel.
-    pub(super) fn clients_of(&self, hub: &Hub, name: &str) -> Result<Vec<Client<'_>>, Failure> {
+    /// Who is in a channel; and if a client asks, which one that is.
+    pub(super) fn clients_of<'a>(
+        &'a self,
+        hub: &Hub,
+        name: &str,
+        asking: Option<(ConnId, &'a Identity)>,
+    ) -> Result<Vec<Client<'a>>, Failure> {
         let (mut clients, mut bytes, max) = (Vec::new(), 0, answer_bytes_max(hub));
         let list = joins(name);
-        for client in self.all_clients_of(name, &list) {
-            let texts =
-                [client.client, client.client, client.user, client.info.unwrap_or_default()];
+        for client in self.all_clients_of(name, &list, asking) {
+            let (id, info) = (&*client.client, client.info.unwrap_or_default());
+            let texts = [id, id, client.user, info];
             bytes += CLIENT_BYTES + texts.map(escaped_len).iter().sum::<usize>();
             if bytes > max {
                 return Err(Failure::LIMIT_EXCEEDED);
@@ -102,12 +114,21 @@ impl Service {
     }
 
     /// Those of all servers, if they share them in this list, and else those here.
-    fn all_clients_of<'a>(&'a self, name: &str, list: &str) -> impl Iterator<Item = Client<'a>> {
+    fn all_clients_of<'a>(
+        &'a self,
+        name: &str,
+        list: &str,
+        asking: Option<(ConnId, &'a Identity)>,
+    ) -> impl Iterator<Item = Client<'a>> {
         let shared = self.presence.as_ref().filter(|_| self.broker.is_some());
         let room = self.centrifuge.rooms.get(name).filter(|_| self.broker.is_none());
-        let here = room.into_iter().flat_map(|room| room.clients.values());
+        let here = room.into_iter().flat_map(|room| &room.clients);
+        let here = here.filter_map(move |id| match asking {
+            Some((own, identity)) if own == *id => Some(identity),
+            Some(_) | None => Some(&self.centrifuge.sessions.get(*id)?.identity),
+        });
         let shared = shared.into_iter().flat_map(|it| it.members(list));
-        here.map(|it| it.told()).chain(shared.map(|it| client_of(it.id, it.info)))
+        here.map(Identity::told).chain(shared.map(|it| client_of(it.id, it.info)))
     }
 
     pub(super) fn tell_count(
@@ -140,7 +161,7 @@ impl Service {
         if let Some(stats) = place.and_then(|place| self.centrifuge.counted.get(name, place)) {
             return stats;
         }
-        let users: HashSet<_> = self.all_clients_of(name, &list).map(|it| it.user).collect();
+        let users: HashSet<_> = self.all_clients_of(name, &list, None).map(|it| it.user).collect();
         let clients = self.presence.as_ref().map_or(0, |it| it.count(&list));
         let stats = Stats { clients, users: users.len() };
         if let Some(place) = place {
@@ -165,7 +186,7 @@ impl Service {
             let since = asked.since.as_ref();
             let since = since.and_then(|(offset, epoch)| position(epoch, *offset));
             let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
-            self.hear_channels(hub, session, out.id(), &names, &after)?;
+            self.hear_channels(hub, out.id(), &names, &after)?;
         }
         out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
         out.flush_many(hub);

@@ -1,13 +1,12 @@
 //! Who is in which channel.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use pushloop::{ConnId, Position};
 
-use super::Identity;
 use crate::centrifuge::replies::Stats;
 
 /// Channels of which it is kept how many are there.
@@ -20,7 +19,7 @@ pub(super) struct Rooms(BTreeMap<Arc<str>, Room>);
 /// Those that are in one. What it is asked for is a look-up, but for the list of all.
 #[derive(Default)]
 pub(super) struct Room {
-    pub clients: BTreeMap<ConnId, Arc<Identity>>,
+    pub clients: BTreeSet<ConnId>,
     /// How many connections each user has.
     users: BTreeMap<Arc<str>, usize>,
 }
@@ -45,24 +44,24 @@ impl Rooms {
     }
 
     /// The channel's name, which is kept once for all that have it.
-    pub fn enter(&mut self, channel: &str, id: ConnId, identity: &Arc<Identity>) -> Arc<str> {
+    pub fn enter(&mut self, channel: &str, id: ConnId, user: &str) -> Arc<str> {
         let known = self.0.get_key_value(channel).map(|(name, _)| Arc::clone(name));
         let name = known.unwrap_or_else(|| channel.into());
         let room = self.0.entry(Arc::clone(&name)).or_default();
-        if room.clients.insert(id, Arc::clone(identity)).is_none() {
-            *room.users.entry(identity.user().into()).or_default() += 1;
+        if room.clients.insert(id) {
+            *room.users.entry(user.into()).or_default() += 1;
         }
         name
     }
 
-    pub fn leave(&mut self, channel: &str, id: ConnId) {
+    pub fn leave(&mut self, channel: &str, id: ConnId, user: &str) {
         let Some(room) = self.0.get_mut(channel) else { return };
-        if let Some(identity) = room.clients.remove(&id)
-            && let Some(connections) = room.users.get_mut(identity.user())
+        if room.clients.remove(&id)
+            && let Some(connections) = room.users.get_mut(user)
         {
             *connections -= 1;
             if *connections == 0 {
-                room.users.remove(identity.user());
+                room.users.remove(user);
             }
         }
         if room.clients.is_empty() {

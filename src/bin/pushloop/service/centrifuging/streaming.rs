@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use pushloop::{ConnId, Hub, Request, RequestId, Response};
 
-use super::{Service, connecting::random_uuid};
+use super::{Service, identity::random_uuid};
 use crate::{
     centrifuge::{
         Format,
@@ -70,6 +70,10 @@ fn bad(why: &'static str) -> TurnedAway {
     (400, why.into()).into()
 }
 
+pub(in crate::service) fn no_session() -> TurnedAway {
+    (404, "the session is over, or it is no session of this server".into()).into()
+}
+
 impl Service {
     /// Whether the request may be, as far as its head tells. A page of another origin may not, whether it could read
     /// the answer or not: others are told that it comes.
@@ -106,7 +110,7 @@ impl Service {
                 (Transport::Events, Cow::Owned(frame.into_owned().into_bytes()))
             }
             Door::Body => (Transport::Body, Cow::Borrowed(request.body())),
-            Door::Post => return self.take_post(hub, id, request, format),
+            Door::Post => return self.take_post(hub, id, request),
         };
         self.open_stream(hub, id, request, Way { transport, format }, &frame)
     }
@@ -147,29 +151,39 @@ impl Service {
         hub: &mut Hub,
         id: RequestId,
         request: &Request,
-        format: Format,
     ) -> Result<(), TurnedAway> {
+        if self.carry_out_post(hub, request)? {
+            self.answer(hub, id, Response::new(204), &[]);
+        } else if self.has_others() {
+            self.post_elsewhere(hub, id);
+        } else {
+            return Err(no_session());
+        }
+        Ok(())
+    }
+
+    /// The same, if the connection is one of this loop.
+    pub(in crate::service) fn carry_out_post(
+        &mut self,
+        hub: &mut Hub,
+        request: &Request,
+    ) -> Result<bool, TurnedAway> {
+        let format = Door::Post.format(request)?;
         let post = Post::read(format, request.body());
         let post = post.map_err(|_| bad("the body has no session and data"))?;
-        let conn = self.session_of(hub, &post.session).ok_or_else(|| {
-            TurnedAway::from((
-                404,
-                "the session is over, or it is no session of this server".into(),
-            ))
-        })?;
+        let Some(conn) = self.session_of(hub, &post.session) else { return Ok(false) };
         let takes = self.centrifuge.sessions.get(conn).map(|session| session.way.format);
         if takes != Some(format) {
             return Err(bad("the session has begun in another encoding"));
         }
         self.sessions.receive(conn);
         self.take_frame(hub, conn, &post.frame);
-        self.answer(hub, id, Response::new(204), &[]);
-        Ok(())
+        Ok(true)
     }
 
     /// The connection that has this key, if it is not ending.
     fn session_of(&self, hub: &mut Hub, key: &str) -> Option<ConnId> {
-        let conn = self.centrifuge.keys.get(key).copied()?;
+        let conn = self.centrifuge.posted.connection(key)?;
         // Nothing is written, and it is said whether something could be.
         hub.write(conn, "").is_ok().then_some(conn)
     }

@@ -14,7 +14,7 @@ use crate::{
         },
         commands::{Since, Subscribe},
         pushes::{is_of_joins, join_or_leave, joins},
-        replies::{self, Answer, Client, Push, Subscribed},
+        replies::{self, Answer, Push, Subscribed},
     },
     gate::since_1970,
     presence::{companion, has_members},
@@ -83,7 +83,8 @@ impl Service {
         }
         if has_members(&self.patterns, name) {
             // Others are told that it comes, which costs them as much as a publication does.
-            let paced = self.pacing.take(&session.accounts, Message::Text(""), hub.now());
+            let paced =
+                self.pacing.take_from(session.network, &session.who, Message::Text(""), hub.now());
             paced.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
         }
         match session.subs.get(name) {
@@ -96,7 +97,7 @@ impl Service {
         let hears_joins = asked.joins_and_leaves && has_members(&self.patterns, name) && {
             self.gate.may(&session.who, Action::Subscribe, &companion(name)).is_ok()
         };
-        self.hear_channel(hub, session, out.id(), (name, hears_joins), &asked.since)?;
+        self.hear_channel(hub, out.id(), (name, hears_joins), &asked.since)?;
         if asked.since.recover
             && asked.rejects_unrecovered
             && recovery(hub, name, &asked.since).is_none()
@@ -172,10 +173,11 @@ impl Service {
         }
         if is_member && let Some(presence) = &self.presence {
             let (member, info) = session.identity.member();
-            presence.check(hub, name, member, info).map_err(|_| Failure::LIMIT_EXCEEDED)?;
+            presence.check(hub, name, &member, info).map_err(|_| Failure::LIMIT_EXCEEDED)?;
             if self.broker.is_some() {
-                let client = presence.check(hub, &joins(name), &session.identity.text, info);
-                client.map_err(|_| Failure::LIMIT_EXCEEDED)?;
+                let client = session.identity.shared();
+                let checked = presence.check(hub, &joins(name), &client, info);
+                checked.map_err(|_| Failure::LIMIT_EXCEEDED)?;
             }
         }
         let place = Some(since).filter(|it| it.recover).and_then(|it| recovery(hub, name, it));
@@ -189,7 +191,7 @@ impl Service {
                 What::Live
             }
         };
-        let key = self.centrifuge.rooms.enter(name, id, &session.identity);
+        let key = self.centrifuge.rooms.enter(name, id, session.identity.user());
         let sub = Sub { is_servers: false, is_member, hears_joins: false, expires: None };
         session.subs.insert(key, sub);
         Ok(Begin { was_recovering: since.recover, what })
@@ -233,11 +235,11 @@ impl Service {
         // What is to be said before it is: others of this connection hear of it.
         out.flush(hub);
         // It has been found that it can be. Where it cannot any more, others are not told.
-        let _ = presence.join(hub, out.id(), name, member, info);
+        let _ = presence.join(hub, out.id(), name, &member, info);
         match &self.broker {
             Some(_) => {
-                let client = &session.identity.text;
-                let _ = presence.join(hub, out.id(), &joins(name), client, info);
+                let client = session.identity.shared();
+                let _ = presence.join(hub, out.id(), &joins(name), &client, info);
             }
             None => tell_joins(hub, Some(out), name, true, &session.identity),
         }
@@ -285,12 +287,12 @@ impl Service {
     fn leave_room(
         &mut self,
         hub: &mut Hub,
-        identity: &Arc<Identity>,
+        identity: &Identity,
         id: ConnId,
         name: &str,
         sub: &Sub,
     ) {
-        self.centrifuge.rooms.leave(name, id);
+        self.centrifuge.rooms.leave(name, id, identity.user());
         if sub.is_member {
             if let Some(presence) = &mut self.presence {
                 presence.leave(hub, id, name);
@@ -306,7 +308,7 @@ impl Service {
     /// The connection is over, or about to be.
     pub(super) fn leave_channels(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(session) = self.centrifuge.sessions.get_mut(id) else { return };
-        let (identity, subs) = (Arc::clone(&session.identity), std::mem::take(&mut session.subs));
+        let (identity, subs) = (session.identity.clone(), std::mem::take(&mut session.subs));
         for (name, sub) in subs {
             self.leave_room(hub, &identity, id, &name, &sub);
         }
@@ -382,20 +384,8 @@ fn tell_joins(hub: &mut Hub, own: Option<&mut Out>, name: &str, is_join: bool, w
         out.flush(hub);
     }
     // Where there is no room for it, they are not told: what is published is not kept from anyone for it.
-    if let Some(told) = join_or_leave(is_join, &who.text, who.info.as_deref()) {
+    if let Some(told) = join_or_leave(is_join, &who.shared(), who.info()) {
         let _ = hub.publish(&topic, told);
-    }
-}
-
-impl Identity {
-    /// The member that it is where it is known by members who is there, and what is told of it.
-    fn member(&self) -> (&str, &str) {
-        let id = if self.user().is_empty() { self.client() } else { self.user() };
-        (id, self.info.as_deref().unwrap_or_default())
-    }
-
-    pub(super) fn told(&self) -> Client<'_> {
-        Client { client: self.client(), user: self.user(), info: self.info.as_deref() }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Commands that wait for the broker, and the answers to publications that it was handed.
 
+use std::collections::BTreeSet;
+
 use pushloop::{ConnId, Hub, Position};
 
-use super::{Out, Service, Session, Stage, refuse};
+use super::{AtHand, Out, Service, Session, Stage, refuse};
 use crate::{
     auth::JOINS,
     centrifuge::{
@@ -12,7 +14,10 @@ use crate::{
         replies::{self, Answer},
     },
     presence::has_members,
-    service::parking::{Heard, Verdict},
+    service::{
+        pacing::Asker,
+        parking::{Heard, Verdict},
+    },
     topics::Refusal,
 };
 
@@ -28,7 +33,7 @@ impl Service {
     ) -> Result<(), Disconnect> {
         let (id, is_connect) = (command.id, matches!(command.method, Method::Connect(_)));
         let is_publication = matches!(command.method, Method::Publish { .. });
-        session.command_bytes = bytes.len();
+        self.centrifuge.at_hand = AtHand { is_confirmed: false, bytes: bytes.len() };
         // What answers a ping overtakes all else.
         let number = match id != 0 && self.has_to_wait(out.id(), is_publication) {
             true => self.ask_ahead(hub, session, out.id(), &command.method),
@@ -59,7 +64,7 @@ impl Service {
             && self.check_channel(hub, channel).is_ok()
             && self.may_subscribe(hub, session, channel, token).is_ok();
         let hears_joins = *joins_and_leaves && has_members(&self.patterns, channel);
-        match may_be.then(|| self.hear_channel(hub, session, id, (channel, hears_joins), since))? {
+        match may_be.then(|| self.hear_channel(hub, id, (channel, hears_joins), since))? {
             Err(Refused::Once(number)) => Some(number),
             Ok(()) | Err(Refused::Failure(_) | Refused::Disconnect(_)) => None,
         }
@@ -89,13 +94,13 @@ impl Service {
                 Ok(None)
             }
             (Some(Ok(command)), said) => {
-                session.is_confirmed = said.is_some();
-                session.command_bytes = bytes.len();
+                let is_confirmed = said.is_some();
+                self.centrifuge.at_hand = AtHand { is_confirmed, bytes: bytes.len() };
                 self.carry_out(hub, &mut session, &mut out, command)
             }
             (Some(Err(_)) | None, _) => Err(Disconnect::BAD_REQUEST),
         };
-        session.is_confirmed = false;
+        self.centrifuge.at_hand = AtHand::default();
         let number = outcome.unwrap_or_default();
         self.put_back(hub, session, out, outcome.map(|_| ()));
         number
@@ -106,7 +111,6 @@ impl Service {
     pub(super) fn hear_channel(
         &mut self,
         hub: &mut Hub,
-        session: &Session,
         id: ConnId,
         (name, hears_joins): (&str, bool),
         since: &Since<'_>,
@@ -117,7 +121,7 @@ impl Service {
         }
         let joins = hears_joins.then(|| joins(name));
         let names: Vec<_> = std::iter::once(name.to_owned()).chain(joins).collect();
-        self.hear_channels(hub, session, id, &names, &[place(since)])
+        self.hear_channels(hub, id, &names, &[place(since)])
     }
 
     /// Whether it is known who is in a channel, on all servers, the client itself if it is there: if not now, then once the
@@ -130,11 +134,11 @@ impl Service {
         name: &str,
     ) -> Result<(), Refused> {
         let list = joins(name);
-        self.hear_channels(hub, session, id, std::slice::from_ref(&list), &[])?;
+        self.hear_channels(hub, id, std::slice::from_ref(&list), &[])?;
         if !session.subs.get(name).is_some_and(|sub| sub.is_member) {
             return Ok(());
         }
-        match self.await_member(&list, &session.identity.text) {
+        match self.await_member(&list, &session.identity.shared()) {
             Some(number) => Err(Refused::Once(number)),
             None => Ok(()),
         }
@@ -144,13 +148,20 @@ impl Service {
     pub(super) fn hear_channels(
         &mut self,
         hub: &mut Hub,
-        session: &Session,
         id: ConnId,
         names: &[String],
         after: &[Option<Position>],
     ) -> Result<(), Refused> {
-        let after = if session.is_confirmed { &[] } else { after };
-        match self.hear_for(hub, (id, session.command_bytes), names, after) {
+        let AtHand { is_confirmed, bytes } = self.centrifuge.at_hand;
+        let after = if is_confirmed { &[] } else { after };
+        if !self.has_heard(hub, names, after) {
+            let missing = names.iter().filter(|name| !self.is_heard(hub, name));
+            // At the least a place is not here.
+            let count = missing.collect::<BTreeSet<_>>().len().max(1);
+            let asked = self.pacing.ask(&Asker::Connection(id), count, hub.now());
+            asked.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
+        }
+        match self.hear_for(hub, (id, bytes), names, after) {
             Ok(Heard::Yes) => Ok(()),
             Ok(Heard::Once(number)) => Err(Refused::Once(number)),
             Ok(Heard::No(_)) => Err(Failure::INTERNAL.into()),

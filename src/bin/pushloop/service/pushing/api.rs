@@ -65,6 +65,8 @@ struct Events {
     lists: Vec<String>,
 }
 
+const NO_SUCH_ADDRESS: &str = "the API has no such address";
+
 type Answered = Result<Option<(u16, &'static str, String)>, Refusal>;
 
 fn bad(why: impl Into<Cow<'static, str>>) -> Refusal {
@@ -72,10 +74,16 @@ fn bad(why: impl Into<Cow<'static, str>>) -> Refusal {
 }
 
 impl Pushing {
+    /// Which application a request names.
+    fn named(&self, request: &Request) -> Option<usize> {
+        let id = request.path().split('/').nth(2).unwrap_or_default();
+        self.nth_app(id)
+    }
+
     /// Which application a request is of, if it is signed by it.
     fn app_of(&self, hub: &Hub, request: &Request, body: Option<&[u8]>) -> Result<usize, Refusal> {
-        let id = request.path().split('/').nth(2).unwrap_or_default();
-        let app = self.nth_app(id).ok_or((404, "there is no application with this id".into()))?;
+        let app =
+            self.named(request).ok_or((404, "there is no application with this id".into()))?;
         let line = (request.method(), request.path());
         let checked = self.apps[app].check(line, request.query_pairs(), body, today(hub));
         checked.map_err(|(status, why)| (status, why.into()))?;
@@ -157,44 +165,94 @@ impl Service {
                 let body = if is_asked { json!({ "batch": told }) } else { json!({}) };
                 self.publish_all(hub, id, events.items, &body)
             }
-            ("GET", ["channels"]) => {
-                let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
-                self.list_channels(hub, app, &prefix, info)
-            }
             ("GET", ["channels", channel]) => {
-                self.ask_channel(hub, (id, request), (app, channel), info)
+                let topic = self.topic_of(app, channel)?;
+                let list = Self::list_of(channel, &topic);
+                let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
+                let names: Vec<_> = latest.into_iter().chain(list).collect();
+                self.tell_figures_of(hub, (id, request), (app, &path), &names)
             }
             ("GET", ["channels", channel, "users"]) => {
                 let list = Self::list_of(channel, &self.topic_of(app, channel)?);
-                match self.hears_for_api(hub, (id, request), list.as_slice())? {
-                    true => self.tell_users(app, channel),
-                    false => Ok(None),
-                }
+                self.tell_figures_of(hub, (id, request), (app, &path), list.as_slice())
             }
+            ("GET", _) => self.tell_figures(hub, (id, request), app, &path),
             ("POST", ["users", user, "terminate_connections"]) => {
+                self.do_elsewhere(request)?;
                 self.terminate(hub, app, user);
                 match self.order_to_terminate(app, user) {
                     Some(plan) => self.take_plan(hub, plan, Some(id)),
                     None => json_answer(&json!({})),
                 }
             }
-            _ => Err((404, "the API has no such address".into())),
+            _ => Err((404, NO_SUCH_ADDRESS.into())),
         }
     }
 
-    fn ask_channel(
+    /// Tells what is asked about channels; with other loops, once these have told it as well.
+    fn tell_figures(
+        &self,
+        hub: &Hub,
+        (id, request): (RequestId, &Request),
+        app: usize,
+        path: &[&str],
+    ) -> Answered {
+        let told = self.figures_here(hub, request, app, path)?;
+        match told {
+            Some((_, _, told)) if self.has_others() => {
+                self.sum_up(hub, id, &told);
+                Ok(None)
+            }
+            told => Ok(told),
+        }
+    }
+
+    fn figures_here(&self, hub: &Hub, request: &Request, app: usize, path: &[&str]) -> Answered {
+        let info = Info::read(request.query_value("info").as_deref().unwrap_or_default());
+        match path {
+            ["channels"] => {
+                let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
+                self.list_channels(hub, app, &prefix, info)
+            }
+            ["channels", channel] => self.tell_channel(hub, app, channel, info),
+            ["channels", channel, "users"] => self.tell_users(app, channel),
+            _ => Err((404, NO_SUCH_ADDRESS.into())),
+        }
+    }
+
+    /// What this loop tells another one, which has checked the request.
+    pub(in crate::service) fn figures_of_apps(
+        &self,
+        hub: &Hub,
+        request: &Request,
+    ) -> Option<String> {
+        let segments: Option<Vec<_>> = request.segments().collect();
+        let segments = segments?;
+        let path: Vec<&str> = segments.iter().skip(2).map(|it| &**it).collect();
+        let app = self.pushing.as_ref()?.named(request)?;
+        let told = self.figures_here(hub, request, app, &path).ok()?;
+        told.map(|(_, _, told)| told)
+    }
+
+    /// Closes all connections of a user here, as a request asks for that another loop has checked.
+    pub(in crate::service) fn terminate_as_asked(&mut self, hub: &mut Hub, request: &Request) {
+        let segments: Option<Vec<_>> = request.segments().collect();
+        let app = self.pushing.as_ref().and_then(|it| it.named(request));
+        if let (Some(app), Some([_, _, _, user, _])) = (app, segments.as_deref()) {
+            self.terminate(hub, app, user);
+        }
+    }
+
+    /// Tells it once what it is about is heard.
+    fn tell_figures_of(
         &mut self,
         hub: &mut Hub,
         asker: (RequestId, &Request),
-        (app, channel): (usize, &str),
-        info: Info,
+        (app, path): (usize, &[&str]),
+        names: &[String],
     ) -> Answered {
-        let topic = self.topic_of(app, channel)?;
-        let list = Self::list_of(channel, &topic);
-        let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
-        let names: Vec<_> = latest.into_iter().chain(list).collect();
-        match self.hears_for_api(hub, asker, &names)? {
-            true => self.tell_channel(hub, app, channel, info),
+        match self.hears_for_api(hub, asker, names)? {
+            true => self.tell_figures(hub, asker, app, path),
             false => Ok(None),
         }
     }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pushloop::{ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub};
 
-use super::{super::pacing::Account, CLIENT_EVENTS_PER_SECOND, SUBSCRIPTIONS_PER_SECOND};
+use super::{
+    super::pacing::{self, Account},
+    CLIENT_EVENTS_PER_SECOND,
+};
 use crate::{
     auth::Principal,
     few::Few,
@@ -56,7 +59,6 @@ impl Pushing {
             return Ok(None);
         }
         let encoding = hub.add_encoding(Encoder::Text(pusher::encode))?;
-        let topics_max = hub.config().topics_per_connection_max.try_into().unwrap_or(u32::MAX);
         Ok(Some(Self {
             apps,
             encoding,
@@ -65,10 +67,7 @@ impl Pushing {
             users: HashMap::new(),
             occupied: BTreeMap::new(),
             pace: Pace::new(CLIENT_EVENTS_PER_SECOND),
-            subscriptions: Pace::with_burst(
-                SUBSCRIPTIONS_PER_SECOND,
-                topics_max + SUBSCRIPTIONS_PER_SECOND,
-            ),
+            subscriptions: pacing::of_subscriptions(hub.config().topics_per_connection_max),
         }))
     }
 

@@ -130,16 +130,19 @@ impl Webhooks {
         if tellers.iter().all(Option::is_none) {
             return None;
         }
-        let vacant = apps.iter().map(|_| BTreeMap::new()).collect();
         let tellers = apps.iter().cloned().zip(tellers).collect();
-        Some(Self {
-            tellers: Arc::new(Tellers(tellers)),
-            delay: delay.min(DELAY_MAX),
-            due: BTreeMap::new(),
-            vacant,
-            vacated: 0,
-            is_timer_set: false,
-        })
+        Some(Self::by(Arc::new(Tellers(tellers)), delay.min(DELAY_MAX)))
+    }
+
+    fn by(tellers: Arc<Tellers>, delay: Duration) -> Self {
+        let vacant = tellers.0.iter().map(|_| BTreeMap::new()).collect();
+        let (due, vacated, is_timer_set) = Default::default();
+        Self { tellers, delay, due, vacant, vacated, is_timer_set }
+    }
+
+    /// Those of another loop, which tells by the same threads.
+    pub fn twin(&self) -> Self {
+        Self::by(Arc::clone(&self.tellers), self.delay)
     }
 
     pub(super) fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {

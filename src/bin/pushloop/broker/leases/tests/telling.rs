@@ -1,5 +1,7 @@
 //! What the broker is told, where much is to be told and answers are slow.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::*;
 
 #[test]
@@ -153,4 +155,27 @@ fn who_comes_and_goes_is_told_at_the_one_node_that_made_it_so() {
     let others = &mut nodes[1..];
     let left = moved(others, &mut broker, LEASE as usize + 10);
     assert_eq!(left, [is_move(0, "ben", false)], "at the first of the others");
+}
+
+#[test]
+fn a_node_that_comes_back_under_another_name_is_counted_if_its_lease_was_over() {
+    for (away, lost) in [(1, 0), (LEASE + SILENCE_MAX + 4, 1)] {
+        let (mut broker, mut node, mut other) = (Broker::default(), Node::new(1), Node::new(2));
+        for here in [&mut node, &mut other] {
+            here.come("stays");
+            here.run(&mut broker, |_| None);
+            here.deliver_all();
+        }
+        node.cut();
+        for _ in 0..away {
+            pass(std::slice::from_mut(&mut other), &mut broker, 1);
+            other.run(&mut broker, |_| None);
+            other.deliver_all();
+        }
+        node.connect();
+        node.run(&mut broker, |_| None);
+        node.deliver_all();
+        let counted = node.with(|here, _| here.leases.status.broker_leases_lost.load(Relaxed));
+        assert_eq!(counted, lost, "away for {away} s");
+    }
 }

@@ -1,0 +1,287 @@
+//! The connections through which the broker is asked: one to a Redis, or one to each master of a cluster. What is asked
+//! of a topic goes to the master of its slot, and follows the slot where it has moved.
+//!
+//! A cluster is away where one of its masters is: nothing is asked of the others then.
+
+use std::{collections::HashMap, sync::Arc};
+
+use pushloop::Position;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
+
+use super::{
+    keys,
+    link::{
+        self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, placed, published,
+        told,
+    },
+    slots::{self, Range, SLOTS, slot_of},
+    way::{Kind, Named, Way, first, wrong},
+};
+
+/// How often a command is sent after its slot, or after its script.
+const REDIRECTS_MAX: usize = 4;
+/// Masters of a cluster.
+const MASTERS_MAX: usize = 1000;
+
+/// A command, and where it is sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    nth: usize,
+    link: usize,
+    /// Its keys are on their way there.
+    asks: bool,
+}
+
+/// See the module.
+pub struct Links {
+    way: Arc<Way>,
+    prefix: String,
+    is_durable: bool,
+    /// There is one at least.
+    links: Vec<Link>,
+    /// Which of these has which slot, in a cluster.
+    slots: Vec<u16>,
+    /// Which of them is to echo next.
+    echoing: usize,
+    /// Why nothing more is to be asked.
+    lost: Option<RedisError>,
+}
+
+impl Links {
+    /// Connects. Of a cluster, a node of the URL behind so many others is asked first where the slots are.
+    pub fn connect(
+        way: &Arc<Way>,
+        from: usize,
+        prefix: &str,
+        is_durable: bool,
+    ) -> RedisResult<Self> {
+        let mut links = Self {
+            way: Arc::clone(way),
+            prefix: prefix.to_owned(),
+            is_durable,
+            links: Vec::new(),
+            slots: Vec::new(),
+            echoing: 0,
+            lost: None,
+        };
+        let servers = way.servers(from)?;
+        if way.kind == Kind::Cluster {
+            let (host, ranges) = first(servers, |info| link::learn(way, info))?;
+            links.follow(&host, ranges)?;
+        } else {
+            let connect = |info: &_| Link::connect(way, info, prefix, is_durable);
+            links.links.push(first(servers, connect)?);
+        }
+        Ok(links)
+    }
+
+    /// Learns from a node where the slots are.
+    fn learn(&mut self, from: usize) -> RedisResult<()> {
+        let (host, ranges) = self.links[from].learn()?;
+        self.follow(&host, ranges)
+    }
+
+    /// Connects to masters that are new. Those without a host are where it was asked.
+    fn follow(&mut self, from: &str, ranges: Vec<Range>) -> RedisResult<()> {
+        let mut slots = vec![u16::MAX; SLOTS];
+        // A master may have many ranges.
+        let mut known: HashMap<(String, u16), usize> = HashMap::new();
+        for Range { first, last, host, port } in ranges {
+            let place = (host, port);
+            let link = match known.get(&place) {
+                Some(link) => *link,
+                None => self.link_to(from, &place.0, port)?,
+            };
+            known.insert(place, link);
+            slots[usize::from(first)..=usize::from(last)].fill(link as u16);
+        }
+        let open = slots.iter().filter(|link| **link == u16::MAX).count();
+        if open > 0 {
+            return Err(wrong(format!("{open} of the cluster's {SLOTS} slots have no master")));
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// The link to a node that another one has named.
+    fn link_to(&mut self, from: &str, host: &str, port: u16) -> RedisResult<usize> {
+        let host = if host.is_empty() { from } else { host };
+        let Some(info) = self.way.server_at(host.to_owned(), port) else {
+            return Err(wrong("the URL names no server".to_owned()));
+        };
+        let name = Named(&info).to_string();
+        let known = self.links.iter().position(|link| Named(link.info()).to_string() == name);
+        if let Some(at) = known {
+            return Ok(at);
+        }
+        if self.links.len() >= MASTERS_MAX {
+            return Err(wrong(format!("the cluster has more than {MASTERS_MAX} masters")));
+        }
+        let link = Link::connect(&self.way, &info, &self.prefix, self.is_durable)
+            .map_err(|error| wrong(format!("{name}: {error}")))?;
+        self.links.push(link);
+        Ok(self.links.len() - 1)
+    }
+
+    /// Why the broker is to be connected to anew, if it is.
+    pub fn check(&mut self) -> RedisResult<()> {
+        self.lost.take().map_or(Ok(()), Err)
+    }
+
+    /// What the broker gives up when it is full; `None` if that is nothing, or it does not say.
+    pub fn eviction(&mut self) -> Option<String> {
+        let mut policies = self.links.iter_mut().filter_map(Link::eviction);
+        policies.find(|policy| policy != "noeviction")
+    }
+
+    /// Tells something on a channel, and looks whether all are the masters that they were.
+    pub fn echo(&mut self, channel: &str) -> RedisResult<()> {
+        self.echoing = (self.echoing + 1) % self.links.len();
+        self.links[self.echoing].tell(channel, b"echo")?;
+        self.links.iter_mut().try_for_each(Link::compare)
+    }
+
+    /// Publishes: of one topic, in this order.
+    pub fn publish(&mut self, publications: &[Publication]) -> Vec<Result<Position, Failure>> {
+        let command = |link: &Link, nth: usize| link.publish_command(&publications[nth]);
+        let topic = |nth: usize| &*publications[nth].topic;
+        self.ask(publications.len(), topic, command).into_iter().map(published).collect()
+    }
+
+    /// Tells where topics are, and what is kept of them. The errors are the broker's.
+    pub fn open(&mut self, topics: &[(&str, Wanted)]) -> Vec<Result<Place, String>> {
+        let command = |link: &Link, nth: usize| link.open_command(topics[nth].0, topics[nth].1);
+        let answers = self.ask(topics.len(), |nth| topics[nth].0, command);
+        answers
+            .into_iter()
+            .zip(topics)
+            .map(|(answer, (_, wanted))| placed(answer, *wanted))
+            .collect()
+    }
+
+    /// Asks about members, in this order. The errors are the broker's.
+    pub fn lease(&mut self, asked: &[Ask]) -> Vec<Result<Answer, String>> {
+        let command = |link: &Link, nth: usize| link.lease_command(&asked[nth]);
+        // All of them are in one slot.
+        let topic = |_| keys::ANY_COMPANION;
+        self.ask(asked.len(), topic, command).into_iter().map(answered).collect()
+    }
+
+    fn link_of(&self, topic: &str) -> usize {
+        if self.slots.is_empty() {
+            return 0;
+        }
+        usize::from(self.slots[usize::from(slot_of(&keys::topic(&self.prefix, topic)))])
+    }
+
+    /// Runs so many commands in one go for each link. What is sent elsewhere, or finds no script, has not run, and is
+    /// sent again.
+    fn ask<'a, T: FromRedisValue>(
+        &mut self,
+        count: usize,
+        topic: impl Fn(usize) -> &'a str,
+        command: impl Fn(&Link, usize) -> Cmd,
+    ) -> Vec<RedisResult<T>> {
+        let mut answers: Vec<Option<RedisResult<T>>> = (0..count).map(|_| None).collect();
+        let sent = |nth| Sent { nth, link: self.link_of(topic(nth)), asks: false };
+        let mut open: Vec<_> = (0..count).map(sent).collect();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut again = Vec::new();
+            for link in 0..self.links.len() {
+                let mine: Vec<_> = open.iter().filter(|sent| sent.link == link).copied().collect();
+                if !mine.is_empty() {
+                    self.ask_link(link, mine, &command, &mut answers, &mut again);
+                }
+            }
+            open = self.redirect(again, &topic, &answers);
+            if open.is_empty() {
+                break;
+            }
+        }
+        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unknown()))).collect()
+    }
+
+    /// Has a link run commands, and leaves `again` with those that have not run.
+    fn ask_link<T: FromRedisValue>(
+        &mut self,
+        at: usize,
+        mine: Vec<Sent>,
+        command: impl Fn(&Link, usize) -> Cmd,
+        answers: &mut [Option<RedisResult<T>>],
+        again: &mut Vec<Sent>,
+    ) {
+        let link = &mut self.links[at];
+        let commands = mine.iter().map(|sent| (command(link, sent.nth), sent.asks)).collect();
+        let told = match link.run_all(commands) {
+            Ok(told) => told,
+            Err(error) => {
+                self.lost = Some(error);
+                return mine.iter().for_each(|sent| answers[sent.nth] = None);
+            }
+        };
+        for (sent, answer) in mine.into_iter().zip(told) {
+            if let Err(error) = &answer {
+                self.take_error(error, sent, again);
+            }
+            answers[sent.nth] = Some(answer);
+        }
+    }
+
+    fn take_error(&mut self, error: &RedisError, sent: Sent, again: &mut Vec<Sent>) {
+        let ErrorKind::Server(kind) = error.kind() else { return };
+        match kind {
+            ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask => {
+                again.push(sent);
+            }
+            // It is not the master any more, or the cluster is away.
+            ServerErrorKind::ReadOnly
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown => self.lost = Some(wrong(told(error))),
+            _ => {}
+        }
+    }
+
+    /// Where commands that have not run are to be sent.
+    fn redirect<'a, T>(
+        &mut self,
+        again: Vec<Sent>,
+        topic: impl Fn(usize) -> &'a str,
+        answers: &[Option<RedisResult<T>>],
+    ) -> Vec<Sent> {
+        let mut open = Vec::with_capacity(again.len());
+        let (mut learned, mut loaded) = (false, Vec::new());
+        for Sent { nth, link, asks } in again {
+            let Some(Err(error)) = &answers[nth] else { continue };
+            let moved = error.redirect_node().and_then(|(place, _)| slots::place(place));
+            let next = match (error.kind(), moved) {
+                (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
+                    let from = self.links[link].host();
+                    self.link_to(&from, host, port).map(|link| Sent { nth, link, asks: true })
+                }
+                (ErrorKind::Server(ServerErrorKind::Moved), Some(_)) => {
+                    let known = if learned { Ok(()) } else { self.learn(link) };
+                    learned = true;
+                    known.map(|()| Sent { nth, link: self.link_of(topic(nth)), asks: false })
+                }
+                // No script.
+                _ => {
+                    let is_new = !loaded.contains(&link);
+                    loaded.push(link);
+                    let is_there = if is_new { self.links[link].load() } else { Ok(()) };
+                    is_there.map(|()| Sent { nth, link, asks })
+                }
+            };
+            match next {
+                Ok(sent) => open.push(sent),
+                Err(error) => self.lost = Some(error),
+            }
+        }
+        open.sort_by_key(|sent| sent.nth);
+        open
+    }
+}
+
+/// Of a command that was sent, and may have run.
+fn unknown() -> RedisError {
+    wrong("no answer".to_owned())
+}
