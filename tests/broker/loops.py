@@ -105,7 +105,7 @@ async def members_are_those_of_all_loops(world):
             await world.until(has_all)
             assert sorted(watcher.told) == expected, watcher.told
     # Each loop has a lease of its own.
-    assert int(world.redis.ask("ZCARD", "pushloop:nodes")) == 3
+    assert int(world.redis.ask("ZCARD", "pushloop:nodes:{$presence}")) == 3
 
 
 async def a_broker_that_is_killed_is_missed_by_all_loops_and_nothing_by_their_subscribers(world):

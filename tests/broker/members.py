@@ -390,7 +390,7 @@ async def leases_are_renewed_where_the_broker_is_full(world):
     a, b = await world.begin(options=OPTIONS)
 
     def ends():
-        words = world.redis.ask("ZRANGE", "pushloop:nodes", "0", "-1", "WITHSCORES").split()
+        words = world.redis.ask("ZRANGE", "pushloop:nodes:{$presence}", "0", "-1", "WITHSCORES").split()
         return dict(zip(words[::2], map(int, words[1::2])))
 
     async with enter(a, "ada"), enter(b, "ben"):

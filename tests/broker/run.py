@@ -3,7 +3,8 @@
 Usage: python run.py SERVER [CHECK]...
     SERVER is the pushloop binary; without names of checks, all are run. FULL=1 in the environment runs them longer.
 
-It needs root: it has a network namespace, in which it cuts a server off.
+It needs root: it has network namespaces, in which it cuts servers off. Checks wait more than they compute, so that several run
+at once, each of them in a namespace of its own (FULL=1: one after the other).
 
 Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one failed.
 """
@@ -31,6 +32,7 @@ import webhooks
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
+AT_ONCE = 1 if FULL else 3
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -481,16 +483,21 @@ async def run(server, check):
 
 
 def main():
-    server, *names = sys.argv[1:-1]
-    checks = [check for check in CHECKS if not names or check.__name__ in names]
+    server, *names = sys.argv[1:]
+    checks = [check.__name__ for check in CHECKS if not names or check.__name__ in names]
     if not checks:
         sys.exit("no check has such a name")
-    results = [asyncio.run(run(server, check)) for check in checks]
+    inside = "ip link set lo up && exec \"$@\" inside"
+    apart = ["unshare", "--net", "sh", "-ec", inside, "sh", sys.executable, __file__, server]
+    parts = [part for nth in range(AT_ONCE) if (part := checks[nth::AT_ONCE])]
+    sys.exit(any([process.wait() for process in [subprocess.Popen([*apart, *part]) for part in parts]]))
+
+
+def main_inside():
+    server, *names = sys.argv[1:-1]
+    results = [asyncio.run(run(server, check)) for check in CHECKS if check.__name__ in names]
     sys.exit(not all(results))
 
 
 if __name__ == "__main__":
-    if sys.argv[-1] != "inside":
-        inside = "ip link set lo up && exec \"$@\" inside"
-        os.execvp("unshare", ["unshare", "--net", "sh", "-ec", inside, "sh", sys.executable, *sys.argv])
-    main()
+    main_inside() if sys.argv[-1] == "inside" else main()
