@@ -86,8 +86,8 @@ campaign() {
     fi
 }
 
-# lane NAME FUNCTION: the steps of the function beside those that follow, until `join NAME`, which prints
-# and counts them. For steps that wait more than they compute, and for builds in another target directory.
+# lane NAME FUNCTION: the steps of the function beside those that follow, until `join NAME` in the same shell,
+# which prints and counts them. For steps that wait more than they compute, and for builds in another directory.
 declare -A lanes
 lane() {
     rm -f "$logs/$1.counts" "$logs/$1.failures"
@@ -108,6 +108,11 @@ join() {
     [[ ! -e $logs/$1.counts ]] || read -r ok bad used <"$logs/$1.counts"
     passed=$((passed + ok)) failed=$((failed + bad)) computed=$((computed + used))
     failures+=$(cat "$logs/$1.failures" || echo "FAILED the lane of $1")
+}
+
+# Steps of this shell from now on compute when others leave a processor idle: these have peers that wait.
+yields() {
+    renice -n $(($(nice) + 5)) -p "$BASHPID" >/dev/null
 }
 
 # need COMMAND PACKAGE [PACKAGE]...: the command is there, or apt-get brings it.
@@ -249,6 +254,7 @@ lints() {
 
 # The packages, the model and the fuzzers are built beside the crate, in target directories of their own.
 apart() {
+    yields
     # What is private in the crate is there with a cfg, also for the benchmarks of it.
     RUSTFLAGS="--cfg internals" lints micro benches/micro micro
     # To be checked and to be run are two builds: each package has one of them in each run.
@@ -265,29 +271,6 @@ apart() {
         --no-fail-fast -- --show-output
     suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 5))"
 }
-
-# One waits for the network; the other has work for a processor while a build of the crate has none.
-lane tools tools
-lane apart apart
-
-step "fmt" 60 cargo fmt --all --check -- --color never
-step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
-step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
-# The cfg for the crate alone: what it depends on is there already.
-step "clippy, internals" 300 cargo clippy --lib -- -D warnings --cfg internals
-step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
-
-# All tests have all features, below; that they are compiled without was seen above.
-campaign "test, default features" 1200 default_features
-step "benchmarks, each once" 600 cargo test --bench million --bench lag
-join tools
-suite "test, all features" 1800 cargo test --no-fail-fast --all-features -- --show-output
-exhaustive=$ignored
-step "build, release" 900 cargo build --release --all-features --bins --examples
-# Tests that would take minutes in a debug build are ignored there; every one of them runs here. These crates have
-# some: if another had, fewer would run than were ignored.
-least=$exhaustive step "test, exhaustive" 2400 cargo test --release --all-features --no-fail-fast \
-    --lib --test it --test apps --test sim --test exhaustive -- --ignored --show-output
 
 peer=("$target/release/examples/client_peer" 127.0.0.1:0)
 python=$target/venv/bin/python
@@ -363,20 +346,56 @@ others() {
     clients
 }
 
-# What waits for browsers and for foreign programs more than it computes.
-lane others others
-browser chromium
-suite "strictness" 300 tests/strictness.sh
-suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
-campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
-suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
-suite "broker" 1200 "$python" tests/broker/run.py "$target/release/pushloop"
-campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
-suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
-suite "autobahn" 900 tests/autobahn.sh core subset
-suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
-suite "autobahn: TLS" 300 tests/autobahn.sh wss subset
-join others
+broker() {
+    suite "broker" 900 "$python" tests/broker/run.py "$target/release/pushloop"
+    campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
+}
+
+# What is built for release, and what waits for it and for foreign programs more than it computes.
+released() {
+    step "build, release" 900 cargo build --release --all-features --bins --examples
+    lane others others
+    lane broker broker
+    browser chromium
+    suite "strictness" 300 tests/strictness.sh
+    suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
+    campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
+    suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
+    suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
+    suite "autobahn" 900 tests/autobahn.sh core subset
+    suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
+    suite "autobahn: TLS" 300 tests/autobahn.sh wss subset
+    join others
+    join broker
+}
+
+# One waits for the network; the other has work for a processor while a build of the crate has none.
+lane tools tools
+lane apart apart
+
+step "fmt" 60 cargo fmt --all --check -- --color never
+step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
+step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
+# The cfg for the crate alone: what it depends on is there already.
+step "clippy, internals" 300 cargo clippy --lib -- -D warnings --cfg internals
+step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
+
+# All tests have all features, below; that they are compiled without was seen above.
+campaign "test, default features" 1200 default_features
+step "benchmarks, each once" 600 cargo test --all-features --bench million --bench lag
+join tools
+lane released released
+# Most of these wait for a socket, a timer or a process, too.
+suite "test, all features" 1800 env RUST_TEST_THREADS=$((2 * $(nproc))) \
+    cargo test --no-fail-fast --all-features -- --show-output
+# Tests that would take minutes in a debug build are ignored there; every one of them runs here. These crates have
+# some: if another had, fewer would run than were ignored.
+exhaustive=(cargo test --release --all-features --no-fail-fast --lib --test it --test apps --test sim --test exhaustive)
+left=$ignored
+# Others wait for the directory as long as this builds, and for a processor while the tests run.
+step "build, exhaustive" 900 "${exhaustive[@]}" --no-run
+least=$left step "test, exhaustive" 2400 nice -n 5 "${exhaustive[@]}" -- --ignored --show-output
+join released
 join apart
 
 campaign "autobahn: TLS, core" 1800 tests/autobahn.sh wss core

@@ -11,7 +11,6 @@ Prints `ok NAME` or `FAIL NAME: why` for each check; the exit status is 1 if one
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,10 +29,9 @@ import orders
 import storm
 import webhooks
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from world import FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
+from world import DURABLE, FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
 
 AT_ONCE = 1 if FULL else 3
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 async def heard(peer, count):
@@ -463,13 +461,12 @@ CHECKS = [
 
 
 async def run(server, check):
-    limit = 600 if FULL else 120
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
         world = World(server, http)
         try:
-            await asyncio.wait_for(check(world), limit)
+            await asyncio.wait_for(check(world), 600 if FULL else 120)
             print(f"ok {check.__name__}", flush=True)
             return True
         except (AssertionError, LookupError, OSError, asyncio.TimeoutError, subprocess.SubprocessError, ConnectionClosed, InvalidStatus) as error:

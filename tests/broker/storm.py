@@ -4,9 +4,8 @@ import asyncio
 import json
 import time
 
-from world import FULL, KEEPS, Crowd, crowd
+from world import DURABLE, FULL, KEEPS, Crowd, crowd
 
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 TOPICS, RATE, KILLS, AWAY = (1000, 10_000, 10, 10) if FULL else (100, 1000, 1, 1)  # away: seconds
 LINES = 500
 

@@ -18,6 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 PATIENCE = 30  # seconds, for anything that is waited for
 FULL = bool(os.environ.get("FULL"))
+# A Redis that loses nothing that it has acknowledged.
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 KEEPS = ("--history", "10000", "--anyone-may-publish")
 
 
