@@ -245,6 +245,40 @@ async def a_master_that_was_one_before_begins_anew(world):
     assert len({place.split("-")[0] for place in [places[0], *new]}) == 2, (places, new)
 
 
+async def a_master_that_is_not_told_that_it_is_none_is_left(world):
+    """It answers, and goes on as a master: servers that hear of the sentinels know better."""
+    it = await begin(world)
+    old, new = it.master, it.replica
+    # It cannot be made a replica, as one cannot that the sentinels do not reach.
+    old.ask("ACL", "SETUSER", "default", "-replicaof", "-slaveof")
+    async with world.nodes[0].connect("/t") as peer:
+        await world.publish(world.nodes[0], "/t", "before")
+        assert await asyncio.wait_for(peer.recv(), PATIENCE) == "before"
+
+        async def is_promoted():
+            it.ask(0, "SENTINEL", "FAILOVER", "m")
+            return "role:master" in new.ask("INFO", "replication")
+
+        await world.until(is_promoted)
+        assert "role:master" in old.ask("INFO", "replication")
+        c = Node(world.server, None, OPTIONS, it.url)
+        world.nodes.append(c)
+        await world.ready(c)
+        for nth, node in enumerate(world.nodes):
+            async def is_there(node=node, path=f"/there/{nth}"):
+                status, _ = await world.ask(node, "POST", path, "x")
+                return status == 200 and new.ask("EXISTS", f"pushloop:topic:{{{path[1:]}}}") == "1"
+
+            _, after = await world.until(is_there, 10)
+            await world.ready(node)
+        try:
+            while True:
+                await asyncio.wait_for(peer.recv(), PATIENCE)
+        except ConnectionClosed as closed:
+            assert closed.code == 1013, closed
+    assert "role:master" in old.ask("INFO", "replication")
+
+
 async def passwords_of_a_master_and_of_sentinels_are_different_and_both_speak_tls(world):
     folder = world.folder()
     script = Path(__file__).parent.parent / "operations" / "certificates.sh"
@@ -307,7 +341,9 @@ class Liar:
                 await reader.readline()
                 words.append((await reader.readline()).strip())
             if words[0] == b"SENTINEL":
-                pairs = [word for pair in self.said.items() for word in pair]
+                is_place = words[1].upper() == b"GET-MASTER-ADDR-BY-NAME"
+                all_ = [word for pair in self.said.items() for word in pair]
+                pairs = [self.said["ip"], self.said["port"]] if is_place else all_
                 writer.write(f"*{len(pairs)}\r\n".encode() + b"".join(f"${len(it)}\r\n{it}\r\n".encode() for it in pairs))
             else:
                 writer.write(b"+OK\r\n")
@@ -346,6 +382,7 @@ async def what_is_wrong_with_sentinels_is_said(world):
 CHECKS = [
     a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told,
     a_master_that_was_one_before_begins_anew,
+    a_master_that_is_not_told_that_it_is_none_is_left,
     passwords_of_a_master_and_of_sentinels_are_different_and_both_speak_tls,
     what_is_wrong_with_sentinels_is_said,
 ]

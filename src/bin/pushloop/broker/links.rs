@@ -35,6 +35,8 @@ struct Sent {
 /// See the module.
 pub struct Links {
     way: Arc<Way>,
+    /// Since which failover the master is one, if sentinels know it.
+    failover: u64,
     prefix: String,
     is_durable: bool,
     /// There is one at least.
@@ -55,8 +57,10 @@ impl Links {
         prefix: &str,
         is_durable: bool,
     ) -> RedisResult<Self> {
+        let (servers, failover) = way.servers(from)?;
         let mut links = Self {
             way: Arc::clone(way),
+            failover,
             prefix: prefix.to_owned(),
             is_durable,
             links: Vec::new(),
@@ -64,7 +68,6 @@ impl Links {
             echoing: 0,
             lost: None,
         };
-        let servers = way.servers(from)?;
         if way.kind == Kind::Cluster {
             let (host, ranges) = first(servers, |info| link::learn(way, info))?;
             links.follow(&host, ranges)?;
@@ -136,6 +139,7 @@ impl Links {
 
     /// Tells something on a channel, and looks whether all are the masters that they were.
     pub fn echo(&mut self, channel: &str) -> RedisResult<()> {
+        self.way.check_master(self.failover)?;
         self.echoing = (self.echoing + 1) % self.links.len();
         self.links[self.echoing].tell(channel, b"echo")?;
         self.links.iter_mut().try_for_each(Link::compare)

@@ -18,8 +18,8 @@ struct Said {
     epoch: u64,
 }
 
-/// Where the master of this name is, as the one says that knows the latest failover.
-pub fn master(way: &Way, name: &str) -> RedisResult<ConnectionInfo> {
+/// Where the master of this name is, and since which failover, as the one says that knows the latest.
+pub fn master(way: &Way, name: &str) -> RedisResult<(ConnectionInfo, u64)> {
     let (mut said, mut failed) = (Vec::new(), Vec::new());
     for info in &way.servers {
         match ask(way, info, name) {
@@ -32,6 +32,7 @@ pub fn master(way: &Way, name: &str) -> RedisResult<ConnectionInfo> {
     };
     way.note(disagreement(name, &said, latest));
     way.server_at(latest.host.clone(), latest.port)
+        .map(|info| (info, latest.epoch))
         .ok_or_else(|| wrong("the URL names no server".to_owned()))
 }
 
@@ -45,16 +46,16 @@ fn ask(way: &Way, info: &ConnectionInfo, name: &str) -> RedisResult<Said> {
         }
         _ => error,
     })?;
-    read(&told).ok_or_else(|| wrong("it does not say where the master is".to_owned()))
+    // The one that leads a failover tells of it there before it tells the place, until all replicas know.
+    let place: RedisResult<Option<(String, String)>> =
+        cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).query(&mut connection);
+    read(&told, place?).ok_or_else(|| wrong("it does not say where the master is".to_owned()))
 }
 
-fn read(told: &HashMap<String, String>) -> Option<Said> {
-    let number = |name: &str| told.get(name).and_then(|it| it.parse::<u64>().ok());
-    Some(Said {
-        host: told.get("ip").filter(|it| !it.is_empty())?.clone(),
-        port: number("port").and_then(|port| u16::try_from(port).ok())?,
-        epoch: number("config-epoch")?,
-    })
+fn read(told: &HashMap<String, String>, place: Option<(String, String)>) -> Option<Said> {
+    let (host, port) = place?;
+    let epoch = told.get("config-epoch")?.parse().ok()?;
+    (!host.is_empty()).then_some(Said { host, port: port.parse().ok()?, epoch })
 }
 
 /// The latest, and of those that are, what most say.
@@ -106,9 +107,17 @@ mod tests {
             let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
             words.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
         };
-        assert_eq!(read(&map("ip h port 7 config-epoch 2 flags master")), Some(said(7, 2)));
-        for other in ["ip h port 7", "ip h port 70000 config-epoch 2", "port 7 config-epoch 2"] {
-            assert_eq!(read(&map(other)), None, "{other}");
+        let read = |words: &str, host: &str, port: &str| {
+            read(&map(words), Some((host.to_owned(), port.to_owned())))
+        };
+        // As one tells that leads a failover.
+        let told = "ip old port 6 config-epoch 2 flags master";
+        assert_eq!(read(told, "h", "7"), Some(said(7, 2)));
+        for (words, host, port) in
+            [("ip h port 7", "h", "7"), (told, "h", "70000"), (told, "", "7"), (told, "h", "")]
+        {
+            assert_eq!(read(words, host, port), None, "{words} {host} {port}");
         }
+        assert_eq!(super::read(&map(told), None), None);
     }
 }

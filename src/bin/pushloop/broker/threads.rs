@@ -1,5 +1,5 @@
-//! The broker's two threads: one asks, one listens. Each has a connection of its own, and makes a new one when it
-//! is lost.
+//! The broker's threads: one asks, one listens. Each has a connection of its own, and makes a new one when it
+//! is lost. Where there are sentinels, a third one looks at them.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
     links::Links,
     record::decode_news,
     shared::{Batch, Change, Event, Shared},
-    way::Way,
+    way::{Kind, Way},
 };
 use crate::{
     logs::{Level, say},
@@ -21,6 +21,9 @@ use crate::{
 /// How long a thread waits before it tries again to connect, at first and at the most; half of it at random.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// How often sentinels are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Topics of which the place is asked in one go.
 const ASKED_MAX: usize = 64;
@@ -46,7 +49,7 @@ pub fn start(
     let channel = keys::node(&options.prefix, node);
     let (shared, status, way) = (Arc::clone(shared), Arc::clone(status), Arc::new(way));
     let node = Arc::new(Node { shared, status, way, options: options.clone(), channel });
-    for (name, run) in [("asks", asks as fn(&Node)), ("listens", listens)] {
+    for (name, run) in [("asks", asks as fn(&Node)), ("listens", listens), ("watches", watches)] {
         let node = Arc::clone(&node);
         thread::Builder::new().name(format!("broker-{name}")).spawn(move || run(&node))?;
     }
@@ -142,17 +145,17 @@ fn fail(node: &Node, publications: &[Publication], why: &Failure) {
 
 fn listens(node: &Node) {
     again_and_again(node, "cannot listen", |node, was_connected| {
-        let mut connection = node.way.connect_to_listen(draw() as usize)?;
+        let (mut connection, failover) = node.way.connect_to_listen(draw() as usize)?;
         connection.set_read_timeout(Some(ECHO_TIMEOUT))?;
         *was_connected = true;
-        let ended = listen(node, &mut connection);
+        let ended = listen(node, &mut connection, failover);
         node.shared.tell(Event::Deaf);
         ended
     });
 }
 
 /// Listens until nothing is heard for too long, not even an echo.
-fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
+fn listen(node: &Node, connection: &mut Connection, failover: u64) -> RedisResult<()> {
     let mut hears = connection.as_pubsub();
     hears.subscribe(&node.channel)?;
     for (channel, topic) in node.shared.begin_listening() {
@@ -163,6 +166,7 @@ fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
         let channel = message.get_channel_name();
         if channel == node.channel {
             node.shared.tell(Event::Echo);
+            node.way.check_master(failover)?;
             for change in node.shared.take_changes() {
                 follow(node, &mut hears, change)?;
             }
@@ -176,6 +180,15 @@ fn listen(node: &Node, connection: &mut Connection) -> RedisResult<()> {
         }
     }
     Ok(())
+}
+
+/// Looks at sentinels from time to time. It ends at once where there are none.
+fn watches(node: &Node) {
+    let Kind::Sentinels(master) = &node.way.kind else { return };
+    while !node.shared.ends() {
+        node.shared.pause(WATCH_INTERVAL);
+        node.way.look(master);
+    }
 }
 
 fn follow(node: &Node, hears: &mut PubSub<'_>, change: Change) -> RedisResult<()> {

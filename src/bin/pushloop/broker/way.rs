@@ -1,6 +1,13 @@
 //! The way to the broker: one Redis, the master that sentinels know, or the nodes of a cluster.
 
-use std::{fmt, io, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{
     Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
@@ -102,6 +109,8 @@ pub struct Way {
     sentinel_password: Option<String>,
     /// What was said last of sentinels that disagree.
     said: Mutex<String>,
+    /// The latest failover that they knew when they were looked at last.
+    failover: AtomicU64,
 }
 
 impl Way {
@@ -130,6 +139,7 @@ impl Way {
             authorities: authorities.transpose()?,
             sentinel_password: sentinel_password.transpose()?,
             said: Mutex::default(),
+            failover: AtomicU64::new(0),
         };
         for info in &way.servers {
             way.client(info).map_err(|error| format!("redis: {error}"))?;
@@ -181,23 +191,44 @@ impl Way {
         Some(like.clone().set_addr(addr))
     }
 
-    /// The Redis, or the present master. Of a cluster, a node that the URL names, each time the one behind.
-    pub fn servers(&self, from: usize) -> RedisResult<Vec<ConnectionInfo>> {
+    /// The Redis, or the present master, with the failover since which it is. Of a cluster, a node that the URL names,
+    /// each time the one behind.
+    pub fn servers(&self, from: usize) -> RedisResult<(Vec<ConnectionInfo>, u64)> {
         match &self.kind {
-            Kind::One => Ok(self.servers.clone()),
-            Kind::Sentinels(name) => Ok(vec![sentinels::master(self, name)?]),
+            Kind::One => Ok((self.servers.clone(), 0)),
+            Kind::Sentinels(name) => {
+                let (info, failover) = sentinels::master(self, name)?;
+                Ok((vec![info], failover))
+            }
             Kind::Cluster => {
                 let mut servers = self.servers.clone();
                 let from = from % servers.len().max(1);
                 servers.rotate_left(from);
-                Ok(servers)
+                Ok((servers, 0))
             }
         }
     }
 
-    /// Connects to what hears all that is published.
-    pub fn connect_to_listen(&self, from: usize) -> RedisResult<Connection> {
-        first(self.servers(from)?, |info| self.connect(info, TIMEOUT))
+    /// Connects to what hears all that is published; with what it is by, as of `servers`.
+    pub fn connect_to_listen(&self, from: usize) -> RedisResult<(Connection, u64)> {
+        let (servers, failover) = self.servers(from)?;
+        Ok((first(servers, |info| self.connect(info, TIMEOUT))?, failover))
+    }
+
+    /// Looks whether sentinels know of another failover. One that does not answer knows of none.
+    pub fn look(&self, master: &str) {
+        if let Ok((_, failover)) = sentinels::master(self, master) {
+            self.failover.store(failover, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the master since this failover is one still, as far as sentinels know. It may answer, and take itself for
+    /// one, where they do not reach it.
+    pub fn check_master(&self, failover: u64) -> RedisResult<()> {
+        match self.failover.load(Ordering::Relaxed) > failover {
+            true => Err(wrong("the sentinels have another master".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Says something of sentinels, if that is new.
