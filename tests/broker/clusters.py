@@ -204,6 +204,50 @@ async def a_slot_that_moves_is_followed_at_each_step(world):
         assert await world.figure(node, "pushloop_broker_connections_lost") == 0, node.said()
 
 
+async def a_slot_that_moves_to_a_node_that_is_away_is_refused_alone(world):
+    it = await begin(world)
+    a = world.nodes[0]
+    fifth = Redis("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", str(free_port()))
+    it.nodes.append(fifth)
+    await world.until(fifth.answers)
+    fifth.ask("CLUSTER", "MEET", "127.0.0.1", str(it.nodes[0].port), it.bus(0))
+    topic = "moving"
+    slot = slot_of(topic)
+    of = next(at for at, all_ in it.ranges().items() for first, last in all_ if first <= slot <= last)
+    other = next(f"o{nth}" for nth in range(100) if not any(first <= slot_of(f"o{nth}") <= last for first, last in it.ranges()[of]))
+
+    async def is_met():
+        id_ = fifth.ask("CLUSTER", "MYID")
+        return all(id_ in node.ask("CLUSTER", "NODES") for node in it.nodes)
+
+    await world.until(is_met)
+    fifth.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", it.ids[of])
+    it.nodes[of].ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", fifth.ask("CLUSTER", "MYID"))
+    batch = "".join(json.dumps({"topic": topic, "data": f"{nth}"}) + "\n" for nth in range(20))
+    await world.publish(a, f"/{other}", "before")
+    for away in (fifth.pause, fifth.kill):
+        away()
+        began = time.monotonic()
+        status, text = await world.ask(a, "POST", "/", batch, Content_Type="application/x-ndjson")
+        # It is waited for once, and then left alone for some seconds.
+        assert status == 503 and "not published it: ASK" in text and time.monotonic() - began < 4, (status, text)
+        for nth in range(10):
+            status, text = await world.ask(a, "POST", f"/{topic}", "x")
+            assert status == 503 and "not published it: ASK" in text, (status, text)
+            await world.publish(a, f"/{other}", f"{nth}")
+        assert time.monotonic() - began < 6, time.monotonic() - began
+        assert await world.figure(a, "pushloop_broker_connections_lost") == 0, a.said()
+    assert f"a slot moves to where nobody answers: 127.0.0.1:{fifth.port}: no answer in time" in a.said(), a.said()
+    # One that is there again is used soon.
+    fifth.start()
+
+    async def is_followed():
+        status, text = await world.ask(a, "POST", f"/{topic}", "x")
+        return status == 200 or "TRYAGAIN" in text
+
+    await world.until(is_followed)
+
+
 async def slots_move_and_a_master_is_lost(world):
     it = await begin(world)
     async with crowd(world, TOPICS, 100) as many:
@@ -274,4 +318,5 @@ async def a_cluster_has_passwords_and_tls(world):
     assert "s3cret" not in node.said()
 
 
-CHECKS = [a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step, slots_move_and_a_master_is_lost]
+CHECKS = [a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step,
+    a_slot_that_moves_to_a_node_that_is_away_is_refused_alone, slots_move_and_a_master_is_lost]

@@ -379,7 +379,57 @@ async def what_is_wrong_with_sentinels_is_said(world):
         assert f"sentinels disagree on m: 2 of 3 say 127.0.0.1:{it.master.port}" in node.said(), node.said()
 
 
+async def a_redis_that_stands_still_fills_no_log(world):
+    node, *_ = await world.begin(1)
+    world.redis.pause()
+
+    async def has_tried():
+        return await world.figure(node, "pushloop_broker_connections_lost") >= 6
+
+    await world.until(has_tried)
+    for what in ("cannot ask: no answer in time", "cannot listen: no answer in time"):
+        assert node.said().count(what) == 1, node.said()
+    world.redis.go_on()
+    assert await world.ready(node) < 5
+
+
+class Mad:
+    """A Redis whose clock is at the end of all time."""
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
+        return self.server.sockets[0].getsockname()[1]
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    async def answer(self, reader, writer):
+        while line := (await reader.readline()).strip():
+            words = []
+            for _ in range(int(line[1:])):
+                await reader.readline()
+                words.append((await reader.readline()).strip().upper())
+            texts = {b"SERVER": b"run_id:a\r\n", b"REPLICATION": b"role:master\r\nmaster_replid:b\r\n"}
+            if words[0] == b"TIME":
+                writer.write(b"*2\r\n$19\r\n9223372036854775807\r\n$1\r\n0\r\n")
+            elif words[0] == b"INFO":
+                writer.write(b"$%d\r\n%s\r\n" % (len(texts[words[1]]), texts[words[1]]))
+            else:
+                writer.write(b"-ERR mad\r\n")
+        writer.close()
+
+
+async def a_clock_that_is_mad_ends_no_thread(world):
+    async with Mad() as port:
+        await says(world, f"redis://127.0.0.1:{port}", "cannot ask: ")
+        assert "panicked" not in world.nodes[0].said(), world.nodes[0].said()
+        assert "mad" in world.nodes[0].said(), world.nodes[0].said()
+    world.redis = None
+
+
 CHECKS = [
+    a_redis_that_stands_still_fills_no_log,
+    a_clock_that_is_mad_ends_no_thread,
     a_master_that_is_killed_is_replaced_and_what_it_alone_had_is_told,
     a_master_that_was_one_before_begins_anew,
     a_master_that_is_not_told_that_it_is_none_is_left,

@@ -176,7 +176,8 @@ impl Link {
         let mut next = || told.next().unwrap_or(Value::Nil);
         let (seconds, micros): (i64, i64) = redis::from_redis_value(next())?;
         let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
-        self.ahead = seconds * 1000 + micros / 1000 - here;
+        let there = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        self.ahead = there.saturating_sub(here);
         let role: String = redis::from_redis_value(next())?;
         if line(&role, "role").is_some_and(|role| role != "master") {
             let name = Named(&self.info);
@@ -245,6 +246,12 @@ impl Link {
         command.arg(&self.run).arg(draw()).arg(u8::from(self.is_durable));
     }
 
+    /// Until when what was asked then may run, by the broker's clock.
+    fn deadline(&self, asked_at: u64) -> i64 {
+        let until = (asked_at as i64).saturating_add(self.ahead);
+        until.saturating_add(TIMEOUT.as_millis() as i64)
+    }
+
     /// Tells something on a channel.
     pub fn tell(&mut self, channel: &str, what: &[u8]) -> RedisResult<()> {
         cmd("PUBLISH").arg(channel).arg(what).query(&mut self.connection)
@@ -252,7 +259,6 @@ impl Link {
 
     pub fn publish_command(&self, it: &Publication) -> Cmd {
         let (count, age) = it.keeps;
-        let deadline = it.record.made_at as i64 + self.ahead + TIMEOUT.as_millis() as i64;
         let mut command = cmd("EVALSHA");
         command.arg(&self.scripts.publish).arg(2 + usize::from(it.key.is_some()));
         command.arg(keys::topic(&self.prefix, &it.topic)).arg(keys::log(&self.prefix, &it.topic));
@@ -260,7 +266,7 @@ impl Link {
             command.arg(keys::answer(&self.prefix, &it.topic, key));
         }
         self.add_life(&mut command);
-        command.arg(deadline);
+        command.arg(self.deadline(it.record.made_at));
         command.arg(count).arg(millis(age)).arg(millis(TOPIC_MEMORY));
         command.arg(keys::channel(&self.prefix, &it.topic)).arg(it.record.encode());
         match it.only_at {

@@ -3,7 +3,10 @@
 //!
 //! A cluster is away where one of its masters is: nothing is asked of the others then.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use pushloop::Position;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
@@ -15,13 +18,18 @@ use super::{
         told,
     },
     slots::{self, Range, SLOTS, slot_of},
-    way::{Kind, Named, Way, first, wrong},
+    way::{Kind, Named, Way, first, said, wrong},
 };
+use crate::logs::{Level, say};
 
 /// How often a command is sent after its slot, or after its script.
 const REDIRECTS_MAX: usize = 4;
 /// Masters of a cluster.
 const MASTERS_MAX: usize = 1000;
+/// Nodes to which slots move, and which cannot be reached: after so many echoes they are tried again, and beyond so many no
+/// other one until then.
+const AWAY_ECHOES: u32 = 10;
+const AWAY_MAX: usize = 100;
 
 /// A command, and where it is sent.
 #[derive(Clone, Copy)]
@@ -45,6 +53,9 @@ pub struct Links {
     slots: Vec<u16>,
     /// Which of them is to echo next.
     echoing: usize,
+    /// Nodes to which slots move, and which could not be reached lately; and how many echoes ago this began.
+    away: HashSet<(String, u16)>,
+    away_echoes: u32,
     /// Why nothing more is to be asked.
     lost: Option<RedisError>,
 }
@@ -66,6 +77,8 @@ impl Links {
             links: Vec::new(),
             slots: Vec::new(),
             echoing: 0,
+            away: HashSet::new(),
+            away_echoes: 0,
             lost: None,
         };
         if way.kind == Kind::Cluster {
@@ -121,9 +134,24 @@ impl Links {
             return Err(wrong(format!("the cluster has more than {MASTERS_MAX} masters")));
         }
         let link = Link::connect(&self.way, &info, &self.prefix, self.is_durable)
-            .map_err(|error| wrong(format!("{name}: {error}")))?;
+            .map_err(|error| wrong(format!("{name}: {}", said(&error))))?;
         self.links.push(link);
         Ok(self.links.len() - 1)
+    }
+
+    /// The link to a node to which a slot moves, if it can be reached. What is on its way there is refused else, and
+    /// nothing of what is elsewhere.
+    fn link_to_ask(&mut self, from: &str, host: &str, port: u16) -> Option<usize> {
+        let place = (host.to_owned(), port);
+        if self.away.contains(&place) || self.away.len() >= AWAY_MAX {
+            return None;
+        }
+        let link = self.link_to(from, host, port);
+        let link = link.inspect_err(|error| {
+            self.away.insert(place);
+            say(Level::Warn, &format!("the broker: a slot moves to where nobody answers: {error}"));
+        });
+        link.ok()
     }
 
     /// Why the broker is to be connected to anew, if it is.
@@ -140,6 +168,11 @@ impl Links {
     /// Tells something on a channel, and looks whether all are the masters that they were.
     pub fn echo(&mut self, channel: &str) -> RedisResult<()> {
         self.way.check_master(self.failover)?;
+        self.away_echoes += 1;
+        if self.away_echoes >= AWAY_ECHOES {
+            self.away_echoes = 0;
+            self.away.clear();
+        }
         self.echoing = (self.echoing + 1) % self.links.len();
         self.links[self.echoing].tell(channel, b"echo")?;
         self.links.iter_mut().try_for_each(Link::compare)
@@ -149,7 +182,9 @@ impl Links {
     pub fn publish(&mut self, publications: &[Publication]) -> Vec<Result<Position, Failure>> {
         let command = |link: &Link, nth: usize| link.publish_command(&publications[nth]);
         let topic = |nth: usize| &*publications[nth].topic;
-        self.ask(publications.len(), topic, command).into_iter().map(published).collect()
+        let answers = self.ask(publications.len(), topic, command).into_iter();
+        // What was not sent was not published.
+        answers.map(|answer| answer.map_or(Err(Failure::Unreachable), published)).collect()
     }
 
     /// Tells where topics are, and what is kept of them. The errors are the broker's.
@@ -159,7 +194,7 @@ impl Links {
         answers
             .into_iter()
             .zip(topics)
-            .map(|(answer, (_, wanted))| placed(answer, *wanted))
+            .map(|(answer, (_, wanted))| placed(answer.unwrap_or_else(|| Err(unknown())), *wanted))
             .collect()
     }
 
@@ -168,7 +203,8 @@ impl Links {
         let command = |link: &Link, nth: usize| link.lease_command(&asked[nth]);
         // All of them are in one slot.
         let topic = |_| keys::ANY_COMPANION;
-        self.ask(asked.len(), topic, command).into_iter().map(answered).collect()
+        let answers = self.ask(asked.len(), topic, command).into_iter();
+        answers.map(|answer| answered(answer.unwrap_or_else(|| Err(unknown())))).collect()
     }
 
     fn link_of(&self, topic: &str) -> usize {
@@ -179,13 +215,13 @@ impl Links {
     }
 
     /// Runs so many commands in one go for each link. What is sent elsewhere, or finds no script, has not run, and is
-    /// sent again.
+    /// sent again. Once a link is lost, nothing more is sent: what has no answer was not.
     fn ask<'a, T: FromRedisValue>(
         &mut self,
         count: usize,
         topic: impl Fn(usize) -> &'a str,
         command: impl Fn(&Link, usize) -> Cmd,
-    ) -> Vec<RedisResult<T>> {
+    ) -> Vec<Option<RedisResult<T>>> {
         let mut answers: Vec<Option<RedisResult<T>>> = (0..count).map(|_| None).collect();
         let sent = |nth| Sent { nth, link: self.link_of(topic(nth)), asks: false };
         let mut open: Vec<_> = (0..count).map(sent).collect();
@@ -193,7 +229,7 @@ impl Links {
             let mut again = Vec::new();
             for link in 0..self.links.len() {
                 let mine: Vec<_> = open.iter().filter(|sent| sent.link == link).copied().collect();
-                if !mine.is_empty() {
+                if !mine.is_empty() && self.lost.is_none() {
                     self.ask_link(link, mine, &command, &mut answers, &mut again);
                 }
             }
@@ -202,7 +238,7 @@ impl Links {
                 break;
             }
         }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unknown()))).collect()
+        answers
     }
 
     /// Has a link run commands, and leaves `again` with those that have not run.
@@ -220,7 +256,7 @@ impl Links {
             Ok(told) => told,
             Err(error) => {
                 self.lost = Some(error);
-                return mine.iter().for_each(|sent| answers[sent.nth] = None);
+                return mine.iter().for_each(|sent| answers[sent.nth] = Some(Err(unknown())));
             }
         };
         for (sent, answer) in mine.into_iter().zip(told) {
@@ -255,12 +291,16 @@ impl Links {
         let mut open = Vec::with_capacity(again.len());
         let (mut learned, mut loaded) = (false, Vec::new());
         for Sent { nth, link, asks } in again {
+            if self.lost.is_some() {
+                break;
+            }
             let Some(Err(error)) = &answers[nth] else { continue };
             let moved = error.redirect_node().and_then(|(place, _)| slots::place(place));
             let next = match (error.kind(), moved) {
                 (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
                     let from = self.links[link].host();
-                    self.link_to(&from, host, port).map(|link| Sent { nth, link, asks: true })
+                    let Some(link) = self.link_to_ask(&from, host, port) else { continue };
+                    Ok(Sent { nth, link, asks: true })
                 }
                 (ErrorKind::Server(ServerErrorKind::Moved), Some(_)) => {
                     let known = if learned { Ok(()) } else { self.learn(link) };

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use redis::{ConnectionInfo, RedisResult, cmd};
 
-use super::way::{Named, Way, wrong};
+use super::way::{self, Named, Way, wrong};
 
 /// How long one of them may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ pub fn master(way: &Way, name: &str) -> RedisResult<(ConnectionInfo, u64)> {
     for info in &way.servers {
         match ask(way, info, name) {
             Ok(it) => said.push(it),
-            Err(error) => failed.push(format!("{}: {error}", Named(info))),
+            Err(error) => failed.push(format!("{}: {}", Named(info), way::said(&error))),
         }
     }
     let Some(latest) = latest(&said) else {

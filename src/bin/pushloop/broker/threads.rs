@@ -11,7 +11,7 @@ use super::{
     links::Links,
     record::decode_news,
     shared::{Batch, Change, Event, Shared},
-    way::{Kind, Way},
+    way::{self, Kind, Way},
 };
 use crate::{
     logs::{Level, say},
@@ -56,7 +56,7 @@ pub fn start(
     Ok(())
 }
 
-/// Runs `life` again and again, each time with a new connection. It tells once it has one.
+/// Runs `life` again and again, each time with a new connection. It tells once that is of use.
 fn again_and_again(
     node: &Node,
     what: &str,
@@ -65,14 +65,14 @@ fn again_and_again(
     let mut backoff = BACKOFF_MIN;
     let mut said = String::new();
     while !node.shared.ends() {
-        let mut was_connected = false;
-        let Err(error) = life(node, &mut was_connected) else { return };
+        let mut was_of_use = false;
+        let Err(error) = life(node, &mut was_of_use) else { return };
         count(&node.status.broker_connections_lost);
-        if was_connected {
+        if was_of_use {
             (backoff, said) = (BACKOFF_MIN, String::new());
         }
         // The same again and again would fill the log.
-        let why = error.to_string();
+        let why = way::said(&error);
         if why != said {
             say(Level::Warn, &format!("the broker: {what}: {why}"));
             said = why;
@@ -85,7 +85,7 @@ fn again_and_again(
 
 fn asks(node: &Node) {
     let mut warned = false;
-    again_and_again(node, "cannot ask", |node, was_connected| {
+    again_and_again(node, "cannot ask", |node, was_of_use| {
         let BrokerOptions { prefix, is_durable, .. } = &node.options;
         let mut links = Links::connect(&node.way, draw() as usize, prefix, *is_durable)?;
         if let Some(policy) = links.eviction()
@@ -96,20 +96,22 @@ fn asks(node: &Node) {
             );
             say(Level::Warn, &told);
         }
-        *was_connected = true;
         node.shared.set_connected(true);
-        let ended = ask(node, &mut links);
+        let ended = ask(node, &mut links, was_of_use);
         node.shared.set_connected(false);
         ended
     });
 }
 
-/// Asks until the connection is lost. What was asked and not answered is told to be unknown.
-fn ask(node: &Node, links: &mut Links) -> RedisResult<()> {
+/// Asks until the connection is lost. What was asked and not answered is told to be unknown. The first echo is asked for
+/// at once; a connection that outlives it until the next one was of use.
+fn ask(node: &Node, links: &mut Links, was_of_use: &mut bool) -> RedisResult<()> {
+    let mut has_echoed = false;
     while let Some(Batch { publications, asked, leases, echoes }) = node.shared.next_batch() {
         if echoes {
             let told = links.echo(&node.channel);
             told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
+            (*was_of_use, has_echoed) = (has_echoed, true);
         }
         if !publications.is_empty() {
             let outcomes = links.publish(&publications);
@@ -144,18 +146,21 @@ fn fail(node: &Node, publications: &[Publication], why: &Failure) {
 }
 
 fn listens(node: &Node) {
-    again_and_again(node, "cannot listen", |node, was_connected| {
+    again_and_again(node, "cannot listen", |node, was_of_use| {
         let (mut connection, failover) = node.way.connect_to_listen(draw() as usize)?;
         connection.set_read_timeout(Some(ECHO_TIMEOUT))?;
-        *was_connected = true;
-        let ended = listen(node, &mut connection, failover);
+        let ended = listen(node, (&mut connection, failover), was_of_use);
         node.shared.tell(Event::Deaf);
         ended
     });
 }
 
 /// Listens until nothing is heard for too long, not even an echo.
-fn listen(node: &Node, connection: &mut Connection, failover: u64) -> RedisResult<()> {
+fn listen(
+    node: &Node,
+    (connection, failover): (&mut Connection, u64),
+    was_of_use: &mut bool,
+) -> RedisResult<()> {
     let mut hears = connection.as_pubsub();
     hears.subscribe(&node.channel)?;
     for (channel, topic) in node.shared.begin_listening() {
@@ -167,6 +172,7 @@ fn listen(node: &Node, connection: &mut Connection, failover: u64) -> RedisResul
         if channel == node.channel {
             node.shared.tell(Event::Echo);
             node.way.check_master(failover)?;
+            *was_of_use = true;
             for change in node.shared.take_changes() {
                 follow(node, &mut hears, change)?;
             }

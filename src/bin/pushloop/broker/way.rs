@@ -47,7 +47,7 @@ pub struct Target {
 /// Reads a URL.
 pub fn target(url: &str) -> Result<Target, String> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (scheme, kind) = match scheme {
+    let (scheme, form) = match scheme {
         "redis+sentinel" | "rediss+sentinel" => (scheme.strip_suffix("+sentinel"), SENTINEL_FORM),
         "redis+cluster" | "rediss+cluster" => (scheme.strip_suffix("+cluster"), CLUSTER_FORM),
         _ => {
@@ -57,7 +57,7 @@ pub fn target(url: &str) -> Result<Target, String> {
     };
     let scheme = scheme.unwrap_or_default();
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (kind, path, port) = if kind == SENTINEL_FORM {
+    let (kind, path, port) = if form == SENTINEL_FORM {
         let (master, path) = path.split_once('/').unwrap_or((path, ""));
         if master.is_empty() {
             return Err(format!("the master's name is missing: {SENTINEL_FORM}"));
@@ -69,6 +69,10 @@ pub fn target(url: &str) -> Result<Target, String> {
         return Err(format!("a cluster has one database: {CLUSTER_FORM}"));
     };
     let (user, hosts) = match hosts.rsplit_once('@') {
+        Some((user, _)) if user.contains(['@', ',']) => {
+            let form = form.replacen("://", "://USER@", 1);
+            return Err(format!("one user for all servers, in front of them: {form}"));
+        }
         Some((user, hosts)) => (format!("{user}@"), hosts),
         None => (String::new(), hosts),
     };
@@ -90,12 +94,22 @@ fn server(url: &str) -> Result<ConnectionInfo, String> {
     if info.redis_settings().password().is_some() {
         return Err("the password is for --redis-password-file, and not in the URL".to_owned());
     }
-    Ok(info)
+    // What the crate would say of itself is one answer more to wait for, and again as long where none comes.
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(info.set_redis_settings(settings))
 }
 
 /// What a connection could not be made for, in our words.
 pub fn wrong(why: String) -> RedisError {
     io::Error::other(why).into()
+}
+
+/// What went wrong. The system's word for what took too long says nothing.
+pub fn said(error: &RedisError) -> String {
+    match error.is_timeout() {
+        true => "no answer in time".to_owned(),
+        false => error.to_string(),
+    }
 }
 
 /// See the module.
@@ -172,7 +186,7 @@ impl Way {
         info: &ConnectionInfo,
         patience: Duration,
     ) -> RedisResult<Connection> {
-        let mut settings = redis::RedisConnectionInfo::default();
+        let mut settings = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(password) = &self.sentinel_password {
             settings = settings.set_password(password);
         }
@@ -254,7 +268,7 @@ pub fn first<T>(
         match try_it(info) {
             Ok(it) => return Ok(it),
             Err(error) if is_one => return Err(error),
-            Err(error) => failed.push(format!("{}: {error}", Named(info))),
+            Err(error) => failed.push(format!("{}: {}", Named(info), said(&error))),
         }
     }
     Err(wrong(failed.join("; ")))
@@ -309,6 +323,8 @@ mod tests {
             ("redis+sentinel://a:1,/m", "redis: "),
             ("redis+sentinel://a:x/m", "redis: "),
             ("redis+sentinel://ada:secret@a:1/m", "--redis-password-file"),
+            ("redis+sentinel://ada@a,ada@b/m", "in front of them: redis+sentinel://USER@HOST"),
+            ("redis+cluster://a,ada@b", "in front of them: redis+cluster://USER@HOST"),
             ("redis+cluster://a:1/2", "a cluster has one database"),
             ("redis+cluster://", "redis: "),
             ("http://a", "redis: "),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, RedisResult, cmd};
 
-use super::{COMPANION_MEMORY, Link, TIMEOUT, millis, told};
+use super::{COMPANION_MEMORY, Link, millis, told};
 use crate::{
     broker::keys,
     presence::{companion, leaves_with_info},
@@ -120,7 +120,7 @@ impl Link {
         command.arg(keys::held(prefix, &list, &node)).arg(keys::nodes(prefix));
         command.arg(keys::lists(prefix, &node));
         self.add_life(&mut command);
-        command.arg(roll.asked_at as i64 + self.ahead + TIMEOUT.as_millis() as i64);
+        command.arg(self.deadline(roll.asked_at));
         command.arg(count).arg(millis(age)).arg(millis(age.max(COMPANION_MEMORY)));
         command.arg(keys::channel(prefix, &list)).arg(&node).arg(&*roll.topic);
         command.arg(millis(MEMBER_MEMORY));
