@@ -12,6 +12,7 @@ from members import enter, listed
 from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
 
 TOPICS = 20
+SOURCE = "127.0.0.9"
 OPTIONS = (*KEEPS, "--presence", "--presence-delay", "1")
 
 
@@ -24,10 +25,12 @@ class Cluster:
 
     def __init__(self):
         self.nodes = []
-        for _ in range(4):
+        for nth in range(4):
             # Its own bus has another port, which is a free one as well.
             own = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", str(free_port()))
-            self.nodes.append(Redis(*own))
+            # What the second one tells the others can be told apart.
+            source = ("--bind-source-addr", SOURCE, "--cluster-announce-ip", "127.0.0.1") if nth == 1 else ()
+            self.nodes.append(Redis(*source, *own))
         self.ids = []
 
     def cli(self, *words):
@@ -248,6 +251,35 @@ async def a_slot_that_moves_to_a_node_that_is_away_is_refused_alone(world):
     await world.until(is_followed)
 
 
+async def a_node_that_does_not_pass_on_what_one_master_publishes_is_left(world):
+    it = world.redis = Cluster()
+    await it.begin(world)
+    node = Node(world.server, None, OPTIONS, f"redis+cluster://{it.place(0)}")
+    world.nodes = [node]
+    await world.ready(node)
+    topic = next(f"o{nth}" for nth in range(100) if any(first <= slot_of(f"o{nth}") <= last for first, last in it.ranges()[1]))
+    drop = f"ip saddr {SOURCE} tcp dport {it.bus(0)} drop"
+    rules = f"table ip cut {{\nchain input {{\ntype filter hook input priority 0;\n{drop}\n}}\n}}\n"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True, timeout=PATIENCE)
+    async with node.connect(f"/{topic}") as peer:
+        await world.publish(node, f"/{topic}", "x")
+        assert await asyncio.wait_for(peer.recv(), PATIENCE) == "x"
+
+    async def is_left():
+        return "one of the masters is not heard there" in node.said()
+
+    await world.until(is_left)
+    subprocess.run(["nft", "delete", "table", "ip", "cut"], check=True, timeout=PATIENCE)
+    lost = await world.figure(node, "pushloop_broker_connections_lost")
+    await world.ready(node)
+    async with node.connect(f"/{topic}") as peer:
+        began = time.monotonic()
+        while time.monotonic() < began + 10:
+            await world.publish(node, f"/{topic}", "y")
+            assert await asyncio.wait_for(peer.recv(), PATIENCE) == "y"
+    assert await world.figure(node, "pushloop_broker_connections_lost") <= lost + 1, node.said()
+
+
 async def slots_move_and_a_master_is_lost(world):
     it = await begin(world)
     async with crowd(world, TOPICS, 100) as many:
@@ -319,4 +351,5 @@ async def a_cluster_has_passwords_and_tls(world):
 
 
 CHECKS = [a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step,
-    a_slot_that_moves_to_a_node_that_is_away_is_refused_alone, slots_move_and_a_master_is_lost]
+    a_slot_that_moves_to_a_node_that_is_away_is_refused_alone,
+    a_node_that_does_not_pass_on_what_one_master_publishes_is_left, slots_move_and_a_master_is_lost]

@@ -122,6 +122,11 @@ pub fn millis_since_1970(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
+/// The same of now, by this machine's clock.
+pub fn here() -> u64 {
+    UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64
+}
+
 /// What nobody can tell, and no two processes draw alike.
 pub fn draw() -> u64 {
     RandomState::new().hash_one(0)
@@ -175,9 +180,8 @@ impl Link {
         let mut told = told.into_iter();
         let mut next = || told.next().unwrap_or(Value::Nil);
         let (seconds, micros): (i64, i64) = redis::from_redis_value(next())?;
-        let here = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as i64;
         let there = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-        self.ahead = there.saturating_sub(here);
+        self.ahead = there.saturating_sub(here() as i64);
         let role: String = redis::from_redis_value(next())?;
         if line(&role, "role").is_some_and(|role| role != "master") {
             let name = Named(&self.info);

@@ -12,10 +12,10 @@ use pushloop::Position;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 
 use super::{
-    keys,
+    echoes, keys,
     link::{
-        self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, placed, published,
-        told,
+        self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, here, placed,
+        published, told,
     },
     slots::{self, Range, SLOTS, slot_of},
     way::{Kind, Named, Way, first, said, wrong},
@@ -25,7 +25,7 @@ use crate::logs::{Level, say};
 /// How often a command is sent after its slot, or after its script.
 const REDIRECTS_MAX: usize = 4;
 /// Masters of a cluster.
-const MASTERS_MAX: usize = 1000;
+pub const MASTERS_MAX: usize = 1000;
 /// Nodes to which slots move, and which cannot be reached: after so many echoes they are tried again, and beyond so many no
 /// other one until then.
 const AWAY_ECHOES: u32 = 10;
@@ -51,8 +51,9 @@ pub struct Links {
     links: Vec<Link>,
     /// Which of these has which slot, in a cluster.
     slots: Vec<u16>,
-    /// Which of them is to echo next.
+    /// Which of them has echoed last, and how many echoes there were.
     echoing: usize,
+    echoes: u64,
     /// Nodes to which slots move, and which could not be reached lately; and how many echoes ago this began.
     away: HashSet<(String, u16)>,
     away_echoes: u32,
@@ -77,6 +78,7 @@ impl Links {
             links: Vec::new(),
             slots: Vec::new(),
             echoing: 0,
+            echoes: 0,
             away: HashSet::new(),
             away_echoes: 0,
             lost: None,
@@ -174,7 +176,9 @@ impl Links {
             self.away.clear();
         }
         self.echoing = (self.echoing + 1) % self.links.len();
-        self.links[self.echoing].tell(channel, b"echo")?;
+        self.echoes += 1;
+        let text = echoes::text(self.echoes, here(), self.echoing, self.links.len());
+        self.links[self.echoing].tell(channel, text.as_bytes())?;
         self.links.iter_mut().try_for_each(Link::compare)
     }
 

@@ -9,6 +9,7 @@
 //! request or a connection is, beyond its id.
 
 mod awaited;
+mod echoes;
 mod keys;
 mod leases;
 mod link;

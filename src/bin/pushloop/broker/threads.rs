@@ -6,12 +6,14 @@ use std::{sync::Arc, thread, time::Duration};
 use redis::{Connection, PubSub, RedisResult};
 
 use super::{
-    BrokerOptions, ECHO_TIMEOUT, keys,
+    BrokerOptions, ECHO_TIMEOUT,
+    echoes::Echoes,
+    keys,
     link::{Failure, Publication, draw},
     links::Links,
     record::decode_news,
     shared::{Batch, Change, Event, Shared},
-    way::{self, Kind, Way},
+    way::{self, Kind, Way, wrong},
 };
 use crate::{
     logs::{Level, say},
@@ -162,6 +164,7 @@ fn listen(
     was_of_use: &mut bool,
 ) -> RedisResult<()> {
     let mut hears = connection.as_pubsub();
+    let mut echoes = Echoes::default();
     hears.subscribe(&node.channel)?;
     for (channel, topic) in node.shared.begin_listening() {
         subscribe(node, &mut hears, &channel, topic)?;
@@ -172,6 +175,9 @@ fn listen(
         if channel == node.channel {
             node.shared.tell(Event::Echo);
             node.way.check_master(failover)?;
+            if !echoes.hear(message.get_payload_bytes()) {
+                return Err(wrong("one of the masters is not heard there".to_owned()));
+            }
             *was_of_use = true;
             for change in node.shared.take_changes() {
                 follow(node, &mut hears, change)?;
