@@ -40,6 +40,16 @@ fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
     read(method, str::from_utf8(request.body()).ok()?).ok()
 }
 
+/// The calls of a request that are for connections.
+fn about_connections(request: &Request) -> Vec<Call<'_>> {
+    let calls = match asked(request).flatten() {
+        None => return Vec::new(),
+        Some(Asked::One(call)) => vec![call],
+        Some(Asked::Batch(calls)) => calls,
+    };
+    calls.into_iter().flatten().filter(Call::is_about_connections).collect()
+}
+
 /// Whether all calls ask how many there are of something.
 fn are_figures(calls: &[Result<Call<'_>, Failure>]) -> bool {
     calls.iter().all(|call| call.as_ref().is_ok_and(Call::is_figure))
@@ -117,10 +127,13 @@ impl Service {
         match self.hear(hub, &names, &after) {
             Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
             Heard::Yes | Heard::No(_) => {
-                if calls.iter().flatten().any(Call::is_about_connections)
-                    && let Err(away) = self.do_elsewhere(request)
-                {
-                    return self.turn_away(hub, id, &away);
+                if calls.iter().flatten().any(Call::is_about_connections) {
+                    if !self.has_its_turn((id, request), is_confirmed) {
+                        return;
+                    }
+                    if let Err(away) = self.do_elsewhere(request) {
+                        return self.turn_away(hub, id, &away);
+                    }
                 }
                 self.call_all(hub, id, calls, (is_batch, is_confirmed));
             }
@@ -183,11 +196,7 @@ impl Service {
                 }
                 Ok(call) => {
                     let order = self.order_of_call(&call);
-                    let slot = match bytes > ANSWER_BYTES_MAX {
-                        true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
-                        false => self.call_one(hub, call, is_confirmed),
-                    };
-                    bytes += slot.len();
+                    let slot = self.call_next(hub, call, is_confirmed, &mut bytes);
                     slots.push(match (slot, order) {
                         (Slot::Done(method, Ok(_)), Some(order)) => {
                             items.push(order);
@@ -245,8 +254,9 @@ impl Service {
             Asked::One(call) => (vec![call], false),
             Asked::Batch(calls) => (calls, true),
         };
+        let mut bytes = 0;
         let slot = |call| match call {
-            Ok(call) => self.call_one(hub, call, false),
+            Ok(call) => self.call_next(hub, call, false, &mut bytes),
             Err(failure) => Slot::Done("error", Err(failure)),
         };
         let slots = calls.into_iter().map(slot).collect();
@@ -261,23 +271,30 @@ impl Service {
         request: &Request,
         is_confirmed: bool,
     ) -> Option<u64> {
-        let calls = match asked(request)?? {
-            Asked::One(call) => vec![call],
-            Asked::Batch(calls) => calls,
-        };
-        let calls: Vec<_> =
-            calls.into_iter().flatten().filter(Call::is_about_connections).collect();
-        let about = calls.iter().filter(|_| !is_confirmed);
-        let (names, after): (Vec<_>, Vec<_>) =
-            about.flat_map(|call| self.is_about(hub, call)).unzip();
-        if let Heard::Once(number) = self.hear(hub, &names, &after) {
+        if !is_confirmed && let Some(number) = self.hear_calls(hub, request) {
             return Some(number);
         }
-        for call in calls {
+        for call in about_connections(request) {
             // The loop that answers has told of what is wrong with it.
             drop(self.call_one(hub, call, is_confirmed));
         }
         None
+    }
+
+    /// Asks for the channels of such a request, if they are not heard: gives the number under which the broker tells of
+    /// them.
+    pub(in crate::service) fn hear_calls(
+        &mut self,
+        hub: &mut Hub,
+        request: &Request,
+    ) -> Option<u64> {
+        let calls = about_connections(request);
+        let about = calls.iter().flat_map(|call| self.is_about(hub, call));
+        let (names, after): (Vec<_>, Vec<_>) = about.unzip();
+        match self.hear(hub, &names, &after) {
+            Heard::Once(number) => Some(number),
+            Heard::Yes | Heard::No(_) => None,
+        }
     }
 
     /// Whether a backend may publish to all these.
@@ -289,6 +306,22 @@ impl Service {
         let may =
             |name: &String| self.gate.may(&Principal::PublishKey, Action::Publish, name).is_ok();
         if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
+    }
+
+    /// What a call is answered with, if the answers before it have left room.
+    fn call_next(
+        &mut self,
+        hub: &mut Hub,
+        call: Call<'_>,
+        is_confirmed: bool,
+        bytes: &mut usize,
+    ) -> Slot {
+        let slot = match *bytes > ANSWER_BYTES_MAX {
+            true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
+            false => self.call_one(hub, call, is_confirmed),
+        };
+        *bytes += slot.len();
+        slot
     }
 
     fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
