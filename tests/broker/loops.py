@@ -4,10 +4,11 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from aiohttp import ClientSession
 from members import OPTIONS, are_there, enter, listed, watched
-from protocols import API_KEY, Centrifuge, api, call, options, pusher, token, trigger
+from protocols import API_KEY, Centrifuge, api, call, centrifuge, options, pusher, token, trigger
 from websockets.exceptions import ConnectionClosed
 from world import FULL, KEEPS, PATIENCE, Node, Redis, crowd
 
@@ -319,6 +320,43 @@ async def what_one_loop_does_not_tell_is_not_left_out(world):
             assert status == 200 and json.loads(text)["channels"], (status, text[:100])
 
 
+async def what_a_channel_has_kept_is_told_as_it_is(world):
+    a, _ = await begin(world, options(world))
+    async with pusher(a) as one, pusher(a) as two:
+        for it in (one, two):
+            await it.subscribes("private-cache-c")
+            await it.next("pusher:cache_miss")
+        data = {"score": 3, "is_new": False, "users": [{"n": 2}]}
+        await one.says("client-x", data, channel="private-cache-c")
+        assert (await two.next("client-x"))["data"] == data
+        for _of_each_loop in range(2):
+            status, text = await call(world, a, "GET", "/channels/private-cache-c", info="cache,subscription_count")
+            told = {"occupied": True, "subscription_count": 2, "cache": {"data": data}}
+            assert (status, json.loads(text)) == (200, told), text
+
+
+async def a_batch_is_told_no_more_by_other_loops_than_by_the_one_that_is_asked(world):
+    a, _ = await begin(world, options(world))
+    async with AsyncExitStack() as stack:
+        for nth in range(60):
+            client = await stack.enter_async_context(centrifuge(a))
+            names = [f"{nth}-{channel}-".ljust(160, "x") for channel in range(100)]
+            await client.sends(*({"subscribe": {"channel": it}} for it in names))
+            assert all(["subscribe" in await client.next() for _ in names])
+        before = peak(a)
+        commands = [{"channels": {}}] * 200
+        fields = {"X_API_Key": API_KEY}
+        status, text = await asks(world, a, "POST", "/api/batch", json.dumps({"commands": commands}), **fields)
+        assert status == 400 and "loops_answer_bytes_max" in text, (status, text[:100])
+        assert peak(a) < before + (64 << 20), (before, peak(a))
+
+
+def peak(node):
+    """Bytes of memory that a server has had at most."""
+    lines = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+
 CHECKS = [
     what_loops_publish_reaches_the_subscribers_of_all_once_and_in_order,
     members_are_those_of_all_loops,
@@ -330,4 +368,6 @@ CHECKS = [
     clients_of_pusher_are_those_of_all_loops,
     what_backends_ask_for_is_done_in_its_order_at_all_loops,
     what_one_loop_does_not_tell_is_not_left_out,
+    what_a_channel_has_kept_is_told_as_it_is,
+    a_batch_is_told_no_more_by_other_loops_than_by_the_one_that_is_asked,
 ]

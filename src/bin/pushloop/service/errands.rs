@@ -1,6 +1,6 @@
 //! Other loops of the process that are nodes of their own: what this one has them do, and what it does for them.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use pushloop::{Hub, Pending, Request, RequestId, Response};
 use serde_json::Value;
@@ -14,7 +14,11 @@ use crate::{
 /// What requests do to connections of this loop, in the order in which they came: what a backend asks for after it was
 /// answered is not done before what other loops have answered, and this one waits for the broker to do.
 #[derive(Default)]
-pub(super) struct Turns(VecDeque<Turn>);
+pub(super) struct Turns {
+    line: VecDeque<Turn>,
+    /// A request that has its turn, which those behind it wait for.
+    at_hand: Option<RequestId>,
+}
 
 struct Turn {
     what: What,
@@ -33,12 +37,12 @@ enum What {
 impl Turns {
     /// The next one, unless it waits.
     fn next(&mut self) -> Option<Turn> {
-        self.0.front().filter(|turn| turn.wait.is_none())?;
-        self.0.pop_front()
+        self.line.front().filter(|turn| turn.wait.is_none())?;
+        self.line.pop_front()
     }
 
     fn settle(&mut self, number: u64) {
-        let settled = self.0.iter_mut().filter(|it| it.wait == Some(number));
+        let settled = self.line.iter_mut().filter(|it| it.wait == Some(number));
         settled.for_each(|it| (it.wait, it.is_confirmed) = (None, true));
     }
 }
@@ -77,9 +81,9 @@ impl Service {
             match errand {
                 Errand::Do(request) => {
                     // Those that wait do so together.
-                    let waits = !self.turns.0.is_empty();
+                    let waits = !self.turns.line.is_empty();
                     let number = waits.then(|| self.hear_ahead(hub, &request)).flatten();
-                    self.line_up(hub, request, number);
+                    self.line_up(hub, request, number, VecDeque::push_back);
                     self.go_along_turns(hub);
                 }
                 Errand::Sum(asked, told) => self.take_sum(hub, asked, told),
@@ -145,30 +149,33 @@ impl Service {
         (id, request): (RequestId, &Request),
         is_confirmed: bool,
     ) -> bool {
-        let may = self.turns.0.is_empty();
+        let may = self.turns.line.is_empty() || self.turns.at_hand == Some(id);
         if !may {
             let what = What::Own(id, Box::new(request.clone()));
-            self.turns.0.push_back(Turn { what, wait: None, is_confirmed });
+            self.turns.line.push_back(Turn { what, wait: None, is_confirmed });
         }
         may
     }
 
-    /// Puts an errand behind the others, until the broker has told what it is asked under this number.
-    fn line_up(&mut self, hub: &mut Hub, request: Arc<Request>, wait: Option<u64>) {
+    /// Puts an errand into the line, until the broker has told what it is asked under this number.
+    fn line_up(
+        &mut self,
+        hub: &mut Hub,
+        request: Arc<Request>,
+        wait: Option<u64>,
+        push: impl FnOnce(&mut VecDeque<Turn>, Turn),
+    ) {
         if let (Some(number), Some(brokering)) = (wait, &mut self.broker) {
             brokering.wait(hub, number, Next::Errand(number), hub.now() + OPEN_TIMEOUT);
         }
         let what = What::Errand(request);
-        self.turns.0.push_back(Turn { what, wait, is_confirmed: false });
+        push(&mut self.turns.line, Turn { what, wait, is_confirmed: false });
     }
 
     /// Does what has its turn, up to what waits.
     fn go_along_turns(&mut self, hub: &mut Hub) {
         while let Some(turn) = self.turns.next() {
-            // Meanwhile nothing is in front of it.
-            let behind = mem::take(&mut self.turns);
             self.take_turn(hub, turn);
-            self.turns.0.extend(behind.0);
         }
     }
 
@@ -176,10 +183,11 @@ impl Service {
         match what {
             What::Errand(request) => match self.repeat(hub, &request, is_confirmed) {
                 None => self.end_errand(&request),
-                number => self.line_up(hub, request, number),
+                number => self.line_up(hub, request, number, VecDeque::push_front),
             },
             What::Own(id, request) => {
                 self.sessions.look_at(&request);
+                self.turns.at_hand = Some(id);
                 self.call_centrifuge_api(hub, id, &request, is_confirmed);
             }
         }
