@@ -273,8 +273,8 @@ mod tests {
         assert_eq!(sum([data.clone(), data.clone()]), data);
     }
 
-    /// All members of a channel, as each of eight loops tells them. With each compared with each, it took half a minute.
-    // The clock is read by a test, which no schedule is to repeat.
+    /// All members of a channel, as each of eight loops tells them. With each compared with each, it takes minutes.
+    // The clock is of the test alone.
     #[test]
     #[allow(clippy::disallowed_methods)]
     fn members_that_all_loops_know_are_not_compared_with_each_other() {
