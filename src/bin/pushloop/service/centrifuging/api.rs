@@ -34,20 +34,10 @@ fn content(data: &Data) -> Content<'static> {
 }
 
 /// What a request asks for: `None` if its body is no call, and then if there is no such method.
-fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
+pub(super) fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
     let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
     let method = method.filter(|method| !method.is_empty());
     read(method, str::from_utf8(request.body()).ok()?).ok()
-}
-
-/// The calls of a request that are for connections.
-fn about_connections(request: &Request) -> Vec<Call<'_>> {
-    let calls = match asked(request).flatten() {
-        None => return Vec::new(),
-        Some(Asked::One(call)) => vec![call],
-        Some(Asked::Batch(calls)) => calls,
-    };
-    calls.into_iter().flatten().filter(Call::is_about_connections).collect()
 }
 
 /// Whether all calls ask how many there are of something.
@@ -141,7 +131,7 @@ impl Service {
     }
 
     /// What has to be heard for a call: channels, and places there.
-    fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
+    pub(super) fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
         let place = |since: &Option<(u64, Cow<'_, str>)>| {
             since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset))
         };
@@ -244,59 +234,6 @@ impl Service {
         self.tell_published(hub, id, taken);
     }
 
-    /// What this loop tells another one, which has checked the request.
-    pub(in crate::service) fn figures_of_calls(
-        &mut self,
-        hub: &mut Hub,
-        request: &Request,
-    ) -> Option<String> {
-        let (calls, is_batch) = match asked(request)?? {
-            Asked::One(call) => (vec![call], false),
-            Asked::Batch(calls) => (calls, true),
-        };
-        let mut bytes = 0;
-        let slot = |call| match call {
-            Ok(call) => self.call_next(hub, call, false, &mut bytes),
-            Err(failure) => Slot::Done("error", Err(failure)),
-        };
-        let slots = calls.into_iter().map(slot).collect();
-        Some(Calls { is_batch, slots }.answer(std::iter::empty()))
-    }
-
-    /// Does to connections of this loop what a request asks for that another one answers; or gives the number under which
-    /// the broker tells that the channels are there.
-    pub(in crate::service) fn repeat_calls(
-        &mut self,
-        hub: &mut Hub,
-        request: &Request,
-        is_confirmed: bool,
-    ) -> Option<u64> {
-        if !is_confirmed && let Some(number) = self.hear_calls(hub, request) {
-            return Some(number);
-        }
-        for call in about_connections(request) {
-            // The loop that answers has told of what is wrong with it.
-            drop(self.call_one(hub, call, is_confirmed));
-        }
-        None
-    }
-
-    /// Asks for the channels of such a request, if they are not heard: gives the number under which the broker tells of
-    /// them.
-    pub(in crate::service) fn hear_calls(
-        &mut self,
-        hub: &mut Hub,
-        request: &Request,
-    ) -> Option<u64> {
-        let calls = about_connections(request);
-        let about = calls.iter().flat_map(|call| self.is_about(hub, call));
-        let (names, after): (Vec<_>, Vec<_>) = about.unzip();
-        match self.hear(hub, &names, &after) {
-            Heard::Once(number) => Some(number),
-            Heard::Yes | Heard::No(_) => None,
-        }
-    }
-
     /// Whether a backend may publish to all these.
     fn may_all(&mut self, hub: &Hub, channels: &[String]) -> Result<(), Failure> {
         let is_good = |name: &String| topics::check(name, hub.config()).is_ok();
@@ -309,7 +246,7 @@ impl Service {
     }
 
     /// What a call is answered with, if the answers before it have left room.
-    fn call_next(
+    pub(super) fn call_next(
         &mut self,
         hub: &mut Hub,
         call: Call<'_>,
@@ -324,7 +261,7 @@ impl Service {
         slot
     }
 
-    fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
+    pub(super) fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
         let nothing = || object(&Told::Nothing);
         match call {
             Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),
