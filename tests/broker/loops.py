@@ -286,10 +286,11 @@ async def what_backends_ask_for_is_done_in_its_order_at_all_loops(world):
 
         for nth in range(2):
             channel = f"warm{nth}"
-            async with a.connect(f"/{channel}", additional_headers=bearer):
+            async with a.connect(f"/{channel}", additional_headers=bearer) as peer:
                 # It is heard at one loop, and the other one has to ask Redis.
                 told = [await (await it.post(f"/{channel}", data="x", headers=bearer)).json() for it in backends]
                 heard, other = [next(it for it, t in zip(backends, told) if t["delivered"] == n) for n in (1, 0)]
+                assert [await peer.recv() for _ in backends] == ["x"] * 4
                 world.redis.pause()
                 await asyncio.wait_for(to_all(heard, "subscribe", channel), 2)
                 later = asyncio.create_task(to_all((heard, other)[nth], "unsubscribe", channel))
