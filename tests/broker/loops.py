@@ -3,9 +3,12 @@
 import asyncio
 import json
 import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
 
+from aiohttp import ClientSession
 from members import OPTIONS, are_there, enter, listed, watched
-from protocols import Centrifuge, api, call, options, pusher, token, trigger
+from protocols import API_KEY, Centrifuge, api, call, centrifuge, options, pusher, token, trigger
 from websockets.exceptions import ConnectionClosed
 from world import FULL, KEEPS, PATIENCE, Node, Redis, crowd
 
@@ -196,7 +199,7 @@ async def backends_reach_connections_of_all_loops(world):
     for client in clients:
         await client.has("cold", 1)
     for _of_each_loop in range(2):
-        status, text = await asks(world, a, "POST", "/api/channels", "{}", X_API_Key="a-key-of-the-backend-that-is-long-enough")
+        status, text = await asks(world, a, "POST", "/api/channels", "{}", X_API_Key=API_KEY)
         assert (status, json.loads(text)) == (200, {"result": {"channels": {"cold": {"num_clients": 4}}}}), text
     node, = (await api(world, a, "info"))["result"]["nodes"]
     assert (node["num_clients"], node["num_subs"], node["name"]) == (4, 4, "pushloop"), node
@@ -269,6 +272,92 @@ async def clients_of_pusher_are_those_of_all_loops(world):
         await three.has("private-p", "news", "last")
 
 
+async def what_backends_ask_for_is_done_in_its_order_at_all_loops(world):
+    a, _ = await begin(world, options(world))
+    clients = [await connect(a) for _ in range(4)]
+    base = f"http://127.0.0.1:{a.port}"
+    async with AsyncExitStack() as stack:
+        backends = [await stack.enter_async_context(ClientSession(base)) for _ in range(4)]
+        bearer, key = {"Authorization": f"Bearer {token()}"}, {"X-API-Key": API_KEY}
+
+        async def to_all(backend, method, channel):
+            answer = await backend.post(f"/api/{method}", json={"user": "ada", "channel": channel}, headers=key)
+            assert await answer.json() == {"result": {}}, await answer.text()
+
+        for nth in range(2):
+            channel = f"warm{nth}"
+            async with a.connect(f"/{channel}", additional_headers=bearer) as peer:
+                # It is heard at one loop, and the other one has to ask Redis.
+                told = [await (await it.post(f"/{channel}", data="x", headers=bearer)).json() for it in backends]
+                heard, other = [next(it for it, t in zip(backends, told) if t["delivered"] == n) for n in (1, 0)]
+                assert [await peer.recv() for _ in backends] == ["x"] * 4
+                world.redis.pause()
+                await asyncio.wait_for(to_all(heard, "subscribe", channel), 2)
+                later = asyncio.create_task(to_all((heard, other)[nth], "unsubscribe", channel))
+                # Long enough for it to be done, where it does not wait for what was before it.
+                await asyncio.wait([later], timeout=0.3)
+                world.redis.go_on()
+                await later
+                for client in clients:
+                    pushes = [(await client.next())["push"] for _ in range(2)]
+                    assert ["subscribe" in pushes[0], "unsubscribe" in pushes[1]] == [True, True], pushes
+
+
+async def what_one_loop_does_not_tell_is_not_left_out(world):
+    """Of two loops, one has more channels than may be told."""
+    a, _ = await begin(world, options(world))
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(pusher(a)) for _ in range(90)]
+        node = peers[0].socket.split(".")[0]
+        for nth, peer in enumerate(it for it in peers if it.socket.split(".")[0] == node):
+            for channel in range(128):
+                await peer.asks(f"{nth}-{channel}-".ljust(164, "x"))
+            for _ in range(128):
+                await peer.next("pusher_internal:subscription_succeeded")
+        for _of_each_loop in range(2):
+            status, text = await call(world, a, "GET", "/channels", info="subscription_count")
+            assert status == 400 and "channels_list_bytes_max" in text, (status, text[:100])
+            status, text = await call(world, a, "GET", "/channels", filter_by_prefix="0-1")
+            assert status == 200 and json.loads(text)["channels"], (status, text[:100])
+
+
+async def what_a_channel_has_kept_is_told_as_it_is(world):
+    a, _ = await begin(world, options(world))
+    async with pusher(a) as one, pusher(a) as two:
+        for it in (one, two):
+            await it.subscribes("private-cache-c")
+            await it.next("pusher:cache_miss")
+        data = {"score": 3, "is_new": False, "users": [{"n": 2}]}
+        await one.says("client-x", data, channel="private-cache-c")
+        assert (await two.next("client-x"))["data"] == data
+        for _of_each_loop in range(2):
+            status, text = await call(world, a, "GET", "/channels/private-cache-c", info="cache,subscription_count")
+            told = {"occupied": True, "subscription_count": 2, "cache": {"data": data}}
+            assert (status, json.loads(text)) == (200, told), text
+
+
+async def a_batch_is_told_no_more_by_other_loops_than_by_the_one_that_is_asked(world):
+    a, _ = await begin(world, options(world))
+    async with AsyncExitStack() as stack:
+        for nth in range(60):
+            client = await stack.enter_async_context(centrifuge(a))
+            names = [f"{nth}-{channel}-".ljust(160, "x") for channel in range(100)]
+            await client.sends(*({"subscribe": {"channel": it}} for it in names))
+            assert all(["subscribe" in await client.next() for _ in names])
+        before = peak(a)
+        commands = [{"channels": {}}] * 200
+        fields = {"X_API_Key": API_KEY}
+        status, text = await asks(world, a, "POST", "/api/batch", json.dumps({"commands": commands}), **fields)
+        assert status == 400 and "loops_answer_bytes_max" in text, (status, text[:100])
+        assert peak(a) < before + (64 << 20), (before, peak(a))
+
+
+def peak(node):
+    """Bytes of memory that a server has had at most."""
+    lines = Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+
 CHECKS = [
     what_loops_publish_reaches_the_subscribers_of_all_once_and_in_order,
     members_are_those_of_all_loops,
@@ -278,4 +367,8 @@ CHECKS = [
     backends_reach_connections_of_all_loops,
     commands_are_posted_at_any_loop,
     clients_of_pusher_are_those_of_all_loops,
+    what_backends_ask_for_is_done_in_its_order_at_all_loops,
+    what_one_loop_does_not_tell_is_not_left_out,
+    what_a_channel_has_kept_is_told_as_it_is,
+    a_batch_is_told_no_more_by_other_loops_than_by_the_one_that_is_asked,
 ]

@@ -291,3 +291,5 @@ await check("a Redis that has lost its data has clients come back, and told of i
 clients.forEach((it) => it.disconnect());
 children.forEach((it) => it.kill("SIGKILL"));
 rmSync(folder, { recursive: true });
+// Clients may still be at their next try.
+process.exit();

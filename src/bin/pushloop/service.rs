@@ -128,6 +128,7 @@ pub struct Service {
     loops: Option<Handle>,
     /// The other loops, if each is a node of its own.
     errands: Option<Errands>,
+    turns: errands::Turns,
     /// The other loops, if topics belong to them.
     relaying: Option<Relaying>,
     /// The applications of Pusher, if there are some.
@@ -183,6 +184,7 @@ impl Service {
             broker,
             loops: None,
             errands: None,
+            turns: errands::Turns::default(),
             relaying: None,
             pushing: None,
             reload,

@@ -61,8 +61,8 @@ pub(super) enum Next {
     Message(pushloop::ConnId),
     /// A command of a connection, for which the broker was asked under this number.
     Command(pushloop::ConnId, u64),
-    /// What another loop's request does to connections of this one.
-    Errand(Arc<Request>),
+    /// What another loop's request does to connections of this one, for which the broker was asked under this number.
+    Errand(u64),
 }
 
 struct Waiting {
@@ -301,7 +301,7 @@ impl Service {
             (Next::Message(id), verdict) => self.settle_message(hub, id, verdict),
             (Next::Command(id, number), verdict) => self.settle_command(hub, id, number, verdict),
             // What is not there is refused where it is done.
-            (Next::Errand(request), _) => self.settle_errand(hub, &request),
+            (Next::Errand(number), _) => self.settle_errand(hub, number),
         }
     }
 

@@ -7,6 +7,7 @@ mod identity;
 mod out;
 mod posted;
 mod reading;
+mod repeating;
 mod rooms;
 mod streaming;
 mod subscribing;

@@ -1,5 +1,7 @@
 //! Other loops of the process that are nodes of their own: what this one has them do, and what it does for them.
 
+use std::{collections::VecDeque, sync::Arc};
+
 use pushloop::{Hub, Pending, Request, RequestId, Response};
 use serde_json::Value;
 
@@ -8,6 +10,42 @@ use crate::{
     errands::{self, Asked, Errand},
     gate::TurnedAway,
 };
+
+/// What requests do to connections of this loop, in the order in which they came: what a backend asks for after it was
+/// answered is not done before what other loops have answered, and this one waits for the broker to do.
+#[derive(Default)]
+pub(super) struct Turns {
+    line: VecDeque<Turn>,
+    /// A request that has its turn, which those behind it wait for.
+    at_hand: Option<RequestId>,
+}
+
+struct Turn {
+    what: What,
+    /// The number under which the broker tells what is waited for.
+    wait: Option<u64>,
+    is_confirmed: bool,
+}
+
+enum What {
+    /// Another loop has answered it.
+    Errand(Arc<Request>),
+    /// This one does.
+    Own(RequestId, Box<Request>),
+}
+
+impl Turns {
+    /// The next one, unless it waits.
+    fn next(&mut self) -> Option<Turn> {
+        self.line.front().filter(|turn| turn.wait.is_none())?;
+        self.line.pop_front()
+    }
+
+    fn settle(&mut self, number: u64) {
+        let settled = self.line.iter_mut().filter(|it| it.wait == Some(number));
+        settled.for_each(|it| (it.wait, it.is_confirmed) = (None, true));
+    }
+}
 
 impl Service {
     /// Whether connections may be of other loops, which know what this one does not.
@@ -41,15 +79,13 @@ impl Service {
         let taken = self.errands.as_ref().map(errands::Errands::next);
         for errand in taken.into_iter().flatten() {
             match errand {
-                Errand::Do(request) => match self.repeat(hub, &request, false) {
-                    None => self.end_errand(&request),
-                    Some(number) => {
-                        let until = hub.now() + OPEN_TIMEOUT;
-                        if let Some(brokering) = &mut self.broker {
-                            brokering.wait(hub, number, Next::Errand(request), until);
-                        }
-                    }
-                },
+                Errand::Do(request) => {
+                    // Those that wait do so together.
+                    let waits = !self.turns.line.is_empty();
+                    let number = waits.then(|| self.hear_ahead(hub, &request)).flatten();
+                    self.line_up(hub, request, number, VecDeque::push_back);
+                    self.go_along_turns(hub);
+                }
                 Errand::Sum(asked, told) => self.take_sum(hub, asked, told),
                 Errand::Post(asked) => self.look_for_post(hub, asked),
             }
@@ -58,8 +94,11 @@ impl Service {
 
     fn take_sum(&mut self, hub: &mut Hub, asked: Asked, mut told: Value) {
         let more = self.figures(hub, asked.pending.request());
-        errands::add(&mut told, more.unwrap_or_default());
         let Some(errands) = &self.errands else { return };
+        match more {
+            Ok(more) => errands::add(&mut told, more),
+            Err(away) => return self.refuse_pending(errands.end(asked), &away),
+        }
         match errands.advance(asked) {
             Ok(asked) => errands.send_on(Errand::Sum(asked, told)),
             Err(pending) => errands::tell(pending, &told),
@@ -82,23 +121,76 @@ impl Service {
     }
 
     fn settle_post(&self, mut pending: Pending, away: Option<TurnedAway>) {
-        // One that is over needs no answer.
-        let _ = match away {
+        match away {
             None => {
                 let done = Response::new(204).header("X-Content-Type-Options", "nosniff");
-                pending.respond(done).map_err(|(error, _)| error)
+                // One that is over needs no answer.
+                let _ = pending.respond(done);
             }
-            Some(TurnedAway { status, why, .. }) => {
-                self.sessions.refuse(status, sessions::cause(&why));
-                pending.refuse(status, &why)
-            }
-        };
+            Some(away) => self.refuse_pending(pending, &away),
+        }
     }
 
-    /// What waited for the broker is done.
-    pub(super) fn settle_errand(&mut self, hub: &mut Hub, request: &Request) {
-        self.repeat(hub, request, true);
-        self.end_errand(request);
+    fn refuse_pending(&self, mut pending: Pending, away: &TurnedAway) {
+        self.sessions.refuse(away.status, sessions::cause(&away.why));
+        // One that is over needs no answer.
+        let _ = pending.refuse(away.status, &away.why);
+    }
+
+    /// What an errand waited for the broker to tell is told.
+    pub(super) fn settle_errand(&mut self, hub: &mut Hub, number: u64) {
+        self.turns.settle(number);
+        self.go_along_turns(hub);
+    }
+
+    /// Whether a request of a backend's may do now what it does to connections. If not, it does once it may.
+    pub(super) fn has_its_turn(
+        &mut self,
+        (id, request): (RequestId, &Request),
+        is_confirmed: bool,
+    ) -> bool {
+        let may = self.turns.line.is_empty() || self.turns.at_hand == Some(id);
+        if !may {
+            let what = What::Own(id, Box::new(request.clone()));
+            self.turns.line.push_back(Turn { what, wait: None, is_confirmed });
+        }
+        may
+    }
+
+    /// Puts an errand into the line, until the broker has told what it is asked under this number.
+    fn line_up(
+        &mut self,
+        hub: &mut Hub,
+        request: Arc<Request>,
+        wait: Option<u64>,
+        push: impl FnOnce(&mut VecDeque<Turn>, Turn),
+    ) {
+        if let (Some(number), Some(brokering)) = (wait, &mut self.broker) {
+            brokering.wait(hub, number, Next::Errand(number), hub.now() + OPEN_TIMEOUT);
+        }
+        let what = What::Errand(request);
+        push(&mut self.turns.line, Turn { what, wait, is_confirmed: false });
+    }
+
+    /// Does what has its turn, up to what waits.
+    fn go_along_turns(&mut self, hub: &mut Hub) {
+        while let Some(turn) = self.turns.next() {
+            self.take_turn(hub, turn);
+        }
+    }
+
+    fn take_turn(&mut self, hub: &mut Hub, Turn { what, is_confirmed, .. }: Turn) {
+        match what {
+            What::Errand(request) => match self.repeat(hub, &request, is_confirmed) {
+                None => self.end_errand(&request),
+                number => self.line_up(hub, request, number, VecDeque::push_front),
+            },
+            What::Own(id, request) => {
+                self.sessions.look_at(&request);
+                self.turns.at_hand = Some(id);
+                self.call_centrifuge_api(hub, id, &request, is_confirmed);
+            }
+        }
     }
 
     fn end_errand(&self, request: &Request) {
@@ -119,12 +211,18 @@ impl Service {
         }
     }
 
+    /// Asks for what a request does to connections here, before its turn.
+    fn hear_ahead(&mut self, hub: &mut Hub, request: &Request) -> Option<u64> {
+        let is_for_apps = self.is_for_apps(request);
+        (!is_for_apps).then(|| self.hear_calls(hub, request)).flatten()
+    }
+
     /// What this loop tells of what a request asks to know.
-    fn figures(&mut self, hub: &mut Hub, request: &Request) -> Option<Value> {
+    fn figures(&mut self, hub: &mut Hub, request: &Request) -> Result<Value, TurnedAway> {
         let told = match self.is_for_apps(request) {
-            true => self.figures_of_apps(hub, request),
-            false => self.figures_of_calls(hub, request),
+            true => self.figures_of_apps(hub, request)?,
+            false => self.figures_of_calls(hub, request).unwrap_or_default(),
         };
-        serde_json::from_str(&told?).ok()
+        Ok(serde_json::from_str(&told).unwrap_or_default())
     }
 }

@@ -34,7 +34,7 @@ fn content(data: &Data) -> Content<'static> {
 }
 
 /// What a request asks for: `None` if its body is no call, and then if there is no such method.
-fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
+pub(super) fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
     let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
     let method = method.filter(|method| !method.is_empty());
     read(method, str::from_utf8(request.body()).ok()?).ok()
@@ -117,10 +117,13 @@ impl Service {
         match self.hear(hub, &names, &after) {
             Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
             Heard::Yes | Heard::No(_) => {
-                if calls.iter().flatten().any(Call::is_about_connections)
-                    && let Err(away) = self.do_elsewhere(request)
-                {
-                    return self.turn_away(hub, id, &away);
+                if calls.iter().flatten().any(Call::is_about_connections) {
+                    if !self.has_its_turn((id, request), is_confirmed) {
+                        return;
+                    }
+                    if let Err(away) = self.do_elsewhere(request) {
+                        return self.turn_away(hub, id, &away);
+                    }
                 }
                 self.call_all(hub, id, calls, (is_batch, is_confirmed));
             }
@@ -128,7 +131,7 @@ impl Service {
     }
 
     /// What has to be heard for a call: channels, and places there.
-    fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
+    pub(super) fn is_about(&self, hub: &Hub, call: &Call<'_>) -> Vec<(String, Option<Position>)> {
         let place = |since: &Option<(u64, Cow<'_, str>)>| {
             since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset))
         };
@@ -183,11 +186,7 @@ impl Service {
                 }
                 Ok(call) => {
                     let order = self.order_of_call(&call);
-                    let slot = match bytes > ANSWER_BYTES_MAX {
-                        true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
-                        false => self.call_one(hub, call, is_confirmed),
-                    };
-                    bytes += slot.len();
+                    let slot = self.call_next(hub, call, is_confirmed, &mut bytes);
                     slots.push(match (slot, order) {
                         (Slot::Done(method, Ok(_)), Some(order)) => {
                             items.push(order);
@@ -235,51 +234,6 @@ impl Service {
         self.tell_published(hub, id, taken);
     }
 
-    /// What this loop tells another one, which has checked the request.
-    pub(in crate::service) fn figures_of_calls(
-        &mut self,
-        hub: &mut Hub,
-        request: &Request,
-    ) -> Option<String> {
-        let (calls, is_batch) = match asked(request)?? {
-            Asked::One(call) => (vec![call], false),
-            Asked::Batch(calls) => (calls, true),
-        };
-        let slot = |call| match call {
-            Ok(call) => self.call_one(hub, call, false),
-            Err(failure) => Slot::Done("error", Err(failure)),
-        };
-        let slots = calls.into_iter().map(slot).collect();
-        Some(Calls { is_batch, slots }.answer(std::iter::empty()))
-    }
-
-    /// Does to connections of this loop what a request asks for that another one answers; or gives the number under which
-    /// the broker tells that the channels are there.
-    pub(in crate::service) fn repeat_calls(
-        &mut self,
-        hub: &mut Hub,
-        request: &Request,
-        is_confirmed: bool,
-    ) -> Option<u64> {
-        let calls = match asked(request)?? {
-            Asked::One(call) => vec![call],
-            Asked::Batch(calls) => calls,
-        };
-        let calls: Vec<_> =
-            calls.into_iter().flatten().filter(Call::is_about_connections).collect();
-        let about = calls.iter().filter(|_| !is_confirmed);
-        let (names, after): (Vec<_>, Vec<_>) =
-            about.flat_map(|call| self.is_about(hub, call)).unzip();
-        if let Heard::Once(number) = self.hear(hub, &names, &after) {
-            return Some(number);
-        }
-        for call in calls {
-            // The loop that answers has told of what is wrong with it.
-            drop(self.call_one(hub, call, is_confirmed));
-        }
-        None
-    }
-
     /// Whether a backend may publish to all these.
     fn may_all(&mut self, hub: &Hub, channels: &[String]) -> Result<(), Failure> {
         let is_good = |name: &String| topics::check(name, hub.config()).is_ok();
@@ -291,7 +245,23 @@ impl Service {
         if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
     }
 
-    fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
+    /// What a call is answered with, if the answers before it have left room.
+    pub(super) fn call_next(
+        &mut self,
+        hub: &mut Hub,
+        call: Call<'_>,
+        is_confirmed: bool,
+        bytes: &mut usize,
+    ) -> Slot {
+        let slot = match *bytes > ANSWER_BYTES_MAX {
+            true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
+            false => self.call_one(hub, call, is_confirmed),
+        };
+        *bytes += slot.len();
+        slot
+    }
+
+    pub(super) fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
         let nothing = || object(&Told::Nothing);
         match call {
             Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),

@@ -225,13 +225,13 @@ impl Service {
         &self,
         hub: &Hub,
         request: &Request,
-    ) -> Option<String> {
+    ) -> Result<String, Refusal> {
         let segments: Option<Vec<_>> = request.segments().collect();
-        let segments = segments?;
+        let app = self.pushing.as_ref().and_then(|it| it.named(request));
+        let (segments, app) = segments.zip(app).ok_or((404, NO_SUCH_ADDRESS.into()))?;
         let path: Vec<&str> = segments.iter().skip(2).map(|it| &**it).collect();
-        let app = self.pushing.as_ref()?.named(request)?;
-        let told = self.figures_here(hub, request, app, &path).ok()?;
-        told.map(|(_, _, told)| told)
+        let told = self.figures_here(hub, request, app, &path)?;
+        Ok(told.map(|(_, _, told)| told).unwrap_or_default())
     }
 
     /// Closes all connections of a user here, as a request asks for that another loop has checked.
