@@ -7,8 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from channels import CHANNEL, GRANTS, both
 from failover import BACK_WITHIN, both_publish, ends, is_told, says
 from members import enter, listed
+from orders import ends_with
+from protocols import api, call, centrifuge, pusher
+from webhooks import Backend, hears
 from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
 
 TOPICS = 20
@@ -88,10 +92,10 @@ class Cluster:
             node.end()
 
 
-async def begin(world):
+async def begin(world, options=OPTIONS):
     it = world.redis = Cluster()
     await it.begin(world)
-    world.nodes = [Node(world.server, None, OPTIONS, it.url) for _ in range(2)]
+    world.nodes = [Node(world.server, None, options, it.url) for _ in range(2)]
     for node in world.nodes:
         await world.ready(node)
     return it
@@ -350,6 +354,38 @@ async def a_cluster_has_passwords_and_tls(world):
     assert "s3cret" not in node.said()
 
 
-CHECKS = [a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step,
+async def channels_with_members_and_orders_are_those_of_all_nodes(world):
+    backend = Backend(free_port())
+    webhook = ("--pusher-webhook", f"1:http://127.0.0.1:{backend.port}/")
+    async with backend.serves():
+        await begin(world, (*both(world), *webhook))
+        a, b = world.nodes
+        async with pusher(a) as one, pusher(b) as two, pusher(b) as other:
+            await one.enters(CHANNEL, "ada")
+            assert await two.enters(CHANNEL, "ben") == {"ada": None, "ben": None}
+            await one.hears("added", "ben")
+            for it, user in ((one, "ada"), (two, "ada"), (other, "ben")):
+                await it.signs_in(user)
+            assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
+            for it in (one, two):
+                assert await ends_with(it.peer) == 4009
+            await other.says("pusher:ping", {})
+            await other.next("pusher:pong")
+            # Both were members: no list is left.
+            await hears(world, backend, ["channel_occupied", *2 * ["member_added", "member_removed"], "channel_vacated"])
+        async with centrifuge(a, "eve", **GRANTS) as three, centrifuge(b, "fay", **GRANTS) as four:
+            for it in (three, four):
+                await it.subscribes("x")
+            for node in (a, b):
+                async def knows_both(node=node):
+                    return (await api(world, node, "presence_stats", channel="x"))["result"]["num_clients"] == 2
+
+                await world.until(knows_both)
+            assert await api(world, b, "disconnect", user="eve") == {"result": {}}
+            assert await ends_with(three.peer) == 3503
+            assert (await four.asks(ping={}))["id"]
+
+
+CHECKS = [channels_with_members_and_orders_are_those_of_all_nodes, a_cluster_has_passwords_and_tls, topics_of_all_masters_are_shared, a_slot_that_moves_is_followed_at_each_step,
     a_slot_that_moves_to_a_node_that_is_away_is_refused_alone,
     a_node_that_does_not_pass_on_what_one_master_publishes_is_left, slots_move_and_a_master_is_lost]

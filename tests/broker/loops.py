@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import ClientSession
+from channels import CHANNEL
 from members import OPTIONS, are_there, enter, listed, watched
 from protocols import API_KEY, Centrifuge, api, call, centrifuge, options, pusher, token, trigger
+from webhooks import hears, told
 from websockets.exceptions import ConnectionClosed
 from world import FULL, KEEPS, PATIENCE, Node, Redis, crowd
 
@@ -358,7 +360,54 @@ def peak(node):
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
+async def what_all_servers_are_to_do_is_done_once_by_each_loop(world):
+    a, b = await begin(world, options(world))
+    async with AsyncExitStack() as peers:
+        clients = [await peers.enter_async_context(centrifuge(node, user)) for node in (a, a, a, a, b) for user in ("ada", "ben")]
+        for it in clients:
+            await it.subscribes("x")
+        world.redis.pause()
+        asked = asyncio.create_task(api(world, a, "unsubscribe", user="ada", channel="x"))
+        # Those of the process have it from each other, and are back before Redis tells of it.
+        for it in clients[:8:2]:
+            assert "unsubscribe" in (await it.next())["push"]
+            await it.subscribes("x")
+        world.redis.go_on()
+        assert await asked == {"result": {}}
+        assert "unsubscribe" in (await clients[8].next())["push"]
+        await api(world, b, "publish", channel="x", data=1)
+        for it in (*clients[:8], clients[9]):
+            await it.has("x", 1)
+
+
+async def backends_are_told_of_each_event_once(world):
+    async with told(world, 1, LOOPS) as (backend, (a,), _):
+        async with AsyncExitStack() as peers:
+            everyone = [await peers.enter_async_context(pusher(a)) for _ in range(4)]
+            assert len({it.socket.split(".")[0] for it in everyone}) == 2, "of both loops"
+            for it in everyone:
+                await it.enters(CHANNEL, "ada")
+                await it.subscribes("public")
+            await everyone[0].says("client-x", 1, channel=CHANNEL)
+            first = ["channel_occupied", "member_added"]
+            await hears(world, backend, [*first, "client_event"])
+            await hears(world, backend, ["channel_occupied"], channel="public")
+        await hears(world, backend, [*first, "client_event", "member_removed", "channel_vacated"])
+        await hears(world, backend, ["channel_occupied", "channel_vacated"], channel="public")
+        # What is not told at once is, at the end of the server, by all of its loops together.
+        async with AsyncExitStack() as peers:
+            everyone = [await peers.enter_async_context(pusher(a)) for _ in range(4)]
+            for it in everyone:
+                await it.subscribes("cache-c")
+                await it.next("pusher:cache_miss")
+            a.process.terminate()
+            assert await asyncio.to_thread(a.process.wait, PATIENCE) == 0
+        await hears(world, backend, ["channel_occupied", *4 * ["cache_miss"]], channel="cache-c")
+
+
 CHECKS = [
+    what_all_servers_are_to_do_is_done_once_by_each_loop,
+    backends_are_told_of_each_event_once,
     what_loops_publish_reaches_the_subscribers_of_all_once_and_in_order,
     members_are_those_of_all_loops,
     a_broker_that_is_killed_is_missed_by_all_loops_and_nothing_by_their_subscribers,

@@ -35,20 +35,26 @@ class Backend:
         return [it["name"] for it in self.events if it["channel"] == channel]
 
 
+    @asynccontextmanager
+    async def serves(self):
+        app = web.Application()
+        app.router.add_post("/", self.take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+
 @asynccontextmanager
-async def told(world, nodes=2):
+async def told(world, nodes=2, more=()):
     backend = Backend(free_port())
-    app = web.Application()
-    app.router.add_post("/", backend.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", backend.port).start()
     webhook = ("--pusher-webhook", f"1:http://127.0.0.1:{backend.port}/")
-    given = (*options(world), "--presence-delay", str(DELAY), *webhook)
-    try:
+    given = (*options(world), "--presence-delay", str(DELAY), *webhook, *more)
+    async with backend.serves():
         yield backend, await world.begin(nodes, options=given), given
-    finally:
-        await runner.cleanup()
 
 
 async def hears(world, backend, expected, seconds=PATIENCE, channel=CHANNEL):

@@ -9,7 +9,10 @@ use std::{collections::HashSet, sync::Arc};
 use pushloop::{Handle, Pending, Request, Response};
 use serde_json::Value;
 
-use crate::inboxes::{Inboxes, Limits};
+use crate::{
+    broker::draw_node,
+    inboxes::{Inboxes, Limits},
+};
 
 /// What the service is notified of, when other loops have something for this one.
 pub const ERRANDS: u32 = 9;
@@ -44,6 +47,7 @@ pub struct Asked {
 /// See the module. What one loop has of it.
 pub struct Errands {
     here: usize,
+    process: u64,
     inboxes: Arc<Inboxes<Errand>>,
 }
 
@@ -54,9 +58,14 @@ fn bytes(request: &Request) -> usize {
 impl Errands {
     /// One for each of these loops.
     pub fn all(handles: Vec<Handle>) -> impl Iterator<Item = Self> {
-        let count = handles.len();
+        let (count, process) = (handles.len(), draw_node());
         let inboxes = Arc::new(Inboxes::new(handles, ERRANDS, LIMITS));
-        (0..count).map(move |here| Self { here, inboxes: Arc::clone(&inboxes) })
+        (0..count).map(move |here| Self { here, process, inboxes: Arc::clone(&inboxes) })
+    }
+
+    /// Which process this is: no two are the same.
+    pub fn process(&self) -> u64 {
+        self.process
     }
 
     /// Has all others do what a request does. False if there is no room, and then none does.

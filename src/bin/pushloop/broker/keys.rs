@@ -114,7 +114,15 @@ mod tests {
                 assert_eq!(between, Some(&*tag), "{key}");
             }
         }
-        let topics = ["$presence", "$presence/", "$presence/a", "$presence/a:b", "$presence/}"];
+        let topics = [
+            "$presence",
+            "$presence/",
+            "$presence/a",
+            "$presence/a:b",
+            "$presence/}",
+            "$joins/a",
+            "$occupied/a",
+        ];
         let mut all: Vec<_> = topics.iter().flat_map(|it| [topic("p", it), log("p", it)]).collect();
         for list in &topics[1..] {
             all.extend([members("p", list), counts("p", list), held("p", list, "n")]);

@@ -10,14 +10,24 @@ use super::Service;
 use crate::{
     broker::ORDERS,
     centrifuge::api::{Call, Whom},
+    errands::Errands,
     publish::{Except, Form, Item, Plan},
     status::count,
 };
 
+/// An order, and of which process it is if that has several loops: it has had them do it by itself.
+#[derive(Deserialize, Serialize)]
+struct Given<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u64>,
+    #[serde(flatten)]
+    order: Order<'a>,
+}
+
 /// What all servers are to do.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Order<'a> {
+enum Order<'a> {
     /// Closes the connections of a user of Pusher's, for good.
     Terminate {
         app: Cow<'a, str>,
@@ -73,8 +83,8 @@ impl<'a> Order<'a> {
     }
 
     /// What has the other servers do it.
-    fn item(&self) -> Option<Item<'static>> {
-        let text = serde_json::to_string(self).ok()?;
+    fn item(self, process: Option<u64>) -> Option<Item<'static>> {
+        let text = serde_json::to_string(&Given { process, order: self }).ok()?;
         // It is not for the server that gives it, whichever connection that may be.
         let here = Some(Except::Here(ConnId::from_bits(0)));
         Some(Item::event(ORDERS.to_owned(), text, here))
@@ -84,7 +94,7 @@ impl<'a> Order<'a> {
 impl Service {
     /// What has the other servers do what a call asks, if there are others.
     pub(super) fn order_of_call(&self, call: &Call<'_>) -> Option<Item<'static>> {
-        self.broker.as_ref().and_then(|_| Order::of(call)?.item())
+        self.broker.as_ref().and_then(|_| Order::of(call)?.item(self.process()))
     }
 
     /// The same for the connections of a user of Pusher's. It is answered once the broker has it.
@@ -92,12 +102,21 @@ impl Service {
         self.broker.as_ref()?;
         let app = &self.pushing.as_ref()?.apps.get(app)?.id;
         let order = Order::Terminate { app: Cow::Borrowed(app), user: Cow::Borrowed(user) };
-        Some(Plan { items: vec![order.item()?], form: Form::Told("{}".to_owned()) })
+        Some(Plan { items: vec![order.item(self.process())?], form: Form::Told("{}".to_owned()) })
+    }
+
+    /// Which process this is, if it has other loops.
+    fn process(&self) -> Option<u64> {
+        self.errands.as_ref().map(Errands::process)
     }
 
     /// Does what another server was asked to have done.
     pub(super) fn obey(&mut self, hub: &mut Hub, text: &[u8]) {
-        match serde_json::from_slice(text) {
+        let given = serde_json::from_slice(text);
+        if given.as_ref().is_ok_and(|it: &Given<'_>| self.is_of_kin(it)) {
+            return;
+        }
+        match given.map(|it| it.order) {
             Ok(Order::Terminate { app, user }) => {
                 let app = self.pushing.as_ref().and_then(|it| it.nth_app(&app));
                 if let Some(app) = app {
@@ -117,6 +136,10 @@ impl Service {
             // A server of another version may know more.
             Err(_) => count(&self.status.broker_foreign_messages),
         }
+    }
+
+    fn is_of_kin(&self, given: &Given<'_>) -> bool {
+        given.process.is_some() && given.process == self.process()
     }
 }
 
@@ -148,8 +171,14 @@ mod tests {
         ] {
             let order = Order::of(&call).unwrap();
             assert_eq!(serde_json::to_string(&order).unwrap(), text);
-            let again: Order<'_> = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&again).unwrap(), text);
+            let again: Given<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(
+                (serde_json::to_string(&again).unwrap().as_str(), again.process),
+                (text, None)
+            );
+            let of_loops = text.replacen('{', r#"{"process":7,"#, 1);
+            let again: Given<'_> = serde_json::from_str(&of_loops).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), of_loops);
         }
         assert!(Order::of(&Call::Info).is_none());
     }
