@@ -76,6 +76,25 @@ async def a_channel_has_as_many_members_as_it_may_over_all_nodes(world):
             assert len(await users(world, b)) == 100
 
 
+async def a_channel_has_no_more_members_for_it_that_they_come_at_once(world):
+    (a,) = await world.begin(1, options=both(world))
+    async with AsyncExitStack() as peers:
+        everyone = [await peers.enter_async_context(pusher(a)) for _ in range(120)]
+        for nth, it in enumerate(everyone):
+            await it.asks(CHANNEL, channel_data=json.dumps({"user_id": f"u{nth // 2 if nth < 20 else nth}"}))
+        answers = []
+        for it in everyone:
+            while (told := await it.next())["event"] == "pusher_internal:member_added":
+                pass
+            answers.append(told["event"])
+            if told["event"] != "pusher_internal:subscription_succeeded":
+                assert told["event"] == "pusher:subscription_error" and "channel_members_max = 100" in told["data"], told
+        # Of the first twenty, each two are one member.
+        assert answers[:110] == 110 * ["pusher_internal:subscription_succeeded"], answers
+        assert answers[110:] == 10 * ["pusher:subscription_error"], answers
+        assert len(await users(world, a)) == 100
+
+
 async def subscriptions_to_many_channels_with_members_are_told_in_their_order(world):
     a, b = await world.begin(options=both(world))
     async with pusher(a) as one, pusher(b) as two:
@@ -284,6 +303,7 @@ async def who_is_there_is_not_told_while_the_broker_is_away(world):
 CHECKS = [
     members_of_a_channel_are_those_of_all_nodes,
     a_channel_has_as_many_members_as_it_may_over_all_nodes,
+    a_channel_has_no_more_members_for_it_that_they_come_at_once,
     subscriptions_to_many_channels_with_members_are_told_in_their_order,
     clients_of_a_channel_are_those_of_all_nodes,
     those_of_a_node_that_is_killed_leave_once,

@@ -239,7 +239,73 @@ fn add_members(
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use pushloop::{
+        Config, Handler, Message, Reason,
+        testing::{Client, World},
+    };
+
     use super::*;
+    use crate::{hooks::Webhook, pusher::AppFile};
+
+    /// Each connection has so many channels of Pusher's.
+    const CHANNELS: usize = 100;
+
+    struct App {
+        presence: Presence,
+        conns: Vec<ConnId>,
+    }
+
+    struct Channels(Rc<RefCell<App>>);
+
+    impl Handler for Channels {
+        fn on_open(&mut self, _: &mut Hub, id: ConnId) {
+            self.0.borrow_mut().conns.push(id);
+        }
+
+        fn on_message(&mut self, _: &mut Hub, _: ConnId, _: Message<'_>) {}
+
+        fn on_close(&mut self, hub: &mut Hub, id: ConnId, _: Reason<'_>) {
+            self.0.borrow_mut().presence.handle_close(hub, id);
+        }
+
+        fn on_timer(&mut self, hub: &mut Hub, key: u64) {
+            assert!(self.0.borrow_mut().presence.handle_timer(hub, key));
+        }
+    }
+
+    fn of_apps(has_webhook: bool) -> Presence {
+        let mut options = Options::default();
+        options.broker.url = Some("redis://127.0.0.1".to_owned());
+        options.tokens.apps.push(AppFile::parse("1:key:f").unwrap());
+        if has_webhook {
+            options.hooks.webhooks.push(Webhook::parse("1:http://127.0.0.1:9/").unwrap());
+        }
+        of(&options).unwrap()
+    }
+
+    #[test]
+    fn so_many_channels_are_occupied_at_a_server_and_no_more() {
+        let app = Rc::new(RefCell::new(App { presence: of_apps(true), conns: Vec::new() }));
+        let mut world = World::new(1, Config::default(), |_| Channels(Rc::clone(&app)));
+        let _clients: Vec<Client> = (0..=200_000 / CHANNELS).map(|_| world.connect("/")).collect();
+        let App { presence, conns } = &mut *app.borrow_mut();
+        let mut occupy = |nth: usize| {
+            let (topic, channel) = (occupancy(&format!("c{nth}")), format!("c{nth}"));
+            presence.join(world.hub(), conns[nth / CHANNELS], &topic, &channel, "")
+        };
+        assert!((0..200_000).all(|nth| occupy(nth).is_ok()), "at the limit");
+        let why = occupy(200_000).unwrap_err();
+        assert_eq!(why, PresenceError::TooManyMembers, "one more");
+        assert!(why.to_string().contains("members_total_max"), "{why}");
+        let limits = of_apps(false).config().clone();
+        assert_eq!(
+            (limits.topics_max, limits.members_total_max),
+            (10_000, 100_000),
+            "nobody is told"
+        );
+    }
 
     #[test]
     fn each_list_that_servers_share_has_one_name() {

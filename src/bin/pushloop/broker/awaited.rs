@@ -27,6 +27,13 @@ impl Awaited {
         self.members.insert(number, member);
     }
 
+    /// How many members of a topic are waited for beside this one, up to so many.
+    pub fn count_beside(&self, topic: &str, id: &str, most: usize) -> usize {
+        let of_topic = self.numbers.range((Box::from(topic), Box::from(""))..);
+        let of_topic = of_topic.take_while(|((of, _), _)| **of == *topic);
+        of_topic.filter(|((_, member), _)| **member != *id).take(most).count()
+    }
+
     /// Nobody waits under this number any more.
     pub fn forget(&mut self, number: u64) {
         let Some(member) = self.members.remove(&number) else { return };
@@ -83,6 +90,8 @@ mod tests {
         {
             awaited.add(number, topic, id);
         }
+        let count = |id, most| awaited.count_beside("t", id, most);
+        assert_eq!((count("ada", 9), count("cy", 9), count("cy", 1)), (1, 2, 1));
         assert!(note(&mut awaited, PresenceNews::Leave("ada".into())).is_empty());
         let all = PresenceNews::All(vec![member("ada"), member("cy")]);
         assert_eq!(note(&mut awaited, all), [1, 2]);

@@ -224,6 +224,11 @@ impl Broker {
         number
     }
 
+    /// How many members of a topic are on their way into its list beside this one, up to so many.
+    pub fn awaited_beside(&self, topic: &str, id: &str, most: usize) -> usize {
+        self.awaited.count_beside(topic, id, most)
+    }
+
     /// Has [`Done::Moved`] told.
     pub fn tell_moves(&mut self) {
         self.leases.tell_moves();

@@ -155,8 +155,12 @@ impl Service {
             return Err(NotJoined::Refused("LimitReached", 413, format!("{name} = {max}")));
         }
         let presence = self.presence.as_ref();
-        let is_full =
-            |it: &Presence| it.count(topic) >= MEMBERS_MAX && !it.has_member(topic, &member.id);
+        // Those that come are in the list once the broker has told of them.
+        let broker = self.broker.as_ref().map(|it| &it.broker);
+        let coming = broker.map_or(0, |it| it.awaited_beside(topic, &member.id, MEMBERS_MAX));
+        let is_full = |it: &Presence| {
+            it.count(topic) + coming >= MEMBERS_MAX && !it.has_member(topic, &member.id)
+        };
         if presence.is_some_and(is_full) {
             let why = format!("a channel has at most channel_members_max = {MEMBERS_MAX} members");
             return Err(NotJoined::Refused("LimitReached", 403, why));
