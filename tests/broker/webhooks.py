@@ -164,7 +164,6 @@ async def what_comes_and_goes_while_the_broker_is_cut_off_is_told_once(world):
             await asyncio.sleep(8)
             await hears(world, backend, first)
         await hears(world, backend, [*first, *10 * ["member_removed"], "channel_vacated"])
-        assert backend.names()[-1] == "channel_vacated", backend.events
 
 
 CHECKS = [
