@@ -207,6 +207,8 @@ async function member(id) {
 
 async function presence(browser) {
   const page = await openPage(browser);
+  // After some failures, Firefox waits before it tries again.
+  page.setDefaultTimeout(60_000);
   await page.evaluate(snippet("const offset ="));
   const shows = (...ids) => page.waitForFunction((wanted) => members && [...members.keys()].sort().join() === wanted, {}, ids.sort().join());
   await report("a-page-knows-who-is-there-over-cuts", async () => {
