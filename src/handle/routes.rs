@@ -32,7 +32,7 @@ impl Routes {
         self.loops.len()
     }
 
-    /// The loop that a topic belongs to, if that does not depend on who asks.
+    /// The loop that a topic belongs to, if that does not depend on what asks.
     pub(crate) fn home(&self, topic: &str) -> Option<usize> {
         let Homes::Shared(secret) = self.homes else { return None };
         let mut hash = DefaultHasher::new();

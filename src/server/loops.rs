@@ -69,7 +69,7 @@ impl Loops {
 
     /// So many loops, each with topics of its own: what is published on one reaches the subscribers of that loop, and
     /// nothing goes from one to another. It is for an application that brings each publication to all loops by
-    /// itself, as by a broker that each of them hears, and whose order is that broker's. All else is as with
+    /// itself, as by a broker that each of them hears, and that decides the order. All else is as with
     /// [`new`](Self::new): ids, limits, the loop that accepts, and how they end.
     ///
     /// # Errors

@@ -321,11 +321,8 @@ async def ends(world, url, expected, options=()):
     assert done.returncode != 0 and expected in done.stderr, (url, done.stderr)
 
 
-class Liar:
-    """A sentinel that says something else, as one does that has not heard of the latest failover."""
-
-    def __init__(self, port, epoch):
-        self.said = {"name": "m", "ip": "127.0.0.1", "port": str(port), "config-epoch": str(epoch)}
+class Pretender:
+    """What speaks as a Redis does: each command is answered with what `tells` makes of its words."""
 
     async def __aenter__(self):
         self.server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
@@ -335,19 +332,27 @@ class Liar:
         self.server.close()
 
     async def answer(self, reader, writer):
-        while line := await reader.readline():
+        while line := (await reader.readline()).strip():
             words = []
             for _ in range(int(line[1:])):
                 await reader.readline()
-                words.append((await reader.readline()).strip())
-            if words[0] == b"SENTINEL":
-                is_place = words[1].upper() == b"GET-MASTER-ADDR-BY-NAME"
-                all_ = [word for pair in self.said.items() for word in pair]
-                pairs = [self.said["ip"], self.said["port"]] if is_place else all_
-                writer.write(f"*{len(pairs)}\r\n".encode() + b"".join(f"${len(it)}\r\n{it}\r\n".encode() for it in pairs))
-            else:
-                writer.write(b"+OK\r\n")
+                words.append((await reader.readline()).strip().upper())
+            writer.write(self.tells(words))
         writer.close()
+
+
+class Liar(Pretender):
+    """A sentinel that says something else, as one does that has not heard of the latest failover."""
+
+    def __init__(self, port, epoch):
+        self.said = {"name": "m", "ip": "127.0.0.1", "port": str(port), "config-epoch": str(epoch)}
+
+    def tells(self, words):
+        if words[0] != b"SENTINEL":
+            return b"+OK\r\n"
+        is_place = words[1] == b"GET-MASTER-ADDR-BY-NAME"
+        told = [self.said["ip"], self.said["port"]] if is_place else [it for pair in self.said.items() for it in pair]
+        return f"*{len(told)}\r\n".encode() + b"".join(f"${len(it)}\r\n{it}\r\n".encode() for it in told)
 
 
 async def what_is_wrong_with_sentinels_is_said(world):
@@ -393,30 +398,16 @@ async def a_redis_that_stands_still_fills_no_log(world):
     assert await world.ready(node) < 5
 
 
-class Mad:
-    """A Redis whose clock is at the end of all time."""
+class Mad(Pretender):
+    """A Redis with a clock that is at the end of all time."""
 
-    async def __aenter__(self):
-        self.server = await asyncio.start_server(self.answer, "127.0.0.1", 0)
-        return self.server.sockets[0].getsockname()[1]
-
-    async def __aexit__(self, *_):
-        self.server.close()
-
-    async def answer(self, reader, writer):
-        while line := (await reader.readline()).strip():
-            words = []
-            for _ in range(int(line[1:])):
-                await reader.readline()
-                words.append((await reader.readline()).strip().upper())
-            texts = {b"SERVER": b"run_id:a\r\n", b"REPLICATION": b"role:master\r\nmaster_replid:b\r\n"}
-            if words[0] == b"TIME":
-                writer.write(b"*2\r\n$19\r\n9223372036854775807\r\n$1\r\n0\r\n")
-            elif words[0] == b"INFO":
-                writer.write(b"$%d\r\n%s\r\n" % (len(texts[words[1]]), texts[words[1]]))
-            else:
-                writer.write(b"-ERR mad\r\n")
-        writer.close()
+    def tells(self, words):
+        texts = {b"SERVER": b"run_id:a\r\n", b"REPLICATION": b"role:master\r\nmaster_replid:b\r\n"}
+        if words[0] == b"TIME":
+            return b"*2\r\n$19\r\n9223372036854775807\r\n$1\r\n0\r\n"
+        if words[0] == b"INFO":
+            return b"$%d\r\n%s\r\n" % (len(texts[words[1]]), texts[words[1]])
+        return b"-ERR mad\r\n"
 
 
 async def a_clock_that_is_mad_ends_no_thread(world):

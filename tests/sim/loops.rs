@@ -101,13 +101,13 @@ impl Process {
     }
 
     fn step(&mut self) {
-        let (at, who) = (self.dice.below(self.loops.len()), self.dice.below(self.clients.len()));
+        let (at, nth) = (self.dice.below(self.loops.len()), self.dice.below(self.clients.len()));
         let count = self.clients.len();
-        let (name, client, stays) = &mut self.clients[who];
+        let (name, client, stays) = &mut self.clients[nth];
         let is_open = client.answer().is_some() && *stays;
         match self.dice.below(40) {
             0 if count < 12 => self.connect(at),
-            1 if who >= self.loops.len() && is_open => {
+            1 if nth >= self.loops.len() && is_open => {
                 client.cut();
                 *stays = false;
             }

@@ -27,7 +27,7 @@ pub fn is_of_joins(topic: &str) -> bool {
 /// Bytes of a client's id.
 pub const CLIENT_BYTES: usize = 36;
 
-/// What is published there, as servers that share it publish it: a client is the member whose id is its own with its
+/// What is published there, as servers that share it publish it: a client is the member that has its own id with its
 /// user's behind it. `None` if its info is no JSON.
 pub fn join_or_leave(is_join: bool, id: &str, info: Option<&str>) -> Option<String> {
     let info = serde_json::from_str(info.unwrap_or("null")).ok()?;

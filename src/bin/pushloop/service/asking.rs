@@ -100,7 +100,7 @@ impl Asking {
         }
     }
 
-    /// That of another loop, whose answers go to this handle. It asks by the same threads.
+    /// That of another loop: the answers go to this handle. It asks by the same threads.
     pub fn twin(&self, handle: Handle) -> Self {
         let twin = Self::new(&self.options, self.pool.twin(handle), Arc::clone(&self.status));
         Self { message_bytes: Arc::clone(&self.message_bytes), ..twin }

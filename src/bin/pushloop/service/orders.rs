@@ -127,7 +127,7 @@ impl Service {
                 self.unsubscribe_users(hub, &Whom { user, client }, &channel);
             }
             Ok(Order::Disconnect { user, client, but, code, reason }) => {
-                // Who gives an order has looked at its code.
+                // The node that gives an order has looked at its code.
                 let _ = self.disconnect_users(hub, &Whom { user, client }, &but, (code, &*reason));
             }
             Ok(Order::Refresh { user, client, is_expired, expires }) => {
