@@ -25,7 +25,7 @@ import time
 CONNECTIONS = 250_000  # of one process, at the most
 PORTS = 25_000
 STEP = 5_000
-AT_ONCE = 500
+AT_ONCE = 100  # fewer than wait to be accepted by a listener of the library
 SPARE_BYTES = 1_500_000_000  # for everything else on the machine
 PATIENCE = 120  # seconds
 ASKED = (
@@ -70,7 +70,7 @@ class Client:
         self.poll, self.peers = select.epoll(), {}
 
     def connect(self, wanted):
-        """So many more, and why there are not all of them."""
+        """So many more. Gives how many there are now, and why not all of them."""
         done = 0
         while done < wanted:
             some, at = {}, len(self.peers)
@@ -84,9 +84,12 @@ class Client:
                     self.peers[peer.fileno()] = peer
                 self.shake_hands(some)
             except OSError as error:
-                return str(error)
+                for descriptor, peer in some.items():
+                    del self.peers[descriptor]
+                    peer.close()
+                return len(self.peers), str(error)
             done += len(some)
-        return None
+        return len(self.peers), None
 
     def shake_hands(self, some):
         left, ends = set(some), time.monotonic() + PATIENCE
@@ -153,20 +156,31 @@ def grow(program, wanted, most, servers, clients):
             clients.append([process, here, 0, servers[-1]])
         client = clients[-1]
         client[1].send(("connect", STEP))
-        why = client[1].recv()
+        count, why = client[1].recv()
+        total += count - client[2]
+        servers[-1].connections += count - client[2]
+        client[2] = count
         if why:
             return why
-        client[2] += STEP
-        servers[-1].connections += STEP
-        total += STEP
     return "nothing: so many were asked for"
 
 
 def main():
     program, *wanted = sys.argv[1:]
     wanted = int(wanted[0]) if wanted else sys.maxsize
-    most = raise_limit()
     servers, clients = [], []
+    try:
+        sys.exit(measure(program, wanted, servers, clients))
+    finally:
+        for client in clients:
+            client[0].kill()
+        for server in servers:
+            server.process.kill()
+
+
+def measure(program, wanted, servers, clients):
+    """Whether someone did not hear the publication."""
+    most = raise_limit()
     kernel = meminfo("Slab", "KernelStack", "PageTables", "Percpu")
     began = time.monotonic()
     why = grow(program, wanted, most, servers, clients)
@@ -182,11 +196,7 @@ def main():
     heard = sum(client[1].recv() for client in clients)
     took = time.monotonic() - began
     print(f"a publication of 100 B at each server: heard by {heard:,} within {took:.1f} s")
-    for client in clients:
-        client[0].kill()
-    for server in servers:
-        server.process.kill()
-    sys.exit(heard != total)
+    return heard != total
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import orders
 import storm
 import webhooks
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from world import DURABLE, FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port
+from world import DURABLE, FULL, KEEPS, PATIENCE, Node, Redis, World, crowd, free_port, why
 
 AT_ONCE = 1 if FULL else 3
 
@@ -469,7 +469,7 @@ async def run(server, check):
             print(f"ok {check.__name__}", flush=True)
             return True
         except (AssertionError, LookupError, OSError, asyncio.TimeoutError, subprocess.SubprocessError, ConnectionClosed, InvalidStatus) as error:
-            print(f"FAIL {check.__name__}: {type(error).__name__} {error}", flush=True)
+            print(f"FAIL {check.__name__}: {why(error)}", flush=True)
             for node in world.nodes:
                 if not node.log.closed:
                     print(node.said())

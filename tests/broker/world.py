@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def why(error):
+    """What went wrong; of an assertion that does not say so, which one it is."""
+    return f"{type(error).__name__} {error or traceback.extract_tb(error.__traceback__)[-1].line}"
 
 
 class Redis:

@@ -199,10 +199,12 @@ async function webSocket(browser) {
 }
 
 /** A member of the room, past the relay. Gives what has it leave. */
+const streams = [];
 async function member(id) {
   const leaves = new AbortController();
   const headers = { Accept: "text/event-stream" };
-  await fetch(`${server.url}/room?member=${id}`, { headers, signal: leaves.signal });
+  // What nobody refers to is collected, and with it its connection ends.
+  streams.push(await fetch(`${server.url}/room?member=${id}`, { headers, signal: leaves.signal }));
   return () => leaves.abort();
 }
 
@@ -217,7 +219,16 @@ async function presence(browser) {
     };
   });
   await page.evaluate(snippet("const offset ="));
-  const shows = (...ids) => page.waitForFunction((wanted) => members && [...members.keys()].sort().join() === wanted, {}, ids.sort().join());
+  const shows = async (...ids) => {
+    const isSo = (wanted) => members && [...members.keys()].sort().join() === wanted;
+    try {
+      // A page is looked at also when it is not drawn.
+      await page.waitForFunction(isSo, { polling: 100 }, ids.sort().join());
+    } catch ({ message }) {
+      const is = await page.evaluate(() => JSON.stringify({ members: members && [...members.keys()], early: early.length, asked, state: changes.readyState }));
+      assert(false, `${message}: ${is}, and not ${ids}`);
+    }
+  };
   await report("a-page-knows-who-is-there-over-cuts", async () => {
     await shows();
     const here = new Map();

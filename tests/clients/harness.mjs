@@ -19,7 +19,7 @@ export async function check(name, run, ms = WAIT_MS) {
     console.log(`ok ${name}`);
   } catch (error) {
     process.exitCode = 1;
-    console.log(`FAIL ${name}: ${error.message.split("\n")[0].slice(0, 300)}`);
+    console.log(`FAIL ${name}: ${error.message.replace(/\s+/g, " ").slice(0, 600)}`);
   }
 }
 
