@@ -79,9 +79,8 @@ class Client:
             try:
                 for _ in range(min(AT_ONCE, wanted - done, PORTS - at % PORTS)):
                     peer = opened(self.port, source)
-                    some[peer.fileno()] = peer
+                    some[peer.fileno()] = self.peers[peer.fileno()] = peer
                     self.poll.register(peer, select.EPOLLIN | select.EPOLLOUT)
-                    self.peers[peer.fileno()] = peer
                 self.shake_hands(some)
             except OSError as error:
                 for descriptor, peer in some.items():
