@@ -135,7 +135,7 @@ start() {
 
 # Sets $url.
 start_server() {
-    cargo build -q --release --all-features --example autobahn_server
+    cargo build -q --release --features deflate,tls --example autobahn_server
     local under certificate=()
     read -ra under <<<"${AUTOBAHN_UNDER:-}"
     if [[ $over ]]; then

@@ -24,6 +24,9 @@ export CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
 # What makes the next build of a change faster makes this one slower.
 export CARGO_INCREMENTAL=0
 export target=${CARGO_TARGET_DIR:-target}
+# Foreign programs have to do with ours as the tests build them, whose assertions are on; in campaigns, as they are shipped.
+export PROGRAMS=$target/debug
+[[ ! $full ]] || PROGRAMS=$target/release
 
 logs=$target/run
 mkdir -p "$logs"
@@ -272,7 +275,7 @@ apart() {
     suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 5))"
 }
 
-peer=("$target/release/examples/client_peer" 127.0.0.1:0)
+peer=("$PROGRAMS/examples/client_peer" 127.0.0.1:0)
 python=$target/venv/bin/python
 
 # What a browser, chromium or firefox, makes of the server and of the examples.
@@ -282,13 +285,13 @@ browser() {
     for mode in "" takeover; do
         suite "browser: $1${mode:+, $mode}" 180 node tests/browser/websocket.mjs "$1" "${peer[@]}" $mode
     done
-    suite "browser: origins, $1" 180 node tests/browser/origins.mjs "$1" "$target/release/pushloop"
-    suite "browser: resume, $1" 180 node tests/browser/resume.mjs "$1" "$target/release/pushloop"
-    suite "browser: tokens, $1" 180 node tests/browser/tokens.mjs "$1" "$target/release/pushloop"
-    suite "browser: clients, $1" 180 node tests/browser/clients.mjs "$1" "$target/release/pushloop"
-    suite "browser: TLS, $1" 180 node tests/browser/tls.mjs "$1" "$target/release/pushloop"
+    suite "browser: origins, $1" 180 node tests/browser/origins.mjs "$1" "$PROGRAMS/pushloop"
+    suite "browser: resume, $1" 180 node tests/browser/resume.mjs "$1" "$PROGRAMS/pushloop"
+    suite "browser: tokens, $1" 180 node tests/browser/tokens.mjs "$1" "$PROGRAMS/pushloop"
+    suite "browser: clients, $1" 180 node tests/browser/clients.mjs "$1" "$PROGRAMS/pushloop"
+    suite "browser: TLS, $1" 180 node tests/browser/tls.mjs "$1" "$PROGRAMS/pushloop"
     suite "browser: snippet, $1" 300 \
-        node tests/browser/snippet.mjs --server "$target/release/pushloop" --browser "$1"
+        node tests/browser/snippet.mjs --server "$PROGRAMS/pushloop" --browser "$1"
     # Not both browsers have the feed at once: it takes what a page gets of a processor.
     local apps=(feed chat editor game)
     [[ $1 == firefox ]] || apps=(chat editor game feed)
@@ -297,7 +300,7 @@ browser() {
         how=suite
         [[ $1 == chromium || $app == feed ]] || how=campaign
         "$how" "browser: $app, $1" 300 \
-            node tests/browser/examples.mjs "$app" "$target/release/examples/$app" "$1"
+            node tests/browser/examples.mjs "$app" "$PROGRAMS/examples/$app" "$1"
     done
 }
 
@@ -308,13 +311,13 @@ clients() {
         suite "client: Python websockets${mode:+, $mode}" 180 "$python" tests/clients/clients.py websockets "${peer[@]}" $mode
         suite "client: Python aiohttp${mode:+, $mode}" 180 "$python" tests/clients/clients.py aiohttp "${peer[@]}" $mode
     done
-    suite "client: Pusher" 300 node tests/clients/pusher.mjs "$target/release/pushloop"
-    suite "client: Pusher, Python" 180 "$python" tests/clients/pusher_backend.py "$target/release/pushloop"
-    suite "client: npm centrifuge" 300 node tests/clients/centrifuge.mjs "$target/release/pushloop"
+    suite "client: Pusher" 300 node tests/clients/pusher.mjs "$PROGRAMS/pushloop"
+    suite "client: Pusher, Python" 180 "$python" tests/clients/pusher_backend.py "$PROGRAMS/pushloop"
+    suite "client: npm centrifuge" 300 node tests/clients/centrifuge.mjs "$PROGRAMS/pushloop"
     campaign "client: npm centrifuge, at length" 300 env FULL=1 \
-        node tests/clients/centrifuge.mjs "$target/release/pushloop"
-    suite "client: npm at two servers" 300 node tests/clients/nodes.mjs "$target/release/pushloop"
-    suite "client: Python centrifuge, cent" 180 "$python" tests/clients/centrifuge.py "$target/release/pushloop"
+        node tests/clients/centrifuge.mjs "$PROGRAMS/pushloop"
+    suite "client: npm at two servers" 300 node tests/clients/nodes.mjs "$PROGRAMS/pushloop"
+    suite "client: Python centrifuge, cent" 180 "$python" tests/clients/centrifuge.py "$PROGRAMS/pushloop"
     suite "client: Java" 180 java tests/clients/Client.java "${peer[@]}"
     foreign suite Tornado "$python" tornado_client.py
     foreign suite websocket-client "$python" websocket_client.py
@@ -339,29 +342,29 @@ foreign() {
 
 others() {
     browser firefox
-    local run=("$python" tests/proxies/run.py "$target/release/pushloop" "$target/release/examples/client_peer")
+    local run=("$python" tests/proxies/run.py "$PROGRAMS/pushloop" "$PROGRAMS/examples/client_peer")
     suite "proxies" 600 "${run[@]}"
-    suite "proxies: floods" 120 "$python" tests/proxies/floods.py "$target/release/pushloop"
+    suite "proxies: floods" 120 "$python" tests/proxies/floods.py "$PROGRAMS/pushloop"
     campaign "proxies: a silent WebSocket and a silent stream" 300 "${run[@]}" idle
     clients
 }
 
 broker() {
-    suite "broker" 900 "$python" tests/broker/run.py "$target/release/pushloop"
-    campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$target/release/pushloop"
+    suite "broker" 900 "$python" tests/broker/run.py "$PROGRAMS/pushloop"
+    campaign "broker, at length" 3600 env FULL=1 "$python" tests/broker/run.py "$PROGRAMS/pushloop"
 }
 
-# What is built for release, and what waits for it and for foreign programs more than it computes.
-released() {
-    step "build, release" 900 cargo build --release --all-features --bins --examples
+# Foreign programs and ours: they wait more than they compute.
+peers() {
+    [[ ! $full ]] || step "build, release" 900 cargo build --release --all-features --bins --examples
     lane others others
     lane broker broker
     browser chromium
     suite "strictness" 300 tests/strictness.sh
-    suite "package" 60 tests/operations/package.sh "$target/release/pushloop"
-    campaign "package: Debian" 1200 tests/operations/package.sh "$target/release/pushloop" deb
-    suite "metrics" 60 "$python" tests/operations/metrics.py "$target/release/pushloop"
-    suite "TLS, by openssl" 120 tests/operations/tls.sh "$target/release/pushloop"
+    suite "package" 60 tests/operations/package.sh "$PROGRAMS/pushloop"
+    campaign "package: Debian" 1200 tests/operations/package.sh "$PROGRAMS/pushloop" deb
+    suite "metrics" 60 "$python" tests/operations/metrics.py "$PROGRAMS/pushloop"
+    suite "TLS, by openssl" 120 tests/operations/tls.sh "$PROGRAMS/pushloop"
     suite "autobahn" 900 tests/autobahn.sh core subset
     suite "autobahn: one byte at a time" 300 tests/kernel/autobahn.sh bytes rules
     suite "autobahn: TLS" 300 tests/autobahn.sh wss subset
@@ -374,6 +377,10 @@ lane tools tools
 lane apart apart
 
 step "fmt" 60 cargo fmt --all --check -- --color never
+# The programs and all tests.
+step "build" 900 cargo test --all-features --no-run
+join tools
+lane peers peers
 step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
 step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
 # The cfg for the crate alone: what it depends on is there already.
@@ -383,8 +390,6 @@ step "doc" 600 env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features
 # All tests have all features, below; that they are compiled without was seen above.
 campaign "test, default features" 1200 default_features
 step "benchmarks, each once" 600 cargo test --all-features --bench million --bench lag
-join tools
-lane released released
 # Most of these wait for a socket, a timer or a process, too.
 suite "test, all features" 1800 env RUST_TEST_THREADS=$((2 * $(nproc))) \
     cargo test --no-fail-fast --all-features -- --show-output
@@ -395,7 +400,7 @@ left=$ignored
 # Others wait for the directory as long as this builds, and for a processor while the tests run.
 step "build, exhaustive" 900 "${exhaustive[@]}" --no-run
 least=$left step "test, exhaustive" 2400 nice -n 5 "${exhaustive[@]}" -- --ignored --show-output
-join released
+join peers
 join apart
 
 campaign "autobahn: TLS, core" 1800 tests/autobahn.sh wss core

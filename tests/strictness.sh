@@ -7,11 +7,13 @@
 #
 # `ok` and `FAIL` lines. First the probe itself is tried on a server that is wrong in every row
 # (tests/strictness/lax.py): a row that it passes cannot fail, and so proves nothing.
-# What each server did is in $CARGO_TARGET_DIR/strictness/.
+# What each server did is in $CARGO_TARGET_DIR/strictness/. $PROGRAMS is where the server has been built, with its
+# folder `examples`; else it is built for release.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${CARGO_TARGET_DIR:-target}
+programs=${PROGRAMS:-$target/release}
 results=$target/strictness
 export PYTHONDONTWRITEBYTECODE=1
 status=0
@@ -78,8 +80,8 @@ mkdir -p "$results"
 python3 tests/strictness/probe.py --titles >"$results/titles"
 probe lax python3 tests/strictness/lax.py
 lines lax FAIL "strictness-can-fail "
-cargo build -q --release --all-features --example echo
-probe pushloop "$target/release/examples/echo"
+[[ ${PROGRAMS:-} ]] || cargo build -q --release --all-features --example echo
+probe pushloop "$programs/examples/echo"
 lines pushloop pass "strictness "
 if [[ ${1:-} ]]; then
     peers

@@ -4,7 +4,7 @@
 #   tests/operations/package.sh SERVER         the files, read as systemd and the server read them
 #   tests/operations/package.sh SERVER deb     and the package, built by cargo deb and unpacked into an empty root
 #
-# SERVER is the pushloop binary, built with --release. Prints `ok NAME` or `FAIL NAME` for each check.
+# SERVER is the pushloop binary; for the package, that of target/release. Prints `ok NAME` or `FAIL NAME` for each check.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 server=$(realpath "$1")
