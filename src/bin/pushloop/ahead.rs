@@ -10,7 +10,7 @@ use std::{
 use pushloop::{ConnId, Hub, Message, Position, PublishError, RequestId};
 
 use crate::{
-    publish::{Except, Form, Outcome, Plan, Told, not_taken, publish_for, told},
+    publish::{Except, Form, Outcome, Label, Plan, labels, not_taken, publish_for},
     store::Record,
     writer::Writer,
 };
@@ -37,7 +37,7 @@ struct Job {
 pub struct Asker {
     pub id: AskerId,
     pub form: Form,
-    pub told: Vec<Told>,
+    pub labels: Vec<Label>,
 }
 
 /// What an answer goes to.
@@ -182,8 +182,8 @@ impl Ahead {
                 break;
             }
         }
-        let told = told(&plan.items);
-        let asker = id.map(|id| Asker { id: AskerId::Request(id), form: plan.form, told });
+        let labels = labels(&plan.items);
+        let asker = id.map(|id| Asker { id: AskerId::Request(id), form: plan.form, labels });
         self.push(hub, steps, bytes, asker);
         true
     }

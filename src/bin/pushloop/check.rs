@@ -19,8 +19,8 @@ pub fn check(taken: &Taken) -> Result<String, String> {
     for entry in all() {
         tell(&mut text, entry, taken.values(entry));
     }
-    for told in taken.options.tokens.fetched.told() {
-        let _ = writeln!(text, "# {told}");
+    for line in taken.options.tokens.fetched.descriptions() {
+        let _ = writeln!(text, "# {line}");
     }
     for topics in taken.topics() {
         let (prefix, origin) = (quoted(&topics.prefix), place(&topics.origin));

@@ -28,10 +28,10 @@ pub fn raise_limit() -> Descriptors {
 
 impl Descriptors {
     /// A line that says what was raised.
-    pub fn told(&self) -> String {
+    pub fn notice(&self) -> String {
         let limit = self.limit;
-        let told = |from| format!("pushloop: up to {limit} descriptors ({from} before)\n");
-        self.raised_from.map(told).unwrap_or_default()
+        let notice = |from| format!("pushloop: up to {limit} descriptors ({from} before)\n");
+        self.raised_from.map(notice).unwrap_or_default()
     }
 }
 

@@ -130,8 +130,8 @@ impl Errands {
 }
 
 /// Answers with what all loops have told together.
-pub fn tell(mut pending: Pending, told: &Value) {
-    let (status, kind, body) = match body(told) {
+pub fn tell(mut pending: Pending, sum: &Value) {
+    let (status, kind, body) = match body(sum) {
         Ok(body) => (200, "application/json", body),
         Err(why) => (400, "text/plain; charset=utf-8", why),
     };
@@ -140,8 +140,8 @@ pub fn tell(mut pending: Pending, told: &Value) {
     let _ = pending.respond(response.header("X-Content-Type-Options", "nosniff"));
 }
 
-fn body(told: &Value) -> Result<String, String> {
-    let body = told.to_string();
+fn body(sum: &Value) -> Result<String, String> {
+    let body = sum.to_string();
     match body.len() <= SUM_BYTES_MAX {
         true => Ok(body),
         false => Err(format!(
@@ -152,73 +152,73 @@ fn body(told: &Value) -> Result<String, String> {
 
 /// Adds what one more loop tells: numbers of connections and of subscriptions are summed up, what is the same at all loops
 /// is there once, and an error is the answer.
-pub fn add(told: &mut Value, more: Value) {
-    if !is_error(told, &more) {
-        add_fields(told, more, add_field);
+pub fn add(sum: &mut Value, more: Value) {
+    if !is_error(sum, &more) {
+        add_fields(sum, more, add_field);
     }
 }
 
 /// Whether one of them is an error. Then that is told.
-fn is_error(told: &mut Value, more: &Value) -> bool {
-    let is_told = told.get("error").is_some();
+fn is_error(sum: &mut Value, more: &Value) -> bool {
+    let is_told = sum.get("error").is_some();
     if !is_told && more.get("error").is_some() {
-        told.clone_from(more);
+        sum.clone_from(more);
     }
     is_told || more.get("error").is_some()
 }
 
 /// Adds up what has the same name in two objects.
-fn add_fields(told: &mut Value, more: Value, add: impl Fn(&str, &mut Value, Value)) {
-    let (Value::Object(told), Value::Object(more)) = (told, more) else { return };
+fn add_fields(sum: &mut Value, more: Value, add: impl Fn(&str, &mut Value, Value)) {
+    let (Value::Object(sum), Value::Object(more)) = (sum, more) else { return };
     for (name, more) in more {
-        match told.get_mut(&name) {
-            None => drop(told.insert(name, more)),
-            Some(told) => add(&name, told, more),
+        match sum.get_mut(&name) {
+            None => drop(sum.insert(name, more)),
+            Some(sum) => add(&name, sum, more),
         }
     }
 }
 
 /// Adds up a field of an answer. Names of channels are not looked at, nor what clients publish: these may be anything.
-fn add_field(name: &str, told: &mut Value, more: Value) {
-    match (name, told, more) {
-        ("result", told, more) => add(told, more),
-        ("replies", Value::Array(told), Value::Array(more)) => {
-            told.iter_mut().zip(more).for_each(|(told, more)| add_reply(told, more));
+fn add_field(name: &str, sum: &mut Value, more: Value) {
+    match (name, sum, more) {
+        ("result", sum, more) => add(sum, more),
+        ("replies", Value::Array(sum), Value::Array(more)) => {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| add_reply(sum, more));
         }
-        ("nodes", Value::Array(told), Value::Array(more)) => {
-            told.iter_mut().zip(more).for_each(|(told, more)| add_fields(told, more, add_figure));
+        ("nodes", Value::Array(sum), Value::Array(more)) => {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| add_fields(sum, more, add_figure));
         }
-        ("channels", told, more) => {
-            add_fields(told, more, |_, told, more| add_fields(told, more, add_figure));
+        ("channels", sum, more) => {
+            add_fields(sum, more, |_, sum, more| add_fields(sum, more, add_figure));
         }
-        ("users", Value::Array(told), Value::Array(more)) => {
-            let known: HashSet<_> = told.iter().collect();
+        ("users", Value::Array(sum), Value::Array(more)) => {
+            let known: HashSet<_> = sum.iter().collect();
             let news: Vec<_> = more.into_iter().filter(|it| !known.contains(it)).collect();
-            told.extend(news);
+            sum.extend(news);
         }
-        ("cache", told, more) if told.is_null() => *told = more,
+        ("cache", sum, more) if sum.is_null() => *sum = more,
         ("cache", _, _) => {}
-        (name, told, more) => add_figure(name, told, more),
+        (name, sum, more) => add_figure(name, sum, more),
     }
 }
 
 /// One of a batch is under the name of its method.
-fn add_reply(told: &mut Value, more: Value) {
-    if !is_error(told, &more) {
-        add_fields(told, more, |_, told, more| add(told, more));
+fn add_reply(sum: &mut Value, more: Value) {
+    if !is_error(sum, &more) {
+        add_fields(sum, more, |_, sum, more| add(sum, more));
     }
 }
 
-fn add_figure(name: &str, told: &mut Value, more: Value) {
-    match (name, told, more) {
+fn add_figure(name: &str, sum: &mut Value, more: Value) {
+    match (name, sum, more) {
         // Members are those of all nodes at each.
-        ("user_count" | "uptime", told, more) if told.as_u64() < more.as_u64() => *told = more,
+        ("user_count" | "uptime", sum, more) if sum.as_u64() < more.as_u64() => *sum = more,
         ("user_count" | "uptime", _, _) => {}
-        (_, Value::Number(told), Value::Number(more)) => {
-            let sum = told.as_u64().unwrap_or_default() + more.as_u64().unwrap_or_default();
-            *told = sum.into();
+        (_, Value::Number(sum), Value::Number(more)) => {
+            let both = sum.as_u64().unwrap_or_default() + more.as_u64().unwrap_or_default();
+            *sum = both.into();
         }
-        (_, Value::Bool(told), Value::Bool(more)) => *told |= more,
+        (_, Value::Bool(sum), Value::Bool(more)) => *sum |= more,
         (_, _, _) => {}
     }
 }
@@ -234,9 +234,9 @@ mod tests {
 
     fn sum(all: impl IntoIterator<Item = Value>) -> Value {
         all.into_iter()
-            .reduce(|mut told, more| {
-                add(&mut told, more);
-                told
+            .reduce(|mut sum, more| {
+                add(&mut sum, more);
+                sum
             })
             .expect("there is one")
     }

@@ -54,24 +54,24 @@ fn inherit(
             listen_on(server, socket, tls.filter(|_| options.tls.is_inherited))
         }
         Inherited::Unix(socket) => {
-            let told = match socket.local_addr()?.as_pathname() {
+            let opened = match socket.local_addr()?.as_pathname() {
                 Some(path) => format!("pushloop: listening on unix:{}\n", path.display()),
                 None => "pushloop: listening on a Unix socket without a path\n".to_owned(),
             };
-            server.listen_unix_on(socket).map(|()| told)
+            server.listen_unix_on(socket).map(|()| opened)
         }
     }
 }
 
 fn listen_on(server: &mut Server, socket: TcpListener, tls: Option<&Tls>) -> io::Result<String> {
     match tls {
-        Some(tls) => server.listen_tls_on(socket, tls).map(|bound| told(bound, "s")),
-        None => server.listen_on(socket).map(|bound| told(bound, "")),
+        Some(tls) => server.listen_tls_on(socket, tls).map(|bound| opened(bound, "s")),
+        None => server.listen_on(socket).map(|bound| opened(bound, "")),
     }
 }
 
 /// What there is to say of an address that is open; `s` is the end of a scheme that has TLS.
-fn told(bound: SocketAddr, s: &str) -> String {
+fn opened(bound: SocketAddr, s: &str) -> String {
     format!(
         "pushloop: open http{s}://{bound}/\n  \
          subscribe: new WebSocket(\"ws{s}://{bound}/scores\")\n  \

@@ -136,7 +136,7 @@ impl Watch {
         let topics: Vec<_> = top.iter().map(|(name, load)| topic(hub, name, load)).collect();
         let mut worst = self.laggards.clone();
         worst.sort_by_key(|it| u64::MAX - rank(it).0);
-        let laggards = worst.iter().filter_map(|it| told(hub, it, client(it.id)));
+        let laggards = worst.iter().filter_map(|it| laggard(hub, it, client(it.id)));
         let answer = json!({
             "ms": milliseconds,
             "topics": topics,
@@ -171,7 +171,7 @@ fn topic(hub: &Hub, name: &str, load: &Load) -> Value {
 }
 
 /// What is told of one that lags; nothing if it is gone.
-fn told(hub: &Hub, laggard: &Laggard, client: Option<IpAddr>) -> Option<Value> {
+fn laggard(hub: &Hub, laggard: &Laggard, client: Option<IpAddr>) -> Option<Value> {
     let topic = hub.topics_of(laggard.id).next()?;
     Some(json!({
         // As text: JavaScript has no whole numbers of 64 bits.

@@ -227,7 +227,7 @@ pub enum Form {
     /// What became of each, by topics.
     Several,
     /// This, once all is published.
-    Told(String),
+    Fixed(String),
     /// The same line by line, up to the first that is refused, or is broken.
     Lines { broken: Option<(usize, Refusal)> },
     /// The same as the API of Centrifuge's server SDKs has it.
@@ -239,14 +239,14 @@ pub type Outcome = Result<Published, Refusal>;
 
 /// What an answer tells of: the topic, and the line of the batch.
 #[derive(Debug)]
-pub struct Told {
+pub struct Label {
     name: String,
     line: usize,
 }
 
-/// What is told of these.
-pub fn told(items: &[Item<'_>]) -> Vec<Told> {
-    items.iter().map(|it| Told { name: it.name.clone(), line: it.line }).collect()
+/// What an answer calls these.
+pub fn labels(items: &[Item<'_>]) -> Vec<Label> {
+    items.iter().map(|it| Label { name: it.name.clone(), line: it.line }).collect()
 }
 
 /// The answer to a request of so many publications that will be published. Their places are not told: a
@@ -339,26 +339,26 @@ impl Form {
     pub fn answer(
         self,
         hub: &Hub,
-        told: &[Told],
+        labels: &[Label],
         outcomes: Vec<Outcome>,
     ) -> Result<Answer, Refusal> {
-        let mut each = told.iter().zip(outcomes);
+        let mut each = labels.iter().zip(outcomes);
         match self {
             Self::One => {
-                let Some((Told { name, .. }, outcome)) = each.next() else {
+                let Some((Label { name, .. }, outcome)) = each.next() else {
                     return Err((500, "nothing was published".into()));
                 };
                 Ok((200, JSON, format!("{{{}}}\n", tell(hub, name, outcome?))))
             }
             Self::Several => Ok(tell_several(hub, each)),
-            Self::Told(body) => {
+            Self::Fixed(body) => {
                 let refused = each.find_map(|(_, outcome)| outcome.err());
                 refused.map_or(Ok((200, JSON, body)), Err)
             }
             Self::Calls(calls) => Ok((200, JSON, calls.answer(each.map(|(_, outcome)| outcome)))),
             Self::Lines { broken } => {
                 let (mut answers, mut ends) = (String::new(), broken);
-                for (Told { name, line }, outcome) in each {
+                for (Label { name, line }, outcome) in each {
                     match outcome {
                         Ok(published) => {
                             let _ = writeln!(answers, "{{{}}}", tell(hub, name, published));
@@ -374,9 +374,9 @@ impl Form {
     }
 }
 
-fn tell_several<'a>(hub: &Hub, each: impl Iterator<Item = (&'a Told, Outcome)>) -> Answer {
+fn tell_several<'a>(hub: &Hub, each: impl Iterator<Item = (&'a Label, Outcome)>) -> Answer {
     let mut status = 200;
-    let answers = each.map(|(Told { name, .. }, outcome)| {
+    let answers = each.map(|(Label { name, .. }, outcome)| {
         let topic = serde_json::json!(name);
         match outcome {
             Ok(published) => format!("{{\"topic\":{topic},{}}}", tell(hub, name, published)),

@@ -13,7 +13,7 @@ use crate::{
     ahead::{Asker, AskerId},
     broker::Done,
     inboxes::{Inboxes, Limits},
-    publish::{self, Outcome, Plan, told},
+    publish::{self, Outcome, Plan, labels},
     topics::Refusal,
 };
 
@@ -109,7 +109,7 @@ impl Relay {
 
 /// The request has its answer, if it waits for one.
 fn done(id: Option<RequestId>, plan: Plan<'_>, outcomes: Vec<Outcome>) -> Option<Done> {
-    let told = told(&plan.items);
+    let labels = labels(&plan.items);
     let id = AskerId::Request(id?);
-    Some(Done::Published(Asker { id, told, form: plan.form }, outcomes))
+    Some(Done::Published(Asker { id, labels, form: plan.form }, outcomes))
 }

@@ -42,7 +42,7 @@ pub struct Prepared {
     /// Whether topics that begin from now on have other options.
     with_topics: bool,
     /// What is said once it is so, and how many loops have not taken it yet.
-    told: Arc<(String, AtomicUsize)>,
+    summary: Arc<(String, AtomicUsize)>,
 }
 
 /// What reads the sources again.
@@ -143,13 +143,13 @@ impl Reload {
             // The files may be others under the same names.
             changed.push("the certificates");
         }
-        let mut told = told(&changed, &left);
+        let mut summary = summary(&changed, &left);
         if taken.options.tokens.are_given() {
-            told += "; the keys were read again";
+            summary += "; the keys were read again";
         }
-        left_out.iter().for_each(|why| told += &format!("; {why}"));
-        let told = Arc::new((told, AtomicUsize::new(self.slots.len())));
-        Ok(Prepared { taken: taken.into(), keys, tls, with_topics, told })
+        left_out.iter().for_each(|why| summary += &format!("; {why}"));
+        let summary = Arc::new((summary, AtomicUsize::new(self.slots.len())));
+        Ok(Prepared { taken: taken.into(), keys, tls, with_topics, summary })
     }
 
     /// The sets of keys that are fetched from now on. Those that are new have their keys, or the error says why not.
@@ -178,21 +178,21 @@ impl Reload {
 }
 
 /// One line on what is taken, and what is left.
-fn told(changed: &[&str], left: &[&str]) -> String {
-    let mut told = match changed {
+fn summary(changed: &[&str], left: &[&str]) -> String {
+    let mut summary = match changed {
         [] => "reloaded: nothing has changed that a running server takes".to_owned(),
         changed => format!("reloaded: {}", changed.join(", ")),
     };
     if !left.is_empty() {
-        told += &format!("; a restart is needed for {}", left.join(", "));
+        summary += &format!("; a restart is needed for {}", left.join(", "));
     }
-    told
+    summary
 }
 
 /// Takes what was prepared, if something is.
 pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     let prepared = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(Prepared { taken, keys, tls, with_topics, told }) = prepared else { return };
+    let Some(Prepared { taken, keys, tls, with_topics, summary }) = prepared else { return };
     let options = &taken.options;
     if with_topics && let Err(why) = service.set_patterns(hub, options) {
         return say(Level::Warn, &format!("not reloaded, all is as it was: {why}"));
@@ -207,8 +207,8 @@ pub fn take(slot: &Slot, hub: &mut Hub, service: &mut Service) {
     hub.set_origins(config::origins(options));
     hub.set_hosts(config::hosts(options));
     hub.set_shutdown_spread(options.drain.spread);
-    if told.1.fetch_sub(1, Ordering::Relaxed) == 1 {
-        say(Level::Info, &told.0);
+    if summary.1.fetch_sub(1, Ordering::Relaxed) == 1 {
+        say(Level::Info, &summary.0);
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::{backends::Hooks, pacing::Subjects, relaying::Ways};
 use crate::{
     ahead::Ahead,
     auth::Denied,
-    broker::{Broker, TOLD},
+    broker::{self, Broker},
     drain::ENDS_SOON,
     errands::{ERRANDS, Errands},
     expiries::{self, Expiries},
@@ -407,8 +407,8 @@ impl Handler for Service {
             self.publish_written(hub);
         } else if key == ANSWERED {
             self.take_answers(hub);
-        } else if key == TOLD {
-            self.take_told(hub);
+        } else if key == broker::EVENTS {
+            self.take_broker_events(hub);
         } else if key == RELAYED {
             self.take_relayed(hub);
         } else if key == OPENED {

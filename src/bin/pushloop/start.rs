@@ -56,7 +56,7 @@ pub fn serve(taken: Taken, arguments: Vec<OsString>) -> io::Result<()> {
     let tls = tls::of(options)?;
     // Nothing is said to be open before all is.
     let mut opened = listen::all(server, options, tls.as_ref())?;
-    opened += &descriptors.told();
+    opened += &descriptors.notice();
     if let Some(address) = options.metrics_listen {
         opened += &metrics::listen(address, handle.clone(), Arc::clone(&status))?;
     }

@@ -64,7 +64,7 @@ fn places(text: &str, topics: usize) -> Option<Vec<Option<Position>>> {
 
 /// How a subscriber is told what its subscriptions begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Greeting {
     /// Not at all.
     Nothing,
     /// In a message, as an envelope without data.
@@ -87,8 +87,8 @@ pub fn connect(
         return false;
     }
     let id = id.conn();
-    let told = if envelopes && hub.use_envelopes(id) { Told::Envelope } else { Told::Nothing };
-    if let Err(full) = subscribe_all(hub, id, names, start, told) {
+    let greeting = if envelopes && hub.use_envelopes(id) { Greeting::Envelope } else { Greeting::Nothing };
+    if let Err(full) = subscribe_all(hub, id, names, start, greeting) {
         hub.close(id, CloseCode::TRY_AGAIN_LATER, &full.to_string());
         return false;
     }
@@ -113,7 +113,7 @@ pub fn stream(
         return false;
     }
     let id = id.conn();
-    if subscribe_all(hub, id, names, start, Told::Event).is_err() {
+    if subscribe_all(hub, id, names, start, Greeting::Event).is_err() {
         // It comes back.
         hub.finish(id);
         return false;
@@ -126,9 +126,9 @@ fn subscribe_all(
     id: ConnId,
     names: &[String],
     start: &Start,
-    told: Told,
+    greeting: Greeting,
 ) -> Result<(), SubscribeError> {
-    if told == Told::Event && names.len() > 1 {
+    if greeting == Greeting::Event && names.len() > 1 {
         hub.use_joint_ids(id);
     }
     let begins: Vec<_> =
@@ -137,7 +137,7 @@ fn subscribe_all(
     for (name, _) in names.iter().zip(&begins).filter(|(_, begin)| begin.is_live()) {
         hub.subscribe(id, name)?;
     }
-    tell(hub, id, told, names, &begins);
+    tell(hub, id, greeting, names, &begins);
     for (name, begin) in names.iter().zip(&begins) {
         let joined = match begin.what {
             What::Live => continue,
@@ -193,14 +193,14 @@ impl Begin {
 
 /// Tells a subscriber from where on each of its topics comes without a gap: one that has read no further comes
 /// back to there.
-fn tell(hub: &mut Hub, id: ConnId, told: Told, names: &[String], begins: &[Begin]) {
+fn tell(hub: &mut Hub, id: ConnId, greeting: Greeting, names: &[String], begins: &[Begin]) {
     let place = |(name, begin): (&String, &Begin)| {
         let here = hub.position(name)?;
         Some(Position { offset: here.offset - begin.kept, ..here }.to_string())
     };
     let places: Option<Vec<_>> = names.iter().zip(begins).map(place).collect();
     // They are subscribed to, or have kept something.
-    let Some(places) = places.filter(|_| told != Told::Nothing) else { return };
+    let Some(places) = places.filter(|_| greeting != Greeting::Nothing) else { return };
     for ((name, begin), place) in names.iter().zip(begins).zip(&places) {
         let mut object = serde_json::json!({
             "topic": name,
@@ -211,10 +211,10 @@ fn tell(hub: &mut Hub, id: ConnId, told: Told, names: &[String], begins: &[Begin
             object["why"] = why.as_str().into();
         }
         // A connection that is gone, or at its limit with its first message, is told nothing.
-        let _ = match told {
-            Told::Nothing => Ok(()),
-            Told::Envelope => hub.send(id, object.to_string()),
-            Told::Event => {
+        let _ = match greeting {
+            Greeting::Nothing => Ok(()),
+            Greeting::Envelope => hub.send(id, object.to_string()),
+            Greeting::Event => {
                 let ids = places.join(",");
                 hub.write(id, format!("event: subscribed\nid: {ids}\ndata: {object}\n\n"))
             }

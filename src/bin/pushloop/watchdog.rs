@@ -56,7 +56,7 @@ pub fn watch(handles: Vec<Handle>, status: Arc<Status>) {
 /// Connections that were not let in.
 #[derive(Debug, Default)]
 struct Refusals {
-    told: u64,
+    reported: u64,
     silent_looks: u32,
 }
 
@@ -64,10 +64,10 @@ impl Refusals {
     /// What there is to say of them, once in a while.
     fn look(&mut self, refused: u64, open: u64) -> Option<String> {
         self.silent_looks = self.silent_looks.saturating_sub(1);
-        if refused == self.told || self.silent_looks > 0 {
+        if refused == self.reported || self.silent_looks > 0 {
             return None;
         }
-        let news = refused - std::mem::replace(&mut self.told, refused);
+        let news = refused - std::mem::replace(&mut self.reported, refused);
         self.silent_looks = FULL_LOOKS;
         Some(format!(
             "{news} connections were not let in, and {open} are open: if these are all that the limit of \

@@ -21,8 +21,8 @@ use crate::presence::topic_of;
 
 pub use leasing::{Answer, Ask, Over, Roll, answered};
 
-/// A topic's life, its offset, entries of what is kept, and members with their infos, as the broker tells them.
-pub type Told = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
+/// What `open.lua` replies: a topic's life, its offset, entries of what is kept, and members with their infos.
+pub type OpenReply = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
 
 /// How long the broker may take for anything that it is asked.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -360,8 +360,8 @@ fn check_mode(told: &str, info: &ConnectionInfo, is_cluster: bool) -> Result<(),
 }
 
 /// Where a topic is, as the broker says.
-pub fn placed(answer: RedisResult<Told>, wanted: Wanted) -> Result<Place, String> {
-    let (epoch, offset, mut kept, members) = answer.map_err(|error| told(&error))?;
+pub fn placed(answer: RedisResult<OpenReply>, wanted: Wanted) -> Result<Place, String> {
+    let (epoch, offset, mut kept, members) = answer.map_err(|error| refusal(&error))?;
     if matches!(wanted, Wanted::Latest(_)) {
         kept.reverse();
     }
@@ -376,7 +376,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// What the broker says of an error, without the place in a script.
-pub fn told(error: &RedisError) -> String {
+pub fn refusal(error: &RedisError) -> String {
     let code = error.code().unwrap_or_default();
     format!("{code} {}", error.detail().unwrap_or_default()).trim().to_owned()
 }
@@ -385,7 +385,7 @@ pub fn told(error: &RedisError) -> String {
 pub fn published(answer: RedisResult<Vec<String>>) -> Result<Position, Failure> {
     let answer = answer.map_err(|error| match error.is_io_error() {
         true => Failure::Unknown,
-        false => Failure::Refused(told(&error)),
+        false => Failure::Refused(refusal(&error)),
     })?;
     match &answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["done" | "again", epoch, offset] => position(epoch.as_bytes(), offset.as_bytes())

@@ -15,7 +15,7 @@ use super::{
     echoes, keys,
     link::{
         self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, here, placed,
-        published, told,
+        published, refusal,
     },
     slots::{self, Range, SLOTS, slot_of},
     way::{Kind, Named, Way, first, said, wrong},
@@ -280,7 +280,7 @@ impl Links {
             // It is not the master any more, or the cluster is away.
             ServerErrorKind::ReadOnly
             | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown => self.lost = Some(wrong(told(error))),
+            | ServerErrorKind::MasterDown => self.lost = Some(wrong(refusal(error))),
             _ => {}
         }
     }

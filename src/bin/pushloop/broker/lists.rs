@@ -10,7 +10,7 @@ use super::{link::Listed, record::Record};
 /// What is published to a companion topic.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Told<'a> {
+enum JoinOrLeave<'a> {
     Join {
         id: Box<str>,
         #[serde(borrow)]
@@ -26,8 +26,8 @@ enum Told<'a> {
 /// What a publication to a companion topic says; `None` if no script has made it.
 pub fn news(record: &Record) -> Option<PresenceNews> {
     Some(match serde_json::from_slice(&record.payload).ok()? {
-        Told::Join { id, info } => PresenceNews::Join(id, info.get().into()),
-        Told::Leave { id, .. } => PresenceNews::Leave(id),
+        JoinOrLeave::Join { id, info } => PresenceNews::Join(id, info.get().into()),
+        JoinOrLeave::Leave { id, .. } => PresenceNews::Leave(id),
     })
 }
 

@@ -36,7 +36,7 @@ use pushloop::{ConnId, Handle, Hub, Position, Presence};
 use redis::ConnectionAddr;
 
 pub use leases::Move;
-pub use shared::TOLD;
+pub use shared::EVENTS;
 pub use topics::END_INTERVAL;
 
 /// The topic in which servers have each other do what is asked of one. No door leads to it: topics have names without
@@ -235,8 +235,8 @@ impl Broker {
     }
 
     /// The latest place of a topic that a publisher here was told of.
-    pub fn told(&self, name: &str) -> Option<Position> {
-        self.topics.told(name)
+    pub fn acknowledged(&self, name: &str) -> Option<Position> {
+        self.topics.acknowledged(name)
     }
 
     /// Nobody waits for these topics any more.
@@ -307,7 +307,7 @@ impl Broker {
             let applied = match event {
                 Event::Published { number, outcome } => {
                     if let (Ok(place), Some(topic)) = (&outcome, self.publishing.topic(number)) {
-                        self.topics.note_told(topic, *place);
+                        self.topics.note_acknowledged(topic, *place);
                     }
                     self.publishing.settle(hub, number, outcome, done);
                     Applied::Yes

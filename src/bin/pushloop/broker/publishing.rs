@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ahead::{Asker, AskerId},
-    publish::{Except, Outcome, Plan, not_taken, publish_for, told},
+    publish::{Except, Outcome, Plan, labels, not_taken, publish_for},
     topics::Refusal,
 };
 
@@ -98,7 +98,7 @@ impl Publishing {
         let numbers: Vec<_> = publications.iter().map(|it| (it.number, it.topic.clone())).collect();
         self.shared.publish(publications).map_err(refusal)?;
         let Some(id) = id else { return Ok(()) };
-        let asker = Some(Asker { id, told: told(&plan.items), form: plan.form });
+        let asker = Some(Asker { id, labels: labels(&plan.items), form: plan.form });
         let open = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_none());
         let places: Vec<_> = open.map(|(at, _)| at).collect();
         self.latest += 1;
@@ -161,15 +161,15 @@ impl Publishing {
             return;
         }
         let Some(Job { outcomes, asker: Some(asker), .. }) = self.jobs.remove(&job) else { return };
-        let mut told: Vec<Outcome> = Vec::with_capacity(outcomes.len());
+        let mut known: Vec<Outcome> = Vec::with_capacity(outcomes.len());
         for outcome in outcomes.into_iter().flatten() {
-            told.push(outcome);
-            if asker.form.ends_with(&told) {
+            known.push(outcome);
+            if asker.form.ends_with(&known) {
                 // What came of the lines behind it is not told: they are sent again.
                 break;
             }
         }
-        done.push(Done::Published(asker, told));
+        done.push(Done::Published(asker, known));
     }
 }
 

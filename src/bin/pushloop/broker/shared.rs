@@ -16,13 +16,13 @@ use super::{
 };
 
 /// What the service is notified of, when a thread has told something.
-pub const TOLD: u32 = 5;
+pub const EVENTS: u32 = 5;
 
 /// Publications that wait for the broker, and their bytes: more are refused.
 const WAITING_MAX: usize = 16_384;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of what was told and not yet taken, from which on the threads wait.
-const TOLD_BYTES_MAX: usize = 16 << 20;
+const EVENTS_BYTES_MAX: usize = 16 << 20;
 /// What is asked of the broker in one go, at the most, beside the first.
 const BATCH_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -108,8 +108,8 @@ struct State {
     /// The topics that are to be heard, by their channels' names.
     wanted: HashMap<String, Arc<str>>,
     changes: Vec<Change>,
-    told: VecDeque<Event>,
-    told_bytes: usize,
+    events: VecDeque<Event>,
+    event_bytes: usize,
     answers: VecDeque<Leased>,
     ends: bool,
 }
@@ -200,11 +200,11 @@ impl Shared {
     /// The next things that the threads have told, so many at most.
     pub fn take(&self, most: usize) -> Vec<Event> {
         let mut state = self.lock();
-        let count = state.told.len().min(most);
-        let taken: Vec<_> = state.told.drain(..count).collect();
-        state.told_bytes -= taken.iter().map(Event::cost).sum::<usize>();
-        if !state.told.is_empty() {
-            let _ = self.handle.notify(TOLD);
+        let count = state.events.len().min(most);
+        let taken: Vec<_> = state.events.drain(..count).collect();
+        state.event_bytes -= taken.iter().map(Event::cost).sum::<usize>();
+        if !state.events.is_empty() {
+            let _ = self.handle.notify(EVENTS);
         }
         self.room.notify_all();
         taken
@@ -230,13 +230,13 @@ impl Shared {
     /// Tells the loop. Waits if much is told and not taken yet.
     pub fn tell(&self, event: Event) {
         let mut state = self.lock();
-        while state.told_bytes >= TOLD_BYTES_MAX && !state.ends {
+        while state.event_bytes >= EVENTS_BYTES_MAX && !state.ends {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.told_bytes += event.cost();
-        state.told.push_back(event);
-        if state.told.len() == 1 {
-            let _ = self.handle.notify(TOLD);
+        state.event_bytes += event.cost();
+        state.events.push_back(event);
+        if state.events.len() == 1 {
+            let _ = self.handle.notify(EVENTS);
         }
     }
 
@@ -245,7 +245,7 @@ impl Shared {
         let mut state = self.lock();
         state.answers.push_back(leased);
         if state.answers.len() == 1 {
-            let _ = self.handle.notify(TOLD);
+            let _ = self.handle.notify(EVENTS);
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
     fn an_answer_about_members_waits_behind_nothing_that_is_told() {
         let server = Server::new(Config::default()).expect("there are descriptors");
         let shared = Shared::new(server.handle());
-        let full = TOLD_BYTES_MAX / Event::Echo.cost();
+        let full = EVENTS_BYTES_MAX / Event::Echo.cost();
         (0..full).for_each(|_| shared.tell(Event::Echo));
         let ask = Ask::Renew { node: 1, is_new: true, before: None, over: None };
         shared.answer((ask.clone(), Ok(Answer::Done(Vec::new()))));

@@ -73,7 +73,7 @@ struct Topic {
     /// It has a history, and the broker's positions in the hub.
     keeps: Option<Keeps>,
     /// The latest place that a publisher here was told of, which may be ahead of what was heard.
-    told: Option<Position>,
+    acknowledged: Option<Position>,
     /// What came and waits for its place.
     early: VecDeque<(Position, Record)>,
     early_bytes: usize,
@@ -173,16 +173,16 @@ impl Topics {
     }
 
     /// A publisher here is told that something was published.
-    pub fn note_told(&mut self, name: &str, place: Position) {
+    pub fn note_acknowledged(&mut self, name: &str, place: Position) {
         let Some(topic) = self.topics.get_mut(name) else { return };
-        if topic.told.is_none_or(|it| it.epoch != place.epoch || it.offset < place.offset) {
-            topic.told = Some(place);
+        if topic.acknowledged.is_none_or(|it| it.epoch != place.epoch || it.offset < place.offset) {
+            topic.acknowledged = Some(place);
         }
     }
 
     /// The latest place of a topic that a publisher here was told of: who asks later may ask for what is before it.
-    pub fn told(&self, name: &str) -> Option<Position> {
-        self.topics.get(name).and_then(|topic| topic.told)
+    pub fn acknowledged(&self, name: &str) -> Option<Position> {
+        self.topics.get(name).and_then(|topic| topic.acknowledged)
     }
 
     /// Whether the hub could have all that are heard.
@@ -201,7 +201,7 @@ impl Topics {
                 .topic_options(&name)
                 .history
                 .map(|it| Keeps { publications: it.publications, bytes: it.bytes }),
-            told: None,
+            acknowledged: None,
             early: VecDeque::new(),
             early_bytes: 0,
             waiters: BTreeSet::new(),
@@ -310,7 +310,7 @@ impl Topics {
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
         // No place of another epoch is reached any more.
-        topic.told = topic.told.filter(|it| it.epoch == place.position.epoch);
+        topic.acknowledged = topic.acknowledged.filter(|it| it.epoch == place.position.epoch);
         self.list(&name, place.members);
         self.be_ready(&name, done);
         self.apply_early(hub, name)

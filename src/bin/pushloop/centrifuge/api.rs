@@ -227,7 +227,7 @@ fn refresh<'a>(params: &Object<'a>) -> Result<Call<'a>, Malformed> {
 }
 
 /// What one call is answered with.
-pub enum Told<'a> {
+pub enum CallResult<'a> {
     Nothing,
     Presence(Vec<Client<'a>>),
     PresenceStats(Stats),
@@ -247,20 +247,20 @@ pub struct Node {
 }
 
 /// A JSON object.
-pub fn object(told: &Told<'_>) -> String {
+pub fn object(told: &CallResult<'_>) -> String {
     let mut text = String::new();
     Writer::object(&mut text, |sink| match told {
-        Told::Nothing => {}
-        Told::Presence(clients) => fill_presence(sink, clients),
-        Told::PresenceStats(it) => fill_stats(sink, *it),
-        Told::History(kept) => fill_kept(sink, kept),
-        Told::Channels(all) => {
+        CallResult::Nothing => {}
+        CallResult::Presence(clients) => fill_presence(sink, clients),
+        CallResult::PresenceStats(it) => fill_stats(sink, *it),
+        CallResult::History(kept) => fill_kept(sink, kept),
+        CallResult::Channels(all) => {
             let all = all.iter().map(|(name, clients)| (*name, *clients as u64));
             sink.entries(("channels", 1), all, |sink, clients| {
                 sink.number(("num_clients", 1), clients);
             });
         }
-        Told::Info(it) => sink.list(("nodes", 1), [it], |sink, it| {
+        CallResult::Info(it) => sink.list(("nodes", 1), [it], |sink, it| {
             sink.text(("uid", 1), "pushloop");
             sink.text(("name", 2), "pushloop");
             sink.text(("version", 3), env!("CARGO_PKG_VERSION"));
@@ -310,7 +310,7 @@ impl Calls {
             let (method, told) = match slot {
                 Slot::Done(method, told) => (method, told),
                 Slot::Everywhere(method) => {
-                    (method, place(outcomes.next()).map(|_| object(&Told::Nothing)))
+                    (method, place(outcomes.next()).map(|_| object(&CallResult::Nothing)))
                 }
                 Slot::Publish { is_broadcast: false, .. } => ("publish", place(outcomes.next())),
                 Slot::Publish { count, is_broadcast: true } => {

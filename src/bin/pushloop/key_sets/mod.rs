@@ -85,7 +85,7 @@ impl FetchOptions {
     }
 
     /// A line about each set.
-    pub fn told(&self) -> impl Iterator<Item = String> {
+    pub fn descriptions(&self) -> impl Iterator<Item = String> {
         let Pace { timeout, max_age, refetch } = self.pace;
         self.sources.iter().map(move |source| {
             format!(

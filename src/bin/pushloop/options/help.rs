@@ -35,7 +35,7 @@ pub fn usage() -> String {
                 line += "  ";
             }
             let default = entry.default.map(|it| format!(" [{it}]")).unwrap_or_default();
-            for word in (entry.told() + &default).split(' ') {
+            for word in (entry.description() + &default).split(' ') {
                 if line.chars().count() + word.chars().count() > WIDTH {
                     text += line.trim_end();
                     text.push('\n');
@@ -59,10 +59,10 @@ pub fn docs() -> String {
     for group in GROUPS {
         let _ = writeln!(table, "| **{}** | | | |", group.title);
         for entry in group.entries {
-            let told = entry.told().replace('*', "\\*").replace('|', "\\|");
+            let description = entry.description().replace('*', "\\*").replace('|', "\\|");
             let default = entry.default.map(|it| format!("`{it}` ")).unwrap_or_default();
             let reloads = if entry.reloads { "taken " } else { "" };
-            let _ = writeln!(table, "| `{}` | {default}| {reloads}| {told} |", entry.as_flag());
+            let _ = writeln!(table, "| `{}` | {default}| {reloads}| {description} |", entry.as_flag());
         }
     }
     table
@@ -73,7 +73,7 @@ impl Entry {
         format!("--{} {}", self.name, self.value).trim_end().to_owned()
     }
 
-    fn told(&self) -> String {
+    fn description(&self) -> String {
         let repeats = if self.repeats { "; may be repeated" } else { "" };
         format!("{}{repeats}", self.help)
     }

@@ -159,7 +159,7 @@ fn id(raw: &RawValue) -> Option<String> {
 }
 
 /// An event of the protocol. Its data is text of JSON in text of JSON.
-pub fn told(event: &str, channel: Option<&str>, data: impl Display) -> String {
+pub fn frame(event: &str, channel: Option<&str>, data: impl Display) -> String {
     let channel =
         channel.map(|channel| format!(",\"channel\":{}", string(channel))).unwrap_or_default();
     format!("{{\"event\":\"{event}\"{channel},\"data\":{}}}", string(&data.to_string()))
@@ -167,11 +167,11 @@ pub fn told(event: &str, channel: Option<&str>, data: impl Display) -> String {
 
 pub fn established(socket: &str) -> String {
     let data = format!("{{\"socket_id\":\"{socket}\",\"activity_timeout\":{ACTIVITY_TIMEOUT}}}");
-    told("pusher:connection_established", None, data)
+    frame("pusher:connection_established", None, data)
 }
 
 pub fn subscribed(channel: &str, data: impl Display) -> String {
-    told("pusher_internal:subscription_succeeded", Some(channel), data)
+    frame("pusher_internal:subscription_succeeded", Some(channel), data)
 }
 
 /// What went wrong, with Pusher's code where it has one, and of which channel.
@@ -185,7 +185,7 @@ pub fn error(code: Option<u16>, channel: Option<&str>, message: &str) -> String 
 
 pub fn subscription_error(channel: &str, kind: &str, status: u16, why: &str) -> String {
     let data = format!("{{\"type\":\"{kind}\",\"error\":{},\"status\":{status}}}", string(why));
-    told("pusher:subscription_error", Some(channel), data)
+    frame("pusher:subscription_error", Some(channel), data)
 }
 
 /// Who is in a channel: ids, and of each its info.

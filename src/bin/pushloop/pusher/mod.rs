@@ -15,8 +15,8 @@ pub use self::{
     channel::{CACHES, Kind, NAME_BYTES_MAX, PRESENCES, is_cache, user_channel},
     event::{encode, encode_last, is_own_name, keep, keep_sent},
     frames::{
-        ChannelData, Said, error, established, members, read, sign_in_id, subscribed,
-        subscription_error, told,
+        ChannelData, Said, error, established, frame, members, read, sign_in_id, subscribed,
+        subscription_error,
     },
 };
 

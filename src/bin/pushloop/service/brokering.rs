@@ -41,7 +41,7 @@ const ROOM_TIMER: u64 = Timer::Room as u64;
 /// The broker, and what waits for it.
 pub(super) struct Brokering {
     pub(super) broker: Broker,
-    parked: HashMap<u64, (Next, TimerId)>,
+    waiting: HashMap<u64, (Next, TimerId)>,
     pub(super) parking: Parking,
     /// When the broker's topics are looked after next.
     look: Option<(Instant, TimerId)>,
@@ -51,8 +51,8 @@ pub(super) struct Brokering {
 
 impl Brokering {
     pub fn new(broker: Broker) -> Self {
-        let (parked, parking) = Default::default();
-        Self { broker, parked, parking, look: None, was_up: false }
+        let (waiting, parking) = Default::default();
+        Self { broker, waiting, parking, look: None, was_up: false }
     }
 
     /// Tells how the broker is, if that is new.
@@ -72,7 +72,7 @@ impl Brokering {
     /// Has something wait for what the broker says under this number, until then.
     pub(super) fn wait(&mut self, hub: &mut Hub, number: u64, next: Next, until: Instant) {
         let timer = hub.set_timer(until, TIMERS | number);
-        self.parked.insert(number, (next, timer));
+        self.waiting.insert(number, (next, timer));
     }
 
     /// Has topics looked after at this time, if they are not before.
@@ -88,7 +88,7 @@ impl Brokering {
     /// What waits under this number, which it does no more.
     pub(super) fn forget(&mut self, hub: &mut Hub, number: u64) -> Option<Next> {
         self.broker.forget(number);
-        let (next, timer) = self.parked.remove(&number)?;
+        let (next, timer) = self.waiting.remove(&number)?;
         hub.cancel_timer(timer);
         Some(next)
     }
@@ -109,7 +109,7 @@ impl Brokering {
         message: Message<'_>,
     ) -> Result<(), Refusal> {
         let items = vec![Item::new(topic.to_owned(), None, Content::Body(message))];
-        let plan = Plan { items, form: Form::Told(String::new()) };
+        let plan = Plan { items, form: Form::Fixed(String::new()) };
         let done = self.take(hub, plan, None, Some(AskerId::Command(conn, id)))?;
         // The server's own topics are not published to.
         debug_assert!(done.is_empty(), "it is a topic of the broker's");
@@ -173,7 +173,7 @@ impl Service {
             Heard::Once(number) => {
                 // Then the broker has been asked: a place that is not here is none.
                 asked.is_confirmed = true;
-                self.park_request(hub, number, (id, request), Door::Subscribe(asked));
+                self.wait_for_broker(hub, number, (id, request), Door::Subscribe(asked));
             }
             Heard::No(why) => self.turn_away(hub, id, &unavailable(why)),
         }
@@ -192,7 +192,7 @@ impl Service {
             Heard::Yes => return true,
             Heard::Once(number) => {
                 let door = Door::Presence(names.to_vec());
-                self.park_request(hub, number, (id, request), door);
+                self.wait_for_broker(hub, number, (id, request), door);
             }
             Heard::No(why) => self.turn_away(hub, id, &unavailable(why)),
         }
@@ -200,7 +200,7 @@ impl Service {
     }
 
     /// Has a request go through its door once the broker has said that its topics are there.
-    pub(super) fn park_request(
+    pub(super) fn wait_for_broker(
         &mut self,
         hub: &mut Hub,
         number: u64,
@@ -222,7 +222,7 @@ impl Service {
     }
 
     /// Acts on what the broker's threads have told.
-    pub(super) fn take_told(&mut self, hub: &mut Hub) {
+    pub(super) fn take_broker_events(&mut self, hub: &mut Hub) {
         let Some(brokering) = &mut self.broker else { return };
         let mut done = Vec::new();
         if !brokering.broker.take(hub, self.presence.as_mut(), &mut done) {
@@ -252,9 +252,9 @@ impl Service {
         let (mut published, mut conns) = (Vec::new(), Vec::new());
         for it in done {
             match it {
-                Done::Ready(number) => conns.extend(self.settle_parked(hub, number, Ok(()))),
+                Done::Ready(number) => conns.extend(self.settle_waiting(hub, number, Ok(()))),
                 Done::Failed(number, why) => {
-                    conns.extend(self.settle_parked(hub, number, Err(why)));
+                    conns.extend(self.settle_waiting(hub, number, Err(why)));
                 }
                 Done::Published(asker, outcomes) => published.push((asker, outcomes)),
                 Done::Moved(it) => self.tell_move(&it),
@@ -271,7 +271,7 @@ impl Service {
     }
 
     /// What waits under this number goes on, or a command of this connection has, and those behind it may.
-    fn settle_parked(
+    fn settle_waiting(
         &mut self,
         hub: &mut Hub,
         number: u64,
@@ -300,11 +300,11 @@ impl Service {
     pub(super) fn handle_broker_timer(&mut self, hub: &mut Hub, key: u64) -> bool {
         if key & TIMERS != 0 {
             let why = "the broker has not told in time where the topic is".to_owned();
-            if let Some(id) = self.settle_parked(hub, key & !TIMERS, Err(why)) {
+            if let Some(id) = self.settle_waiting(hub, key & !TIMERS, Err(why)) {
                 self.go_along(hub, id);
             }
         } else if key == ROOM_TIMER {
-            self.take_told(hub);
+            self.take_broker_events(hub);
         } else if key == LOOK_TIMER {
             let Some(brokering) = &mut self.broker else { return true };
             brokering.look = None;

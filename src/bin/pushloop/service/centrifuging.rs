@@ -279,7 +279,7 @@ impl Service {
     }
 
     fn take_frame(&mut self, hub: &mut Hub, id: ConnId, mut frame: &[u8]) -> bool {
-        // It is put back: meanwhile, all else is at hand.
+        // It is returned: meanwhile, all else is at hand.
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
         let mut out = Out::new(id, session.way);
         let mut outcome = Ok(());
@@ -292,12 +292,12 @@ impl Service {
                 Err(_) => Err(Disconnect::BAD_REQUEST),
             };
         }
-        self.put_back(hub, session, out, outcome);
+        self.return_session(hub, session, out, outcome);
         true
     }
 
     /// The session is over with what it has done, for now.
-    fn put_back(
+    fn return_session(
         &mut self,
         hub: &mut Hub,
         session: Box<Session>,

@@ -86,22 +86,22 @@ impl Service {
                     self.line_up(hub, request, number, VecDeque::push_back);
                     self.go_along_turns(hub);
                 }
-                Errand::Sum(asked, told) => self.take_sum(hub, asked, told),
+                Errand::Sum(asked, sum) => self.take_sum(hub, asked, sum),
                 Errand::Post(asked) => self.look_for_post(hub, asked),
             }
         }
     }
 
-    fn take_sum(&mut self, hub: &mut Hub, asked: Asked, mut told: Value) {
+    fn take_sum(&mut self, hub: &mut Hub, asked: Asked, mut sum: Value) {
         let more = self.figures(hub, asked.pending.request());
         let Some(errands) = &self.errands else { return };
         match more {
-            Ok(more) => errands::add(&mut told, more),
+            Ok(more) => errands::add(&mut sum, more),
             Err(away) => return self.refuse_pending(errands.end(asked), &away),
         }
         match errands.advance(asked) {
-            Ok(asked) => errands.send_on(Errand::Sum(asked, told)),
-            Err(pending) => errands::tell(pending, &told),
+            Ok(asked) => errands.send_on(Errand::Sum(asked, sum)),
+            Err(pending) => errands::tell(pending, &sum),
         }
     }
 

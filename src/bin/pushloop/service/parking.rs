@@ -121,7 +121,7 @@ impl Parking {
     }
 
     /// Puts back a command that had its turn.
-    fn put_back(&mut self, id: ConnId, command: Box<[u8]>, number: u64, until: Instant) {
+    fn push_front(&mut self, id: ConnId, command: Box<[u8]>, number: u64, until: Instant) {
         // It is none of the publications: these do not wait for a topic.
         let (wait, until) = (Wait::Broker(number), Some(until));
         let parked = Parked { command, is_publication: false, wait, until };
@@ -262,8 +262,8 @@ impl Service {
         name: &str,
         since: Option<Position>,
     ) -> [(String, Option<Position>); 2] {
-        let told = self.broker.as_ref().and_then(|it| it.broker.told(name));
-        [(name.to_owned(), since), (name.to_owned(), told)]
+        let acknowledged = self.broker.as_ref().and_then(|it| it.broker.acknowledged(name));
+        [(name.to_owned(), since), (name.to_owned(), acknowledged)]
     }
 
     /// Whether a topic is heard, or needs not be.
@@ -356,7 +356,7 @@ impl Service {
         let (Some(number), Some(brokering)) = (number, &mut self.broker) else { return true };
         // However often it asks, it does not wait for longer.
         let until = until.unwrap_or_else(|| hub.now() + OPEN_TIMEOUT);
-        brokering.parking.put_back(id, command, number, until);
+        brokering.parking.push_front(id, command, number, until);
         brokering.wait(hub, number, Next::Command(id, number), until);
         false
     }
@@ -445,11 +445,11 @@ mod tests {
         assert_eq!(next(&mut parking), Some((b'd', None)));
         assert!(!parking.has_to_wait(ADA, false));
         let until = pushloop::Server::new(pushloop::Config::default()).unwrap().hub().now();
-        parking.put_back(ADA, b"e"[..].into(), 7, until);
+        parking.push_front(ADA, b"e"[..].into(), 7, until);
         parking.settle(ADA, 7, Ok(()));
         let Turn { command, until: kept, .. } = parking.next(ADA, true).unwrap();
         assert_eq!(kept, Some(until));
-        parking.put_back(ADA, command, 7, until);
+        parking.push_front(ADA, command, 7, until);
         assert_eq!(parking.leave(ADA), [7]);
         assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
     }

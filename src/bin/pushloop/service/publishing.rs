@@ -98,7 +98,7 @@ impl Service {
             self.pacing.take_plan(request, who, &plan, hub.now())?;
             Self::note_plan(&mut self.operator, hub, &plan);
             let outcomes = publish::publish(hub, &plan, None);
-            return Ok(plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some)?);
+            return Ok(plan.form.answer(hub, &publish::labels(&plan.items), outcomes).map(Some)?);
         };
         let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?
             .under_keys_of(hub, subject(who));
@@ -127,7 +127,7 @@ impl Service {
         }
         let Some(ahead) = &mut self.ahead else {
             let outcomes = publish::publish(hub, &plan, None);
-            return plan.form.answer(hub, &publish::told(&plan.items), outcomes).map(Some);
+            return plan.form.answer(hub, &publish::labels(&plan.items), outcomes).map(Some);
         };
         let is_taken = ahead.take(hub, plan, asker);
         self.note_file();
@@ -151,7 +151,7 @@ impl Service {
 
     /// Tells a publisher what became of what it waits for.
     pub(super) fn tell_asker(&mut self, hub: &mut Hub, asker: Asker, outcomes: Vec<Outcome>) {
-        let answer = asker.form.answer(hub, &asker.told, outcomes);
+        let answer = asker.form.answer(hub, &asker.labels, outcomes);
         match asker.id {
             AskerId::Request(id) => self.tell_published(hub, id, answer.map(Some)),
             AskerId::Command(conn, id) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, ConnId, Hub, Message, Request, RequestId};
 
-use self::{channels::NotJoined, clients::Client, webhooks::Told};
+use self::{channels::NotJoined, clients::Client, webhooks::WebhookEvent};
 pub(super) use self::{clients::Pushing, webhooks::Webhooks};
 use super::{
     Service,
@@ -160,7 +160,7 @@ impl Service {
     /// Does what a client says; or gives the number under which the broker tells when that is to be done.
     fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let answer = match said {
-            Said::Ping => Some(pusher::told("pusher:pong", None, "{}")),
+            Said::Ping => Some(pusher::frame("pusher:pong", None, "{}")),
             Said::Pong => None,
             Said::Subscribe { channel, auth, channel_data } => {
                 let data = (channel_data.as_deref(), bytes);
@@ -234,7 +234,7 @@ impl Service {
             client.user = Some(user);
         }
         let data = serde_json::json!({ "user_data": user_data });
-        tell(hub, id, &pusher::told("pusher:signin_success", None, data));
+        tell(hub, id, &pusher::frame("pusher:signin_success", None, data));
     }
 
     /// Publishes what a client sends to the others of a channel.
@@ -275,11 +275,11 @@ impl Service {
             return Err((Some(TOO_FAST), away.why.into_owned()));
         }
         let items = vec![Item::event(topic, text, Some(Except::Here(id)))];
-        let plan = Plan { items, form: Form::Told(String::new()) };
+        let plan = Plan { items, form: Form::Fixed(String::new()) };
         self.publish_events(hub, plan, None).map_err(|(_, why)| (None, why.into_owned()))?;
         let (socket, member) = (&*socket, joined.member.as_deref());
-        let told = Told::ClientEvent { event, data, socket, member };
-        self.tell_backend(nth, channel, &told);
+        let event = WebhookEvent::ClientEvent { event, data, socket, member };
+        self.tell_backend(nth, channel, &event);
         Ok(())
     }
 

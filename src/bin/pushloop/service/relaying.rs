@@ -38,7 +38,7 @@ const OPEN_TIMER: u64 = Timer::Open as u64;
 pub(super) struct Relaying {
     pub(super) relay: Relay,
     /// Each with the moment at which it has waited for long enough.
-    parked: VecDeque<(Instant, Next)>,
+    waiting: VecDeque<(Instant, Next)>,
 }
 
 impl Service {
@@ -53,7 +53,7 @@ impl Service {
                 None
             }
         };
-        self.relaying = relay.map(|relay| Relaying { relay, parked: VecDeque::new() });
+        self.relaying = relay.map(|relay| Relaying { relay, waiting: VecDeque::new() });
     }
 
     /// What the process has counted.
@@ -94,7 +94,7 @@ impl Service {
         (id, request): (RequestId, &Request),
         mut asked: Asked,
     ) -> Option<Asked> {
-        let Some(Relaying { parked, .. }) = &mut self.relaying else { return Some(asked) };
+        let Some(Relaying { waiting, .. }) = &mut self.relaying else { return Some(asked) };
         let mut is_open = true;
         for name in &asked.names {
             match hub.open_topic(name, OPENED) {
@@ -110,18 +110,18 @@ impl Service {
             return Some(asked);
         }
         let due = *asked.waits_until.get_or_insert(hub.now() + OPEN_TIMEOUT);
-        if parked.is_empty() {
+        if waiting.is_empty() {
             hub.set_timer(due, OPEN_TIMER);
         }
         let (request, door) = (Box::new(request.clone()), Door::Subscribe(asked));
-        parked.push_back((due, Next::Request { id, request, door }));
+        waiting.push_back((due, Next::Request { id, request, door }));
         None
     }
 
     /// Something that was asked of another loop is here: those that have all that they want go on.
     pub(super) fn take_opened(&mut self, hub: &mut Hub) {
-        let parked = self.relaying.as_mut().map(|it| std::mem::take(&mut it.parked));
-        for (_, next) in parked.into_iter().flatten() {
+        let waiting = self.relaying.as_mut().map(|it| std::mem::take(&mut it.waiting));
+        for (_, next) in waiting.into_iter().flatten() {
             self.go_on(hub, next, Ok(()));
         }
     }
@@ -132,14 +132,14 @@ impl Service {
         if key != OPEN_TIMER {
             return false;
         }
-        while let Some(Relaying { parked, .. }) = &mut self.relaying
-            && let Some((due, _)) = parked.front()
+        while let Some(Relaying { waiting, .. }) = &mut self.relaying
+            && let Some((due, _)) = waiting.front()
         {
             if *due > hub.now() {
                 hub.set_timer(*due, OPEN_TIMER);
                 break;
             }
-            let Some((_, next)) = parked.pop_front() else { break };
+            let Some((_, next)) = waiting.pop_front() else { break };
             let why = "another loop has not told in time what the topic has kept".to_owned();
             self.go_on(hub, next, Err(unavailable(why)));
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, RedisResult, cmd};
 
-use super::{COMPANION_MEMORY, Link, millis, told};
+use super::{COMPANION_MEMORY, Link, millis, refusal};
 use crate::{
     broker::keys,
     presence::{companion, leaves_with_info},
@@ -130,7 +130,7 @@ impl Link {
 
 /// What the broker says of what it was asked.
 pub fn answered(answer: RedisResult<Vec<String>>) -> Result<Answer, String> {
-    let answer = answer.map_err(|error| told(&error))?;
+    let answer = answer.map_err(|error| refusal(&error))?;
     answer_of(&answer).ok_or_else(|| "its answer is none".to_owned())
 }
 

@@ -302,7 +302,7 @@ fn topics_that_come_and_go_leave_nothing_behind() {
 }
 
 /// The news of members that are to be told, in short.
-fn told(topics: &mut Topics) -> Vec<String> {
+fn news(topics: &mut Topics) -> Vec<String> {
     let news = topics.take_news().into_iter().map(|(topic, news)| match news {
         PresenceNews::All(members) => format!("{topic}: {} are there", members.len()),
         PresenceNews::Join(id, info) => format!("{topic}: {id} {info} joins"),
@@ -315,7 +315,7 @@ fn told(topics: &mut Topics) -> Vec<String> {
 #[test]
 fn a_list_is_told_with_the_place_of_its_topic_and_changes_with_it() {
     let mut world = World::opening();
-    assert!(told(&mut world.topics).is_empty(), "it is no companion topic");
+    assert!(news(&mut world.topics).is_empty(), "it is no companion topic");
     world.name = "$presence/t".into();
     let names = [world.name.to_string()];
     world.topics.want(world.server.hub(), &names, &[]);
@@ -323,12 +323,12 @@ fn a_list_is_told_with_the_place_of_its_topic_and_changes_with_it() {
     let member = |id: usize| (id.to_string().into(), "1".into());
     let listed = |count| Place { members: (0..count).map(member).collect(), ..place([], at(5)) };
     world.opened(Wanted::Latest(KEEPS), listed(2));
-    assert_eq!(told(&mut world.topics), ["t: 2 are there"]);
+    assert_eq!(news(&mut world.topics), ["t: 2 are there"]);
     let mut says = |offset, text: &str| {
         let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
         let record = Record::of(pushloop::Message::Text(text), 0);
         drop(world.topics.handle_news(hub, name, at(offset), record));
-        told(&mut world.topics)
+        news(&mut world.topics)
     };
     let join = r#"{"join":{"id":"ada","info":null}}"#;
     assert_eq!(says(6, join), ["t: ada null joins"]);
@@ -338,7 +338,7 @@ fn a_list_is_told_with_the_place_of_its_topic_and_changes_with_it() {
     assert!(says(10, join).is_empty());
     assert_eq!(world.topics.listed, 2);
     world.opened(Wanted::After(8, KEEPS), place([], at(0)));
-    assert_eq!(told(&mut world.topics), ["t: unknown"]);
+    assert_eq!(news(&mut world.topics), ["t: unknown"]);
     assert_eq!(world.topics.listed, 0);
 }
 
@@ -435,12 +435,12 @@ fn a_topic_that_has_begun_anew_is_not_ended_again() {
 #[test]
 fn what_publishers_were_told_of_is_over_with_its_epoch() {
     let mut world = World::live();
-    world.topics.note_told("t", at(6));
-    assert_eq!(world.topics.told("t"), Some(at(6)));
+    world.topics.note_acknowledged("t", at(6));
+    assert_eq!(world.topics.acknowledged("t"), Some(at(6)));
     world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(6))]);
     let anew = Position { epoch: EPOCH + 1, offset: 1 };
     world.opened(Wanted::After(5, KEEPS), place([], anew));
     world.opened(Wanted::Latest(KEEPS), place([1], anew));
-    assert_eq!(world.topics.told("t"), None);
+    assert_eq!(world.topics.acknowledged("t"), None);
     assert!(world.topics.has(world.server.hub(), "t", None));
 }

@@ -8,7 +8,7 @@ use super::{Out, Service, subscribing::BY_BACKEND};
 use crate::{
     auth::{Action, Principal},
     centrifuge::{
-        api::{Asked, Call, Calls, Data, Node, Slot, Told, Whom, is_like, object, read},
+        api::{Asked, Call, Calls, Data, Node, Slot, CallResult, Whom, is_like, object, read},
         codes::{Disconnect, Failure, Refused},
         commands::{History, Since},
         pushes::joins,
@@ -115,7 +115,7 @@ impl Service {
         let asked = asked.flat_map(|call| self.is_about(hub, call));
         let (names, after): (Vec<_>, Vec<_>) = asked.unzip();
         match self.hear(hub, &names, &after) {
-            Heard::Once(number) => self.park_request(hub, number, (id, request), Door::Api),
+            Heard::Once(number) => self.wait_for_broker(hub, number, (id, request), Door::Api),
             Heard::Yes | Heard::No(_) => {
                 if calls.iter().flatten().any(Call::is_about_connections) {
                     if !self.has_its_turn((id, request), is_confirmed) {
@@ -262,7 +262,7 @@ impl Service {
     }
 
     pub(super) fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
-        let nothing = || object(&Told::Nothing);
+        let nothing = || object(&CallResult::Nothing);
         match call {
             Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),
             Call::Subscribe { whom, channel, since } => {
@@ -284,18 +284,18 @@ impl Service {
             Call::Presence(name) => {
                 let told =
                     self.has_clients(hub, &name).and_then(|()| self.clients_of(hub, &name, None));
-                Slot::Done("presence", told.map(|clients| object(&Told::Presence(clients))))
+                Slot::Done("presence", told.map(|clients| object(&CallResult::Presence(clients))))
             }
             Call::PresenceStats(name) => {
                 let told = self.has_clients(hub, &name).map(|()| self.count_of(hub, &name));
-                Slot::Done("presence_stats", told.map(|it| object(&Told::PresenceStats(it))))
+                Slot::Done("presence_stats", told.map(|it| object(&CallResult::PresenceStats(it))))
             }
             Call::History(asked) => {
                 let told = match self.is_history_there(hub, &asked, is_confirmed) {
                     true => super::reading::kept(hub, &asked),
                     false => Err(Failure::INTERNAL),
                 };
-                Slot::Done("history", told.map(|kept| object(&Told::History(kept))))
+                Slot::Done("history", told.map(|kept| object(&CallResult::History(kept))))
             }
             // What the broker keeps, other nodes have as well.
             Call::HistoryRemove(_) if self.broker.is_some() => {
@@ -309,9 +309,9 @@ impl Service {
             }
             Call::Channels(pattern) => {
                 let told = self.channels_like(&pattern);
-                Slot::Done("channels", told.map(|all| object(&Told::Channels(all))))
+                Slot::Done("channels", told.map(|all| object(&CallResult::Channels(all))))
             }
-            Call::Info => Slot::Done("info", Ok(object(&Told::Info(self.node(hub))))),
+            Call::Info => Slot::Done("info", Ok(object(&CallResult::Info(self.node(hub))))),
         }
     }
 
@@ -367,7 +367,7 @@ impl Service {
                 false => self.begin_channel(hub, &mut session, id, channel, &since).map(Some),
             };
             if let Ok(Some(begin)) = &begun {
-                let Subscribed { position, .. } = begin.told(hub, channel, None);
+                let Subscribed { position, .. } = begin.subscribed(hub, channel, None);
                 out.push(channel, &Push::Subscribe { position });
                 self.go_on_with(hub, &mut session, &mut out, channel, begin, true);
                 out.flush(hub);

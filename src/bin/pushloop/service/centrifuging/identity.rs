@@ -58,7 +58,7 @@ impl Identity {
         self.claims.as_ref()?.info.as_deref()
     }
 
-    pub fn told(&self) -> Client<'_> {
+    pub fn as_client(&self) -> Client<'_> {
         Client { client: self.client().into(), user: self.user(), info: self.info() }
     }
 }

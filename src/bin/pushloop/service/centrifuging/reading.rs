@@ -128,7 +128,7 @@ impl Service {
             Some(_) | None => Some(&self.centrifuge.sessions.get(*id)?.identity),
         });
         let shared = shared.into_iter().flat_map(|it| it.members(list));
-        here.map(Identity::told).chain(shared.map(|it| client_of(it.id, it.info)))
+        here.map(Identity::as_client).chain(shared.map(|it| client_of(it.id, it.info)))
     }
 
     pub(super) fn tell_count(

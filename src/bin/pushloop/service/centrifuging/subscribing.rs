@@ -41,7 +41,7 @@ enum What {
 impl Begin {
     /// What the client is told of it. The first of what was kept is in the answer, so that the client knows
     /// at once that something was; the others are the same bytes for all that come back.
-    pub fn told<'a>(&self, hub: &'a Hub, name: &str, left: Option<u32>) -> Subscribed<'a> {
+    pub fn subscribed<'a>(&self, hub: &'a Hub, name: &str, left: Option<u32>) -> Subscribed<'a> {
         let keeps = hub.topic_options(name).history.is_some();
         let (position, recovered) = match self.what {
             What::Live => (hub.position(name), false),
@@ -106,7 +106,7 @@ impl Service {
         }
         let begin = self.begin_channel(hub, session, out.id(), name, &asked.since)?;
         let left = expires.map(|end| left(hub, end));
-        out.answer(id, &Ok(Answer::Subscribe(begin.told(hub, name, left))));
+        out.answer(id, &Ok(Answer::Subscribe(begin.subscribed(hub, name, left))));
         if let Some(sub) = session.subs.get_mut(name) {
             sub.expires = expires;
             sub.hears_joins = hears_joins;

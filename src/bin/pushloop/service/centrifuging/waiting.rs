@@ -102,7 +102,7 @@ impl Service {
         };
         self.centrifuge.at_hand = AtHand::default();
         let number = outcome.unwrap_or_default();
-        self.put_back(hub, session, out, outcome.map(|_| ()));
+        self.return_session(hub, session, out, outcome.map(|_| ()));
         number
     }
 
@@ -189,7 +189,7 @@ impl Service {
         let mut out = Out::new(id, session.way);
         let why = UNSUBSCRIBED_INSUFFICIENT;
         self.unsubscribe_by_server(hub, &mut session, &mut out, channel, why);
-        self.put_back(hub, session, out, Ok(()));
+        self.return_session(hub, session, out, Ok(()));
         true
     }
 

@@ -60,7 +60,7 @@ impl Info {
 /// Events to be, and what is told of their channels.
 struct Events {
     items: Vec<Item<'static>>,
-    told: Vec<Map<String, Value>>,
+    infos: Vec<Map<String, Value>>,
     /// Where it has to be heard who is there, for what is told.
     lists: Vec<String>,
 }
@@ -142,7 +142,7 @@ impl Service {
                 if !self.hears_for_api(hub, (id, request), &events.lists)? {
                     return Ok(None);
                 }
-                let told = events.told.into_iter().next().filter(|it| !it.is_empty());
+                let told = events.infos.into_iter().next().filter(|it| !it.is_empty());
                 let body = told.map_or(json!({}), |told| json!({ "channels": told }));
                 self.publish_all(hub, id, events.items, &body)
             }
@@ -158,7 +158,7 @@ impl Service {
                 if !self.hears_for_api(hub, (id, request), &events.lists)? {
                     return Ok(None);
                 }
-                let told = events.told.into_iter();
+                let told = events.infos.into_iter();
                 let told: Vec<_> =
                     told.map(|it| it.into_iter().next().map_or(json!({}), |(_, it)| it)).collect();
                 let is_asked = batch.iter().any(|event| event.info.is_some());
@@ -272,7 +272,7 @@ impl Service {
         match self.hear(hub, names, &[]) {
             Heard::Yes => Ok(true),
             Heard::Once(number) => {
-                self.park_request(hub, number, (id, request), Door::Api);
+                self.wait_for_broker(hub, number, (id, request), Door::Api);
                 Ok(false)
             }
             Heard::No(why) => Err((503, why.into())),
@@ -281,7 +281,7 @@ impl Service {
 
     /// Reads events, each for its channels.
     fn events(&mut self, hub: &Hub, app: usize, events: &[Event<'_>]) -> Result<Events, Refusal> {
-        let (mut items, mut told, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut items, mut infos, mut lists) = (Vec::new(), Vec::new(), Vec::new());
         for event in events {
             let data = event.data.get();
             let data = serde_json::from_str::<String>(data).unwrap_or_else(|_| data.to_owned());
@@ -323,9 +323,9 @@ impl Service {
                 }
                 items.push(Item::event(topic, text.clone(), except));
             }
-            told.push(counts);
+            infos.push(counts);
         }
-        Ok(Events { items, told, lists })
+        Ok(Events { items, infos, lists })
     }
 
     fn excluded(&self, socket: &str) -> Result<Except, Refusal> {
@@ -354,7 +354,7 @@ impl Service {
         if items.is_empty() {
             return json_answer(body);
         }
-        let plan = Plan { items, form: Form::Told(body.to_string()) };
+        let plan = Plan { items, form: Form::Fixed(body.to_string()) };
         self.publish_events(hub, plan, Some(id))
     }
 

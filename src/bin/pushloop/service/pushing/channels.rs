@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use pushloop::{ConnId, Hub, Presence, SubscribeError};
 
-use super::{MEMBER_ID_BYTES_MAX, clients::Channel, tell, webhooks::Told};
+use super::{MEMBER_ID_BYTES_MAX, clients::Channel, tell, webhooks::WebhookEvent};
 use crate::{
     auth::Action,
     presence,
@@ -124,7 +124,7 @@ impl Service {
         };
         tell(hub, id, &pusher::subscribed(channel, list));
         if pusher::is_cache(channel) && !tell_latest(hub, id, channel, &topic) {
-            self.tell_backend(nth, channel, &Told::CacheMiss);
+            self.tell_backend(nth, channel, &WebhookEvent::CacheMiss);
         }
         let member = member.map(|it| it.id.into());
         if let Some(pushing) = &mut self.pushing
@@ -256,7 +256,7 @@ fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) -> bool {
     let latest = hub.history_last(topic, 1).next();
     let latest = latest.map(|latest| pusher::encode_last(channel, latest.message));
     let is_there = latest.is_some();
-    let frame = latest.unwrap_or_else(|| pusher::told("pusher:cache_miss", Some(channel), ""));
+    let frame = latest.unwrap_or_else(|| pusher::frame("pusher:cache_miss", Some(channel), ""));
     tell(hub, id, &frame);
     is_there
 }

@@ -34,8 +34,8 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A longer delay counts as this one: a moment has to be in the range of the clock.
 const DELAY_MAX: Duration = Duration::from_secs(1 << 32);
 
-/// What is told of a channel.
-pub(super) enum Told<'a> {
+/// What a webhook tells of a channel.
+pub(super) enum WebhookEvent<'a> {
     Occupied,
     Vacated,
     MemberAdded(&'a str),
@@ -44,8 +44,8 @@ pub(super) enum Told<'a> {
     CacheMiss,
 }
 
-impl Told<'_> {
-    fn event(&self, channel: &str) -> Map<String, Value> {
+impl WebhookEvent<'_> {
+    fn object(&self, channel: &str) -> Map<String, Value> {
         let (name, fields) = match self {
             Self::Occupied => ("channel_occupied", json!({})),
             Self::Vacated => ("channel_vacated", json!({})),
@@ -62,13 +62,13 @@ impl Told<'_> {
             }
             Self::CacheMiss => ("cache_miss", json!({})),
         };
-        let mut told = Map::new();
-        told.insert("name".to_owned(), name.into());
-        told.insert("channel".to_owned(), channel.into());
+        let mut object = Map::new();
+        object.insert("name".to_owned(), name.into());
+        object.insert("channel".to_owned(), channel.into());
         if let Value::Object(fields) = fields {
-            told.extend(fields);
+            object.extend(fields);
         }
-        told
+        object
     }
 }
 
@@ -81,27 +81,27 @@ impl Tellers {
         self.0.get(app).is_some_and(|(_, teller)| teller.is_some())
     }
 
-    fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {
+    fn tell(&self, app: usize, channel: &str, event: &WebhookEvent<'_>) {
         if let Some((_, Some(teller))) = self.0.get(app) {
-            teller.tell(told.event(channel));
+            teller.tell(event.object(channel));
         }
     }
 
     /// A member of a topic comes or goes, by whatever door.
-    fn tell_member(&self, topic: &str, told: &Told<'_>) {
+    fn tell_member(&self, topic: &str, event: &WebhookEvent<'_>) {
         for (nth, (app, _)) in self.0.iter().enumerate() {
             if let Some(channel) = app.presence_channel(topic) {
-                self.tell(nth, channel, told);
+                self.tell(nth, channel, event);
             }
         }
     }
 
     /// A topic that is this channel of an application's has subscribers, or none any more.
     fn tell_occupied(&self, topic: &str, channel: &str, is_occupied: bool) {
-        let told = if is_occupied { Told::Occupied } else { Told::Vacated };
+        let event = if is_occupied { WebhookEvent::Occupied } else { WebhookEvent::Vacated };
         let is_its = |(app, _): &(App, Option<Teller>)| app.topic(channel) == topic;
         if let Some(nth) = self.0.iter().position(is_its) {
-            self.tell(nth, channel, &told);
+            self.tell(nth, channel, &event);
         }
     }
 }
@@ -145,15 +145,15 @@ impl Webhooks {
         Self::by(Arc::clone(&self.tellers), self.delay)
     }
 
-    pub(super) fn tell(&self, app: usize, channel: &str, told: &Told<'_>) {
-        self.tellers.tell(app, channel, told);
+    pub(super) fn tell(&self, app: usize, channel: &str, event: &WebhookEvent<'_>) {
+        self.tellers.tell(app, channel, event);
     }
 
     /// A channel has its first subscriber.
     pub(super) fn occupy(&mut self, app: usize, channel: &str) {
         match self.vacant.get_mut(app).and_then(|it| it.remove(channel)) {
             Some(due) => _ = self.due.remove(&due),
-            None => self.tell(app, channel, &Told::Occupied),
+            None => self.tell(app, channel, &WebhookEvent::Occupied),
         }
     }
 
@@ -163,7 +163,7 @@ impl Webhooks {
         // Members are removed in a later turn, however short the delay.
         let is_at_once = self.delay.is_zero() && Kind::of(channel) != Some(Kind::Presence);
         if is_at_once || vacant.len() >= VACANT_CHANNELS_MAX {
-            return self.tell(app, channel, &Told::Vacated);
+            return self.tell(app, channel, &WebhookEvent::Vacated);
         }
         self.wait_until(hub.now() + self.delay, (app, channel.into()));
         self.set_timer(hub);
@@ -198,7 +198,7 @@ impl Webhooks {
                 self.wait_until(hub.now() + RETRY, channel);
                 continue;
             }
-            self.tell(channel.0, &channel.1, &Told::Vacated);
+            self.tell(channel.0, &channel.1, &WebhookEvent::Vacated);
         }
         self.set_timer(hub);
     }
@@ -216,7 +216,7 @@ impl Webhooks {
     /// What is to be told still, at the end of the server: that all is vacant is so then.
     pub fn into_tellers(self) -> Vec<Teller> {
         for (app, channel) in self.due.values() {
-            self.tell(*app, channel, &Told::Vacated);
+            self.tell(*app, channel, &WebhookEvent::Vacated);
         }
         // Presence has no more than a weak one.
         let tellers = Arc::into_inner(self.tellers).into_iter().flat_map(|it| it.0);
@@ -226,12 +226,12 @@ impl Webhooks {
     fn watcher(&self) -> impl FnMut(&str, MemberChange<'_>) + Send + use<> {
         let tellers: Weak<Tellers> = Arc::downgrade(&self.tellers);
         move |topic, change| {
-            let told = match change {
-                MemberChange::Join(member) => Told::MemberAdded(member.id),
-                MemberChange::Leave { id } => Told::MemberRemoved(id),
+            let event = match change {
+                MemberChange::Join(member) => WebhookEvent::MemberAdded(member.id),
+                MemberChange::Leave { id } => WebhookEvent::MemberRemoved(id),
             };
             if let Some(tellers) = tellers.upgrade() {
-                tellers.tell_member(topic, &told);
+                tellers.tell_member(topic, &event);
             }
         }
     }
@@ -252,13 +252,13 @@ impl Service {
     /// tells of it.
     pub(in crate::service) fn tell_move(&self, it: &Move) {
         let Some(webhooks) = &self.hooks.webhooks else { return };
-        let told = match it.is_join {
-            true => Told::MemberAdded(&it.id),
-            false => Told::MemberRemoved(&it.id),
+        let event = match it.is_join {
+            true => WebhookEvent::MemberAdded(&it.id),
+            false => WebhookEvent::MemberRemoved(&it.id),
         };
         match presence::occupied_of(&it.topic) {
             Some(topic) => webhooks.tellers.tell_occupied(topic, &it.id, it.is_join),
-            None => webhooks.tellers.tell_member(&it.topic, &told),
+            None => webhooks.tellers.tell_member(&it.topic, &event),
         }
     }
 
@@ -297,9 +297,9 @@ impl Service {
     }
 
     /// Tells a backend of one of its channels.
-    pub(super) fn tell_backend(&self, app: usize, channel: &str, told: &Told<'_>) {
+    pub(super) fn tell_backend(&self, app: usize, channel: &str, event: &WebhookEvent<'_>) {
         if let Some(webhooks) = &self.hooks.webhooks {
-            webhooks.tell(app, channel, told);
+            webhooks.tell(app, channel, event);
         }
     }
 
