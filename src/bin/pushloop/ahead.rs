@@ -10,7 +10,7 @@ use std::{
 use pushloop::{ConnId, Hub, Message, Position, PublishError, RequestId};
 
 use crate::{
-    publish::{Except, Form, Outcome, Label, Plan, labels, not_taken, publish_for},
+    publish::{Except, Form, Label, Outcome, Plan, labels, not_taken, publish_for},
     store::Record,
     writer::Writer,
 };

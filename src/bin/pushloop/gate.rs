@@ -117,7 +117,7 @@ pub struct Keys {
     /// Sets that are fetched, which `verifier.fetched` has in the same order.
     sets: Vec<KeySet>,
     /// Applications of Pusher's.
-    apps: Vec<App>,
+    apps: Vec<Arc<App>>,
 }
 
 impl Keys {
@@ -154,12 +154,12 @@ impl Gate {
     }
 
     /// The applications, until they are taken.
-    pub fn apps(&self) -> &[App] {
+    pub fn apps(&self) -> &[Arc<App>] {
         &self.keys.apps
     }
 
     /// The applications that there were at the start.
-    pub fn take_apps(&mut self) -> Vec<App> {
+    pub fn take_apps(&mut self) -> Vec<Arc<App>> {
         mem::take(&mut self.keys.apps)
     }
 

@@ -10,6 +10,7 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use crate::{
+    broker::NodeConn,
     centrifuge::api::Calls,
     gate::TokenOptions,
     topics::{self, Refusal},
@@ -126,6 +127,13 @@ pub struct Plan<'a> {
     pub form: Form,
 }
 
+impl<'a> Plan<'a> {
+    /// One publication, which is answered with this text once it is there.
+    pub fn one(item: Item<'a>, answer: &str) -> Self {
+        Self { items: vec![item], form: Form::Fixed(answer.to_owned()) }
+    }
+}
+
 impl Plan<'_> {
     /// The same, without the request.
     pub fn into_owned(self) -> Plan<'static> {
@@ -160,11 +168,8 @@ impl Plan<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Except {
     Here(ConnId),
-    /// One of another node, by what that node calls it.
-    Elsewhere {
-        node: u64,
-        conn: u64,
-    },
+    /// One of another node.
+    Elsewhere(NodeConn),
 }
 
 impl Except {
@@ -172,7 +177,7 @@ impl Except {
     pub fn here(self) -> Option<ConnId> {
         match self {
             Self::Here(id) => Some(id),
-            Self::Elsewhere { .. } => None,
+            Self::Elsewhere(_) => None,
         }
     }
 }

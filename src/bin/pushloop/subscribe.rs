@@ -87,7 +87,8 @@ pub fn connect(
         return false;
     }
     let id = id.conn();
-    let greeting = if envelopes && hub.use_envelopes(id) { Greeting::Envelope } else { Greeting::Nothing };
+    let greeting =
+        if envelopes && hub.use_envelopes(id) { Greeting::Envelope } else { Greeting::Nothing };
     if let Err(full) = subscribe_all(hub, id, names, start, greeting) {
         hub.close(id, CloseCode::TRY_AGAIN_LATER, &full.to_string());
         return false;

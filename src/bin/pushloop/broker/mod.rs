@@ -36,6 +36,7 @@ use pushloop::{ConnId, Handle, Hub, Position, Presence};
 use redis::ConnectionAddr;
 
 pub use leases::Move;
+pub use record::NodeConn;
 pub use shared::EVENTS;
 pub use topics::END_INTERVAL;
 

@@ -7,7 +7,7 @@ use pushloop::{Hub, Message, Position, PublishError, Published};
 use super::{
     Done,
     link::{Failure, Publication, millis_since_1970},
-    record::{Excepted, Record},
+    record::{NodeConn, Record},
     shared::Shared,
     topics::is_local,
 };
@@ -122,8 +122,8 @@ impl Publishing {
         let history = hub.topic_options(name).history;
         let made_at = hub.wall_clock().map_or(0, millis_since_1970);
         let except = except.map(|except| match except {
-            Except::Here(id) => Excepted { node: self.node, conn: id.to_bits() },
-            Except::Elsewhere { node, conn } => Excepted { node, conn },
+            Except::Here(id) => NodeConn { node: self.node, conn: id.to_bits() },
+            Except::Elsewhere(it) => it,
         });
         Publication {
             number: self.latest,

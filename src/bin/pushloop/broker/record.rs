@@ -12,12 +12,12 @@ pub struct Record {
     pub made_at: u64,
     pub payload: Box<[u8]>,
     /// The connection that it is not for.
-    pub except: Option<Excepted>,
+    pub except: Option<NodeConn>,
 }
 
 /// A connection, by what its node calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excepted {
+pub struct NodeConn {
     pub node: u64,
     pub conn: u64,
 }
@@ -35,7 +35,7 @@ impl Record {
         let (kind, made_at) = (if self.is_text { 't' } else { 'b' }, self.made_at);
         let head = match self.except {
             None => format!("1 {kind} {made_at} "),
-            Some(Excepted { node, conn }) => format!("2 {kind} {made_at} {node} {conn} "),
+            Some(NodeConn { node, conn }) => format!("2 {kind} {made_at} {node} {conn} "),
         };
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&self.payload);
@@ -52,7 +52,7 @@ impl Record {
             b"2" => {
                 let (node, rest) = word(rest)?;
                 let (conn, payload) = word(rest)?;
-                (Some(Excepted { node: number(node)?, conn: number(conn)? }), payload)
+                (Some(NodeConn { node: number(node)?, conn: number(conn)? }), payload)
             }
             _ => return None,
         };
@@ -110,7 +110,7 @@ mod tests {
             let news = [b"18446744073709551615 7 ", &record.encode()[..]].concat();
             let place = Position { epoch: u64::MAX, offset: 7 };
             assert_eq!(decode_news(&news), Some((place, record.clone())));
-            let except = Some(Excepted { node: 7, conn: u64::MAX });
+            let except = Some(NodeConn { node: 7, conn: u64::MAX });
             let record = Record { except, ..record };
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::Keys;
@@ -96,9 +97,10 @@ impl TokenOptions {
         let policy = Policy { is_guarded, anyone_may_subscribe, ..Policy::default() };
         let revoked = self.revoked.as_ref().map(|path| read(path, subjects)).transpose()?;
         let (revoked, sets) = (revoked.unwrap_or_default(), Vec::new());
-        let apps = self.apps.iter().enumerate();
-        let apps = apps.map(|(nth, app)| read(&app.secret, |secret| App::new(nth, app, secret)));
-        let apps = apps.collect::<Result<_, _>>()?;
+        let app = |(nth, app): (usize, &AppFile)| {
+            read(&app.secret, |secret| App::new(nth, app, secret)).map(Arc::new)
+        };
+        let apps = self.apps.iter().enumerate().map(app).collect::<Result<_, _>>()?;
         Ok((Keys { policy, verifier, publish_key, api_key, revoked, sets, apps }, left_out))
     }
 }

@@ -1,6 +1,6 @@
 //! The forms in which a backend is told: the server's own, and that of Pusher's webhooks.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use ring::hmac;
 use serde_json::{Map, Value};
@@ -27,7 +27,7 @@ pub enum Dialect {
     /// The server's own, signed if there is a key. Questions have it as well.
     Own(Option<hmac::Key>),
     /// That of Pusher's webhooks, signed by this application.
-    Pusher(Box<App>),
+    Pusher(Arc<App>),
 }
 
 /// Events of one request.

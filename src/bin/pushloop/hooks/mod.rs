@@ -194,13 +194,13 @@ impl HookOptions {
     /// What tells the backends of applications, those that have a webhook.
     pub fn webhook_tellers(
         &self,
-        apps: &[App],
+        apps: &[Arc<App>],
         status: &Arc<Status>,
     ) -> Result<Vec<Option<Teller>>, String> {
-        let teller = |app: &App| {
+        let teller = |app: &Arc<App>| {
             let webhook = self.webhooks.iter().find(|it| *it.app == *app.id);
             let client =
-                webhook.map(|it| self.client_of(&it.url, Dialect::Pusher(app.clone().into())));
+                webhook.map(|it| self.client_of(&it.url, Dialect::Pusher(Arc::clone(app))));
             Ok(client.transpose()?.map(|client| Teller::new(client, Arc::clone(status))))
         };
         apps.iter().map(teller).collect()

@@ -62,7 +62,8 @@ pub fn docs() -> String {
             let description = entry.description().replace('*', "\\*").replace('|', "\\|");
             let default = entry.default.map(|it| format!("`{it}` ")).unwrap_or_default();
             let reloads = if entry.reloads { "taken " } else { "" };
-            let _ = writeln!(table, "| `{}` | {default}| {reloads}| {description} |", entry.as_flag());
+            let _ =
+                writeln!(table, "| `{}` | {default}| {reloads}| {description} |", entry.as_flag());
         }
     }
     table

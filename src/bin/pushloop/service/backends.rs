@@ -20,7 +20,7 @@ impl Hooks {
     /// What the options ask for, with these applications, for each of these loops. The error names a file.
     pub fn all(
         options: &Options,
-        apps: &[App],
+        apps: &[Arc<App>],
         loops: &[Handle],
         status: &Arc<Status>,
     ) -> Result<Vec<Self>, String> {
@@ -41,7 +41,7 @@ impl Hooks {
 
     fn new(
         options: &Options,
-        apps: &[App],
+        apps: &[Arc<App>],
         handle: Handle,
         status: &Arc<Status>,
     ) -> Result<Self, String> {

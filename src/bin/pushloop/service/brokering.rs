@@ -21,7 +21,7 @@ use crate::{
     broker::{Broker, Done, END_INTERVAL, draw_node},
     options::Options,
     presence::companion,
-    publish::{Content, Form, Item, Plan},
+    publish::{Content, Item, Plan},
     status::count,
     subscribe::Start,
     timers::Timer,
@@ -108,8 +108,8 @@ impl Brokering {
         topic: &str,
         message: Message<'_>,
     ) -> Result<(), Refusal> {
-        let items = vec![Item::new(topic.to_owned(), None, Content::Body(message))];
-        let plan = Plan { items, form: Form::Fixed(String::new()) };
+        let item = Item::new(topic.to_owned(), None, Content::Body(message));
+        let plan = Plan::one(item, "");
         let done = self.take(hub, plan, None, Some(AskerId::Command(conn, id)))?;
         // The server's own topics are not published to.
         debug_assert!(done.is_empty(), "it is a topic of the broker's");

@@ -11,7 +11,7 @@ use crate::{
     broker::ORDERS,
     centrifuge::api::{Call, Whom},
     errands::Errands,
-    publish::{Except, Form, Item, Plan},
+    publish::{Except, Item, Plan},
     status::count,
 };
 
@@ -102,7 +102,7 @@ impl Service {
         self.broker.as_ref()?;
         let app = &self.pushing.as_ref()?.apps.get(app)?.id;
         let order = Order::Terminate { app: Cow::Borrowed(app), user: Cow::Borrowed(user) };
-        Some(Plan { items: vec![order.item(self.process())?], form: Form::Fixed("{}".to_owned()) })
+        Some(Plan::one(order.item(self.process())?, "{}"))
     }
 
     /// Which process this is, if it has other loops.

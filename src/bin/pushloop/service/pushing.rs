@@ -19,7 +19,7 @@ use super::{
 use crate::{
     auth::{Action, Principal},
     few::Few,
-    publish::{Answer, Except, Form, Item, Plan},
+    publish::{Answer, Except, Item, Plan},
     pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Said},
     topics::Refusal,
 };
@@ -274,8 +274,7 @@ impl Service {
         if let Err(away) = self.pacing.take(&accounts, Message::Text(&text), hub.now()) {
             return Err((Some(TOO_FAST), away.why.into_owned()));
         }
-        let items = vec![Item::event(topic, text, Some(Except::Here(id)))];
-        let plan = Plan { items, form: Form::Fixed(String::new()) };
+        let plan = Plan::one(Item::event(topic, text, Some(Except::Here(id))), "");
         self.publish_events(hub, plan, None).map_err(|(_, why)| (None, why.into_owned()))?;
         let (socket, member) = (&*socket, joined.member.as_deref());
         let event = WebhookEvent::ClientEvent { event, data, socket, member };

@@ -8,7 +8,7 @@ use super::{Out, Service, subscribing::BY_BACKEND};
 use crate::{
     auth::{Action, Principal},
     centrifuge::{
-        api::{Asked, Call, Calls, Data, Node, Slot, CallResult, Whom, is_like, object, read},
+        api::{Asked, Call, CallResult, Calls, Data, Node, Slot, Whom, is_like, object, read},
         codes::{Disconnect, Failure, Refused},
         commands::{History, Since},
         pushes::joins,

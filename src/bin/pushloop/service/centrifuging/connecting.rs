@@ -51,7 +51,8 @@ impl Service {
         session.identity = identity;
         self.take_in(hub, session, out.id());
         let begins = self.begin_servers(hub, session, out.id(), names, &asked.subs)?;
-        let told = begins.iter().map(|(name, begin)| (name.as_str(), begin.subscribed(hub, name, None)));
+        let told =
+            begins.iter().map(|(name, begin)| (name.as_str(), begin.subscribed(hub, name, None)));
         let (client, key) = (session.identity.client(), self.centrifuge.posted.key(out.id()));
         let connected = Connected {
             client: &client,

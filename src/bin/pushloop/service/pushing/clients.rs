@@ -1,6 +1,9 @@
 //! The applications, and what their clients have.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use pushloop::{ConnId, ConnMap, Encoder, EncodingId, EncodingsFull, Hub};
 
@@ -10,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::Principal,
+    broker::NodeConn,
     few::Few,
     pace::Pace,
     publish::Except,
@@ -18,7 +22,7 @@ use crate::{
 
 /// The applications, and their clients.
 pub(in crate::service) struct Pushing {
-    pub(in crate::service) apps: Vec<App>,
+    pub(in crate::service) apps: Vec<Arc<App>>,
     pub(super) encoding: EncodingId,
     /// What the ids of this process's sockets begin with: so that no signature holds for a later process, nor one's
     /// id for another's.
@@ -52,7 +56,7 @@ impl Pushing {
     /// Begins to serve these applications, if there are some.
     pub(in crate::service) fn begin(
         hub: &mut Hub,
-        apps: Vec<App>,
+        apps: Vec<Arc<App>>,
         node: u64,
     ) -> Result<Option<Self>, EncodingsFull> {
         if apps.is_empty() {
@@ -93,7 +97,7 @@ impl Pushing {
         let (node, conn) = (number(node), number(bits));
         Some(match node == self.node {
             true => Except::Here(ConnId::from_bits(conn)),
-            false => Except::Elsewhere { node, conn },
+            false => Except::Elsewhere(NodeConn { node, conn }),
         })
     }
 

@@ -73,7 +73,7 @@ impl WebhookEvent<'_> {
 }
 
 /// The applications, each with what tells its backend.
-struct Tellers(Vec<(App, Option<Teller>)>);
+struct Tellers(Vec<(Arc<App>, Option<Teller>)>);
 
 impl Tellers {
     /// Whether somebody is told of this application's channels.
@@ -99,7 +99,7 @@ impl Tellers {
     /// A topic that is this channel of an application's has subscribers, or none any more.
     fn tell_occupied(&self, topic: &str, channel: &str, is_occupied: bool) {
         let event = if is_occupied { WebhookEvent::Occupied } else { WebhookEvent::Vacated };
-        let is_its = |(app, _): &(App, Option<Teller>)| app.topic(channel) == topic;
+        let is_its = |(app, _): &(Arc<App>, Option<Teller>)| app.topic(channel) == topic;
         if let Some(nth) = self.0.iter().position(is_its) {
             self.tell(nth, channel, &event);
         }
@@ -126,7 +126,7 @@ pub(in crate::service) struct Webhooks {
 
 impl Webhooks {
     /// Those of these applications, if one has one.
-    pub fn new(apps: &[App], tellers: Vec<Option<Teller>>, delay: Duration) -> Option<Self> {
+    pub fn new(apps: &[Arc<App>], tellers: Vec<Option<Teller>>, delay: Duration) -> Option<Self> {
         if tellers.iter().all(Option::is_none) {
             return None;
         }
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn so_many_channels_wait_to_be_vacated_and_no_more() {
         let files = ["1:key-1:f", "2:key-2:f", "3:key-3:f"].map(|it| AppFile::parse(it).unwrap());
-        let apps = [0, 1, 2].map(|nth| App::new(nth, &files[nth], &[7; 16]).unwrap());
+        let apps = [0, 1, 2].map(|nth| App::new(nth, &files[nth], &[7; 16]).unwrap().into());
         let mut options = HookOptions { timeout: Duration::from_secs(1), ..Default::default() };
         // Nobody listens there: what is told fails, and is counted.
         for webhook in ["1:http://127.0.0.1:9/", "3:http://127.0.0.1:9/"] {
