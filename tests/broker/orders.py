@@ -60,6 +60,38 @@ async def clients_are_unsubscribed_and_closed_at_all_nodes(world):
         assert (await other.asks(ping={}))["id"]
 
 
+async def a_subscription_that_waits_does_not_begin_once_a_backend_has_ended_it(world):
+    a, b = await world.begin(options=options(world))
+    async with centrifuge(a, "ada") as one, centrifuge(a, "ben") as two:
+        world.redis.pause()
+        channels = ("x", "kept", "y")
+        numbers = {}
+        for it in (one, two):
+            ping, *numbers[it] = await it.sends({"ping": {}}, *({"subscribe": {"channel": name}} for name in channels))
+            assert (await it.next())["id"] == ping
+        # One ends the first of those that wait, and the others go on; one ends all.
+        asked = [asyncio.create_task(api(world, a, "unsubscribe", user=user, channel=name)) for user, name in (("ada", "x"), ("ben", ""))]
+        for it, ended in ((one, channels[:1]), (two, channels)):
+            for number, name in zip(numbers[it], ended):
+                push = (await it.next())["push"]
+                assert push["channel"] == name and push["unsubscribe"]["code"] == 2000, push
+                told = await it.next()
+                assert (told["id"], told["error"]["code"]) == (number, 103), told
+        world.redis.go_on()
+        assert await asyncio.gather(*asked) == [{"result": {}}] * 2
+        for number in numbers[one][1:]:
+            told = await one.next()
+            assert told["id"] == number and "subscribe" in told, told
+        for name in channels:
+            await api(world, b, "publish", channel=name, data=1)
+        await one.has("kept", 1)
+        await one.has("y", 1)
+        # They may be asked for again.
+        await two.subscribes("x")
+        await api(world, b, "publish", channel="x", data=2)
+        await two.has("x", 2)
+
+
 async def nobody_but_a_node_gives_orders(world):
     a, b = await world.begin(options=options(world))
     order = json.dumps({"disconnect": {"user": "ada", "client": "", "but": [], "code": None, "reason": ""}})
@@ -91,5 +123,6 @@ async def nobody_but_a_node_gives_orders(world):
 CHECKS = [
     connections_of_a_user_are_closed_at_all_nodes,
     clients_are_unsubscribed_and_closed_at_all_nodes,
+    a_subscription_that_waits_does_not_begin_once_a_backend_has_ended_it,
     nobody_but_a_node_gives_orders,
 ]

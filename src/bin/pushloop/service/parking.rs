@@ -58,6 +58,14 @@ impl Parked {
     fn cost(&self) -> usize {
         self.command.len() + COMMAND_BYTES
     }
+
+    /// The number under which the broker tells what it waits for.
+    fn number(&self) -> Option<u64> {
+        match self.wait {
+            Wait::Broker(number) => Some(number),
+            Wait::Turn | Wait::Said(_) => None,
+        }
+    }
 }
 
 /// What waits of one connection.
@@ -192,15 +200,28 @@ impl Parking {
         self.forget_empty(id);
     }
 
+    /// Takes commands of a connection out of its line. Gives the numbers that they wait for.
+    fn remove(&mut self, id: ConnId, mut is_meant: impl FnMut(&[u8]) -> bool) -> Vec<u64> {
+        let Some(line) = self.lines.get_mut(&id) else { return Vec::new() };
+        let mut numbers = Vec::new();
+        line.commands.retain(|parked| {
+            let stays = !is_meant(&parked.command);
+            if !stays {
+                line.bytes -= parked.cost();
+                self.bytes -= parked.cost();
+                numbers.extend(parked.number());
+            }
+            stays
+        });
+        self.forget_empty(id);
+        numbers
+    }
+
     /// The connection is over: the numbers that its commands wait for.
     fn leave(&mut self, id: ConnId) -> Vec<u64> {
-        let Some(Line { commands, bytes, .. }) = self.lines.remove(&id) else { return Vec::new() };
-        self.bytes -= bytes;
-        let number = |parked: Parked| match parked.wait {
-            Wait::Broker(number) => Some(number),
-            Wait::Turn | Wait::Said(_) => None,
-        };
-        commands.into_iter().filter_map(number).collect()
+        let numbers = self.remove(id, |_| true);
+        self.lines.remove(&id);
+        numbers
     }
 }
 
@@ -364,9 +385,20 @@ impl Service {
     /// The connection is over, or about to be: its commands are carried out no more.
     pub(super) fn forget_commands(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(brokering) = &mut self.broker else { return };
-        for number in brokering.parking.leave(id) {
-            brokering.forget(hub, number);
-        }
+        let numbers = brokering.parking.leave(id);
+        brokering.forget_all(hub, numbers);
+    }
+
+    /// Takes commands that wait out of the line of their connection. Those behind them may go on then.
+    pub(super) fn remove_commands(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        is_meant: impl FnMut(&[u8]) -> bool,
+    ) {
+        let Some(brokering) = &mut self.broker else { return };
+        let numbers = brokering.parking.remove(id, is_meant);
+        brokering.forget_all(hub, numbers);
     }
 }
 
@@ -451,6 +483,22 @@ mod tests {
         assert_eq!(kept, Some(until));
         parking.push_front(ADA, command, 7, until);
         assert_eq!(parking.leave(ADA), [7]);
+        assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
+    }
+
+    #[test]
+    fn commands_are_taken_out_of_the_midst_and_what_is_behind_them_goes_on() {
+        let mut parking = Parking::default();
+        for (command, wait) in [(b"a", Wait::Broker(1)), (b"b", Wait::Turn), (b"a", Wait::Turn)] {
+            parking.push(ADA, command, false, wait, None).unwrap();
+        }
+        parking.publish(ADA);
+        assert!(parking.next(ADA, false).is_none());
+        assert_eq!(parking.remove(ADA, |command| command == b"a"), [1]);
+        assert!(parking.remove(BOB, |_| true).is_empty());
+        assert!(parking.next(ADA, false).is_none(), "a publication has no answer yet");
+        parking.published(ADA);
+        assert_eq!(parking.next(ADA, false).map(|it| it.command[0]), Some(b'b'));
         assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
     }
 }

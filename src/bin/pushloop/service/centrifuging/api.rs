@@ -396,8 +396,9 @@ impl Service {
             for name in names {
                 self.unsubscribe_by_server(hub, &mut session, &mut out, &name, BY_BACKEND);
             }
-            out.flush(hub);
-            self.centrifuge.sessions.insert(id, session);
+            self.unsubscribe_waiting(hub, &mut out, is_meant);
+            self.return_session(hub, session, out, Ok(()));
+            self.go_along(hub, id);
         }
     }
 

@@ -30,6 +30,10 @@ impl Out {
         self.id
     }
 
+    pub fn format(&self) -> Format {
+        self.way.format
+    }
+
     pub fn is_taken(&self) -> bool {
         self.is_taken
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use pushloop::{ConnId, Hub, Position};
 
-use super::{AtHand, Out, Service, Session, Stage, refuse};
+use super::{AtHand, Out, Service, Session, Stage, refuse, subscribing::BY_BACKEND};
 use crate::{
     auth::JOINS,
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_INSUFFICIENT},
         commands::{self, Command, Method, Since, Subscribe},
         pushes::joins,
-        replies::{self, Answer},
+        replies::{self, Answer, Push},
     },
     presence::has_members,
     service::{
@@ -191,6 +191,32 @@ impl Service {
         self.unsubscribe_by_server(hub, &mut session, &mut out, channel, why);
         self.return_session(hub, session, out, Ok(()));
         true
+    }
+
+    /// Ends subscriptions of a connection that have not begun. The client is told as of those that have, and then its
+    /// commands have their answers: one with which it does not ask again.
+    pub(super) fn unsubscribe_waiting(
+        &mut self,
+        hub: &mut Hub,
+        out: &mut Out,
+        is_meant: impl Fn(&str) -> bool,
+    ) {
+        let (format, mut ended) = (out.format(), Vec::new());
+        self.remove_commands(hub, out.id(), |mut bytes| {
+            let Some(Ok(Command { id, method: Method::Subscribe(Subscribe { channel, .. }) })) =
+                commands::next(format, &mut bytes)
+            else {
+                return false;
+            };
+            let ends = is_meant(&channel);
+            ended.extend(ends.then(|| (id, channel.into_owned())));
+            ends
+        });
+        let (code, reason) = BY_BACKEND;
+        for (id, channel) in ended {
+            out.push(&channel, &Push::Unsubscribe { code, reason });
+            out.answer(id, &Err(Failure::PERMISSION_DENIED));
+        }
     }
 
     /// A publication of a command has its answer.
