@@ -102,10 +102,16 @@ pub struct Whom<'a> {
     pub client: Cow<'a, str>,
 }
 
-/// What a body asks for.
-pub enum Asked<'a> {
-    One(Result<Call<'a>, Failure>),
-    Batch(Vec<Result<Call<'a>, Failure>>),
+/// What a body asks for: one call, or a batch of them.
+pub struct Asked<'a> {
+    pub is_batch: bool,
+    pub calls: Vec<Result<Call<'a>, Failure>>,
+}
+
+impl<'a> Asked<'a> {
+    fn one(call: Result<Call<'a>, Failure>) -> Self {
+        Self { is_batch: false, calls: vec![call] }
+    }
 }
 
 /// Reads a call: the method is in the path, or in the body. `None` if there is no such method.
@@ -122,16 +128,16 @@ pub fn read<'a>(method: Option<&str>, body: &'a str) -> Result<Option<Asked<'a>>
     if method == "batch" {
         let commands: Vec<Object<'a>> = params.list("commands")?;
         if commands.len() > BATCH_MAX {
-            return Ok(Some(Asked::One(Err(Failure::LIMIT_EXCEEDED))));
+            return Ok(Some(Asked::one(Err(Failure::LIMIT_EXCEEDED))));
         }
         let calls = commands.iter().map(|command| {
             let (name, params) = command.only().ok_or(Malformed)?;
             let called = call(name, &Object::read(params)?);
             Ok(called.unwrap_or(Err(Failure::METHOD_NOT_FOUND)))
         });
-        return Ok(Some(Asked::Batch(calls.collect::<Result<_, _>>()?)));
+        return Ok(Some(Asked { is_batch: true, calls: calls.collect::<Result<_, _>>()? }));
     }
-    Ok(call(&method, &params).map(Asked::One))
+    Ok(call(&method, &params).map(Asked::one))
 }
 
 fn call<'a>(method: &str, params: &Object<'a>) -> Option<Result<Call<'a>, Failure>> {

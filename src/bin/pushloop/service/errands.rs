@@ -221,7 +221,7 @@ impl Service {
     fn figures(&mut self, hub: &mut Hub, request: &Request) -> Result<Value, TurnedAway> {
         let told = match self.is_for_apps(request) {
             true => self.figures_of_apps(hub, request)?,
-            false => self.figures_of_calls(hub, request).unwrap_or_default(),
+            false => self.figures_of_calls(hub, request)?,
         };
         Ok(serde_json::from_str(&told).unwrap_or_default())
     }

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use pushloop::{Accept, CloseCode, ConnId, Hub, Message, Request, RequestId};
 
-use self::{channels::NotJoined, clients::Client, webhooks::WebhookEvent};
+use self::{
+    channels::{NotJoined, Wish},
+    clients::Client,
+    webhooks::WebhookEvent,
+};
 pub(super) use self::{clients::Pushing, webhooks::Webhooks};
 use super::{
     Service,
@@ -163,8 +167,8 @@ impl Service {
             Said::Ping => Some(pusher::frame("pusher:pong", None, "{}")),
             Said::Pong => None,
             Said::Subscribe { channel, auth, channel_data } => {
-                let data = (channel_data.as_deref(), bytes);
-                match self.join_channel(hub, id, channel, auth, data) {
+                let data = channel_data.as_deref();
+                match self.join_channel(hub, id, &Wish { channel, auth, data, bytes }) {
                     Ok(()) => None,
                     Err(NotJoined::Yet(number)) => return Some(number),
                     Err(NotJoined::NotNow(why)) => {
@@ -205,7 +209,8 @@ impl Service {
         if !self.may_ask_ahead(hub, id) {
             return None;
         }
-        match self.may_join(hub, id, channel, auth, (channel_data.as_deref(), bytes)) {
+        let data = channel_data.as_deref();
+        match self.may_join(hub, id, &Wish { channel, auth, data, bytes }) {
             Err(NotJoined::Yet(number)) => Some(number),
             Ok(_) | Err(NotJoined::NotNow(_) | NotJoined::Refused(..)) => None,
         }

@@ -4,8 +4,7 @@ use super::*;
 
 fn one(method: &str, body: &str) -> String {
     match read(Some(method), body) {
-        Ok(Some(Asked::One(call))) => format!("{call:?}"),
-        Ok(Some(Asked::Batch(calls))) => format!("{calls:?}"),
+        Ok(Some(Asked { calls, .. })) => format!("{calls:?}"),
         Ok(None) => "no such method".to_owned(),
         Err(Malformed) => "malformed".to_owned(),
     }
@@ -53,7 +52,7 @@ fn a_call_says_what_it_wants_or_is_refused() {
         assert!(one(method, body).contains(told), "{method} {body}: {}", one(method, body));
     }
     let in_body = read(None, r#"{"method":"info","params":{}}"#);
-    assert!(matches!(in_body, Ok(Some(Asked::One(Ok(Call::Info))))));
+    assert!(in_body.is_ok_and(|it| it.is_some_and(|it| matches!(it.calls[..], [Ok(Call::Info)]))));
     assert!(read(None, "{}").is_err());
     let commands =
         |count| format!(r#"{{"commands":[{}]}}"#, vec![r#"{"info":{}}"#; count].join(","));

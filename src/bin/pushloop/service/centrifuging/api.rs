@@ -18,7 +18,7 @@ use crate::{
     presence::has_members,
     publish::{self, Content, Form, Item, Plan},
     service::{asking::Door, parking::Heard},
-    topics,
+    topics::{self, Refusal},
 };
 
 const PATH: &str = "/api";
@@ -33,11 +33,13 @@ fn content(data: &Data) -> Content<'static> {
     }
 }
 
-/// What a request asks for: `None` if its body is no call, and then if there is no such method.
-pub(super) fn asked(request: &Request) -> Option<Option<Asked<'_>>> {
+/// What a request asks for.
+pub(super) fn asked(request: &Request) -> Result<Asked<'_>, Refusal> {
     let method = request.path().strip_prefix(PATH).and_then(|rest| rest.strip_prefix('/'));
     let method = method.filter(|method| !method.is_empty());
-    read(method, str::from_utf8(request.body()).ok()?).ok()
+    let asked = str::from_utf8(request.body()).ok().and_then(|body| read(method, body).ok());
+    let asked = asked.ok_or((400, "the body is no call in JSON".into()))?;
+    asked.ok_or((404, "the API has no such method".into()))
 }
 
 /// Whether all calls ask how many there are of something.
@@ -91,14 +93,8 @@ impl Service {
             return self.turn_away(hub, id, &away);
         }
         match asked(request) {
-            None => self.tell(hub, id, 400, "the body is no call in JSON"),
-            Some(None) => self.tell(hub, id, 404, "the API has no such method"),
-            Some(Some(Asked::One(call))) => {
-                self.call_once_there(hub, (id, request), vec![call], (false, is_confirmed));
-            }
-            Some(Some(Asked::Batch(calls))) => {
-                self.call_once_there(hub, (id, request), calls, (true, is_confirmed));
-            }
+            Ok(asked) => self.call_once_there(hub, (id, request), asked, is_confirmed),
+            Err((status, why)) => self.tell(hub, id, status, &why),
         }
     }
 
@@ -108,16 +104,17 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         (id, request): (RequestId, &Request),
-        calls: Vec<Result<Call<'_>, Failure>>,
-        (is_batch, is_confirmed): (bool, bool),
+        asked: Asked<'_>,
+        is_confirmed: bool,
     ) {
-        let asked = calls.iter().flatten().filter(|_| !is_confirmed);
-        let asked = asked.flat_map(|call| self.is_about(hub, call));
-        let (names, after): (Vec<_>, Vec<_>) = asked.unzip();
+        let calls = asked.calls.iter().flatten();
+        let about = calls.clone().filter(|_| !is_confirmed);
+        let about = about.flat_map(|call| self.is_about(hub, call));
+        let (names, after): (Vec<_>, Vec<_>) = about.unzip();
         match self.hear(hub, &names, &after) {
             Heard::Once(number) => self.wait_for_broker(hub, number, (id, request), Door::Api),
             Heard::Yes | Heard::No(_) => {
-                if calls.iter().flatten().any(Call::is_about_connections) {
+                if calls.into_iter().any(Call::is_about_connections) {
                     if !self.has_its_turn((id, request), is_confirmed) {
                         return;
                     }
@@ -125,7 +122,7 @@ impl Service {
                         return self.turn_away(hub, id, &away);
                     }
                 }
-                self.call_all(hub, id, calls, (is_batch, is_confirmed));
+                self.call_all(hub, id, asked, is_confirmed);
             }
         }
     }
@@ -168,8 +165,8 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: RequestId,
-        calls: Vec<Result<Call<'_>, Failure>>,
-        (is_batch, is_confirmed): (bool, bool),
+        Asked { is_batch, calls }: Asked<'_>,
+        is_confirmed: bool,
     ) {
         let (mut slots, mut items, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = 0;

@@ -6,16 +6,13 @@ use super::{Service, api::asked};
 use crate::{
     centrifuge::api::{Asked, Call, Calls, Slot},
     service::parking::Heard,
+    topics::Refusal,
 };
 
 /// The calls of a request that are for connections.
 fn about_connections(request: &Request) -> Vec<Call<'_>> {
-    let calls = match asked(request).flatten() {
-        None => return Vec::new(),
-        Some(Asked::One(call)) => vec![call],
-        Some(Asked::Batch(calls)) => calls,
-    };
-    calls.into_iter().flatten().filter(Call::is_about_connections).collect()
+    let calls = asked(request).into_iter().flat_map(|asked| asked.calls);
+    calls.flatten().filter(Call::is_about_connections).collect()
 }
 
 impl Service {
@@ -24,18 +21,15 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         request: &Request,
-    ) -> Option<String> {
-        let (calls, is_batch) = match asked(request)?? {
-            Asked::One(call) => (vec![call], false),
-            Asked::Batch(calls) => (calls, true),
-        };
+    ) -> Result<String, Refusal> {
+        let Asked { is_batch, calls } = asked(request)?;
         let mut bytes = 0;
         let slot = |call| match call {
             Ok(call) => self.call_next(hub, call, false, &mut bytes),
             Err(failure) => Slot::Done("error", Err(failure)),
         };
         let slots = calls.into_iter().map(slot).collect();
-        Some(Calls { is_batch, slots }.answer(std::iter::empty()))
+        Ok(Calls { is_batch, slots }.answer(std::iter::empty()))
     }
 
     /// Does to connections of this loop what a request asks for that another one answers; or gives the number under which

@@ -26,21 +26,36 @@ pub(super) enum NotJoined {
     Yet(u64),
 }
 
+/// A channel that a client asks for.
+pub(super) struct Wish<'a> {
+    pub channel: &'a str,
+    pub auth: &'a str,
+    pub data: Option<&'a str>,
+    /// Of the frame with which it asks.
+    pub bytes: usize,
+}
+
 /// A channel that a client may have.
 pub(super) struct Join {
     topic: String,
     kind: Kind,
 }
 
+/// A channel, of which of the applications, and which topic it is.
+#[derive(Clone, Copy)]
+struct Seat<'a> {
+    app: usize,
+    channel: &'a str,
+    topic: &'a str,
+}
+
 impl Service {
-    /// Whether a client may have a channel, which is there. It asks for it with so many bytes.
+    /// Whether a client may have a channel, which is there.
     pub(super) fn may_join(
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        channel: &str,
-        auth: &str,
-        (data, bytes): (Option<&str>, usize),
+        &Wish { channel, auth, data, bytes }: &Wish<'_>,
     ) -> Result<Join, NotJoined> {
         let gone =
             || NotJoined::Refused("InvalidChannel", 400, "the connection is over".to_owned());
@@ -78,13 +93,11 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        channel: &str,
-        auth: &str,
-        data: (Option<&str>, usize),
+        wish: &Wish<'_>,
     ) -> Result<(), NotJoined> {
-        let joined = self.join_once_there(hub, id, channel, auth, data);
+        let joined = self.join_once_there(hub, id, wish);
         if let Err(NotJoined::Refused(..) | NotJoined::NotNow(_)) = &joined {
-            self.take_back_member(hub, id, channel);
+            self.take_back_member(hub, id, wish.channel);
         }
         joined
     }
@@ -93,10 +106,9 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        channel: &str,
-        auth: &str,
-        (data, bytes): (Option<&str>, usize),
+        wish: &Wish<'_>,
     ) -> Result<(), NotJoined> {
+        let channel = wish.channel;
         let client = self.pushing.as_ref().and_then(|it| it.clients.get(id));
         let Some(client) = client else { return Ok(()) };
         if client.channels.contains(channel) {
@@ -104,18 +116,19 @@ impl Service {
             tell(hub, id, &pusher::error(None, None, &why));
             return Ok(());
         }
-        let nth = client.app;
-        let Join { topic, kind } = self.may_join(hub, id, channel, auth, (data, bytes))?;
+        let app = client.app;
+        let Join { topic, kind } = self.may_join(hub, id, wish)?;
+        let seat = Seat { app, channel, topic: &topic };
         let member = match kind {
-            Kind::Presence => Some(self.member(&topic, data.unwrap_or_default())?),
+            Kind::Presence => Some(self.member(&topic, wish.data.unwrap_or_default())?),
             Kind::Public | Kind::Private | Kind::Encrypted | Kind::User => None,
         };
         if let Some(member) = &member
-            && let Some(number) = self.enter_list(hub, id, (&topic, nth, channel), member)?
+            && let Some(number) = self.enter_list(hub, id, seat, member)?
         {
             return Err(NotJoined::Yet(number));
         }
-        self.subscribe_client(hub, id, (&topic, nth, channel), member.as_ref())?;
+        self.subscribe_client(hub, id, seat, member.as_ref())?;
         let list = match (&member, &self.presence) {
             (Some(_), Some(presence)) => {
                 pusher::members(presence.members(&topic).map(|it| (it.id, it.info)))
@@ -124,7 +137,7 @@ impl Service {
         };
         tell(hub, id, &pusher::subscribed(channel, list));
         if pusher::is_cache(channel) && !tell_latest(hub, id, channel, &topic) {
-            self.tell_backend(nth, channel, &WebhookEvent::CacheMiss);
+            self.tell_backend(app, channel, &WebhookEvent::CacheMiss);
         }
         let member = member.map(|it| it.id.into());
         if let Some(pushing) = &mut self.pushing
@@ -174,7 +187,7 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        (topic, app, channel): (&str, usize, &str),
+        Seat { app, channel, topic }: Seat<'_>,
         member: &ChannelData,
     ) -> Result<Option<u64>, NotJoined> {
         let Some(number) = self.await_member(topic, &member.id) else { return Ok(None) };
@@ -208,7 +221,7 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        (topic, app, channel): (&str, usize, &str),
+        Seat { app, channel, topic }: Seat<'_>,
         member: Option<&ChannelData>,
     ) -> Result<(), NotJoined> {
         hub.subscribe(id, topic).map_err(|why| full(&why))?;
