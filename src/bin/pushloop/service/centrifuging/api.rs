@@ -367,9 +367,8 @@ impl Service {
                 let Subscribed { position, .. } = begin.subscribed(hub, channel, None);
                 out.push(channel, &Push::Subscribe { position });
                 self.go_on_with(hub, &mut session, &mut out, channel, begin, true);
-                out.flush(hub);
             }
-            self.centrifuge.sessions.insert(id, session);
+            self.return_session(hub, session, out, Ok(()));
             match begun {
                 Ok(_) => {}
                 Err(Refused::Failure(failure)) => return Err(failure),

@@ -61,7 +61,7 @@ impl Service {
     }
 
     /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
-    fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
+    pub(super) fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
         self.check_channel(hub, name)?;
         if !has_members(&self.patterns, name) {
             return Err(Failure::NOT_AVAILABLE.into());
@@ -78,16 +78,9 @@ impl Service {
         id: u32,
         name: &str,
     ) -> Result<(), Refused> {
-        self.may_know(hub, session, name)?;
         self.hear_clients(hub, session, out.id(), name)?;
-        out.answer(
-            id,
-            &Ok(Answer::Presence(self.clients_of(
-                hub,
-                name,
-                Some((out.id(), &session.identity)),
-            )?)),
-        );
+        let asking = Some((out.id(), &session.identity));
+        out.answer(id, &Ok(Answer::Presence(self.clients_of(hub, name, asking)?)));
         out.flush_many(hub);
         Ok(())
     }
@@ -139,7 +132,6 @@ impl Service {
         id: u32,
         name: &str,
     ) -> Result<(), Refused> {
-        self.may_know(hub, session, name)?;
         self.hear_clients(hub, session, out.id(), name)?;
         out.answer(id, &Ok(Answer::PresenceStats(self.count_of(hub, name))));
         Ok(())

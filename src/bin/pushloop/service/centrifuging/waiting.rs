@@ -124,8 +124,8 @@ impl Service {
         self.hear_channels(hub, id, &names, &[place(since)])
     }
 
-    /// Whether it is known who is in a channel, on all servers, the client itself if it is there: if not now, then once the
-    /// broker has said so.
+    /// Whether a client may know who is in a channel, and that is known: on all servers, and the client itself if it is there.
+    /// If not now, then once the broker has said so.
     pub(super) fn hear_clients(
         &mut self,
         hub: &mut Hub,
@@ -133,6 +133,7 @@ impl Service {
         id: ConnId,
         name: &str,
     ) -> Result<(), Refused> {
+        self.may_know(hub, session, name)?;
         let list = joins(name);
         self.hear_channels(hub, id, std::slice::from_ref(&list), &[])?;
         if !session.subs.get(name).is_some_and(|sub| sub.is_member) {

@@ -11,7 +11,7 @@ use crate::{
     auth::{Action, Principal},
     gate::TurnedAway,
     presence::companion,
-    publish::{Except, Form, Item, Plan},
+    publish::{Answer, Except, Form, Item, Plan},
     pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind},
     service::{Service, asking::Door, parking::Heard},
     topics::Refusal,
@@ -67,7 +67,18 @@ struct Events {
 
 const NO_SUCH_ADDRESS: &str = "the API has no such address";
 
-type Answered = Result<Option<(u16, &'static str, String)>, Refusal>;
+/// The answer, if it is known already.
+type Answered = Result<Option<Answer>, Refusal>;
+
+/// What of a path is behind the application.
+fn inner_path(request: &Request) -> Option<Vec<Cow<'_, str>>> {
+    request.segments().skip(2).collect()
+}
+
+/// What is told of channels, as a request asks for it.
+fn info_of(request: &Request) -> Info {
+    Info::read(request.query_value("info").as_deref().unwrap_or_default())
+}
 
 fn bad(why: impl Into<Cow<'static, str>>) -> Refusal {
     (400, why.into())
@@ -131,10 +142,8 @@ impl Service {
         (id, request): (RequestId, &Request),
         app: usize,
     ) -> Answered {
-        let segments: Option<Vec<_>> = request.segments().collect();
-        let segments = segments.ok_or_else(|| bad("the path is UTF-8, percent-encoded"))?;
-        let path: Vec<&str> = segments.iter().skip(2).map(|it| &**it).collect();
-        let info = Info::read(request.query_value("info").as_deref().unwrap_or_default());
+        let path = inner_path(request).ok_or_else(|| bad("the path is UTF-8, percent-encoded"))?;
+        let path: Vec<&str> = path.iter().map(|it| &**it).collect();
         match (request.method(), &path[..]) {
             ("POST", ["events"]) => {
                 let event = serde_json::from_slice(request.body()).map_err(broken)?;
@@ -168,7 +177,7 @@ impl Service {
             ("GET", ["channels", channel]) => {
                 let topic = self.topic_of(app, channel)?;
                 let list = Self::list_of(channel, &topic);
-                let latest = (info.cache && pusher::is_cache(channel)).then_some(topic);
+                let latest = (info_of(request).cache && pusher::is_cache(channel)).then_some(topic);
                 let names: Vec<_> = latest.into_iter().chain(list).collect();
                 self.tell_figures_of(hub, (id, request), (app, &path), &names)
             }
@@ -208,7 +217,7 @@ impl Service {
     }
 
     fn figures_here(&self, hub: &Hub, request: &Request, app: usize, path: &[&str]) -> Answered {
-        let info = Info::read(request.query_value("info").as_deref().unwrap_or_default());
+        let info = info_of(request);
         match path {
             ["channels"] => {
                 let prefix = request.query_value("filter_by_prefix").unwrap_or_default();
@@ -226,19 +235,17 @@ impl Service {
         hub: &Hub,
         request: &Request,
     ) -> Result<String, Refusal> {
-        let segments: Option<Vec<_>> = request.segments().collect();
         let app = self.pushing.as_ref().and_then(|it| it.named(request));
-        let (segments, app) = segments.zip(app).ok_or((404, NO_SUCH_ADDRESS.into()))?;
-        let path: Vec<&str> = segments.iter().skip(2).map(|it| &**it).collect();
+        let (path, app) = inner_path(request).zip(app).ok_or((404, NO_SUCH_ADDRESS.into()))?;
+        let path: Vec<&str> = path.iter().map(|it| &**it).collect();
         let told = self.figures_here(hub, request, app, &path)?;
         Ok(told.map(|(_, _, told)| told).unwrap_or_default())
     }
 
     /// Closes all connections of a user here, as a request asks for that another loop has checked.
     pub(in crate::service) fn terminate_as_asked(&mut self, hub: &mut Hub, request: &Request) {
-        let segments: Option<Vec<_>> = request.segments().collect();
         let app = self.pushing.as_ref().and_then(|it| it.named(request));
-        if let (Some(app), Some([_, _, _, user, _])) = (app, segments.as_deref()) {
+        if let (Some(app), Some([_, user, _])) = (app, inner_path(request).as_deref()) {
             self.terminate(hub, app, user);
         }
     }
