@@ -119,23 +119,12 @@ fn claimed(
     (who, is_guarded): (&Principal, bool),
 ) -> Result<Option<Claim>, Refusal> {
     let (member, info) = (request.query_value("member"), request.query_value("info"));
-    let claims = match who {
-        Principal::Token(claims) => claims,
-        Principal::Anyone
-        | Principal::PublishKey
-        | Principal::Backend
-        | Principal::Client { .. }
-            if is_guarded && member.is_some() =>
-        {
+    let Some(claims) = who.claims() else {
+        if is_guarded && member.is_some() {
             return Err((401, "a member is whom a token names (sub)".into()));
         }
-        Principal::Anyone
-        | Principal::PublishKey
-        | Principal::Backend
-        | Principal::Client { .. } => {
-            let info = info.unwrap_or_default().into_owned();
-            return Ok(member.map(|id| Claim { id: id.into_owned(), info }));
-        }
+        let info = info.unwrap_or_default().into_owned();
+        return Ok(member.map(|id| Claim { id: id.into_owned(), info }));
     };
     if member.is_some_and(|member| Some(&*member) != claims.subject.as_deref()) {
         return Err((403, "the token is not for this member (sub)".into()));

@@ -60,6 +60,21 @@ pub enum Principal {
     },
 }
 
+impl Principal {
+    /// What its token says, if it has one.
+    pub fn claims(&self) -> Option<&Arc<Claims>> {
+        match self {
+            Self::Token(claims) => Some(claims),
+            Self::Anyone | Self::PublishKey | Self::Backend | Self::Client { .. } => None,
+        }
+    }
+
+    /// Who it is, as its token has it.
+    pub fn subject(&self) -> Option<&str> {
+        self.claims()?.subject.as_deref()
+    }
+}
+
 /// What is asked of everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {

@@ -142,7 +142,7 @@ impl Asking {
                 headers.insert(name.clone(), values.join(separator).into());
             }
         }
-        question(kind, names, request.client(), subject(who), headers)
+        question(kind, names, request.client(), who.subject(), headers)
     }
 
     /// Whether an answer of before holds for the question, and is yes.
@@ -226,17 +226,6 @@ impl Asking {
             return Ok(());
         }
         Err(unavailable(format!("the backend that decides it {why}")))
-    }
-}
-
-/// Who it is, as a token has it.
-pub(super) fn subject(who: &Principal) -> Option<&str> {
-    match who {
-        Principal::Token(claims) => claims.subject.as_deref(),
-        Principal::Anyone
-        | Principal::PublishKey
-        | Principal::Backend
-        | Principal::Client { .. } => None,
     }
 }
 

@@ -55,12 +55,10 @@ impl Account {
 
     /// The same of a connection that comes from there.
     pub(super) fn those(client: Option<IpAddr>, principal: &Principal) -> Vec<Self> {
-        let subject = match principal {
-            Principal::PublishKey | Principal::Backend => return Vec::new(),
-            Principal::Token(claims) => claims.subject.as_deref(),
-            Principal::Anyone | Principal::Client { .. } => None,
-        };
-        let subject = subject.map(|it| Self::Subject(it.into()));
+        if matches!(principal, Principal::PublishKey | Principal::Backend) {
+            return Vec::new();
+        }
+        let subject = principal.subject().map(|it| Self::Subject(it.into()));
         // One that is refused for itself takes nothing of its address.
         subject.into_iter().chain(client.map(Self::Client)).collect()
     }
@@ -203,7 +201,7 @@ impl Pacing {
     /// Whether the subject of a token may have one more connection, which then has its place: it is to be
     /// [`seat`](Self::seat)ed, or the place given back.
     pub(super) fn admit(&self, principal: &Principal) -> Taken {
-        match subject(principal).zip(self.connections_max) {
+        match principal.subject().zip(self.connections_max) {
             Some((subject, max)) if !self.subjects.take(subject, max) => {
                 Err(self.status.slow_down(TOO_MANY, Duration::from_secs(1)))
             }
@@ -213,14 +211,14 @@ impl Pacing {
 
     /// One that was admitted has not come to be.
     pub(super) fn give_back(&self, principal: &Principal) {
-        if let Some((subject, _)) = subject(principal).zip(self.connections_max) {
+        if let Some((subject, _)) = principal.subject().zip(self.connections_max) {
             self.subjects.give_back(subject);
         }
     }
 
     /// A connection is open, of this subject.
     pub(super) fn seat(&mut self, id: ConnId, principal: &Principal) {
-        if let Some(subject) = subject(principal) {
+        if let Some(subject) = principal.subject() {
             self.seats.insert(id, subject.into());
         }
     }
@@ -235,16 +233,6 @@ impl Pacing {
         if let Some((subject, _)) = seat.zip(self.connections_max) {
             self.subjects.give_back(&subject);
         }
-    }
-}
-
-fn subject(principal: &Principal) -> Option<&str> {
-    match principal {
-        Principal::Token(claims) => claims.subject.as_deref(),
-        Principal::Anyone
-        | Principal::PublishKey
-        | Principal::Backend
-        | Principal::Client { .. } => None,
     }
 }
 

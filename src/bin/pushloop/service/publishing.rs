@@ -5,14 +5,12 @@ use std::sync::atomic::Ordering;
 use pushloop::{Hub, Message, Position, Request, RequestId, Response};
 
 use super::{
-    RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service,
-    asking::{Door, subject},
+    RETRY_INTERVAL, RETRY_TIMER, SWEEP_INTERVAL, SWEEP_TIMER, Service, asking::Door,
     brokering::Brokering,
 };
 use crate::{
     ahead::{Ahead, Asker, AskerId, Next},
     auth::{Action, Principal},
-    broker::Done,
     gate::TurnedAway,
     hooks::Kind,
     publish::{self, Asked, Outcome, Plan},
@@ -44,9 +42,7 @@ impl Service {
         asked: Asked,
         who: &Principal,
     ) {
-        let answer = self.publish_asked(hub, id, request, asked, who);
-        self.note_file();
-        match answer {
+        match self.publish_asked(hub, id, request, asked, who) {
             Ok(answer) => self.tell_published(hub, id, Ok(answer)),
             Err(away) => self.turn_away(hub, id, &away),
         }
@@ -75,78 +71,51 @@ impl Service {
         asked: Asked,
         who: &Principal,
     ) -> Result<Option<publish::Answer>, TurnedAway> {
-        let gate = &mut self.gate;
+        let (gate, ahead, only_at) = (&mut self.gate, &self.ahead, asked.only_at());
         let may = |name: &str| {
             gate.allow(who, Action::Publish, name).map_err(|away| away.about(name).into())
         };
-        if self.broker.is_some() || self.relaying.is_some() {
-            let only_at = asked.only_at();
+        let is_elsewhere = self.broker.is_some() || self.relaying.is_some();
+        let place = |name: &str| match ahead {
             // Where the topic is, others know.
-            let plan = publish::plan(hub, request, asked, |_| only_at, may)?
-                .under_keys_of(hub, subject(who));
-            self.pacing.take_plan(request, who, &plan, hub.now())?;
-            Self::note_plan(&mut self.operator, hub, &plan);
-            let asker = (!publish::is_async(request)).then_some(id);
-            let count = plan.items.len();
-            let done = self.hand_on(hub, plan, only_at, asker)?;
-            self.settle_all(hub, done);
-            return Ok(asker.is_none().then(|| publish::taken(count)));
-        }
-        let Some(ahead) = &mut self.ahead else {
-            let plan = publish::plan(hub, request, asked, |name| hub.position(name), may)?
-                .under_keys_of(hub, subject(who));
-            self.pacing.take_plan(request, who, &plan, hub.now())?;
-            Self::note_plan(&mut self.operator, hub, &plan);
-            let outcomes = publish::publish(hub, &plan, None);
-            return Ok(plan.form.answer(hub, &publish::labels(&plan.items), outcomes).map(Some)?);
+            _ if is_elsewhere => only_at,
+            Some(ahead) => ahead.place(hub, name),
+            None => hub.position(name),
         };
-        let plan = publish::plan(hub, request, asked, |name| ahead.place(hub, name), may)?
-            .under_keys_of(hub, subject(who));
+        let plan = publish::plan(hub, request, asked, place, may)?;
+        let plan = plan.under_keys_of(hub, who.subject());
         self.pacing.take_plan(request, who, &plan, hub.now())?;
         Self::note_plan(&mut self.operator, hub, &plan);
-        let is_async = publish::is_async(request);
+        let asker = (!publish::is_async(request)).then_some(id);
         let count = plan.items.len();
-        if !ahead.take(hub, plan, (!is_async).then_some(id)) {
-            return Err(file_is_full().into());
-        }
-        Ok(is_async.then(|| publish::taken(count)))
+        let answer = self.take_plan(hub, plan, only_at, asker)?;
+        Ok(answer.or_else(|| asker.is_none().then(|| publish::taken(count))))
     }
 
-    /// Publishes what was planned for one loop alone, or has it written or the broker publish it, and then answers: with
-    /// `None`, its asker waits for that.
+    /// Publishes what was planned, or has it written, or the broker or other loops publish it, and then answers: with
+    /// `None`, its asker waits for that. Where the topic has to be was looked at, unless others know that.
     pub(super) fn take_plan(
-        &mut self,
-        hub: &mut Hub,
-        plan: Plan<'_>,
-        asker: Option<RequestId>,
-    ) -> Result<Option<publish::Answer>, Refusal> {
-        if self.broker.is_some() {
-            let done = self.hand_on(hub, plan, None, asker)?;
-            self.settle_all(hub, done);
-            return Ok(None);
-        }
-        let Some(ahead) = &mut self.ahead else {
-            let outcomes = publish::publish(hub, &plan, None);
-            return plan.form.answer(hub, &publish::labels(&plan.items), outcomes).map(Some);
-        };
-        let is_taken = ahead.take(hub, plan, asker);
-        self.note_file();
-        if is_taken { Ok(None) } else { Err(file_is_full()) }
-    }
-
-    /// Has the broker, or the loops that the topics belong to, publish it.
-    fn hand_on(
         &mut self,
         hub: &mut Hub,
         plan: Plan<'_>,
         only_at: Option<Position>,
         asker: Option<RequestId>,
-    ) -> Result<Vec<Done>, Refusal> {
-        match (&mut self.broker, &self.relaying) {
-            (Some(broker), _) => broker.take(hub, plan, only_at, asker.map(AskerId::Request)),
-            (None, Some(relaying)) => relaying.relay.take(hub, plan, only_at, asker),
-            (None, None) => Ok(Vec::new()),
-        }
+    ) -> Result<Option<publish::Answer>, Refusal> {
+        let done = match (&mut self.broker, &self.relaying, &mut self.ahead) {
+            (Some(broker), _, _) => broker.take(hub, plan, only_at, asker.map(AskerId::Request))?,
+            (None, Some(relaying), _) => relaying.relay.take(hub, plan, only_at, asker)?,
+            (None, None, Some(ahead)) => {
+                let is_taken = ahead.take(hub, plan, asker);
+                self.note_file();
+                return if is_taken { Ok(None) } else { Err(file_is_full()) };
+            }
+            (None, None, None) => {
+                let outcomes = publish::publish(hub, &plan, None);
+                return plan.form.answer(hub, &publish::labels(&plan.items), outcomes).map(Some);
+            }
+        };
+        self.settle_all(hub, done);
+        Ok(None)
     }
 
     /// Tells a publisher what became of what it waits for.

@@ -295,7 +295,7 @@ impl Service {
         asker: Option<RequestId>,
     ) -> Result<Option<Answer>, Refusal> {
         Self::note_plan(&mut self.operator, hub, &plan);
-        self.take_plan(hub, plan, asker)
+        self.take_plan(hub, plan, None, asker)
     }
 
     /// A client is told that what it said is not done, because of what waits for the broker or because that does not

@@ -8,7 +8,6 @@ use std::{
 use pushloop::{ConnId, ConnMap, Hub, Request};
 use serde_json::{Map, Value};
 
-use super::asking::subject;
 use crate::{
     auth::Principal,
     gate::since_1970,
@@ -68,7 +67,7 @@ impl Telling {
             let subscribers = self.shared.subscribers();
             names.iter().map(|name| known(&subscribers, name)).collect()
         };
-        let session = Session { names, subject: subject(who).map(Box::from) };
+        let session = Session { names, subject: who.subject().map(Box::from) };
         if self.options.has(Kind::Connect) {
             let mut event = of_session(hub, Kind::Connect, id, &session);
             let client = request.client().map(|client| client.to_string());

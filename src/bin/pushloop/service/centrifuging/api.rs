@@ -227,7 +227,7 @@ impl Service {
             return self.tell_published(hub, id, Ok(Some((200, JSON, body))));
         }
         let plan = Plan { items, form: Form::Calls(calls) };
-        let taken = self.take_plan(hub, plan, Some(id));
+        let taken = self.take_plan(hub, plan, None, Some(id));
         self.tell_published(hub, id, taken);
     }
 

@@ -73,7 +73,7 @@ impl Service {
     /// The connection is a client's that may be here.
     fn take_in(&mut self, hub: &mut Hub, session: &mut Session, id: ConnId) {
         session.stage = Stage::Connected;
-        session.expires = expiry(&session.who);
+        session.expires = session.who.claims().map(|claims| claims.expires);
         self.pacing.seat(id, &session.who);
         if !session.identity.user().is_empty() {
             let users = &mut self.centrifuge.users;
@@ -93,10 +93,8 @@ impl Service {
         session: &Session,
         asked: &[(Cow<'_, str>, Since<'_>)],
     ) -> Result<Vec<String>, Refused> {
-        let mut names = BTreeSet::new();
-        if let Principal::Token(claims) = &session.who {
-            names.extend(claims.channels.iter().cloned());
-        }
+        let named = session.who.claims().into_iter().flat_map(|claims| &claims.channels);
+        let mut names: BTreeSet<_> = named.cloned().collect();
         let gate = &self.gate;
         let may = |name: &str| gate.may(&session.who, Action::Subscribe, name).is_ok();
         names.extend(asked.iter().map(|(name, _)| &**name).filter(|it| may(it)).map(String::from));
@@ -167,13 +165,7 @@ impl Service {
         before: &Principal,
     ) {
         let covers = |who: &Principal, name: &str| {
-            let is_named = match who {
-                Principal::Token(claims) => claims.channels.iter().any(|it| it == name),
-                Principal::Anyone
-                | Principal::PublishKey
-                | Principal::Backend
-                | Principal::Client { .. } => false,
-            };
+            let is_named = who.claims().is_some_and(|it| it.channels.iter().any(|it| it == name));
             is_named || self.gate.may(who, Action::Subscribe, name).is_ok()
         };
         // One with a token of its own lasts as long as that, and one of a backend's until that ends it.
@@ -220,16 +212,6 @@ impl Centrifuge {
 /// Where a client was in a channel.
 fn since_of<'a, 'b>(name: &str, asked: &'a [(Cow<'_, str>, Since<'b>)]) -> Option<&'a Since<'b>> {
     asked.iter().find(|(other, _)| *other == name).map(|(_, since)| since)
-}
-
-fn expiry(who: &Principal) -> Option<Duration> {
-    match who {
-        Principal::Token(claims) => Some(claims.expires),
-        Principal::Anyone
-        | Principal::PublishKey
-        | Principal::Backend
-        | Principal::Client { .. } => None,
-    }
 }
 
 /// In how many seconds that is.

@@ -23,14 +23,7 @@ pub(super) struct Identity {
 
 impl Identity {
     pub fn of(who: &Principal) -> Result<Self, Refused> {
-        let claims = match who {
-            Principal::Token(claims) => Some(Arc::clone(claims)),
-            Principal::Anyone
-            | Principal::PublishKey
-            | Principal::Backend
-            | Principal::Client { .. } => None,
-        };
-        Ok(Self { client: random().ok_or(Failure::INTERNAL)?, claims })
+        Ok(Self { client: random().ok_or(Failure::INTERNAL)?, claims: who.claims().cloned() })
     }
 
     pub fn client(&self) -> String {

@@ -61,7 +61,12 @@ impl Service {
     }
 
     /// Whether a client may know who is in a channel: the same as may hear who comes and goes.
-    pub(super) fn may_know(&mut self, hub: &Hub, session: &Session, name: &str) -> Result<(), Refused> {
+    pub(super) fn may_know(
+        &mut self,
+        hub: &Hub,
+        session: &Session,
+        name: &str,
+    ) -> Result<(), Refused> {
         self.check_channel(hub, name)?;
         if !has_members(&self.patterns, name) {
             return Err(Failure::NOT_AVAILABLE.into());

@@ -190,7 +190,7 @@ impl Service {
                 self.do_elsewhere(request)?;
                 self.terminate(hub, app, user);
                 match self.order_to_terminate(app, user) {
-                    Some(plan) => self.take_plan(hub, plan, Some(id)),
+                    Some(plan) => self.take_plan(hub, plan, None, Some(id)),
                     None => json_answer(&json!({})),
                 }
             }
