@@ -10,10 +10,9 @@ from pathlib import Path
 from channels import CHANNEL, GRANTS, both
 from failover import BACK_WITHIN, both_publish, ends, is_told, says
 from members import enter, listed
-from orders import ends_with
 from protocols import api, call, centrifuge, pusher
 from webhooks import Backend, hears
-from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
+from world import KEEPS, PATIENCE, Node, Redis, closes, crowd, free_port
 
 TOPICS = 20
 SOURCE = "127.0.0.9"
@@ -368,7 +367,7 @@ async def channels_with_members_and_orders_are_those_of_all_nodes(world):
                 await it.signs_in(user)
             assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
             for it in (one, two):
-                assert await ends_with(it.peer) == 4009
+                await closes(it.peer, 4009)
             await other.says("pusher:ping", {})
             await other.next("pusher:pong")
             # Both were members: no list is left.
@@ -382,7 +381,7 @@ async def channels_with_members_and_orders_are_those_of_all_nodes(world):
 
                 await world.until(knows_both)
             assert await api(world, b, "disconnect", user="eve") == {"result": {}}
-            assert await ends_with(three.peer) == 3503
+            await closes(three.peer, 3503)
             assert (await four.asks(ping={}))["id"]
 
 

@@ -4,9 +4,8 @@ import asyncio
 import json
 import time
 
-from protocols import Centrifuge, api, call, centrifuge, options, pusher, token, trigger
-from websockets.exceptions import ConnectionClosed
-from world import FULL, PATIENCE
+from protocols import Centrifuge, api, call, centrifuge, options, pusher, streamed, token, trigger
+from world import FULL, closes
 
 
 async def clients_of_pusher_share_channels(world):
@@ -185,17 +184,8 @@ async def a_backend_subscribes_clients_and_streams_are_subscribed(world):
         for channel in ("other", "cold"):
             await api(world, b, "publish", channel=channel, data=1)
         await one.has("cold", 1)
-    first = json.dumps({"id": 1, "connect": {"token": token(), "subs": {"cold": {}}}})
-    fields = {"Content-Type": "application/json"}
-    url = f"http://127.0.0.1:{a.port}"
-    async with world.http.post(f"{url}/connection/http_stream", data=first, headers=fields) as stream:
-
-        async def next():
-            while True:
-                line = await asyncio.wait_for(stream.content.readline(), PATIENCE)
-                if line.strip() not in (b"", b"{}"):
-                    return json.loads(line)
-
+    fields = {"Content_Type": "application/json"}
+    async with streamed(world, a, subs={"cold": {}}) as next:
         told = (await next())["connect"]
         assert told["subs"]["cold"]["offset"] == 1, told
         command = {"id": 2, "subscribe": {"channel": "posted"}}
@@ -255,11 +245,7 @@ async def a_topic_that_cannot_go_on_has_its_clients_come_back(world):
         push = (await one.next())["push"]
         assert (push["channel"], push["unsubscribe"]["code"]) == ("t", 2500), push
         for peer in (two.peer, servers.peer):
-            try:
-                while True:
-                    await asyncio.wait_for(peer.recv(), PATIENCE)
-            except ConnectionClosed as closed:
-                assert closed.rcvd.code == 1013, closed
+            await closes(peer, 1013)
 
         async def is_back():
             return (await one.asks(subscribe={"channel": "t", **place})).get("subscribe")

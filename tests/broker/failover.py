@@ -10,7 +10,7 @@ from pathlib import Path
 from members import Crowd as Members
 from members import are_there
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from world import KEEPS, PATIENCE, Node, Redis, crowd, free_port
+from world import KEEPS, PATIENCE, Node, Redis, closes, crowd, free_port
 
 OPTIONS = (*KEEPS, "--presence", "--presence-delay", "1")
 # Seconds from the end of a master until both servers publish again.
@@ -271,11 +271,7 @@ async def a_master_that_is_not_told_that_it_is_none_is_left(world):
 
             _, after = await world.until(is_there, 10)
             await world.ready(node)
-        try:
-            while True:
-                await asyncio.wait_for(peer.recv(), PATIENCE)
-        except ConnectionClosed as closed:
-            assert closed.code == 1013, closed
+        await closes(peer, 1013)
     assert "role:master" in old.ask("INFO", "replication")
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from aiohttp import ClientSession
 from channels import CHANNEL
 from members import OPTIONS, are_there, enter, listed, watched
-from protocols import API_KEY, Centrifuge, api, call, centrifuge, options, pusher, token, trigger
+from protocols import API_KEY, Centrifuge, api, call, centrifuge, options, pusher, streamed, token, trigger
 from webhooks import hears, told
-from websockets.exceptions import ConnectionClosed
-from world import FULL, KEEPS, PATIENCE, Node, Redis, crowd
+from world import FULL, KEEPS, PATIENCE, Node, Redis, closes, crowd
 
 LOOPS = ("--loops", "2")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -46,14 +45,6 @@ def hearing(world, topic):
 async def probed(world, node):
     """What all loops say of whether the server is ready."""
     return {(await asks(world, node, "GET", "/readyz"))[0] for _of_each_loop in range(4)}
-
-
-async def closes(peer, code):
-    try:
-        while True:
-            await asyncio.wait_for(peer.recv(), PATIENCE)
-    except ConnectionClosed as closed:
-        assert closed.rcvd and closed.rcvd.code == code, closed
 
 
 async def what_loops_publish_reaches_the_subscribers_of_all_once_and_in_order(world):
@@ -219,18 +210,9 @@ async def backends_reach_connections_of_all_loops(world):
 
 async def commands_are_posted_at_any_loop(world):
     a, _ = await begin(world, options(world))
-    first = json.dumps({"id": 1, "connect": {"token": token()}})
-    fields = {"Content-Type": "application/json"}
-    url = f"http://127.0.0.1:{a.port}"
+    fields = {"Content_Type": "application/json"}
     for _of_each_loop in range(2):
-        async with world.http.post(f"{url}/connection/http_stream", data=first, headers=fields) as stream:
-
-            async def next(stream=stream):
-                while True:
-                    line = await asyncio.wait_for(stream.content.readline(), PATIENCE)
-                    if line.strip() not in (b"", b"{}"):
-                        return json.loads(line)
-
+        async with streamed(world, a) as next:
             told = (await next())["connect"]
             for nth in range(2, 8):
                 command = {"id": nth, "subscribe": {"channel": f"posted/{nth}"}}

@@ -4,17 +4,7 @@ import asyncio
 import json
 
 from protocols import api, call, centrifuge, options, pusher, token
-from websockets.exceptions import ConnectionClosed
-from world import PATIENCE
-
-
-async def ends_with(peer):
-    """The code with which it is closed, whatever it is told before."""
-    try:
-        while True:
-            await asyncio.wait_for(peer.recv(), PATIENCE)
-    except ConnectionClosed as closed:
-        return closed.rcvd.code
+from world import closes
 
 
 async def connections_of_a_user_are_closed_at_all_nodes(world):
@@ -23,7 +13,8 @@ async def connections_of_a_user_are_closed_at_all_nodes(world):
         for it, user in ((one, "ada"), (two, "ada"), (other, "ben")):
             await it.signs_in(user)
         assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
-        assert [await ends_with(it.peer) for it in (one, two)] == [4009, 4009]
+        for it in (one, two):
+            await closes(it.peer, 4009)
         await other.says("pusher:ping", {})
         await other.next("pusher:pong")
 
@@ -44,18 +35,15 @@ async def clients_are_unsubscribed_and_closed_at_all_nodes(world):
         batch = {"commands": [{"publish": {"channel": "x", "data": 1}}, {"disconnect": {"user": "ada", "client": two.id, "disconnect": {"code": 4321, "reason": "out"}}}]}
         told = (await api(world, a, "batch", **batch))["replies"]
         assert told[0]["publish"]["offset"] and told[1] == {"disconnect": {}}, told
-        code = await ends_with(two.peer)
-        assert code == 4321, code
+        await closes(two.peer, 4321)
         assert (await api(world, a, "disconnect", user="ada", disconnect={"code": 1}))["error"]["code"] == 107
         told = await api(world, a, "disconnect", user="ada", whitelist=[three.id])
         assert told == {"result": {}}, told
-        code = await ends_with(one.peer)
-        assert code == 3503, code
+        await closes(one.peer, 3503)
         assert (await three.asks(ping={}))["id"]
         told = await api(world, a, "refresh", user="ada", expired=True)
         assert told == {"result": {}}, told
-        code = await ends_with(three.peer)
-        assert code == 3005, code
+        await closes(three.peer, 3005)
         await other.has("x", 1)
         assert (await other.asks(ping={}))["id"]
 

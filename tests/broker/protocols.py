@@ -8,8 +8,7 @@ import json
 import time
 from contextlib import asynccontextmanager
 
-from websockets.exceptions import ConnectionClosed
-from world import PATIENCE
+from world import PATIENCE, closes_at_once
 
 SECRET = b"a secret of the application, and of tokens"
 API_KEY = "a-key-of-the-backend-that-is-long-enough"
@@ -79,11 +78,8 @@ class Pusher:
     async def comes_back(self):
         """It is closed so that it comes back; gives why."""
         told = await self.next("pusher:error")
-        try:
-            more = await asyncio.wait_for(self.peer.recv(), PATIENCE)
-            raise AssertionError(f"told {more}, and not closed")
-        except ConnectionClosed as closed:
-            assert (closed.rcvd.code, told["data"]["code"]) == (4100, 4100), (closed, told)
+        assert told["data"]["code"] == 4100, told
+        await closes_at_once(self.peer, 4100)
         return told["data"]["message"]
 
     async def signs_in(self, user):
@@ -163,6 +159,22 @@ async def centrifuge(node, *user, **claims):
         client = Centrifuge(peer)
         client.id = (await client.asks(connect={"token": token(*user, **claims)}))["connect"]["client"]
         yield client
+
+
+@asynccontextmanager
+async def streamed(world, node, **connect):
+    """A client of Centrifugo's that is told over a stream: gives what it is told next."""
+    command = json.dumps({"id": 1, "connect": {"token": token(), **connect}})
+    url, fields = f"http://127.0.0.1:{node.port}/connection/http_stream", {"Content-Type": "application/json"}
+    async with world.http.post(url, data=command, headers=fields) as stream:
+
+        async def next():
+            while True:
+                line = await asyncio.wait_for(stream.content.readline(), PATIENCE)
+                if line.strip() not in (b"", b"{}"):
+                    return json.loads(line)
+
+        yield next
 
 
 async def api(world, node, method, **params):

@@ -30,6 +30,24 @@ def free_port():
         return listener.getsockname()[1]
 
 
+async def closes(peer, code):
+    """It is closed with this code, whatever it is told before."""
+    try:
+        while True:
+            await asyncio.wait_for(peer.recv(), PATIENCE)
+    except ConnectionClosed as closed:
+        assert closed.rcvd and closed.rcvd.code == code, closed
+
+
+async def closes_at_once(peer, code):
+    """It is closed with this code, and told nothing before."""
+    try:
+        told = await asyncio.wait_for(peer.recv(), PATIENCE)
+        raise AssertionError(f"told {told}, and not closed")
+    except ConnectionClosed as closed:
+        assert closed.rcvd and closed.rcvd.code == code, closed
+
+
 def why(error):
     """What went wrong; of an assertion that does not say so, which one it is."""
     return f"{type(error).__name__} {error or traceback.extract_tb(error.__traceback__)[-1].line}"
