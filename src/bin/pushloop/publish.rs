@@ -137,14 +137,12 @@ impl<'a> Plan<'a> {
 impl Plan<'_> {
     /// The same, without the request.
     pub fn into_owned(self) -> Plan<'static> {
-        let items = self.items.into_iter().map(|Item { name, key, content, line, except }| {
-            let content = match content {
-                Content::Body(Message::Text(text)) => Content::Text(text.to_owned()),
-                Content::Body(Message::Binary(bytes)) => Content::Binary(bytes.to_vec()),
-                Content::Text(text) => Content::Text(text),
-                Content::Binary(bytes) => Content::Binary(bytes),
-            };
-            Item { name, key, content, line, except }
+        let items = self.items.into_iter().map(|Item { name, key, content, line, except }| Item {
+            name,
+            key,
+            content: content.into_owned(),
+            line,
+            except,
         });
         Plan { items: items.collect(), form: self.form }
     }
@@ -215,6 +213,20 @@ impl Item<'static> {
 }
 
 impl Content<'_> {
+    /// The same, without the request.
+    pub fn into_owned(self) -> Content<'static> {
+        match self {
+            Self::Body(Message::Text(text)) => Content::Text(text.to_owned()),
+            Self::Body(Message::Binary(bytes)) => Content::Binary(bytes.to_vec()),
+            Self::Text(text) => Content::Text(text),
+            Self::Binary(bytes) => Content::Binary(bytes),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.message().as_bytes().len()
+    }
+
     pub fn message(&self) -> Message<'_> {
         match self {
             Self::Body(message) => *message,

@@ -64,9 +64,9 @@ impl Relay {
             let outcomes = publish::publish(hub, &plan, only_at);
             return Ok(done(id, plan, outcomes).into_iter().collect());
         }
-        let payload = |item: &publish::Item<'_>| item.content.message().as_bytes().len();
         let count = plan.items.len();
-        let bytes = count * PUBLICATION_BYTES + plan.items.iter().map(payload).sum::<usize>();
+        let bytes =
+            count * PUBLICATION_BYTES + plan.items.iter().map(|it| it.content.len()).sum::<usize>();
         if !self.jobs.reserve(count, bytes) {
             return Err((503, "too many publications wait for other loops".into()));
         }

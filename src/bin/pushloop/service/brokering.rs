@@ -28,8 +28,8 @@ use crate::{
     topics::Refusal,
 };
 
-/// Where it is told whether the broker can be reached, so whether what is seen may be stale: when that changes, and when
-/// somebody subscribes.
+/// The topic that tells whether the broker can be reached, and so whether what is seen may be stale: published to when that
+/// changes, and when somebody subscribes.
 pub(super) const STATE: &str = "$broker";
 /// How long a subscription waits until its topics are heard.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,7 +85,7 @@ impl Brokering {
         }
     }
 
-    /// What waits under this number, which it does no more.
+    /// Takes out what waits under this number.
     pub(super) fn forget(&mut self, hub: &mut Hub, number: u64) -> Option<Next> {
         self.broker.forget(number);
         let (next, timer) = self.waiting.remove(&number)?;
@@ -93,7 +93,7 @@ impl Brokering {
         Some(next)
     }
 
-    /// What waits under these numbers does so no more.
+    /// Takes out all that waits under these numbers.
     pub(super) fn forget_all(&mut self, hub: &mut Hub, numbers: Vec<u64>) {
         numbers.into_iter().for_each(|number| drop(self.forget(hub, number)));
     }
@@ -219,7 +219,7 @@ impl Service {
         }
     }
 
-    /// Under which number it is told that a member is in the list of a topic, which is heard; `None` if it is there.
+    /// The number under which it is told once a member is in the list of a topic that is heard; `None` if it is there.
     pub(super) fn await_member(&mut self, topic: &str, id: &str) -> Option<u64> {
         let Brokering { broker, .. } = self.broker.as_mut()?;
         let is_there = self.presence.as_ref().is_none_or(|it| it.has_member(topic, id));
@@ -271,7 +271,7 @@ impl Service {
             self.tell_asker(hub, asker, outcomes);
         }
         for id in conns {
-            self.go_along(hub, id);
+            self.take_turns(hub, id);
         }
     }
 
@@ -306,7 +306,7 @@ impl Service {
         if key & TIMERS != 0 {
             let why = "the broker has not told in time where the topic is".to_owned();
             if let Some(id) = self.settle_waiting(hub, key & !TIMERS, Err(why)) {
-                self.go_along(hub, id);
+                self.take_turns(hub, id);
             }
         } else if key == ROOM_TIMER {
             self.take_broker_events(hub);

@@ -417,11 +417,9 @@ impl Service {
         for _ in 0..LOOKS_PER_TURN {
             let Some(id) = self.centrifuge.dues.pop_due(hub) else { break };
             let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
-            let outcome = self.look_at_session(hub, &mut session, id);
-            self.centrifuge.sessions.insert(id, session);
-            if let Err(disconnect) = outcome {
-                self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
-            }
+            let mut out = Out::new(id, session.way);
+            let outcome = self.look_at_session(hub, &mut session, &mut out);
+            self.return_session(hub, session, out, outcome);
         }
         self.centrifuge.dues.set_timer(hub);
         true
@@ -432,7 +430,7 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         session: &mut Session,
-        id: ConnId,
+        out: &mut Out,
     ) -> Result<(), Disconnect> {
         if session.stage != Stage::Connected {
             return Err(Disconnect::STALE);
@@ -440,12 +438,10 @@ impl Service {
         if session.awaits_pong {
             return Err(Disconnect::NO_PONG);
         }
-        let mut out = Out::new(id, session.way);
-        self.expire(hub, session, &mut out)?;
+        self.expire(hub, session, out)?;
         out.ping();
-        out.flush(hub);
         session.awaits_pong = true;
-        self.centrifuge.dues.look_at(hub, id, hub.now() + PONG_TIMEOUT);
+        self.centrifuge.dues.look_at(hub, out.id(), hub.now() + PONG_TIMEOUT);
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     gate::TurnedAway,
 };
 
-/// What requests do to connections of this loop, in the order in which they came: what a backend asks for after it was
-/// answered is not done before what other loops have answered, and this one waits for the broker to do.
+/// What requests do to connections of this loop, in the order in which they came. What another loop has answered may wait
+/// here for the broker, and what a backend asks for after that answer is to be done after it.
 #[derive(Default)]
 pub(super) struct Turns {
     line: VecDeque<Turn>,
@@ -84,7 +84,7 @@ impl Service {
                     let waits = !self.turns.line.is_empty();
                     let number = waits.then(|| self.hear_ahead(hub, &request)).flatten();
                     self.line_up(hub, request, number, VecDeque::push_back);
-                    self.go_along_turns(hub);
+                    self.do_all_due(hub);
                 }
                 Errand::Sum(asked, sum) => self.take_sum(hub, asked, sum),
                 Errand::Post(asked) => self.look_for_post(hub, asked),
@@ -137,13 +137,13 @@ impl Service {
         let _ = pending.refuse(away.status, &away.why);
     }
 
-    /// What an errand waited for the broker to tell is told.
+    /// The broker has told what an errand waits for.
     pub(super) fn settle_errand(&mut self, hub: &mut Hub, number: u64) {
         self.turns.settle(number);
-        self.go_along_turns(hub);
+        self.do_all_due(hub);
     }
 
-    /// Whether a request of a backend's may do now what it does to connections. If not, it does once it may.
+    /// Whether it is the turn of a backend's request to do something to connections. If not, it is kept until it is.
     pub(super) fn has_its_turn(
         &mut self,
         (id, request): (RequestId, &Request),
@@ -173,13 +173,13 @@ impl Service {
     }
 
     /// Does what has its turn, up to what waits.
-    fn go_along_turns(&mut self, hub: &mut Hub) {
+    fn do_all_due(&mut self, hub: &mut Hub) {
         while let Some(turn) = self.turns.next() {
-            self.take_turn(hub, turn);
+            self.do_due(hub, turn);
         }
     }
 
-    fn take_turn(&mut self, hub: &mut Hub, Turn { what, is_confirmed, .. }: Turn) {
+    fn do_due(&mut self, hub: &mut Hub, Turn { what, is_confirmed, .. }: Turn) {
         match what {
             What::Errand(request) => match self.repeat(hub, &request, is_confirmed) {
                 None => self.end_errand(&request),

@@ -20,6 +20,7 @@ use crate::{
     auth::Principal,
     gate::TurnedAway,
     hooks::{Kind, Mark},
+    publish::Content,
 };
 
 /// Messages of one WebSocket that wait.
@@ -29,37 +30,9 @@ const HOOK_MESSAGES_MAX: usize = 16;
 pub struct Messages {
     /// Each message has the same.
     question: Box<[u8]>,
-    waiting: VecDeque<Kept>,
+    waiting: VecDeque<Content<'static>>,
     /// The number of the question about the first.
     asked: Option<u64>,
-}
-
-enum Kept {
-    Text(Box<str>),
-    Binary(Box<[u8]>),
-}
-
-impl Kept {
-    fn of(message: Message<'_>) -> Self {
-        match message {
-            Message::Text(text) => Self::Text(text.into()),
-            Message::Binary(bytes) => Self::Binary(bytes.into()),
-        }
-    }
-
-    fn message(&self) -> Message<'_> {
-        match self {
-            Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
 }
 
 impl Service {
@@ -81,7 +54,7 @@ impl Service {
 
     /// Takes a message about which it is to be asked.
     pub(super) fn take_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
-        let kept = Kept::of(message);
+        let kept = Content::Body(message).into_owned();
         let messages = messages_of(&mut self.topics, &mut self.leaving, id);
         let Some((messages, asking)) = messages.zip(self.hooks.asking.as_ref()) else { return };
         let are_too_many = messages.waiting.len() >= HOOK_MESSAGES_MAX;
@@ -156,7 +129,7 @@ impl Service {
         let waiting = messages.map(|it| (mem::take(&mut it.waiting), it.asked.take()));
         let Some((waiting, asked)) = waiting else { return };
         if let Some(asking) = &mut self.hooks.asking {
-            asking.release(waiting.iter().map(Kept::len).sum());
+            asking.release(waiting.iter().map(Content::len).sum());
             if let Some(number) = asked {
                 asking.forget(hub, number);
             }

@@ -1,4 +1,4 @@
-//! What a backend has done to clients wherever they are: the server that is asked does it, and has all others do it,
+//! What a backend does to clients wherever they are: the server that it asks does it, and tells all others to do it,
 //! through the broker, in a topic that no door leads to.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use crate::{
     status::count,
 };
 
-/// An order, and of which process it is if that has several loops: it has had them do it by itself.
+/// An order, and which process gives it if that has several loops: they have it from each other.
 #[derive(Deserialize, Serialize)]
 struct Given<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

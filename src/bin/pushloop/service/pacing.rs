@@ -175,7 +175,7 @@ impl Pacing {
         plan: &Plan<'_>,
         now: Instant,
     ) -> Taken {
-        let bytes = plan.items.iter().map(|item| length(item.content.message())).sum();
+        let bytes = plan.items.iter().map(|item| item.content.len()).sum();
         self.take_all(&Account::of(request, who), plan.items.len(), bytes, now)
     }
 
@@ -237,10 +237,7 @@ impl Pacing {
 }
 
 pub(super) fn length(message: Message<'_>) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) => bytes.len(),
-    }
+    message.as_bytes().len()
 }
 
 impl Status {

@@ -156,18 +156,11 @@ impl Parking {
         }
     }
 
-    /// The next command, if it need not wait; of those of which the broker was asked, and has said something, if only they
-    /// are meant.
-    fn next(&mut self, id: ConnId, is_settled: bool) -> Option<Turn> {
+    /// Takes the next command out of its line, if it need not wait.
+    fn next(&mut self, id: ConnId) -> Option<Turn> {
         let line = self.lines.get_mut(&id)?;
-        let is_next = |it: &&Parked| {
-            let may_be = match it.wait {
-                Wait::Turn => !is_settled,
-                Wait::Broker(_) => false,
-                Wait::Said(_) => true,
-            };
-            may_be && (it.is_publication || line.publications == 0)
-        };
+        let is_next =
+            |it: &&Parked| it.number().is_none() && (it.is_publication || line.publications == 0);
         line.commands.front().filter(is_next)?;
         let parked = line.commands.pop_front()?;
         line.bytes -= parked.cost();
@@ -178,6 +171,12 @@ impl Parking {
             Wait::Turn | Wait::Broker(_) => None,
         };
         Some(Turn { command: parked.command, said, until: parked.until })
+    }
+
+    /// The same, if the broker was asked for it and has said something.
+    fn next_settled(&mut self, id: ConnId) -> Option<Turn> {
+        let first = self.lines.get(&id)?.commands.front()?;
+        matches!(first.wait, Wait::Said(_)).then(|| self.next(id))?
     }
 
     fn forget_empty(&mut self, id: ConnId) {
@@ -339,8 +338,8 @@ impl Service {
         parked
     }
 
-    /// What the broker was asked for a command is settled: it is carried out if its turn has come, and before those behind it
-    /// are, what else is settled. They may ask the broker for more of the same topics.
+    /// The broker has said something of a command, which is carried out if it is the next. Those behind it are not yet: what
+    /// else the broker has said goes first, since they may ask it for more of the same topics.
     pub(super) fn settle_command(
         &mut self,
         hub: &mut Hub,
@@ -350,21 +349,25 @@ impl Service {
     ) {
         let Some(Brokering { parking, .. }) = &mut self.broker else { return };
         parking.settle(id, number, verdict.map_err(|away| away.why.into_owned()));
-        self.go_on_along(hub, id, true);
+        if let Some(turn) = parking.next_settled(id) {
+            self.take_turn(hub, id, turn);
+        }
     }
 
-    /// Carries out the commands that wait, up to one that still has to.
-    pub(super) fn go_along(&mut self, hub: &mut Hub, id: ConnId) {
-        while self.go_on_along(hub, id, false) {}
+    /// Carries out commands of a connection that wait, up to one that still has to.
+    pub(super) fn take_turns(&mut self, hub: &mut Hub, id: ConnId) {
+        while let Some(turn) = self.broker.as_mut().and_then(|it| it.parking.next(id))
+            && self.take_turn(hub, id, turn)
+        {}
     }
 
-    /// Carries out the next command that waits; or the next one if it is settled. False if there is none, or it has to
-    /// wait again.
-    fn go_on_along(&mut self, hub: &mut Hub, id: ConnId, is_settled: bool) -> bool {
-        let Some(Brokering { parking, .. }) = &mut self.broker else { return false };
-        let Some(Turn { command, said, until }) = parking.next(id, is_settled) else {
-            return false;
-        };
+    /// Carries out a command that has its turn. False if it has to wait again, or the connection is over.
+    fn take_turn(
+        &mut self,
+        hub: &mut Hub,
+        id: ConnId,
+        Turn { command, said, until }: Turn,
+    ) -> bool {
         // One that is closed is told nothing more, and has nothing more done.
         if !hub.is_open(id) && hub.write(id, "").is_err() {
             self.forget_commands(hub, id);
@@ -421,7 +424,7 @@ mod tests {
         }
         assert!(bytes(&mut parking, ADA, 1).unwrap_err().contains("parked_commands_max = 256"));
         assert_eq!(bytes(&mut parking, BOB, 1), Ok(()));
-        assert!(parking.next(ADA, false).is_some());
+        assert!(parking.next(ADA).is_some());
         assert_eq!(bytes(&mut parking, ADA, 1), Ok(()));
     }
 
@@ -457,29 +460,29 @@ mod tests {
         push(b"c", true, Wait::Turn);
         parking.settle(ADA, 2, Ok(()));
         parking.settle(BOB, 1, Ok(()));
-        assert!(parking.next(ADA, false).is_none());
+        assert!(parking.next(ADA).is_none());
         parking.settle(ADA, 1, Err("no".to_owned()));
         let next = |parking: &mut Parking| {
-            let Turn { command, said, .. } = parking.next(ADA, false)?;
+            let Turn { command, said, .. } = parking.next(ADA)?;
             Some((command[0], said))
         };
         assert_eq!(next(&mut parking), Some((b'a', Some(Err("no".to_owned())))));
         assert_eq!(next(&mut parking), Some((b'b', Some(Ok(())))));
         parking.publish(ADA);
         // It was not asked for, so that it comes after all of which the broker has said something.
-        assert!(parking.next(ADA, true).is_none());
+        assert!(parking.next_settled(ADA).is_none());
         assert_eq!(next(&mut parking), Some((b'c', None)));
         // What follows a publication waits for its answer, but for another one.
         assert!(parking.has_to_wait(ADA, false) && !parking.has_to_wait(ADA, true));
         parking.push(ADA, b"d", false, Wait::Turn, None).unwrap();
-        assert!(parking.has_to_wait(ADA, true) && parking.next(ADA, false).is_none());
+        assert!(parking.has_to_wait(ADA, true) && parking.next(ADA).is_none());
         parking.published(ADA);
         assert_eq!(next(&mut parking), Some((b'd', None)));
         assert!(!parking.has_to_wait(ADA, false));
         let until = pushloop::Server::new(pushloop::Config::default()).unwrap().hub().now();
         parking.push_front(ADA, b"e"[..].into(), 7, until);
         parking.settle(ADA, 7, Ok(()));
-        let Turn { command, until: kept, .. } = parking.next(ADA, true).unwrap();
+        let Turn { command, until: kept, .. } = parking.next_settled(ADA).unwrap();
         assert_eq!(kept, Some(until));
         parking.push_front(ADA, command, 7, until);
         assert_eq!(parking.leave(ADA), [7]);
@@ -493,12 +496,12 @@ mod tests {
             parking.push(ADA, command, false, wait, None).unwrap();
         }
         parking.publish(ADA);
-        assert!(parking.next(ADA, false).is_none());
+        assert!(parking.next(ADA).is_none());
         assert_eq!(parking.remove(ADA, |command| command == b"a"), [1]);
         assert!(parking.remove(BOB, |_| true).is_empty());
-        assert!(parking.next(ADA, false).is_none(), "a publication has no answer yet");
+        assert!(parking.next(ADA).is_none(), "a publication has no answer yet");
         parking.published(ADA);
-        assert_eq!(parking.next(ADA, false).map(|it| it.command[0]), Some(b'b'));
+        assert_eq!(parking.next(ADA).map(|it| it.command[0]), Some(b'b'));
         assert_eq!((parking.bytes, parking.lines.len()), (0, 0));
     }
 }

@@ -298,8 +298,8 @@ impl Service {
         self.take_plan(hub, plan, None, asker)
     }
 
-    /// A client is told that what it said is not done, because of what waits for the broker or because that does not
-    /// answer. One that has a channel, or leaves one, is closed: it asks for that once in a connection.
+    /// Tells a client that what it said is not done: too much waits for the broker, or the broker does not answer. If it was
+    /// to have a channel or to leave one, it is closed, since it asks for that once in a connection.
     fn refuse_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said, why: &str) {
         let channel = match said {
             Said::Subscribe { .. } | Said::Unsubscribe(_) => {

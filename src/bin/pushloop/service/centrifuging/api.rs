@@ -394,7 +394,7 @@ impl Service {
             }
             self.unsubscribe_waiting(hub, &mut out, is_meant);
             self.return_session(hub, session, out, Ok(()));
-            self.go_along(hub, id);
+            self.take_turns(hub, id);
         }
     }
 

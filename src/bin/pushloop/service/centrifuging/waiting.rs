@@ -237,7 +237,7 @@ impl Service {
             out.answer(id, &answer.map_err(|(status, _)| Failure::of_publication(status)));
             out.flush(hub);
         }
-        self.go_along(hub, conn);
+        self.take_turns(hub, conn);
     }
 }
 
