@@ -10,7 +10,8 @@ from pathlib import Path
 from channels import CHANNEL, GRANTS, both
 from failover import BACK_WITHIN, both_publish, ends, is_told, says
 from members import enter, listed
-from protocols import api, call, centrifuge, pusher
+from orders import a_user_is_closed
+from protocols import api, centrifuge, pusher
 from webhooks import Backend, hears
 from world import KEEPS, PATIENCE, Node, Redis, closes, crowd, free_port
 
@@ -363,13 +364,7 @@ async def channels_with_members_and_orders_are_those_of_all_nodes(world):
             await one.enters(CHANNEL, "ada")
             assert await two.enters(CHANNEL, "ben") == {"ada": None, "ben": None}
             await one.hears("added", "ben")
-            for it, user in ((one, "ada"), (two, "ada"), (other, "ben")):
-                await it.signs_in(user)
-            assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
-            for it in (one, two):
-                await closes(it.peer, 4009)
-            await other.says("pusher:ping", {})
-            await other.next("pusher:pong")
+            await a_user_is_closed(world, a, (one, two), other)
             # Both were members: no list is left.
             await hears(world, backend, ["channel_occupied", *2 * ["member_added", "member_removed"], "channel_vacated"])
         async with centrifuge(a, "eve", **GRANTS) as three, centrifuge(b, "fay", **GRANTS) as four:

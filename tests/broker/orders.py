@@ -7,16 +7,22 @@ from protocols import api, call, centrifuge, options, pusher, token
 from world import closes
 
 
+async def a_user_is_closed(world, node, own, other):
+    """All connections of a user are, and that of another one stays."""
+    for it in own:
+        await it.signs_in("ada")
+    await other.signs_in("ben")
+    assert await call(world, node, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
+    for it in own:
+        await closes(it.peer, 4009)
+    await other.says("pusher:ping", {})
+    await other.next("pusher:pong")
+
+
 async def connections_of_a_user_are_closed_at_all_nodes(world):
     a, b = await world.begin(options=options(world))
     async with pusher(a) as one, pusher(b) as two, pusher(b) as other:
-        for it, user in ((one, "ada"), (two, "ada"), (other, "ben")):
-            await it.signs_in(user)
-        assert await call(world, a, "POST", "/users/ada/terminate_connections", {}) == (200, "{}")
-        for it in (one, two):
-            await closes(it.peer, 4009)
-        await other.says("pusher:ping", {})
-        await other.next("pusher:pong")
+        await a_user_is_closed(world, a, (one, two), other)
 
 
 async def clients_are_unsubscribed_and_closed_at_all_nodes(world):

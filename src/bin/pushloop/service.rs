@@ -400,25 +400,20 @@ impl Handler for Service {
     }
 
     fn on_notify(&mut self, hub: &mut Hub, key: u32) {
-        if key == ENDS_SOON {
-            self.status.ending.store(1, Ordering::Relaxed);
-            hub.end_keep_alive();
-        } else if key == WRITTEN {
-            self.publish_written(hub);
-        } else if key == ANSWERED {
-            self.take_answers(hub);
-        } else if key == broker::EVENTS {
-            self.take_broker_events(hub);
-        } else if key == RELAYED {
-            self.take_relayed(hub);
-        } else if key == OPENED {
-            self.take_opened(hub);
-        } else if key == ERRANDS {
-            self.take_errands(hub);
-        } else if key == FETCHED {
-            self.gate.take_fetched();
-        } else if key == PREPARED {
-            reload::take(&Arc::clone(&self.reload), hub, self);
+        match key {
+            ENDS_SOON => {
+                self.status.ending.store(1, Ordering::Relaxed);
+                hub.end_keep_alive();
+            }
+            WRITTEN => self.publish_written(hub),
+            ANSWERED => self.take_answers(hub),
+            broker::EVENTS => self.take_broker_events(hub),
+            RELAYED => self.take_relayed(hub),
+            OPENED => self.take_opened(hub),
+            ERRANDS => self.take_errands(hub),
+            FETCHED => self.gate.take_fetched(),
+            PREPARED => reload::take(&Arc::clone(&self.reload), hub, self),
+            _ => {}
         }
     }
 

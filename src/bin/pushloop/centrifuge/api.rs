@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
 
 use super::{
     codes::Failure,
@@ -96,7 +97,7 @@ pub enum Data {
 }
 
 /// The connections of a user, or one of them.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Whom<'a> {
     pub user: Cow<'a, str>,
     pub client: Cow<'a, str>,
@@ -299,6 +300,10 @@ pub enum Slot {
 }
 
 impl Slot {
+    pub fn failed(failure: Failure) -> Self {
+        Self::Done("error", Err(failure))
+    }
+
     /// Bytes that are held of the answer.
     pub fn len(&self) -> usize {
         match self {

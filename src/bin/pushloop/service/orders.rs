@@ -29,25 +29,22 @@ struct Given<'a> {
 #[serde(rename_all = "snake_case")]
 enum Order<'a> {
     /// Closes the connections of a user of Pusher's, for good.
-    Terminate {
-        app: Cow<'a, str>,
-        user: Cow<'a, str>,
-    },
+    Terminate { app: Cow<'a, str>, user: Cow<'a, str> },
     Unsubscribe {
-        user: Cow<'a, str>,
-        client: Cow<'a, str>,
+        #[serde(flatten)]
+        whom: Whom<'a>,
         channel: Cow<'a, str>,
     },
     Disconnect {
-        user: Cow<'a, str>,
-        client: Cow<'a, str>,
-        but: Cow<'a, [String]>,
+        #[serde(flatten)]
+        whom: Whom<'a>,
+        but: Vec<String>,
         code: Option<u64>,
         reason: Cow<'a, str>,
     },
     Refresh {
-        user: Cow<'a, str>,
-        client: Cow<'a, str>,
+        #[serde(flatten)]
+        whom: Whom<'a>,
         is_expired: bool,
         expires: u64,
     },
@@ -55,21 +52,17 @@ enum Order<'a> {
 
 impl<'a> Order<'a> {
     /// What a call asks of all servers, if it is about connections.
-    fn of(call: &'a Call<'_>) -> Option<Self> {
-        let names = |whom: &'a Whom<'_>| (Cow::Borrowed(&*whom.user), Cow::Borrowed(&*whom.client));
+    fn of(call: &Call<'a>) -> Option<Self> {
         Some(match call {
             Call::Unsubscribe { whom, channel } => {
-                let (user, client) = names(whom);
-                Self::Unsubscribe { user, client, channel: Cow::Borrowed(channel) }
+                Self::Unsubscribe { whom: whom.clone(), channel: channel.clone() }
             }
             Call::Disconnect { whom, but, code, reason } => {
-                let (user, client) = names(whom);
-                let (but, reason) = (Cow::Borrowed(&**but), Cow::Borrowed(&**reason));
-                Self::Disconnect { user, client, but, code: *code, reason }
+                let (whom, but, reason) = (whom.clone(), but.clone(), reason.clone());
+                Self::Disconnect { whom, but, code: *code, reason }
             }
             Call::Refresh { whom, is_expired, expires } => {
-                let (user, client) = names(whom);
-                Self::Refresh { user, client, is_expired: *is_expired, expires: *expires }
+                Self::Refresh { whom: whom.clone(), is_expired: *is_expired, expires: *expires }
             }
             Call::Publish { .. }
             | Call::Subscribe { .. }
@@ -123,15 +116,15 @@ impl Service {
                     self.terminate(hub, app, &user);
                 }
             }
-            Ok(Order::Unsubscribe { user, client, channel }) => {
-                self.unsubscribe_users(hub, &Whom { user, client }, &channel);
+            Ok(Order::Unsubscribe { whom, channel }) => {
+                self.unsubscribe_users(hub, &whom, &channel);
             }
-            Ok(Order::Disconnect { user, client, but, code, reason }) => {
+            Ok(Order::Disconnect { whom, but, code, reason }) => {
                 // The node that gives an order has looked at its code.
-                let _ = self.disconnect_users(hub, &Whom { user, client }, &but, (code, &*reason));
+                let _ = self.disconnect_users(hub, &whom, &but, (code, &*reason));
             }
-            Ok(Order::Refresh { user, client, is_expired, expires }) => {
-                self.refresh_users(hub, &Whom { user, client }, is_expired, expires);
+            Ok(Order::Refresh { whom, is_expired, expires }) => {
+                self.refresh_users(hub, &whom, is_expired, expires);
             }
             // A server of another version may know more.
             Err(_) => count(&self.status.broker_foreign_messages),

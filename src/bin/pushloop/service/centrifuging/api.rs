@@ -8,7 +8,10 @@ use super::{Out, Service, subscribing::BY_BACKEND};
 use crate::{
     auth::{Action, Principal},
     centrifuge::{
-        api::{Asked, Call, CallResult, Calls, Data, Node, Slot, Whom, is_like, object, read},
+        api::{
+            Asked, Call, CallResult, Calls, Data, Node, Published, Slot, Whom, is_like, object,
+            read,
+        },
         codes::{Disconnect, Failure, Refused},
         commands::{History, Since},
         pushes::joins,
@@ -172,48 +175,38 @@ impl Service {
         let mut bytes = 0;
         let are_figures = are_figures(&calls);
         for call in calls {
-            let (channels, publication, is_broadcast) = match call {
+            slots.push(match call {
+                Err(failure) => Slot::failed(failure),
                 Ok(Call::Publish { publication, channels, is_broadcast }) => {
-                    (channels, publication, is_broadcast)
+                    let count = channels.len();
+                    match self.plan_call(hub, publication, channels) {
+                        Err(failure) => Slot::failed(failure),
+                        Ok(plan) => {
+                            if self.ahead.is_some() || self.broker.is_some() {
+                                items.extend(plan.items);
+                            } else {
+                                // What follows in a batch comes after.
+                                outcomes.extend(publish::publish(hub, &plan, None));
+                            }
+                            Slot::Publish { count, is_broadcast }
+                        }
+                    }
                 }
                 // It is not known here, and other loops are not asked about a part of a batch.
                 Ok(call) if call.is_figure() && !are_figures && self.has_others() => {
-                    slots.push(Slot::Done("error", Err(Failure::NOT_AVAILABLE)));
-                    continue;
+                    Slot::failed(Failure::NOT_AVAILABLE)
                 }
                 Ok(call) => {
                     let order = self.order_of_call(&call);
-                    let slot = self.call_next(hub, call, is_confirmed, &mut bytes);
-                    slots.push(match (slot, order) {
+                    match (self.call_next(hub, call, is_confirmed, &mut bytes), order) {
                         (Slot::Done(method, Ok(_)), Some(order)) => {
                             items.push(order);
                             Slot::Everywhere(method)
                         }
                         (slot, _) => slot,
-                    });
-                    continue;
+                    }
                 }
-                Err(failure) => {
-                    slots.push(Slot::Done("error", Err(failure)));
-                    continue;
-                }
-            };
-            if let Err(failure) = self.may_all(hub, &channels) {
-                slots.push(Slot::Done("error", Err(failure)));
-                continue;
-            }
-            slots.push(Slot::Publish { count: channels.len(), is_broadcast });
-            let key = &publication.key;
-            let item = |name| Item::new(name, key.clone(), content(&publication.data));
-            let plan =
-                Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
-            Self::note_plan(&mut self.operator, hub, &plan);
-            if self.ahead.is_some() || self.broker.is_some() {
-                items.extend(plan.items);
-            } else {
-                // What follows in a batch comes after.
-                outcomes.extend(publish::publish(hub, &plan, None));
-            }
+            });
         }
         let calls = Calls { is_batch, slots };
         let is_away = !self.has_broker(hub);
@@ -231,15 +224,25 @@ impl Service {
         self.tell_published(hub, id, taken);
     }
 
-    /// Whether a backend may publish to all these.
-    fn may_all(&mut self, hub: &Hub, channels: &[String]) -> Result<(), Failure> {
-        let is_good = |name: &String| topics::check(name, hub.config()).is_ok();
-        if !channels.iter().all(is_good) {
+    /// What a backend publishes, if it may to all of these channels.
+    fn plan_call(
+        &mut self,
+        hub: &Hub,
+        publication: Published,
+        channels: Vec<String>,
+    ) -> Result<Plan<'static>, Failure> {
+        if channels.iter().any(|name| topics::check(name, hub.config()).is_err()) {
             return Err(Failure::BAD_REQUEST);
         }
-        let may =
-            |name: &String| self.gate.may(&Principal::PublishKey, Action::Publish, name).is_ok();
-        if channels.iter().all(may) { Ok(()) } else { Err(Failure::PERMISSION_DENIED) }
+        let who = Principal::PublishKey;
+        if channels.iter().any(|name| self.gate.may(&who, Action::Publish, name).is_err()) {
+            return Err(Failure::PERMISSION_DENIED);
+        }
+        let Published { data, key } = publication;
+        let item = |name| Item::new(name, key.clone(), content(&data));
+        let plan = Plan { items: channels.into_iter().map(item).collect(), form: Form::Several };
+        Self::note_plan(&mut self.operator, hub, &plan);
+        Ok(plan)
     }
 
     /// What a call is answered with, if the answers before it have left room.
@@ -251,7 +254,7 @@ impl Service {
         bytes: &mut usize,
     ) -> Slot {
         let slot = match *bytes > ANSWER_BYTES_MAX {
-            true => Slot::Done("error", Err(Failure::LIMIT_EXCEEDED)),
+            true => Slot::failed(Failure::LIMIT_EXCEEDED),
             false => self.call_one(hub, call, is_confirmed),
         };
         *bytes += slot.len();

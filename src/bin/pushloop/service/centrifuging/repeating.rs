@@ -26,7 +26,7 @@ impl Service {
         let mut bytes = 0;
         let slot = |call| match call {
             Ok(call) => self.call_next(hub, call, false, &mut bytes),
-            Err(failure) => Slot::Done("error", Err(failure)),
+            Err(failure) => Slot::failed(failure),
         };
         let slots = calls.into_iter().map(slot).collect();
         Ok(Calls { is_batch, slots }.answer(std::iter::empty()))
