@@ -19,13 +19,13 @@ fn listens() -> (TcpListener, SocketAddr) {
 }
 
 fn client(address: SocketAddr) -> Client {
+    client_of(address, Dialect::Own(None))
+}
+
+fn client_of(address: SocketAddr, dialect: Dialect) -> Client {
     let url = format!("http://{address}/");
-    Client::new(
-        &url,
-        Dialect::Own(None),
-        PATIENCE,
-        web::trust(&url, None).expect("it trusts nobody"),
-    )
+    let trust = web::trust(&url, None).expect("it trusts nobody");
+    Client::new(&url, dialect, PATIENCE, trust)
 }
 
 fn status() -> Arc<Status> {
@@ -245,9 +245,7 @@ fn what_is_not_told_at_the_end_is_counted() {
 fn what_a_webhook_gives_up_is_counted() {
     let (listener, address) = listens();
     let status = status();
-    let url = format!("http://{address}/");
-    let trust = web::trust(&url, None).expect("it trusts nobody");
-    let client = Client::new(&url, Dialect::Pusher(app().into()), PATIENCE, trust);
+    let client = client_of(address, Dialect::Pusher(app().into()));
     let teller = Teller::with_attempts(client, Arc::clone(&status), 2);
     let tell = |name: &str| {
         let event = serde_json::json!({ "name": name });
@@ -290,10 +288,7 @@ fn a_webhooks_body_has_its_limit() {
         ([70_000, 20, 30_000].map(of_len), &[1, 2]),
     ] {
         let (listener, address) = listens();
-        let url = format!("http://{address}/");
-        let trust = web::trust(&url, None).expect("it trusts nobody");
-        let client = Client::new(&url, Dialect::Pusher(app().into()), PATIENCE, trust);
-        let teller = Teller::new(client, status());
+        let teller = Teller::new(client_of(address, Dialect::Pusher(app().into())), status());
         let tell = |event: Value| teller.tell(event.as_object().cloned().expect("an object"));
         tell(of_len(20));
         let (mut stream, _) = listener.accept().expect("it connects");

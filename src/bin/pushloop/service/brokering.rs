@@ -93,11 +93,6 @@ impl Brokering {
         Some(next)
     }
 
-    /// Takes out all that waits under these numbers.
-    pub(super) fn forget_all(&mut self, hub: &mut Hub, numbers: Vec<u64>) {
-        numbers.into_iter().for_each(|number| drop(self.forget(hub, number)));
-    }
-
     /// Takes a client's message.
     pub fn take_message(&mut self, hub: &mut Hub, topic: &str, message: Message<'_>) {
         if self.broker.publishing().take_message(hub, topic, message).is_err() {

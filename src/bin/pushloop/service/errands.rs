@@ -109,25 +109,17 @@ impl Service {
         self.sessions.look_at(asked.pending.request());
         let done = self.carry_out_post(hub, asked.pending.request());
         let Some(errands) = &self.errands else { return };
-        let (pending, away) = match done {
-            Ok(true) => (errands.end(asked), None),
-            Err(away) => (errands.end(asked), Some(away)),
-            Ok(false) => match errands.advance(asked) {
-                Ok(asked) => return errands.send_on(Errand::Post(asked)),
-                Err(pending) => (pending, Some(no_session())),
-            },
-        };
-        self.settle_post(pending, away);
-    }
-
-    fn settle_post(&self, mut pending: Pending, away: Option<TurnedAway>) {
-        match away {
-            None => {
+        match done {
+            Ok(true) => {
                 let done = Response::new(204).header("X-Content-Type-Options", "nosniff");
                 // One that is over needs no answer.
-                let _ = pending.respond(done);
+                let _ = errands.end(asked).respond(done);
             }
-            Some(away) => self.refuse_pending(pending, &away),
+            Err(away) => self.refuse_pending(errands.end(asked), &away),
+            Ok(false) => match errands.advance(asked) {
+                Ok(asked) => errands.send_on(Errand::Post(asked)),
+                Err(pending) => self.refuse_pending(pending, &no_session()),
+            },
         }
     }
 

@@ -388,8 +388,9 @@ impl Service {
     /// The connection is over, or about to be: its commands are carried out no more.
     pub(super) fn forget_commands(&mut self, hub: &mut Hub, id: ConnId) {
         let Some(brokering) = &mut self.broker else { return };
-        let numbers = brokering.parking.leave(id);
-        brokering.forget_all(hub, numbers);
+        for number in brokering.parking.leave(id) {
+            brokering.forget(hub, number);
+        }
     }
 
     /// Takes commands that wait out of the line of their connection. Those behind them may go on then.
@@ -400,8 +401,9 @@ impl Service {
         is_meant: impl FnMut(&[u8]) -> bool,
     ) {
         let Some(brokering) = &mut self.broker else { return };
-        let numbers = brokering.parking.remove(id, is_meant);
-        brokering.forget_all(hub, numbers);
+        for number in brokering.parking.remove(id, is_meant) {
+            brokering.forget(hub, number);
+        }
     }
 }
 

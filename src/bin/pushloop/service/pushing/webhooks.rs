@@ -145,15 +145,11 @@ impl Webhooks {
         Self::by(Arc::clone(&self.tellers), self.delay)
     }
 
-    pub(super) fn tell(&self, app: usize, channel: &str, event: &WebhookEvent<'_>) {
-        self.tellers.tell(app, channel, event);
-    }
-
     /// A channel has its first subscriber.
     pub(super) fn occupy(&mut self, app: usize, channel: &str) {
         match self.vacant.get_mut(app).and_then(|it| it.remove(channel)) {
             Some(due) => _ = self.due.remove(&due),
-            None => self.tell(app, channel, &WebhookEvent::Occupied),
+            None => self.tellers.tell(app, channel, &WebhookEvent::Occupied),
         }
     }
 
@@ -163,7 +159,7 @@ impl Webhooks {
         // Members are removed in a later turn, however short the delay.
         let is_at_once = self.delay.is_zero() && Kind::of(channel) != Some(Kind::Presence);
         if is_at_once || vacant.len() >= VACANT_CHANNELS_MAX {
-            return self.tell(app, channel, &WebhookEvent::Vacated);
+            return self.tellers.tell(app, channel, &WebhookEvent::Vacated);
         }
         self.wait_until(hub.now() + self.delay, (app, channel.into()));
         self.set_timer(hub);
@@ -198,7 +194,7 @@ impl Webhooks {
                 self.wait_until(hub.now() + RETRY, channel);
                 continue;
             }
-            self.tell(channel.0, &channel.1, &WebhookEvent::Vacated);
+            self.tellers.tell(channel.0, &channel.1, &WebhookEvent::Vacated);
         }
         self.set_timer(hub);
     }
@@ -216,7 +212,7 @@ impl Webhooks {
     /// What is to be told still, at the end of the server: that all is vacant is so then.
     pub fn into_tellers(self) -> Vec<Teller> {
         for (app, channel) in self.due.values() {
-            self.tell(*app, channel, &WebhookEvent::Vacated);
+            self.tellers.tell(*app, channel, &WebhookEvent::Vacated);
         }
         // Presence has no more than a weak one.
         let tellers = Arc::into_inner(self.tellers).into_iter().flat_map(|it| it.0);
@@ -299,7 +295,7 @@ impl Service {
     /// Tells a backend of one of its channels.
     pub(super) fn tell_backend(&self, app: usize, channel: &str, event: &WebhookEvent<'_>) {
         if let Some(webhooks) = &self.hooks.webhooks {
-            webhooks.tell(app, channel, event);
+            webhooks.tellers.tell(app, channel, event);
         }
     }
 
