@@ -6,6 +6,7 @@ mod brokering;
 mod centrifuging;
 mod errands;
 mod figures;
+mod hearing;
 mod listing;
 mod messages;
 mod operating;

@@ -12,7 +12,8 @@ use pushloop::{
 use super::{
     RETRY_INTERVAL, Service,
     asking::{Door, Next, unavailable},
-    parking::{Heard, Parking},
+    hearing::Heard,
+    parking::Parking,
     pushing::Pushing,
     subscribing::Asked,
 };

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use pushloop::{ConnId, Hub, Position, Request, RequestId};
+use pushloop::{ConnId, Hub, Request, RequestId};
 
 use super::{
     Service,
@@ -108,7 +108,7 @@ impl Parking {
     }
 
     /// Whether there is room for one more command of so many bytes.
-    fn check(&self, id: ConnId, bytes: usize) -> Result<(), String> {
+    pub fn check(&self, id: ConnId, bytes: usize) -> Result<(), String> {
         let cost = bytes + COMMAND_BYTES;
         let (count, bytes) = self.lines.get(&id).map_or((0, 0), |it| (it.commands.len(), it.bytes));
         let limits = [
@@ -123,7 +123,7 @@ impl Parking {
     }
 
     /// How many commands of the connection have asked the broker for topics.
-    fn asked(&self, id: ConnId) -> usize {
+    pub fn asked(&self, id: ConnId) -> usize {
         let commands = self.lines.get(&id).into_iter().flat_map(|line| &line.commands);
         commands.filter(|it| it.wait != Wait::Turn).count()
     }
@@ -224,83 +224,7 @@ impl Parking {
     }
 }
 
-/// Whether topics are heard from the broker.
-pub(super) enum Heard {
-    Yes,
-    /// They will be, or not: that is told under this number.
-    Once(u64),
-    No(String),
-}
-
 impl Service {
-    /// Whether what begins with these topics, after these places, may begin.
-    pub(super) fn hear(
-        &mut self,
-        hub: &mut Hub,
-        names: &[String],
-        after: &[Option<Position>],
-    ) -> Heard {
-        let Some(Brokering { broker, .. }) = &mut self.broker else { return Heard::Yes };
-        if broker.has(hub, names, after) {
-            return Heard::Yes;
-        }
-        broker.want(hub, names, after).map_or_else(Heard::No, Heard::Once)
-    }
-
-    /// The same for a command of a connection, of so many bytes. Unless there is room for it to wait, the broker is asked for
-    /// nothing.
-    pub(super) fn hear_for(
-        &mut self,
-        hub: &mut Hub,
-        (id, bytes): (ConnId, usize),
-        names: &[String],
-        after: &[Option<Position>],
-    ) -> Result<Heard, String> {
-        if let Some(Brokering { broker, parking, .. }) = &self.broker
-            && !broker.has(hub, names, after)
-        {
-            parking.check(id, bytes)?;
-        }
-        Ok(self.hear(hub, names, after))
-    }
-
-    /// Whether the connection may have one more topic than those that it has.
-    pub(super) fn has_topic_left(hub: &Hub, id: ConnId) -> bool {
-        hub.topics_of(id).count() < hub.config().topics_per_connection_max
-    }
-
-    /// The same beside those for which its commands have asked the broker: no more are asked for before their turn.
-    pub(super) fn may_ask_ahead(&self, hub: &Hub, id: ConnId) -> bool {
-        let asked = self.broker.as_ref().map_or(0, |it| it.parking.asked(id));
-        hub.topics_of(id).count() + asked < hub.config().topics_per_connection_max
-    }
-
-    /// What has to be heard for a question about what a topic has kept: the place that it names, and what publishers here
-    /// were told of.
-    pub(super) fn asks_back(
-        &self,
-        name: &str,
-        since: Option<Position>,
-    ) -> [(String, Option<Position>); 2] {
-        let acknowledged = self.broker.as_ref().and_then(|it| it.broker.acknowledged(name));
-        [(name.to_owned(), since), (name.to_owned(), acknowledged)]
-    }
-
-    /// Whether a topic is heard, or needs not be.
-    pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
-        self.has_heard(hub, &[name.to_owned()], &[])
-    }
-
-    /// Whether these places of topics are here, or need not be.
-    pub(super) fn has_heard(
-        &self,
-        hub: &Hub,
-        names: &[String],
-        after: &[Option<Position>],
-    ) -> bool {
-        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after))
-    }
-
     /// Answers a backend's request with an API, once the topics are there that it is about.
     pub(super) fn answer_api(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         match self.is_for_apps(request) {

@@ -20,7 +20,7 @@ use crate::{
     gate::TurnedAway,
     presence::has_members,
     publish::{self, Content, Form, Item, Plan},
-    service::{asking::Door, parking::Heard},
+    service::{asking::Door, hearing::Heard},
     topics::{self, Refusal},
 };
 

@@ -5,7 +5,7 @@ use pushloop::{Hub, Request};
 use super::{Service, api::asked};
 use crate::{
     centrifuge::api::{Asked, Call, Calls, Slot},
-    service::parking::Heard,
+    service::hearing::Heard,
     topics::Refusal,
 };
 

@@ -14,10 +14,7 @@ use crate::{
         replies::{self, Answer, Push},
     },
     presence::has_members,
-    service::{
-        pacing::Asker,
-        parking::{Heard, Verdict},
-    },
+    service::{hearing::Heard, pacing::Asker, parking::Verdict},
     topics::Refusal,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     presence::companion,
     publish::{Answer, Except, Form, Item, Plan},
     pusher::{self, DATA_BYTES_MAX, EVENT_BYTES_MAX, Kind},
-    service::{Service, asking::Door, parking::Heard},
+    service::{Service, asking::Door, hearing::Heard},
     topics::Refusal,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     auth::Action,
     presence,
     pusher::{self, ChannelData, Kind},
-    service::{Service, brokering::Brokering, parking::Heard},
+    service::{Service, brokering::Brokering, hearing::Heard},
 };
 
 /// Who may be in a channel: members, and bytes of what is told of one.

@@ -1,0 +1,83 @@
+//! Whether topics are heard from the broker, which what is done with them waits for.
+
+use pushloop::{ConnId, Hub, Position};
+
+use super::{Service, brokering::Brokering};
+
+/// Whether topics are heard from the broker.
+pub(super) enum Heard {
+    Yes,
+    /// They will be, or not: that is told under this number.
+    Once(u64),
+    No(String),
+}
+
+impl Service {
+    /// Whether what begins with these topics, after these places, may begin.
+    pub(super) fn hear(
+        &mut self,
+        hub: &mut Hub,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Heard {
+        let Some(Brokering { broker, .. }) = &mut self.broker else { return Heard::Yes };
+        if broker.has(hub, names, after) {
+            return Heard::Yes;
+        }
+        broker.want(hub, names, after).map_or_else(Heard::No, Heard::Once)
+    }
+
+    /// The same for a command of a connection, of so many bytes. Unless there is room for it to wait, the broker is asked for
+    /// nothing.
+    pub(super) fn hear_for(
+        &mut self,
+        hub: &mut Hub,
+        (id, bytes): (ConnId, usize),
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> Result<Heard, String> {
+        if let Some(Brokering { broker, parking, .. }) = &self.broker
+            && !broker.has(hub, names, after)
+        {
+            parking.check(id, bytes)?;
+        }
+        Ok(self.hear(hub, names, after))
+    }
+
+    /// Whether the connection may have one more topic than those that it has.
+    pub(super) fn has_topic_left(hub: &Hub, id: ConnId) -> bool {
+        hub.topics_of(id).count() < hub.config().topics_per_connection_max
+    }
+
+    /// The same beside those for which its commands have asked the broker: no more are asked for before their turn.
+    pub(super) fn may_ask_ahead(&self, hub: &Hub, id: ConnId) -> bool {
+        let asked = self.broker.as_ref().map_or(0, |it| it.parking.asked(id));
+        hub.topics_of(id).count() + asked < hub.config().topics_per_connection_max
+    }
+
+    /// What has to be heard for a question about what a topic has kept: the place that it names, and what publishers here
+    /// were told of.
+    pub(super) fn asks_back(
+        &self,
+        name: &str,
+        since: Option<Position>,
+    ) -> [(String, Option<Position>); 2] {
+        let acknowledged = self.broker.as_ref().and_then(|it| it.broker.acknowledged(name));
+        [(name.to_owned(), since), (name.to_owned(), acknowledged)]
+    }
+
+    /// Whether a topic is heard, or needs not be.
+    pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
+        self.has_heard(hub, &[name.to_owned()], &[])
+    }
+
+    /// Whether these places of topics are here, or need not be.
+    pub(super) fn has_heard(
+        &self,
+        hub: &Hub,
+        names: &[String],
+        after: &[Option<Position>],
+    ) -> bool {
+        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after))
+    }
+}
