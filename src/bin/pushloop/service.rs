@@ -355,7 +355,7 @@ impl Handler for Service {
 
     fn on_message(&mut self, hub: &mut Hub, id: ConnId, message: Message<'_>) {
         self.sessions.receive(id);
-        if self.takes_said(hub, id, message) || self.take_commands(hub, id, message) {
+        if self.takes_said(hub, id, message) || self.take_frame(hub, id, message.as_bytes()) {
             return;
         }
         let Some(Target { topic, verdict, accounts, messages }) = self.topics.get(id) else {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use pushloop::{
-    Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Message, Request, RequestId,
+    Accept, CloseCode, ConnId, ConnMap, EncodingId, EncodingsFull, Hub, Request, RequestId,
 };
 
 pub(super) use self::streaming::no_session;
@@ -269,16 +269,7 @@ impl Service {
     }
 
     /// Takes what a client of this protocol has sent. False if it is none.
-    pub(super) fn take_commands(
-        &mut self,
-        hub: &mut Hub,
-        id: ConnId,
-        message: Message<'_>,
-    ) -> bool {
-        self.take_frame(hub, id, message.as_bytes())
-    }
-
-    fn take_frame(&mut self, hub: &mut Hub, id: ConnId, mut frame: &[u8]) -> bool {
+    pub(super) fn take_frame(&mut self, hub: &mut Hub, id: ConnId, mut frame: &[u8]) -> bool {
         // It is returned: meanwhile, all else is at hand.
         let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
         let mut out = Out::new(id, session.way);

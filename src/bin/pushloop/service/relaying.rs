@@ -46,14 +46,12 @@ impl Service {
     pub fn set_loops(&mut self, all: Handle, ways: Ways, subjects: &Arc<Subjects>) {
         self.loops = Some(all);
         self.pacing.share(subjects);
-        let relay = match ways {
-            Ways::Relay(relay) => Some(relay),
-            Ways::Errands(errands) => {
-                self.errands = Some(errands);
-                None
+        match ways {
+            Ways::Relay(relay) => {
+                self.relaying = Some(Relaying { relay, waiting: VecDeque::new() });
             }
-        };
-        self.relaying = relay.map(|relay| Relaying { relay, waiting: VecDeque::new() });
+            Ways::Errands(errands) => self.errands = Some(errands),
+        }
     }
 
     /// What the process has counted.

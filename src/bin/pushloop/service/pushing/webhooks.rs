@@ -97,11 +97,10 @@ impl Tellers {
     }
 
     /// A topic that is this channel of an application's has subscribers, or none any more.
-    fn tell_occupied(&self, topic: &str, channel: &str, is_occupied: bool) {
-        let event = if is_occupied { WebhookEvent::Occupied } else { WebhookEvent::Vacated };
+    fn tell_occupancy(&self, topic: &str, channel: &str, event: &WebhookEvent<'_>) {
         let is_its = |(app, _): &(Arc<App>, Option<Teller>)| app.topic(channel) == topic;
         if let Some(nth) = self.0.iter().position(is_its) {
-            self.tell(nth, channel, &event);
+            self.tell(nth, channel, event);
         }
     }
 }
@@ -248,12 +247,15 @@ impl Service {
     /// tells of it.
     pub(in crate::service) fn tell_move(&self, it: &Move) {
         let Some(webhooks) = &self.hooks.webhooks else { return };
-        let event = match it.is_join {
-            true => WebhookEvent::MemberAdded(&it.id),
-            false => WebhookEvent::MemberRemoved(&it.id),
+        let occupancy = presence::occupied_of(&it.topic);
+        let event = match (occupancy, it.is_join) {
+            (Some(_), true) => WebhookEvent::Occupied,
+            (Some(_), false) => WebhookEvent::Vacated,
+            (None, true) => WebhookEvent::MemberAdded(&it.id),
+            (None, false) => WebhookEvent::MemberRemoved(&it.id),
         };
-        match presence::occupied_of(&it.topic) {
-            Some(topic) => webhooks.tellers.tell_occupied(topic, &it.id, it.is_join),
+        match occupancy {
+            Some(topic) => webhooks.tellers.tell_occupancy(topic, &it.id, &event),
             None => webhooks.tellers.tell_member(&it.topic, &event),
         }
     }
