@@ -33,8 +33,7 @@ async def clients_are_unsubscribed_and_closed_at_all_nodes(world):
                 await it.subscribes(channel)
         for nth, node in enumerate(nodes):
             channel = "xy"[nth]
-            told = await api(world, node, "unsubscribe", user="ada", channel=channel)
-            assert told == {"result": {}}, told
+            assert await api(world, node, "unsubscribe", user="ada", channel=channel) == {"result": {}}
             for it in (one, two, three):
                 push = (await it.next())["push"]
                 assert push["channel"] == channel and push["unsubscribe"]["code"] == 2000, push
@@ -43,12 +42,10 @@ async def clients_are_unsubscribed_and_closed_at_all_nodes(world):
         assert told[0]["publish"]["offset"] and told[1] == {"disconnect": {}}, told
         await closes(two.peer, 4321)
         assert (await api(world, a, "disconnect", user="ada", disconnect={"code": 1}))["error"]["code"] == 107
-        told = await api(world, a, "disconnect", user="ada", whitelist=[three.id])
-        assert told == {"result": {}}, told
+        assert await api(world, a, "disconnect", user="ada", whitelist=[three.id]) == {"result": {}}
         await closes(one.peer, 3503)
         assert (await three.asks(ping={}))["id"]
-        told = await api(world, a, "refresh", user="ada", expired=True)
-        assert told == {"result": {}}, told
+        assert await api(world, a, "refresh", user="ada", expired=True) == {"result": {}}
         await closes(three.peer, 3005)
         await other.has("x", 1)
         assert (await other.asks(ping={}))["id"]

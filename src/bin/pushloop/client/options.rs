@@ -258,6 +258,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
+        let is_one_line = |line: &str, error: String| {
+            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+        };
         for line in [
             "",
             "x",
@@ -268,8 +271,7 @@ mod tests {
             "http://h/t --key \u{e9}",
             "http://h/t --jsno",
         ] {
-            let error = publish(arguments(line)).unwrap_err();
-            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+            is_one_line(line, publish(arguments(line)).unwrap_err());
         }
         for line in [
             "",
@@ -286,8 +288,7 @@ mod tests {
             "ws://h/t?last=1",
             "ws://h/t --silence-ms 0",
         ] {
-            let error = subscribe(arguments(line)).unwrap_err();
-            assert!(!error.is_empty() && !error.contains('\n'), "{line}: {error}");
+            is_one_line(line, subscribe(arguments(line)).unwrap_err());
         }
     }
 

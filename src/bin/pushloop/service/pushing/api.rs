@@ -147,13 +147,10 @@ impl Service {
         match (request.method(), &path[..]) {
             ("POST", ["events"]) => {
                 let event = serde_json::from_slice(request.body()).map_err(broken)?;
-                let events = self.events(hub, app, &[event])?;
-                if !self.hears_for_api(hub, (id, request), &events.lists)? {
-                    return Ok(None);
-                }
-                let told = events.infos.into_iter().next().filter(|it| !it.is_empty());
-                let body = told.map_or(json!({}), |told| json!({ "channels": told }));
-                self.publish_all(hub, id, events.items, &body)
+                let mut events = self.events(hub, app, &[event])?;
+                let info = events.infos.pop().filter(|it| !it.is_empty());
+                let body = info.map_or(json!({}), |info| json!({ "channels": info }));
+                self.publish_all(hub, (id, request), events, &body)
             }
             ("POST", ["batch_events"]) => {
                 let Batch { batch } = serde_json::from_slice(request.body()).map_err(broken)?;
@@ -163,16 +160,13 @@ impl Service {
                 if batch.iter().any(|event| event.channels.is_some()) {
                     return Err(bad("an event of a batch is for one channel"));
                 }
-                let events = self.events(hub, app, &batch)?;
-                if !self.hears_for_api(hub, (id, request), &events.lists)? {
-                    return Ok(None);
-                }
-                let told = events.infos.into_iter();
-                let told: Vec<_> =
-                    told.map(|it| it.into_iter().next().map_or(json!({}), |(_, it)| it)).collect();
+                let mut events = self.events(hub, app, &batch)?;
+                let infos = events.infos.drain(..);
+                let infos = infos.map(|it| it.into_iter().next().map_or(json!({}), |(_, it)| it));
+                let infos: Vec<_> = infos.collect();
                 let is_asked = batch.iter().any(|event| event.info.is_some());
-                let body = if is_asked { json!({ "batch": told }) } else { json!({}) };
-                self.publish_all(hub, id, events.items, &body)
+                let body = if is_asked { json!({ "batch": infos }) } else { json!({}) };
+                self.publish_all(hub, (id, request), events, &body)
             }
             ("GET", ["channels", channel]) => {
                 let topic = self.topic_of(app, channel)?;
@@ -351,18 +345,22 @@ impl Service {
         Ok(pushing.apps[app].topic(channel))
     }
 
+    /// Publishes events, once what is told of their channels is heard.
     fn publish_all(
         &mut self,
         hub: &mut Hub,
-        id: RequestId,
-        items: Vec<Item<'static>>,
+        asker: (RequestId, &Request),
+        Events { items, lists, .. }: Events,
         body: &Value,
     ) -> Answered {
+        if !self.hears_for_api(hub, asker, &lists)? {
+            return Ok(None);
+        }
         if items.is_empty() {
             return json_answer(body);
         }
         let plan = Plan { items, form: Form::Fixed(body.to_string()) };
-        self.publish_events(hub, plan, Some(id))
+        self.publish_events(hub, plan, Some(asker.0))
     }
 
     /// How many are in a channel.
