@@ -76,7 +76,7 @@ impl Brokering {
         self.waiting.insert(number, (next, timer));
     }
 
-    /// Has topics looked after at this time, if they are not before.
+    /// Sets the timer of the look after topics to this time, unless it comes before.
     fn look_by(&mut self, hub: &mut Hub, at: Instant) {
         if self.look.is_some_and(|(due, _)| due <= at) {
             return;
@@ -133,7 +133,7 @@ impl Brokering {
 }
 
 impl Service {
-    /// Begins what is done from time to time, and what has to know the hub.
+    /// Begins what needs the hub, and what is done from time to time.
     pub fn begin(&mut self, hub: &mut Hub, options: &Options) -> Result<(), EncodingsFull> {
         if options.centrifuge {
             self.centrifuge.begin(hub)?;
@@ -234,7 +234,7 @@ impl Service {
         self.settle_all(hub, done);
     }
 
-    /// Has those leave their topics that cannot follow them: where the protocol has no way to say so, by closing them.
+    /// Sends away subscribers that cannot follow their topics. Where their protocol has no words for that, they are closed.
     fn send_away(&mut self, hub: &mut Hub) {
         let Some(brokering) = &mut self.broker else { return };
         let away = brokering.broker.take_away();
@@ -271,7 +271,7 @@ impl Service {
         }
     }
 
-    /// What waits under this number goes on, or a command of this connection has, and those behind it may.
+    /// What waits under this number goes on. If that is a command, gives its connection: the commands behind it may follow.
     fn settle_waiting(
         &mut self,
         hub: &mut Hub,

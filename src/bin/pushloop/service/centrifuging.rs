@@ -58,12 +58,11 @@ const OTHERS: &str = "/connection/";
 const NO_TRANSPORT: &str = "of Centrifuge's transports, there are /connection/websocket, /connection/sse and \
      /connection/http_stream";
 
-/// Seconds between two pings, for how long an answer is waited for, and for how long the first command.
+/// Seconds between two pings; how long the answer to one may take, and how long the first command.
 const PING_SECONDS: u32 = 25;
 const PONG_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For how long a connection or a subscription stays after the end of its token: so long its client has to bring
-/// another one.
+/// How long a connection or a subscription outlives its token: in this time, its client may bring another one.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 /// Connections that are looked at in one turn.
 const LOOKS_PER_TURN: usize = 512;
@@ -90,9 +89,9 @@ struct Session {
     way: Way,
     stage: Stage,
     identity: Identity,
-    /// Where it comes from, as what is limited for each.
+    /// Its address, by which publications are limited.
     network: Option<IpAddr>,
-    /// As its request says, and then its first command.
+    /// Who it is: as its request says, and then as its first command does.
     who: Principal,
     subs: Few<Arc<str>, Sub>,
     /// When its token ends, since 1970.
@@ -105,7 +104,7 @@ struct Session {
 struct AtHand {
     /// The broker was asked for what it is about: a place that is not here is none.
     is_confirmed: bool,
-    /// For which there has to be room if it waits.
+    /// How long it is: there has to be room for that if it waits.
     bytes: usize,
 }
 
@@ -114,14 +113,14 @@ enum Stage {
     /// It has not said of which user it is.
     Begun,
     Connected,
-    /// It was refused, and may ask for nothing more.
+    /// Its first command was refused, and it may ask for nothing more.
     Refused,
 }
 
 /// A subscription.
 struct Sub {
     is_servers: bool,
-    /// It is known of it who is there.
+    /// Its channel has members, and the client is one.
     is_member: bool,
     /// It is told who comes and goes.
     hears_joins: bool,
@@ -287,7 +286,7 @@ impl Service {
         true
     }
 
-    /// The session is over with what it has done, for now.
+    /// Sends what a session has to say, and gives it back; or disconnects its client.
     fn return_session(
         &mut self,
         hub: &mut Hub,

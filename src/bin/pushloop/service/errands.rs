@@ -59,7 +59,7 @@ impl Service {
         if is_taken { Ok(()) } else { Err((503, errands::FULL.into()).into()) }
     }
 
-    /// Answers with what this loop tells and others do.
+    /// Answers with what all loops tell together, of which this is what this one tells.
     pub(super) fn sum_up(&self, hub: &Hub, id: RequestId, told: &str) {
         // Its peer may be gone.
         let Some((errands, pending)) = self.errands.as_ref().zip(hub.defer(id)) else { return };
@@ -149,7 +149,7 @@ impl Service {
         may
     }
 
-    /// Puts an errand into the line, until the broker has told what it is asked under this number.
+    /// Puts an errand into the line. If there is a number, it waits for what the broker tells under it.
     fn line_up(
         &mut self,
         hub: &mut Hub,
@@ -191,8 +191,8 @@ impl Service {
         }
     }
 
-    /// Does to connections of this loop what a request does, which another one answers; or gives the number under which the
-    /// broker tells when that is to be done.
+    /// Does to connections of this loop what a request asks for that another loop answers. If that has to wait for the
+    /// broker, gives the number under which it tells.
     fn repeat(&mut self, hub: &mut Hub, request: &Request, is_confirmed: bool) -> Option<u64> {
         match self.is_for_apps(request) {
             true => {
@@ -209,7 +209,7 @@ impl Service {
         (!is_for_apps).then(|| self.hear_calls(hub, request)).flatten()
     }
 
-    /// What this loop tells of what a request asks to know.
+    /// What this loop knows of what a request asks for.
     fn figures(&mut self, hub: &mut Hub, request: &Request) -> Result<Value, TurnedAway> {
         let told = match self.is_for_apps(request) {
             true => self.figures_of_apps(hub, request)?,

@@ -1,4 +1,4 @@
-//! Whether topics are heard from the broker, which what is done with them waits for.
+//! Whether topics are heard from the broker: until they are, what is to be done with them waits.
 
 use pushloop::{ConnId, Hub, Position};
 
@@ -49,7 +49,7 @@ impl Service {
         hub.topics_of(id).count() < hub.config().topics_per_connection_max
     }
 
-    /// The same beside those for which its commands have asked the broker: no more are asked for before their turn.
+    /// The same, counting the topics for which its waiting commands have asked the broker: no more are asked for ahead.
     pub(super) fn may_ask_ahead(&self, hub: &Hub, id: ConnId) -> bool {
         let asked = self.broker.as_ref().map_or(0, |it| it.parking.asked(id));
         hub.topics_of(id).count() + asked < hub.config().topics_per_connection_max
@@ -66,7 +66,7 @@ impl Service {
         [(name.to_owned(), since), (name.to_owned(), acknowledged)]
     }
 
-    /// Whether a topic is heard, or needs not be.
+    /// Whether a topic is heard, or need not be.
     pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
         self.has_heard(hub, &[name.to_owned()], &[])
     }

@@ -34,7 +34,7 @@ impl Service {
         self.answer(hub, id, metrics::answer(&handle, &self.status), &[]);
     }
 
-    /// Answers with what one sees who runs the server. Where all may do all, that is nobody.
+    /// Answers with what an operator sees. Where everybody may do everything, nobody is one.
     pub(super) fn tell_operator(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if self.gate.is_guarded() || self.asks(Kind::Subscribe, &Principal::Anyone) {
             return self.tell_own(hub, (id, request), operator::NAME, Door::Operator);

@@ -40,7 +40,7 @@ pub(super) fn of_subscriptions<K: Clone + Eq + Hash>(topics_per_connection_max: 
 /// Or the answer to one that asks for too much.
 type Taken = Result<(), TurnedAway>;
 
-/// What is counted for itself: addresses as the library counts them, and what tokens name as their subjects.
+/// Whose publications are counted together: those of an address, as the library counts them, or of a token's subject.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Account {
     Client(IpAddr),

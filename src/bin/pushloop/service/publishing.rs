@@ -92,8 +92,8 @@ impl Service {
         Ok(answer.or_else(|| asker.is_none().then(|| publish::taken(count))))
     }
 
-    /// Publishes what was planned, or has it written, or the broker or other loops publish it, and then answers: with
-    /// `None`, its asker waits for that. Where the topic has to be was looked at, unless others know that.
+    /// Publishes what was planned, or hands it to the file, the broker or other loops: with `None`, its asker is answered
+    /// once they have done it. `only_at` is for these two: here, it was looked at.
     pub(super) fn take_plan(
         &mut self,
         hub: &mut Hub,

@@ -41,9 +41,9 @@ const BAD_VERSION: u16 = 4006;
 const UNSUPPORTED_VERSION: u16 = 4007;
 const NO_VERSION: u16 = 4008;
 const UNAUTHORIZED: u16 = 4009;
-/// The one with which it comes back after a while, and subscribes anew.
+/// The code with which it comes back after a while, and subscribes anew.
 const COME_BACK: u16 = 4100;
-/// And those with which one stays.
+/// The codes with which it stays connected.
 const BAD_MESSAGE: u16 = 4200;
 const TOO_FAST: u16 = 4301;
 
@@ -54,7 +54,7 @@ impl Service {
         self.pushing.is_some() && (path.starts_with("/app/") || path.starts_with("/apps/"))
     }
 
-    /// Answers a request that is.
+    /// Answers such a request.
     pub(super) fn serve_app(&mut self, hub: &mut Hub, id: RequestId, request: &Request) {
         if request.path().starts_with("/apps/") {
             return self.serve_api(hub, id, request);
@@ -142,8 +142,8 @@ impl Service {
         pace.is_some_and(|it| it.take(&id, 1, hub.now()).is_err())
     }
 
-    /// Does what a client has said, once its turn has come, and the broker has said something of it if it was asked.
-    /// Gives the number under which it tells more, if that is still to be waited for.
+    /// Does what a client has said before, now that it has its turn, with what the broker has said of it if it was asked. If
+    /// it has to wait again, gives the number under which the broker tells.
     pub(super) fn take_parked_said(
         &mut self,
         hub: &mut Hub,
@@ -161,7 +161,7 @@ impl Service {
         }
     }
 
-    /// Does what a client says; or gives the number under which the broker tells when that is to be done.
+    /// Does what a client says. If it has to wait for the broker, gives the number under which that tells.
     fn take_said(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let answer = match said {
             Said::Ping => Some(pusher::frame("pusher:pong", None, "{}")),
@@ -203,7 +203,7 @@ impl Service {
         None
     }
 
-    /// Asks the broker for a channel that has its turn later: those of one client wait together.
+    /// Asks the broker already for a channel that has its turn later, so that those of one client wait together.
     fn want_ahead(&mut self, hub: &mut Hub, id: ConnId, said: &Said, bytes: usize) -> Option<u64> {
         let Said::Subscribe { channel, auth, channel_data } = said else { return None };
         if !self.may_ask_ahead(hub, id) {

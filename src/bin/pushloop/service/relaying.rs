@@ -37,7 +37,7 @@ const OPEN_TIMER: u64 = Timer::Open as u64;
 /// The other loops that topics belong to, and what waits for them.
 pub(super) struct Relaying {
     pub(super) relay: Relay,
-    /// Each with the moment at which it has waited for long enough.
+    /// In their order, each with the moment at which it is refused.
     waiting: VecDeque<(Instant, Next)>,
 }
 

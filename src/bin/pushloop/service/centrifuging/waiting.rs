@@ -45,7 +45,7 @@ impl Service {
         Ok(())
     }
 
-    /// Asks the broker for a subscription that has its turn later: those of one client wait together.
+    /// Asks the broker already for a subscription that has its turn later, so that those of one client wait together.
     fn ask_ahead(
         &mut self,
         hub: &mut Hub,
@@ -67,8 +67,8 @@ impl Service {
         }
     }
 
-    /// Carries out a command that has its turn, and of which the broker has said something if it was asked. Gives the number
-    /// under which it tells more, if that is still to be waited for.
+    /// Carries out a command that now has its turn, with what the broker has said of it if it was asked. If it has to wait
+    /// again, gives the number under which the broker tells.
     pub(in crate::service) fn take_parked_command(
         &mut self,
         hub: &mut Hub,
@@ -103,8 +103,8 @@ impl Service {
         number
     }
 
-    /// Whether a subscription may begin, after this place if there is one, and whether it is told who comes and goes: if
-    /// not now, then once the broker has said so.
+    /// Whether a subscription may begin, after this place if there is one, together with that to who comes and goes. If not
+    /// now, then once the broker has said so.
     pub(super) fn hear_channel(
         &mut self,
         hub: &mut Hub,

@@ -12,7 +12,7 @@ use crate::{
     service::{Service, brokering::Brokering, hearing::Heard},
 };
 
-/// Who may be in a channel: members, and bytes of what is told of one.
+/// How many members a channel may have, and bytes of what is told of one.
 const MEMBERS_MAX: usize = 100;
 const MEMBER_INFO_BYTES_MAX: usize = 1024;
 
@@ -22,7 +22,7 @@ pub(super) enum NotJoined {
     Refused(&'static str, u16, String),
     /// It may have it at another time.
     NotNow(String),
-    /// It is to be seen once the broker has said something, under this number.
+    /// It is decided once the broker has said something, under this number.
     Yet(u64),
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Join {
     kind: Kind,
 }
 
-/// A channel, of which of the applications, and which topic it is.
+/// A channel of one of the applications, and the topic that it is.
 #[derive(Clone, Copy)]
 struct Seat<'a> {
     app: usize,
@@ -50,7 +50,7 @@ struct Seat<'a> {
 }
 
 impl Service {
-    /// Whether a client may have a channel, which is there.
+    /// Whether a client may have a channel, and that is heard.
     pub(super) fn may_join(
         &mut self,
         hub: &mut Hub,
@@ -181,8 +181,8 @@ impl Service {
         Ok(member)
     }
 
-    /// A client is told who is there once it is among them, as all servers have it: until then, there is a number under
-    /// which that is told.
+    /// Has a client be in the list of all servers, since it is told who is there once it is among them. If it is not yet, gives
+    /// the number under which that is told.
     fn enter_list(
         &mut self,
         hub: &mut Hub,
@@ -203,7 +203,7 @@ impl Service {
         joined.map(|()| Some(number)).map_err(|why| full(&why))
     }
 
-    /// A client that has not come to have a channel is no member of it.
+    /// Takes out of the list a client that does not get its channel after all.
     fn take_back_member(&mut self, hub: &mut Hub, id: ConnId, channel: &str) {
         let Some((app, client)) = self.pushing.as_ref().and_then(|it| it.client(id)) else {
             return;
@@ -264,7 +264,7 @@ fn full(why: &dyn Display) -> NotJoined {
     NotJoined::Refused("LimitReached", 403, why.to_string())
 }
 
-/// One that subscribes to a cache channel has its latest event, or is told that there is none, and that is false.
+/// Tells a new subscriber of a cache channel the latest event. False if there is none, which it is told.
 fn tell_latest(hub: &mut Hub, id: ConnId, channel: &str, topic: &str) -> bool {
     let latest = hub.history_last(topic, 1).next();
     let latest = latest.map(|latest| pusher::encode_last(channel, latest.message));

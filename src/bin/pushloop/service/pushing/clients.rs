@@ -33,7 +33,7 @@ pub(in crate::service) struct Pushing {
     /// Of each channel that has some, how many connections subscribe.
     pub(super) occupied: BTreeMap<(usize, Box<str>), usize>,
     pub(super) pace: Pace<ConnId>,
-    /// That of subscriptions: a page has as many at its start as it may have at all.
+    /// The pace of subscriptions: a page may begin all that it may have at its start.
     pub(super) subscriptions: Pace<ConnId>,
 }
 
@@ -140,7 +140,7 @@ impl Pushing {
         Some((self.apps.get(client.app)?, client))
     }
 
-    /// Whether a client may have a channel, by this signature: as what principal.
+    /// As what principal a client asks for a channel, with this signature.
     pub(super) fn principal(
         &self,
         id: ConnId,

@@ -28,8 +28,8 @@ const TIMER: u64 = Timer::Vacated as u64;
 const VACANT_CHANNELS_MAX: usize = 16_384;
 /// How many are told of in one turn.
 const VACATED_PER_TURN: usize = 256;
-/// After this it is looked again whether the members of a channel are removed: that may take more than one turn, or
-/// wait for room.
+/// How long it takes until it is looked again whether the members of a channel are removed. That may take more than one
+/// turn, or wait for room.
 const RETRY: Duration = Duration::from_millis(250);
 /// A longer delay counts as this one: a moment has to be in the range of the clock.
 const DELAY_MAX: Duration = Duration::from_secs(1 << 32);
