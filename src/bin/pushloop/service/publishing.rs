@@ -93,7 +93,7 @@ impl Service {
     }
 
     /// Publishes what was planned, or hands it to the file, the broker or other loops: with `None`, its asker is answered
-    /// once they have done it. `only_at` is for these two: here, it was looked at.
+    /// once they have done it. `only_at` is for the broker and other loops: here, it was looked at.
     pub(super) fn take_plan(
         &mut self,
         hub: &mut Hub,
