@@ -81,7 +81,6 @@ impl Utf8 {
 #[cfg(test)]
 mod tests {
     use super::Utf8;
-    use std::{str, thread};
 
     /// What a decoder may be in the middle of, after the Unicode Standard's table 3-7: the ranges of
     /// the bytes that may come next. Shares nothing with `str::from_utf8`.
@@ -138,110 +137,84 @@ mod tests {
         assert_eq!(complete, oracle == Some(Oracle::Between), "complete: {bytes:02X?}");
     }
 
-    /// All 16,843,008 strings. For each, the whole and every cut into a prefix and a rest lead to
-    /// the same future; as that holds for the prefixes too, every split into chunks does.
-    #[test]
-    fn every_string_of_three_bytes_however_it_is_split() {
-        for a in 0..=255 {
-            let oracle_1 = Oracle::Between.next(a);
-            let utf8_1 = push(Utf8::default(), &[a]);
-            let future_1 = future(utf8_1);
-            check(utf8_1, oracle_1, &[a]);
-            for b in 0..=255 {
-                let oracle_2 = oracle_1.and_then(|oracle| oracle.next(b));
-                let utf8_2 = push(Utf8::default(), &[a, b]);
-                let future_2 = future(utf8_2);
-                check(utf8_2, oracle_2, &[a, b]);
-                let split = utf8_1.and_then(|utf8| push(utf8, &[b]));
-                assert_eq!(future(split), future_2, "{a:02X} | {b:02X}");
-                for c in 0..=255 {
-                    let utf8_3 = push(Utf8::default(), &[a, b, c]);
-                    // Most strings end here: wrong from the first byte, and known to be.
-                    if utf8_3.is_none() && oracle_1.is_none() {
-                        continue;
-                    }
-                    check(utf8_3, oracle_2.and_then(|oracle| oracle.next(c)), &[a, b, c]);
-                    // After a whole character, what is left is a shorter string, checked as such.
-                    if future_1 != 0 {
-                        let split = utf8_1.and_then(|utf8| push(utf8, &[b, c]));
-                        assert_eq!(future(split), future(utf8_3), "{a:02X} | {b:02X} {c:02X}");
-                    }
-                    if future_2 != 0 {
-                        let split = utf8_2.and_then(|utf8| push(utf8, &[c]));
-                        assert_eq!(future(split), future(utf8_3), "{a:02X} {b:02X} | {c:02X}");
+    /// What may follow the byte that decides it: the ends of all ranges of the oracle, and the bytes beside them.
+    const EDGES: [u8; 23] = [
+        0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xEC, 0xED,
+        0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF,
+    ];
+
+    /// Strings of up to `LEN` bytes, each under every split into chunks, and what splits and strings have in
+    /// common done once: after each prefix there are all values that some split of it leads to, each of which
+    /// takes each chunk that may come next.
+    struct Strings<const LEN: usize> {
+        bytes: [u8; LEN],
+        /// The values after a prefix of so many bytes.
+        reached: [Vec<Utf8>; LEN],
+        /// What comes where nothing can be valid any more.
+        hopeless: fn() -> Vec<u8>,
+        /// How many strings there were of each length.
+        cases: [u64; LEN],
+    }
+
+    impl<const LEN: usize> Strings<LEN> {
+        fn new(hopeless: fn() -> Vec<u8>) -> Self {
+            let mut reached = [const { Vec::new() }; LEN];
+            reached[0].push(Utf8::default());
+            Self { bytes: [0; LEN], reached, hopeless, cases: [0; LEN] }
+        }
+
+        /// Has the byte at a place be each of these, and all that can come behind it.
+        fn go_on(&mut self, at: usize, oracle: Option<Oracle>, each: &[u8]) {
+            let next = each.iter().map(|byte| (*byte, oracle.and_then(|it| it.next(*byte))));
+            let next: Vec<_> = next.collect();
+            let values = |from: usize| self.reached[from].iter().map(move |utf8| (from, *utf8));
+            // One that is as at the beginning has a shorter string before it.
+            let is_new = |(from, utf8): &(usize, Utf8)| *from == 0 || *utf8 != Utf8::default();
+            let chunks: Vec<_> = (0..=at).flat_map(values).filter(is_new).collect();
+            let mut reached = vec![Vec::new(); if at + 1 < LEN { each.len() } else { 0 }];
+            for (from, utf8) in chunks {
+                for (nth, (byte, next)) in next.iter().enumerate() {
+                    self.bytes[at] = *byte;
+                    let after = push(utf8, &self.bytes[from..=at]);
+                    check(after, *next, &self.bytes[..=at]);
+                    if let Some((reached, after)) = reached.get_mut(nth).zip(after)
+                        && !reached.contains(&after)
+                    {
+                        reached.push(after);
                     }
                 }
+            }
+            self.cases[at] += each.len() as u64;
+            let (all, hopeless) = (Vec::from_iter(0..=255), (self.hopeless)());
+            for ((byte, next), reached) in next.into_iter().zip(reached) {
+                self.bytes[at] = byte;
+                self.reached[at + 1] = reached;
+                self.go_on(at + 1, next, if next.is_some() { &all } else { &hopeless });
             }
         }
     }
 
-    /// A prefix is feasible if it is text, or could become text.
-    fn is_feasible(bytes: &[u8]) -> bool {
-        str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
-    }
-
-    /// Holds one string, cut in each way, against both oracles: the chunk that fails is the one
-    /// that ends the shortest infeasible prefix, or has it inside.
-    fn check_every_split(bytes: &[u8]) {
-        let culprit = (0..bytes.len()).find(|at| !is_feasible(&bytes[..=*at]));
-        let mut oracle = Some(Oracle::Between);
-        let refused = bytes.iter().position(|byte| {
-            oracle = oracle.and_then(|oracle| oracle.next(*byte));
-            oracle.is_none()
-        });
-        assert_eq!(culprit, refused, "the oracles differ on {bytes:02X?}");
-        for cuts in 0..1_u32 << (bytes.len() - 1) {
-            let (mut utf8, mut from) = (Utf8::default(), 0);
-            for to in 1..=bytes.len() {
-                if to < bytes.len() && cuts >> (to - 1) & 1 == 0 {
-                    continue;
-                }
-                let fails = culprit.is_some_and(|at| at < to);
-                let failed = utf8.push(&bytes[from..to]).is_err();
-                assert_eq!(failed, fails, "{bytes:02X?} cut {cuts:b}, chunk to {to}");
-                if failed {
-                    break;
-                }
-                from = to;
-            }
-            if culprit.is_none() {
-                let whole = str::from_utf8(bytes).is_ok();
-                assert_eq!(utf8.finish().is_ok(), whole, "{bytes:02X?} cut {cuts:b}");
-            }
-        }
-    }
-
-    /// X-UTF8: all strings of up to three bytes, by brute force.
+    /// X-UTF8: all strings.
     #[test]
-    #[ignore = "exhaustive: run in release mode"]
     fn every_string_of_up_to_three_bytes_under_every_split() {
-        let mut cases = 0;
-        for len in 1..=3 {
-            for string in 0..1_u32 << (8 * len) {
-                check_every_split(&string.to_be_bytes()[4 - len..]);
-                cases += 1;
-            }
-        }
-        assert_eq!(cases, 16_843_008);
-        println!("figure text of up to three bytes under every split: {cases}");
+        let all = || Vec::from_iter(0..=255);
+        let mut strings = Strings::<3>::new(all);
+        strings.go_on(0, Some(Oracle::Between), &all());
+        assert_eq!(strings.cases, [256, 65_536, 16_777_216]);
+        println!("figure text of up to three bytes under every split: 16843008");
     }
 
-    /// X-UTF8: all strings of four bytes that begin as a character of four does, or nearly so.
+    /// X-UTF8: all that begin as a character of four bytes does, or nearly so, to the byte that decides that they
+    /// are none, and that with each kind of byte behind it.
     #[test]
-    #[ignore = "exhaustive: run in release mode"]
     fn every_string_of_four_bytes_under_every_split() {
-        let cases: u64 = thread::scope(|scope| {
-            let lead = |lead: u8| {
-                let strings = u32::from(lead) << 24..=u32::from(lead) << 24 | 0xFF_FFFF;
-                let run =
-                    move || strings.map(|string| check_every_split(&string.to_be_bytes())).count();
-                scope.spawn(run)
-            };
-            let threads: Vec<_> = (0xF0..=0xF4).map(lead).collect();
-            threads.into_iter().map(|it| it.join().expect("no string fails") as u64).sum()
-        });
-        assert_eq!(cases, 83_886_080);
-        println!("figure text of four bytes under every split: {cases}");
+        let mut strings = Strings::<4>::new(|| EDGES.to_vec());
+        strings.go_on(0, Some(Oracle::Between), &[0xF0, 0xF1, 0xF2, 0xF3, 0xF4]);
+        let [_, _, third, fourth] = strings.cases;
+        // 256 pairs of bytes can be the first two of a character.
+        assert_eq!(third, 256 * 256 + 1024 * 23);
+        assert_eq!(fourth, 256 * (64 * 256 + 192 * 23) + 1024 * 23 * 23);
+        println!("figure text of four bytes under every split: {fourth}");
     }
 
     #[test]
