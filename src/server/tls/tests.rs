@@ -134,12 +134,13 @@ fn converse(seed: u64, (tls, roots): &(Tls, RootCertStore)) {
     let mut dice = Dice::new(seed);
     let mut client = client(roots.clone(), dice.one_in(2));
     let mut server = Server::new(tls);
-    let long = [100, 20_000, 150_000][dice.below(3)];
-    let said: Vec<u8> = (0..dice.below(long)).map(|_| dice.number() as u8).chain([7]).collect();
-    let (mut at, mut heard, mut out) = (0, Vec::new(), Vec::new());
     let most = [1, 100, 4096, 200_000][dice.below(4)];
     let longest = [20, 2000, 100_000][dice.below(3)];
     let cut = 1 + dice.below(longest);
+    // In pieces of some bytes, what is longer than a record is more of the same.
+    let long = [100, 20_000, if most.min(longest) > 20 { 150_000 } else { 20_000 }][dice.below(3)];
+    let said: Vec<u8> = (0..dice.below(long)).map(|_| dice.number() as u8).chain([7]).collect();
+    let (mut at, mut heard, mut out) = (0, Vec::new(), Vec::new());
     for _ in 0..2_000_000 {
         if !client.is_handshaking() && at < said.len() && dice.one_in(3) {
             let end = (at + 1 + dice.below(40_000)).min(said.len());
@@ -191,14 +192,7 @@ fn converse(seed: u64, (tls, roots): &(Tls, RootCertStore)) {
 #[test]
 fn a_conversation_comes_through_wherever_it_is_cut() {
     let parties = parties();
-    (0..24).for_each(|seed| converse(seed, &parties));
-}
-
-#[test]
-#[ignore = "exhaustive: run in release mode"]
-fn two_thousand_conversations_come_through_wherever_they_are_cut() {
-    let parties = parties();
-    (1000..3000).for_each(|seed| converse(seed, &parties));
+    (0..300).for_each(|seed| converse(seed, &parties));
 }
 
 /// A client and a server after their handshake, with room in between.
