@@ -175,7 +175,6 @@ fn each_fault_is_refused_and_ends_the_connection() {
 
 /// One fault must not hide another: the answer is that to one of the two.
 #[test]
-#[ignore = "exhaustive: run in release mode"]
 fn two_faults_are_not_one_less() {
     let server = TestServer::echo();
     let faults = faults();
@@ -283,24 +282,15 @@ fn a_key_is_16_bytes() {
     }
 }
 
-fn random_keys(keys: usize) {
+/// A hundred thousand more are in `tests/exhaustive/handshake.rs`.
+#[test]
+fn keys_are_answered() {
     let server = TestServer::echo();
     let mut dice = Dice::new(11);
-    for _ in 0..keys {
+    for _ in 0..1_000 {
         let key: String = (0..22).map(|_| char::from(BASE64[dice.below(64)])).collect();
         accepted(&server, &(key + "=="));
     }
-}
-
-#[test]
-fn keys_are_answered() {
-    random_keys(1_000);
-}
-
-#[test]
-#[ignore = "exhaustive: run in release mode"]
-fn ten_thousand_keys_are_answered() {
-    random_keys(10_000);
 }
 
 /// The lists that are good, what is to be seen of them, and which the server here takes.

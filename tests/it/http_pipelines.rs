@@ -220,18 +220,21 @@ fn give(hub: &mut Hub, id: RequestId, answer: &Answer) {
     }
 }
 
-fn random_pipelines(pipelines: usize, seed: u64) {
+/// So many that each kind of request, with each body, comes some seventy times behind each kind.
+#[test]
+fn pipelines_are_answered_in_order_and_to_their_end() {
+    const PIPELINES: usize = 3_000;
     let mut site = Site::default();
     let server = TestServer::start(config(|_| ()), move |hub, event| site.handle(hub, event));
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice::new(1);
     let (mut requests, mut upgrades) = (0, 0);
-    for nth in 0..pipelines {
+    for nth in 0..PIPELINES {
         let pipeline = Pipeline::random(&mut dice);
         let mut peer = server.connects();
         pipeline.is_sent(&mut peer, &mut dice);
         let compared = std::panic::AssertUnwindSafe(|| pipeline.comes_back(&mut peer));
         if let Err(panic) = std::panic::catch_unwind(compared) {
-            eprintln!("pipeline {nth} of seed {seed}: {}", pipeline.sent.escape_ascii());
+            eprintln!("pipeline {nth}: {}", pipeline.sent.escape_ascii());
             eprintln!("expected {:?}", pipeline.back);
             std::panic::resume_unwind(panic);
         }
@@ -240,18 +243,7 @@ fn random_pipelines(pipelines: usize, seed: u64) {
     }
     let counters = server.act(|hub| hub.counters());
     assert_eq!((counters.requests, counters.upgrades), (requests as u64, upgrades as u64));
-    assert!(requests > 4 * pipelines && upgrades > pipelines / 10, "{requests} {upgrades}");
-}
-
-#[test]
-fn pipelines_are_answered_in_order_and_to_their_end() {
-    random_pipelines(500, 1);
-}
-
-#[test]
-#[ignore = "exhaustive: run in release mode"]
-fn ten_thousand_pipelines_are_answered_in_order_and_to_their_end() {
-    random_pipelines(10_000, 2);
+    assert!(requests > 4 * PIPELINES && upgrades > PIPELINES / 10, "{requests} {upgrades}");
 }
 
 /// While one request waits for its answer, the ones behind it wait in the kernel: what one read

@@ -231,7 +231,6 @@ fn an_ambiguous_request_is_refused_with_all_that_follows_it() {
 }
 
 #[test]
-#[ignore = "exhaustive: run in release mode"]
 fn an_ambiguous_request_is_refused_wherever_it_is_cut() {
     let server = site();
     let mut cuts = 0;

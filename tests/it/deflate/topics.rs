@@ -34,7 +34,10 @@ fn inflated(of: &Frame) -> Frame {
     frame(of.first & 0xBF, Puff::default().inflates(&of.payload))
 }
 
-fn encode_once(count: usize) {
+/// To more than one turn writes to.
+#[test]
+fn a_publication_is_compressed_once_for_all() {
+    let count = 1000;
     let mut sim = Sim::new(quiet(|_| {}));
     let peers = subscribers(&mut sim, count, "t");
     sim.rests();
@@ -49,17 +52,6 @@ fn encode_once(count: usize) {
         assert_eq!(wire.reads(), if at % 2 == 0 { vec![text(WORDS)] } else { first.clone() });
     }
     assert_eq!(sim.hub().queued_bytes_total(), 0);
-}
-
-#[test]
-fn a_publication_is_compressed_once_for_all() {
-    encode_once(1000);
-}
-
-#[test]
-#[ignore = "exhaustive: run in release mode"]
-fn a_publication_to_ten_thousand_is_compressed_once() {
-    encode_once(10_000);
 }
 
 #[test]
