@@ -4,11 +4,12 @@
 mod budget;
 #[path = "../../examples/editor/document.rs"]
 mod document;
-mod fuzz;
 mod heal;
 mod hostile;
 #[path = "../../examples/editor/order.rs"]
+#[allow(dead_code, reason = "`exhaustive` needs all of it")]
 mod order;
+mod replica;
 #[path = "../../examples/editor/server.rs"]
 #[allow(dead_code)] // The packages are for the program.
 mod server;
@@ -21,52 +22,16 @@ use std::fs;
 use crate::support::http::{ask, dial};
 use crate::support::process::{Process, Stream, connect, read_text};
 use crate::{ledger, name, page};
+use replica::{apply, delete, document, insert, text_of};
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
-use update::{TEXT, state_vector};
-use yrs::{
-    Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Text, Transact, Update,
-    block::ClientID,
-    updates::{decoder::Decode, encoder::Encode},
-};
+use update::state_vector;
+use yrs::{Doc, ReadTxn, StateVector, Transact, updates::encoder::Encode};
 
 const PAGE: page::Page = page::Page { name: "editor", port: 0, html: "", takes: &[] };
 const STATE_VECTOR: u8 = 0;
 const UPDATE: u8 = 1;
 const ANSWER: u8 = 2;
-
-fn document(client: u64) -> Doc {
-    let client_id = ClientID::new(client);
-    let options = Options { client_id, offset_kind: OffsetKind::Utf16, ..Options::default() };
-    let document = Doc::with_options(options);
-    document.get_or_insert_text(TEXT);
-    document
-}
-
-fn text_of(document: &Doc) -> String {
-    let changes = document.transact();
-    changes.get_text(TEXT).expect("it is there").get_string(&changes)
-}
-
-/// Writes, and gives the update.
-fn insert(document: &Doc, at: u32, part: &str) -> Vec<u8> {
-    let text = document.get_or_insert_text(TEXT);
-    let mut changes = document.transact_mut();
-    text.insert(&mut changes, at, part);
-    changes.encode_update_v1()
-}
-
-fn delete(document: &Doc, at: u32, len: u32) -> Vec<u8> {
-    let text = document.get_or_insert_text(TEXT);
-    let mut changes = document.transact_mut();
-    text.remove_range(&mut changes, at, len);
-    changes.encode_update_v1()
-}
-
-fn apply(document: &Doc, update: &[u8]) {
-    let update = Update::decode_v1(update).expect("it is an update");
-    document.transact_mut().apply_update(update).expect("it fits");
-}
 
 fn state(document: &Doc) -> Vec<u8> {
     document.transact().encode_diff_v1(&StateVector::default())

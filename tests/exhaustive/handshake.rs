@@ -197,7 +197,7 @@ fn no_byte_behind_the_request_is_lost() {
 fn forms(name: &str) -> Vec<String> {
     let mut forms = vec![String::new(), format!(";{name}"), format!("; {name}; {name}")];
     let values = (7..=16).map(|bits| bits.to_string());
-    let more = ["08", "+8", "8 ", "\"10\"", ""].map(str::to_owned);
+    let more = ["08", "+8", "8 ", "\"1\\0\"", ""].map(str::to_owned);
     forms.extend(values.chain(more).map(|value| format!("; {name}={value}")));
     forms
 }

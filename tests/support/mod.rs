@@ -23,11 +23,15 @@ mod peer;
 #[allow(dead_code)]
 pub mod campaign;
 #[allow(dead_code)]
+pub mod deflating;
+#[allow(dead_code)]
 pub mod dice;
 #[allow(dead_code)]
 pub mod http;
 #[allow(dead_code)]
 pub mod peer_codec;
+#[allow(dead_code)]
+pub mod puff;
 #[allow(dead_code)]
 pub mod sink;
 

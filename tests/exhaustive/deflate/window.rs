@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use super::puff::Puff;
-use super::{noise, opens};
+use crate::support::deflating::{noise, opens};
 use crate::support::dice::Dice;
 use crate::support::net::Sim;
+use crate::support::puff::Puff;
 use crate::support::{Frame, quiet};
 
 /// Bytes that come again at a distance around the window's size, and within it.
@@ -43,13 +43,14 @@ fn farthest(bits: u32, takeover: bool, messages: usize) -> usize {
     let (mut dice, mut puff) = (Dice::new(u64::from(bits)), Puff::default());
     let (mut sent, mut deflated) = (Vec::new(), 0);
     for number in 0..messages {
-        // Mostly short, by the power of two.
-        let power = dice.below(21).min(dice.below(21));
+        // Mostly short, by the power of two, and up to as long as some windows.
+        let powers = bits as usize + 4;
+        let power = dice.below(powers).min(dice.below(powers));
         let len = (1 << power) + dice.below(1 << power);
         let len = match number % 1000 {
             999 => 1 << 20,
             7 | 17 | 27 | 37 | 47 => 3 << bits,
-            _ => len.min(1 << 20),
+            _ => len,
         };
         // With takeover, the next message may begin like the last one.
         let message = match dice.below(3) {
