@@ -15,6 +15,7 @@ use std::{
 
 use crate::clock;
 use crate::page::{self, Page};
+use crate::support::campaign::scale;
 use crate::support::process::Process;
 use crate::support::{binary, burst, continuation, frame, text};
 use crowd::Crowd;
@@ -43,22 +44,10 @@ fn a_late_joiner_gets_the_board_and_then_every_change() {
     assert!(late.updates > 0 && early.updates > late.updates);
 }
 
+/// In a campaign with as many as make the server work; what it prints then is in `docs/EXAMPLES.md`.
 #[test]
 fn one_that_reads_nothing_gets_the_latest_only_and_all_others_everything() {
-    one_reads_nothing(40, Duration::from_secs(1));
-}
-
-/// With as many as make the server work; what it prints is in `docs/EXAMPLES.md`.
-#[test]
-#[ignore = "exhaustive: run in release mode"]
-fn one_of_500_that_reads_nothing_gets_the_latest_only_and_all_others_everything() {
-    let [without, with] = one_reads_nothing(500, Duration::from_secs(5));
-    println!("figure feed, 500 clients, age of an update, p99: {without} us");
-    println!("figure feed, 500 clients and one of them reads nothing, p99: {with} us");
-}
-
-/// Gives the 99th percentile of the age of the updates, without a stalled client and with one.
-fn one_reads_nothing(clients: usize, time: Duration) -> [u32; 2] {
+    let (clients, time) = scale((40, Duration::from_secs(1)), (500, Duration::from_secs(5)));
     let (_feed, address) = serve();
     let mut crowd = Crowd::new(&address);
     crowd.join(clients);
@@ -87,7 +76,8 @@ fn one_reads_nothing(clients: usize, time: Duration) -> [u32; 2] {
     }
     let slow = &crowd.onlookers[0];
     assert_eq!(slow.skipped + slow.seconds_missed, crowd.conflated, "and no more was given up");
-    [without, with]
+    println!("figure feed, {clients} clients, age of an update, p99: {without} us");
+    println!("figure feed, {clients} clients and one of them reads nothing, p99: {with} us");
 }
 
 /// What a hostile client sends after its handshake, and the Close that it gets.
