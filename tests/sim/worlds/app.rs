@@ -87,7 +87,7 @@ impl World {
         } else {
             self.plain.insert(topic);
         }
-        set_topic_deflate(self.server.hub(), &topic_name(topic), may_deflate);
+        set_topic_deflate(self.server.hub(), topic_name(topic), may_deflate);
     }
 
     fn closes(&mut self, at: usize, id: ConnId) {
@@ -113,7 +113,7 @@ impl World {
     pub fn unsubscribes(&mut self, at: usize, id: ConnId, topic: usize) {
         self.looks_at(topic);
         let had = self.members[at].topics.contains(&topic);
-        assert_eq!(self.server.hub().unsubscribe(id, &topic_name(topic)), had);
+        assert_eq!(self.server.hub().unsubscribe(id, topic_name(topic)), had);
         if had {
             self.marks.hit(Mark::Unsubscribed);
             self.leaves(at, topic);
@@ -137,7 +137,7 @@ impl World {
         self.looks_at(topic);
         let (said, payload) = self.message(false, Some(topic));
         let total = self.total_with(&payload);
-        let done = self.server.hub().publish(&topic_name(topic), &payload);
+        let done = self.server.hub().publish(topic_name(topic), &payload);
         self.has_published(said, done, None, total, frame_bytes(&payload));
         if self.plain.contains(&topic) && self.choice.chance(10) {
             // What was published before stays a secret.
@@ -149,7 +149,7 @@ impl World {
         self.looks_at(topic);
         let (said, payload) = self.message(false, Some(topic));
         let total = self.total_with(&payload);
-        let done = self.server.hub().publish_except(&topic_name(topic), &payload, id);
+        let done = self.server.hub().publish_except(topic_name(topic), &payload, id);
         if done.is_ok() {
             self.left_out.insert((at, topic), said.number);
         }
@@ -273,7 +273,7 @@ impl World {
                 self.flying.push(said);
                 self.histories.is_asked(said, frame_bytes(&payload));
                 self.asks(Mark::HandlePublish, Some(said), move || {
-                    handle.publish(&topic_name(topic), &payload)
+                    handle.publish(topic_name(topic), &payload)
                 });
             }
             (11..19, Some(id)) => {

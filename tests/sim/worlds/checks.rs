@@ -47,7 +47,7 @@ impl World {
             let members = self.members.iter();
             let subscribers = members.filter(|member| member.topics.contains(&topic)).count();
             topics += usize::from(subscribers > 0);
-            assert_eq!(hub.subscriber_count(&topic_name(topic)), subscribers);
+            assert_eq!(hub.subscriber_count(topic_name(topic)), subscribers);
         }
         assert_eq!(hub.topic_count(), topics);
         let (now, total) = (hub.now(), hub.queued_bytes_total());
@@ -449,7 +449,7 @@ impl World {
             (hub.connection_count(), hub.topic_count(), hub.queued_bytes_total()),
             (0, 0, 0)
         );
-        assert!(shuts_down || (0..TOPICS).all(|it| hub.position(&topic_name(it)).is_none()));
+        assert!(shuts_down || (0..TOPICS).all(|it| hub.position(topic_name(it)).is_none()));
         assert_eq!(hub.is_finished(), shuts_down);
         assert_eq!(hub.counters().connections_open, 0);
         let is_gone = |peer: &Peer| peer.wire.is_dropped() || peer.reset;

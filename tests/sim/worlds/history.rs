@@ -253,7 +253,7 @@ impl World {
         let name = topic_name(topic);
         let config = self.server.hub().config();
         let (memory, unserved_max) = (config.topic_memory, config.topic_unserved_bytes_max);
-        let (here, now) = (self.server.hub().position(&name), self.server.hub().now());
+        let (here, now) = (self.server.hub().position(name), self.server.hub().now());
         let track = &mut self.histories.tracks[topic];
         let epoch = track.lives.last().map(|life| life.epoch);
         let goes_on = here.is_some() && here.map(|here| here.epoch) == epoch;
@@ -282,7 +282,7 @@ impl World {
         let is_certain =
             track.history.is_some() && !track.is_murky && !self.is_tight && unserved_max > 1 << 20;
         self.learns(topic, here, is_certain);
-        if self.server.hub().subscriber_count(&name) > 0 {
+        if self.server.hub().subscriber_count(name) > 0 {
             let track = &mut self.histories.tracks[topic];
             (track.used, track.is_used) = (now, true);
         }
@@ -319,9 +319,9 @@ impl World {
     pub fn reads_last(&mut self, topic: usize, count: u64) -> Vec<Said> {
         let name = topic_name(topic);
         let hub = self.server.hub();
-        let here = hub.position(&name);
+        let here = hub.position(name);
         let read: Vec<_> = hub
-            .history_last(&name, count)
+            .history_last(name, count)
             .map(|publication| match publication.message {
                 Message::Text(text) => (publication.position, Said::read(text.as_bytes())),
                 Message::Binary(_) => panic!("only text is published"),
@@ -359,7 +359,7 @@ impl World {
     pub fn expects(&mut self, topic: usize, after: Position) -> Result<u64, PositionError> {
         self.looks_at(topic);
         self.checks_kept(topic);
-        let since = self.server.hub().published_since(&topic_name(topic), after);
+        let since = self.server.hub().published_since(topic_name(topic), after);
         let track = &self.histories.tracks[topic];
         let Some(life) = track.life() else { return Err(PositionError::NoTopic) };
         if life.epoch != after.epoch {

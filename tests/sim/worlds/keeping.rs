@@ -22,7 +22,7 @@ impl World {
         let track = &mut histories.tracks[topic];
         let Some(life) = track.lives.last_mut().filter(|_| track.is_live) else { return };
         let (epoch, head) = (life.epoch, life.head());
-        let since = |offset| hub.published_since(&name, Position { epoch, offset });
+        let since = |offset| hub.published_since(name, Position { epoch, offset });
         let must = |life: &Life, offset| {
             track.history.is_some_and(|history| life.must_have(offset, history, now, copies))
         };
@@ -84,7 +84,7 @@ impl World {
                 life.entries[life.done..].iter_mut().for_each(|entry| entry.done = clock);
                 life.done = if is_served { life.entries.len() } else { life.done };
             }
-            let subscribers = self.server.hub().subscriber_count(&topic_name(topic));
+            let subscribers = self.server.hub().subscriber_count(topic_name(topic));
             let track = &mut self.histories.tracks[topic];
             let is_used = mem::take(&mut track.is_used) || track.here() != before;
             if is_used || subscribers > 0 || has_written || !is_served {
@@ -103,7 +103,7 @@ impl World {
         let (memory, most) = (config.topic_memory, config.topics_remembered_max);
         let mut remembered = 0;
         for topic in 0..TOPICS {
-            let subscribers = self.server.hub().subscriber_count(&topic_name(topic));
+            let subscribers = self.server.hub().subscriber_count(topic_name(topic));
             let track = &self.histories.tracks[topic];
             if subscribers > 0 || track.life().is_none() {
                 continue;
@@ -142,18 +142,18 @@ impl World {
         let name = topic_name(topic);
         let stay = self.choice.below(4) as u64;
         let hub = self.server.hub();
-        let here = hub.position(&name);
+        let here = hub.position(name);
         let had_some = match here.filter(|_| stay > 0) {
             Some(Position { epoch, offset }) => {
                 let before = Position { epoch, offset: offset.saturating_sub(stay) };
-                let given_up = hub.expire_history(&name, before).expect("it was there");
+                let given_up = hub.expire_history(name, before).expect("it was there");
                 assert!(given_up == 0 || given_up == kept - stay, "{given_up} of {kept}");
                 given_up > 0
             }
-            None => hub.clear_history(&name),
+            None => hub.clear_history(name),
         };
         let stay = if here.is_some() { stay } else { 0 };
-        let left = hub.history_last(&name, u64::MAX).count() as u64;
+        let left = hub.history_last(name, u64::MAX).count() as u64;
         let track = &mut self.histories.tracks[topic];
         if track.history.is_none() {
             assert!(!had_some);
@@ -170,9 +170,9 @@ impl World {
     /// From here on, the topic keeps so much.
     pub fn has_history(&mut self, topic: usize, history: Option<History>) {
         let name = topic_name(topic);
-        let mut options = self.server.hub().topic_options(&name);
+        let mut options = self.server.hub().topic_options(name);
         options.history = history;
-        self.server.hub().configure_topic(&name, options).expect("there is room for a few");
+        self.server.hub().configure_topic(name, options).expect("there is room for a few");
         let now = self.server.hub().now();
         let track = &mut self.histories.tracks[topic];
         track.is_murky = true;

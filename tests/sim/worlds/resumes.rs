@@ -63,7 +63,7 @@ impl World {
         }
         let after = self.drawn_position(topic);
         let expected = self.expects(topic, after);
-        let done = self.server.hub().subscribe_after(id, &topic_name(topic), after);
+        let done = self.server.hub().subscribe_after(id, topic_name(topic), after);
         let Some(joined) = self.has_joined(at, topic, done) else { return };
         assert_eq!(joined.kept, expected, "after {after} of topic {topic}");
         self.marks.hit(match expected {
@@ -81,7 +81,7 @@ impl World {
         let count = self.choice.of(&[1, 0, 3, 50, u64::MAX]);
         self.looks_at(topic);
         let kept = self.reads_last(topic, count).len() as u64;
-        let done = self.server.hub().subscribe_last(id, &topic_name(topic), count);
+        let done = self.server.hub().subscribe_last(id, topic_name(topic), count);
         let Some(joined) = self.has_joined(at, topic, done) else { return };
         assert_eq!(joined.kept, Ok(kept), "the latest {count} of topic {topic}");
         self.marks.hit(Mark::BeganWithLatest);
@@ -89,7 +89,7 @@ impl World {
 
     pub fn subscribes(&mut self, at: usize, id: ConnId, topic: usize) {
         self.looks_at(topic);
-        let done = self.server.hub().subscribe(id, &topic_name(topic));
+        let done = self.server.hub().subscribe(id, topic_name(topic));
         if !self.members[at].is_open {
             return assert_eq!(done, Err(SubscribeError::Gone));
         }
@@ -122,7 +122,7 @@ impl World {
             return None;
         }
         let joined = done.expect("it may subscribe");
-        assert_eq!(self.server.hub().position(&topic_name(topic)), Some(joined.position));
+        assert_eq!(self.server.hub().position(topic_name(topic)), Some(joined.position));
         let count = joined.kept.unwrap_or(0);
         self.subscribed(at, topic, count);
         let kept = self.reads_last(topic, count);

@@ -32,8 +32,9 @@ const STEPS_SHOWN: usize = 60;
 /// The loop may be woken for no reason at any time.
 const NAP_MAX: Duration = Duration::from_millis(5);
 
-pub fn topic_name(topic: usize) -> String {
-    format!("topic {topic}")
+pub fn topic_name(topic: usize) -> &'static str {
+    const NAMES: [&str; TOPICS] = ["topic 0", "topic 1", "topic 2", "topic 3"];
+    NAMES[topic]
 }
 
 /// What a peer must or may get.
@@ -143,13 +144,13 @@ impl World {
         let percent = if is_tight { 10 } else { 40 };
         for (topic, policy) in policies.iter_mut().enumerate().filter(|_| choice.chance(percent)) {
             *policy = choice.of(&[OnLag::Close, OnLag::Skip, OnLag::Latest]);
-            let mut options = server.hub().topic_options(&topic_name(topic));
+            let mut options = server.hub().topic_options(topic_name(topic));
             options.on_lag = *policy;
             if histories.any {
                 options.history = drawn_history(&choice);
                 histories.tracks[topic].history = options.history;
             }
-            server.hub().configure_topic(&topic_name(topic), options).expect("there is room");
+            server.hub().configure_topic(topic_name(topic), options).expect("there is room");
         }
         let faults = Faults::drawn(&choice);
         server.net().faults = faults;
