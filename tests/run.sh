@@ -393,9 +393,10 @@ step "benchmarks, each once" 600 cargo test --all-features --bench million --ben
 # Most of these wait for a socket, a timer or a process, too.
 suite "test, all features" 1800 env RUST_TEST_THREADS=$((2 * $(nproc))) \
     cargo test --no-fail-fast --all-features -- --show-output
-# Tests that would take minutes in a debug build are ignored there; every one of them runs here. These crates have
-# some: if another had, fewer would run than were ignored.
-exhaustive=(cargo test --release --all-features --no-fail-fast --lib --test it --test apps --test sim --test exhaustive)
+# Tests that would take minutes in a debug build are ignored there; every one of them runs here. Only these crates have
+# some: if another had, fewer would run than were ignored. They need few features, but with all of them whatever they are
+# built on is there, from the build for release: these two crates are all that is compiled.
+exhaustive=(cargo test --release --all-features --no-fail-fast --test sim --test exhaustive)
 left=$ignored
 # Others wait for the directory as long as this builds, and for a processor while the tests run.
 step "build, exhaustive" 900 "${exhaustive[@]}" --no-run
@@ -410,10 +411,12 @@ campaign "autobahn: 8 bytes at a time" 3600 tests/kernel/autobahn.sh chunks load
 campaign "autobahn: lossy wire" 3600 tests/kernel/autobahn.sh lossy rules
 campaign "autobahn: narrow wire" 3600 tests/kernel/autobahn.sh narrow core
 campaign "kernel: every position" 3600 every_position
-campaign "test, exhaustive: every split" 3600 env FULL=1 \
-    cargo test --release --all-features --test exhaustive splits:: -- --ignored --show-output
+campaign "test, exhaustive: at length" 3600 env FULL=1 \
+    cargo test --release --all-features --test exhaustive -- --ignored --show-output
 campaign "sim, at length" 3600 env FULL=1 \
     cargo test --release --all-features --test sim -- --ignored --show-output
+campaign "feed: 500 pages" 900 env FULL=1 \
+    cargo test --release --all-features --test apps feed::one_that_reads_nothing -- --show-output
 campaign "overload: thousands of peers" 3600 env FULL=1 \
     cargo test --release --all-features --test overload -- --nocapture --test-threads=1
 campaign "panics" 1800 env FULL=1 cargo test --release --all-features --test it panics:: -- --show-output
