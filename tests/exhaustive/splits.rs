@@ -259,11 +259,11 @@ fn cuts_in_two(script: &[u8]) -> Vec<usize> {
     (1..script.len()).filter(|at| !is_midst(*at) || at.is_multiple_of(7)).collect()
 }
 
-/// X-SPLIT-R for longer scripts: cuts in two, one byte at a time, and a million at random.
+/// X-SPLIT-R for longer scripts: cuts in two, one byte at a time, and hundreds of thousands at random.
 #[test]
 #[ignore = "exhaustive: run in release mode"]
 fn longer_scripts_are_read_as_the_whole_however_they_are_cut() {
-    const RANDOM: u64 = 1_000_000;
+    let cases = scale(300_000, 1_000_000);
     let scripts = long_scripts();
     let mut runs = 0;
     for (limits, script) in &scripts {
@@ -289,7 +289,7 @@ fn longer_scripts_are_read_as_the_whole_however_they_are_cut() {
     assert!(runs > shorter.sum::<usize>() as u64 + 2 * 16_000, "{runs}");
     // Those of some thousand bytes are cut at random.
     let short: Vec<_> = scripts.iter().filter(|(_, script)| script.len() < 10_000).collect();
-    let random = in_parallel(RANDOM, |cases| {
+    let random = in_parallel(cases, |cases| {
         let mut drives: Vec<_> = short.iter().map(|(limits, _)| drive(*limits)).collect();
         let wholes: Vec<_> =
             (0..short.len()).map(|at| in_one(&mut drives[at], short[at].0, &short[at].1)).collect();
@@ -307,7 +307,7 @@ fn longer_scripts_are_read_as_the_whole_however_they_are_cut() {
         }
         count
     });
-    assert_eq!(random, RANDOM);
+    assert_eq!(random, cases);
     println!("figure longer reads, cut: {runs}, and {random} at random");
 }
 
