@@ -394,11 +394,11 @@ step "benchmarks, each once" 600 cargo test --all-features --bench million --ben
 suite "test, all features" 1800 env RUST_TEST_THREADS=$((2 * $(nproc))) \
     cargo test --no-fail-fast --all-features -- --show-output
 # Tests that would take minutes in a debug build are ignored there; every one of them runs here. Only these crates have
-# some: if another had, fewer would run than were ignored. They need few features, but with all of them whatever they are
-# built on is there, from the build for release: these two crates are all that is compiled.
-exhaustive=(cargo test --release --all-features --no-fail-fast --test sim --test exhaustive)
+# some: if another had, fewer would run than were ignored. They need few features, those that Autobahn's server is
+# built with as well.
+exhaustive=(cargo test --release --features deflate,tls --no-fail-fast --test sim --test exhaustive)
 left=$ignored
-# Others wait for the directory as long as this builds, and for a processor while the tests run.
+# Autobahn waits for the directory as long as this builds, and others for a processor while the tests run.
 step "build, exhaustive" 900 "${exhaustive[@]}" --no-run
 least=$left step "test, exhaustive" 2400 nice -n 5 "${exhaustive[@]}" -- --ignored --show-output
 join peers
