@@ -23,6 +23,7 @@ import channels
 import clusters
 import doors
 import failover
+import lists
 import loops
 import members
 import orders
@@ -438,6 +439,7 @@ CHECKS = [
     *doors.CHECKS,
     *loops.CHECKS,
     *members.CHECKS,
+    *lists.CHECKS,
     *channels.CHECKS,
     *webhooks.CHECKS,
     *orders.CHECKS,
@@ -449,8 +451,7 @@ CHECKS = [
 
 async def run(server, check):
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
         world = World(server, http)
         try:
             await asyncio.wait_for(check(world), 600 if FULL else 120)

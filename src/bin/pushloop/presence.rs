@@ -178,6 +178,11 @@ pub fn is_asked_for(request: &Request) -> bool {
     matches!(request.method(), "GET" | "HEAD") && request.query_value("presence").is_some()
 }
 
+/// Whether it asks only how many do.
+pub fn asks_for_count(request: &Request) -> bool {
+    request.query_value("presence").as_deref() == Some("count")
+}
+
 /// The answer to it: how many subscribe, who they are, and the place in the companion topic after which this
 /// changes.
 pub fn list(
@@ -186,6 +191,7 @@ pub fn list(
     hub: &Hub,
     request: &Request,
     names: &[String],
+    count: impl Fn(&str) -> usize,
 ) -> Result<String, Refusal> {
     let [name] = names else { return Err((400, "presence is of one topic".into())) };
     if name.starts_with('$') {
@@ -195,9 +201,9 @@ pub fn list(
         return Err((404, UNKNOWN.into()));
     }
     let strangers = hub.subscriber_count(name).saturating_sub(presence.connection_count(name));
-    let mut list = format!("{{\"count\":{}", presence.count(name) + strangers);
+    let mut list = format!("{{\"count\":{}", count(name) + strangers);
     match request.query_value("presence").as_deref() {
-        Some("count") => {}
+        _ if asks_for_count(request) => {}
         Some("") => add_members(&mut list, presence.members(name))?,
         _ => return Err((400, "it is ?presence, or ?presence=count".into())),
     }

@@ -2,6 +2,7 @@
 //! in one go.
 
 mod leasing;
+mod together;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -20,9 +21,13 @@ use super::{
 use crate::presence::topic_of;
 
 pub use leasing::{Answer, Ask, Over, Roll, answered};
+pub use together::Run;
 
-/// What `open.lua` replies: a topic's life, its offset, entries of what is kept, and members with their infos.
-pub type OpenReply = (Vec<u8>, Vec<u8>, Vec<Value>, Vec<(String, String)>);
+/// What `open.lua` replies: a topic's life, its offset, entries of what is kept, and how many members there are.
+pub type OpenReply = (Vec<u8>, Vec<u8>, Vec<Value>, usize);
+
+/// Members of one portion of a list, or some more: all of a list that is short, as Redis has it in one piece.
+const PORTION: usize = 500;
 
 /// How long the broker may take for anything that it is asked.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,8 +72,18 @@ pub enum Failure {
 pub struct Place {
     pub position: Position,
     pub kept: Vec<(u64, Record)>,
-    /// Of a companion topic, if its latest publications were wanted: who is there.
+    /// Of a companion topic, if its latest publications were wanted: how many are there.
+    pub members: usize,
+}
+
+/// Some of who is there, by a companion topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Where the next one begins; 0 if there is none.
+    pub cursor: u64,
     pub members: Vec<Listed>,
+    /// Where the topic was after that.
+    pub position: Position,
 }
 
 /// A member's id and info.
@@ -110,6 +125,8 @@ pub struct Link {
 /// What the broker calls the scripts.
 #[derive(Default)]
 struct Scripts {
+    /// All of them.
+    texts: Vec<&'static str>,
     publish: String,
     open: String,
     enter: String,
@@ -220,9 +237,12 @@ impl Link {
         told.ok()?.pop()
     }
 
-    pub fn load(&mut self) -> RedisResult<()> {
-        let mut load = |script: &str| -> RedisResult<String> {
-            cmd("SCRIPT").arg("LOAD").arg(script).query(&mut self.connection)
+    fn load(&mut self) -> RedisResult<()> {
+        let mut texts = Vec::new();
+        let mut load = |script: &'static str| -> RedisResult<String> {
+            let name = cmd("SCRIPT").arg("LOAD").arg(script).query(&mut self.connection)?;
+            texts.push(script);
+            Ok(name)
         };
         macro_rules! appends {
             ($file:literal) => {
@@ -241,7 +261,9 @@ impl Link {
                 appends!("lease.lua")
             ))
             .or_else(|_| load(appends!("lease.lua")))?,
+            texts: Vec::new(),
         };
+        self.scripts.texts = texts;
         Ok(())
     }
 
@@ -300,19 +322,40 @@ impl Link {
         command
     }
 
-    /// Runs commands in one go; the outer error is the connection's. One that `asks` is for a key that is moving here.
-    pub fn run_all<T: redis::FromRedisValue>(
-        &mut self,
-        commands: Vec<(Cmd, bool)>,
-    ) -> RedisResult<Vec<RedisResult<T>>> {
-        let mut all = redis::pipe();
-        for (command, asks) in commands {
-            if asks {
-                all.cmd("ASKING").ignore();
-            }
-            all.add_command(command);
+    /// Asks for a portion of who is there.
+    pub fn list_command(&self, topic: &str, cursor: u64) -> Cmd {
+        let mut command = cmd("HSCAN");
+        command.arg(keys::members(&self.prefix, topic)).arg(cursor).arg("COUNT").arg(PORTION);
+        command
+    }
+
+    /// Asks where a topic is, and changes nothing.
+    pub fn place_command(&self, topic: &str) -> Cmd {
+        let mut command = cmd("HMGET");
+        command.arg(keys::topic(&self.prefix, topic)).arg("epoch").arg("offset").arg("run");
+        command
+    }
+
+    /// What the broker has said to both. Of another run it would be of another life.
+    pub fn portion(
+        &self,
+        members: RedisResult<Value>,
+        place: RedisResult<Value>,
+    ) -> Result<Portion, String> {
+        let read = |answer: RedisResult<Value>| answer.map_err(|error| refusal(&error));
+        let (members, place) = (read(members)?, read(place)?);
+        let (cursor, members): (u64, Vec<(String, String)>) =
+            redis::from_redis_value(members).map_err(|error| error.to_string())?;
+        let place: [Option<String>; 3] =
+            redis::from_redis_value(place).map_err(|error| error.to_string())?;
+        let [Some(epoch), Some(offset), Some(run)] = place else {
+            return Err("it has no place".to_owned());
+        };
+        if run != self.run && !self.is_durable {
+            return Err("the topic begins anew".to_owned());
         }
-        all.ignore_errors().query(&mut self.connection)
+        let position = position(epoch.as_bytes(), offset.as_bytes()).ok_or("it has no place")?;
+        Ok(Portion { cursor, members: lists::read(members), position })
     }
 }
 
@@ -368,7 +411,7 @@ pub fn placed(answer: RedisResult<OpenReply>, wanted: Wanted) -> Result<Place, S
     let position = position(&epoch, &offset).ok_or("it has no place")?;
     let kept = kept.iter().map(|entry| entry_of(entry).ok_or("what is kept is not ours"));
     let kept = kept.collect::<Result<_, _>>()?;
-    Ok(Place { position, kept, members: lists::read(members) })
+    Ok(Place { position, kept, members })
 }
 
 fn millis(time: Duration) -> u64 {

@@ -14,8 +14,8 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerError
 use super::{
     echoes, keys,
     link::{
-        self, Answer, Ask, Failure, Link, Place, Publication, Wanted, answered, here, placed,
-        published, refusal,
+        self, Answer, Ask, Failure, Link, Place, Portion, Publication, Run, Wanted, answered, here,
+        placed, published, refusal,
     },
     slots::{self, Range, SLOTS, slot_of},
     way::{Kind, Named, Way, first, said, wrong},
@@ -38,6 +38,8 @@ struct Sent {
     link: usize,
     /// Its keys are on their way there.
     asks: bool,
+    /// There was no script.
+    loads: bool,
 }
 
 /// See the module.
@@ -186,7 +188,8 @@ impl Links {
     pub fn publish(&mut self, publications: &[Publication]) -> Vec<Result<Position, Failure>> {
         let command = |link: &Link, nth: usize| link.publish_command(&publications[nth]);
         let topic = |nth: usize| &*publications[nth].topic;
-        let answers = self.ask(publications.len(), topic, command).into_iter();
+        let together = |sent| by_topic(sent, topic);
+        let answers = self.ask(publications.len(), topic, command, together).into_iter();
         // What was not sent was not published.
         answers.map(|answer| answer.map_or(Err(Failure::Unreachable), published)).collect()
     }
@@ -194,7 +197,7 @@ impl Links {
     /// Tells where topics are, and what is kept of them. The errors are the broker's.
     pub fn open(&mut self, topics: &[(&str, Wanted)]) -> Vec<Result<Place, String>> {
         let command = |link: &Link, nth: usize| link.open_command(topics[nth].0, topics[nth].1);
-        let answers = self.ask(topics.len(), |nth| topics[nth].0, command);
+        let answers = self.ask(topics.len(), |nth| topics[nth].0, command, apart);
         answers
             .into_iter()
             .zip(topics)
@@ -202,12 +205,24 @@ impl Links {
             .collect()
     }
 
+    /// Tells some of who is there, by a companion topic, from where the cursor is. The error is the broker's.
+    pub fn list(&mut self, topic: &str, cursor: u64) -> Result<Portion, String> {
+        let command = |link: &Link, nth| match nth {
+            0 => link.list_command(topic, cursor),
+            _ => link.place_command(topic),
+        };
+        let mut answers = self.ask(2, |_| topic, command, apart).into_iter();
+        let mut next = || answers.next().flatten().unwrap_or_else(|| Err(unknown()));
+        let (members, place) = (next(), next());
+        self.links[self.link_of(topic)].portion(members, place)
+    }
+
     /// Asks about members, in this order. The errors are the broker's.
     pub fn lease(&mut self, asked: &[Ask]) -> Vec<Result<Answer, String>> {
         let command = |link: &Link, nth: usize| link.lease_command(&asked[nth]);
         // All of them are in one slot.
         let topic = |_| keys::ANY_COMPANION;
-        let answers = self.ask(asked.len(), topic, command).into_iter();
+        let answers = self.ask(asked.len(), topic, command, apart).into_iter();
         answers.map(|answer| answered(answer.unwrap_or_else(|| Err(unknown())))).collect()
     }
 
@@ -218,23 +233,24 @@ impl Links {
         usize::from(self.slots[usize::from(slot_of(&keys::topic(&self.prefix, topic)))])
     }
 
-    /// Runs so many commands in one go for each link. What is sent elsewhere, or finds no script, has not run, and is
-    /// sent again. Once a link is lost, nothing more is sent: what has no answer was not.
+    /// Runs so many commands in one go for each link, those `together` that are. What is sent elsewhere, or finds no
+    /// script, has not run, and is sent again. Once a link is lost, nothing more is sent: what has no answer was not.
     fn ask<'a, T: FromRedisValue>(
         &mut self,
         count: usize,
         topic: impl Fn(usize) -> &'a str,
         command: impl Fn(&Link, usize) -> Cmd,
+        together: impl Fn(Vec<Sent>) -> Vec<Vec<Sent>>,
     ) -> Vec<Option<RedisResult<T>>> {
         let mut answers: Vec<Option<RedisResult<T>>> = (0..count).map(|_| None).collect();
-        let sent = |nth| Sent { nth, link: self.link_of(topic(nth)), asks: false };
+        let sent = |nth| Sent { nth, link: self.link_of(topic(nth)), asks: false, loads: false };
         let mut open: Vec<_> = (0..count).map(sent).collect();
         for _ in 0..=REDIRECTS_MAX {
             let mut again = Vec::new();
             for link in 0..self.links.len() {
                 let mine: Vec<_> = open.iter().filter(|sent| sent.link == link).copied().collect();
                 if !mine.is_empty() && self.lost.is_none() {
-                    self.ask_link(link, mine, &command, &mut answers, &mut again);
+                    self.ask_link(link, together(mine), &command, &mut answers, &mut again);
                 }
             }
             open = self.redirect(again, &topic, &answers);
@@ -249,21 +265,27 @@ impl Links {
     fn ask_link<T: FromRedisValue>(
         &mut self,
         at: usize,
-        mine: Vec<Sent>,
+        mine: Vec<Vec<Sent>>,
         command: impl Fn(&Link, usize) -> Cmd,
         answers: &mut [Option<RedisResult<T>>],
         again: &mut Vec<Sent>,
     ) {
         let link = &mut self.links[at];
-        let commands = mine.iter().map(|sent| (command(link, sent.nth), sent.asks)).collect();
-        let told = match link.run_all(commands) {
+        let run = |run: &Vec<Sent>| Run {
+            commands: run.iter().map(|sent| command(link, sent.nth)).collect(),
+            asks: run.iter().any(|sent| sent.asks),
+            loads: run.iter().any(|sent| sent.loads),
+        };
+        let runs = mine.iter().map(run).collect();
+        let mine = mine.into_iter().flatten();
+        let told = match link.run_all(runs) {
             Ok(told) => told,
             Err(error) => {
                 self.lost = Some(error);
-                return mine.iter().for_each(|sent| answers[sent.nth] = Some(Err(unknown())));
+                return mine.for_each(|sent| answers[sent.nth] = Some(Err(unknown())));
             }
         };
-        for (sent, answer) in mine.into_iter().zip(told) {
+        for (sent, answer) in mine.zip(told) {
             if let Err(error) = &answer {
                 self.take_error(error, sent, again);
             }
@@ -293,8 +315,8 @@ impl Links {
         answers: &[Option<RedisResult<T>>],
     ) -> Vec<Sent> {
         let mut open = Vec::with_capacity(again.len());
-        let (mut learned, mut loaded) = (false, Vec::new());
-        for Sent { nth, link, asks } in again {
+        let mut learned = false;
+        for Sent { nth, link, asks, loads } in again {
             if self.lost.is_some() {
                 break;
             }
@@ -304,20 +326,15 @@ impl Links {
                 (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
                     let from = self.links[link].host();
                     let Some(link) = self.link_to_ask(&from, host, port) else { continue };
-                    Ok(Sent { nth, link, asks: true })
+                    Ok(Sent { nth, link, asks: true, loads })
                 }
                 (ErrorKind::Server(ServerErrorKind::Moved), Some(_)) => {
                     let known = if learned { Ok(()) } else { self.learn(link) };
                     learned = true;
-                    known.map(|()| Sent { nth, link: self.link_of(topic(nth)), asks: false })
+                    known.map(|()| Sent { nth, link: self.link_of(topic(nth)), asks: false, loads })
                 }
                 // No script.
-                _ => {
-                    let is_new = !loaded.contains(&link);
-                    loaded.push(link);
-                    let is_there = if is_new { self.links[link].load() } else { Ok(()) };
-                    is_there.map(|()| Sent { nth, link, asks })
-                }
+                _ => Ok(Sent { nth, link, asks, loads: true }),
             };
             match next {
                 Ok(sent) => open.push(sent),
@@ -327,6 +344,25 @@ impl Links {
         open.sort_by_key(|sent| sent.nth);
         open
     }
+}
+
+/// Each by itself.
+fn apart(sent: Vec<Sent>) -> Vec<Vec<Sent>> {
+    sent.into_iter().map(|it| vec![it]).collect()
+}
+
+/// Those of one topic together: if one of them found no script and was sent again, it would come after the others.
+fn by_topic<'a>(sent: Vec<Sent>, topic: impl Fn(usize) -> &'a str) -> Vec<Vec<Sent>> {
+    let mut runs: Vec<Vec<Sent>> = Vec::new();
+    let mut places = HashMap::new();
+    for it in sent {
+        let at = *places.entry((topic(it.nth), it.asks, it.loads)).or_insert(runs.len());
+        match runs.get_mut(at) {
+            Some(run) => run.push(it),
+            None => runs.push(vec![it]),
+        }
+    }
+    runs
 }
 
 /// Of a command that was sent, and may have run.

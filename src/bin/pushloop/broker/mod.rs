@@ -38,7 +38,7 @@ use redis::ConnectionAddr;
 pub use leases::Move;
 pub use record::NodeConn;
 pub use shared::EVENTS;
-pub use topics::END_INTERVAL;
+pub use topics::{END_INTERVAL, Lists};
 
 /// The topic in which servers have each other do what is asked of one. No door leads to it: topics have names without
 /// control characters.
@@ -197,9 +197,20 @@ impl Broker {
     }
 
     /// Whether subscriptions to all of these topics may begin, after these places if there are any.
-    pub fn has(&self, hub: &Hub, names: &[String], after: &[Option<Position>]) -> bool {
+    pub fn has(
+        &self,
+        hub: &Hub,
+        names: &[String],
+        after: &[Option<Position>],
+        lists: Lists,
+    ) -> bool {
         let after = after.iter().copied().chain(iter::repeat(None));
-        names.iter().zip(after).all(|(name, after)| self.topics.has(hub, name, after))
+        names.iter().zip(after).all(|(name, after)| self.topics.has(hub, name, after, lists))
+    }
+
+    /// How many members there are, by a companion topic that is heard, where it is here.
+    pub fn member_count(&self, companion: &str) -> Option<usize> {
+        self.topics.member_count(companion)
     }
 
     /// Has these topics heard, and asks for these places. [`Done`] comes with the number that is given.
@@ -208,6 +219,7 @@ impl Broker {
         hub: &mut Hub,
         names: &[String],
         after: &[Option<Position>],
+        lists: Lists,
     ) -> Result<u64, String> {
         if !self.is_up(hub) {
             return Err("the broker cannot be reached".to_owned());
@@ -215,7 +227,10 @@ impl Broker {
         if self.topics.is_full(hub) {
             return Err("too many topics are heard from the broker: topics_max".to_owned());
         }
-        Ok(self.topics.want(hub, names, after))
+        if lists == Lists::Members {
+            names.iter().try_for_each(|name| self.topics.refuses_list(name))?;
+        }
+        Ok(self.topics.want(hub, names, after, lists))
     }
 
     /// Waits until a member is in the list of a topic that is heard. [`Done`] comes with the number that is given.
@@ -281,6 +296,7 @@ impl Broker {
         done.extend(self.leases.take_moves().into_iter().map(Done::Moved));
         let has_room = self.take_events(hub, done);
         self.tell_lists(presence.as_deref_mut());
+        done.extend(self.topics.take_done());
         done.extend(self.awaited.take_ready().into_iter().map(Done::Ready));
         self.tell(hub, presence);
         has_room
@@ -334,6 +350,10 @@ impl Broker {
                 Event::Subscribed(topic) => self.topics.handle_subscribed(hub, &topic),
                 Event::Opened { topic, wanted, place } => {
                     self.topics.handle_opened(hub, topic, wanted, place, done)
+                }
+                Event::Listed { topic, asked, portion } => {
+                    self.topics.handle_portion(hub, &topic, asked, portion);
+                    Applied::Yes
                 }
                 Event::News { topic, record, .. } if *topic == *ORDERS => {
                     let is_own = record.except.is_some_and(|it| it.node == self.node);

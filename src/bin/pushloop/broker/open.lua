@@ -1,5 +1,6 @@
 -- Tells where a topic is, and what is kept of it. A topic that is not known begins its life.
--- KEYS  what is known of the topic, its publications, and of a companion topic the members, if they are wanted
+-- KEYS  what is known of the topic, its publications, and of a companion topic the members, if it is wanted how many
+--       they are
 -- ARGV  1 the broker's run   2 the name of a new life   3 whether a life outlasts the run
 --       4 how many publications are wanted at most   5 those from this offset on, or '' for the latest
 --       6 for how long the topic is remembered (ms)   7 of how many bytes they are, or little more
@@ -41,4 +42,4 @@ while wanted > 0 and left > 0 do
         from = '(' .. some[#some][1]
     end
 end
-return {epoch, offset, kept, KEYS[3] and redis.call('HGETALL', KEYS[3]) or {}}
+return {epoch, offset, kept, KEYS[3] and redis.call('HLEN', KEYS[3]) or 0}

@@ -11,8 +11,9 @@ use std::{
 use pushloop::{Handle, Position};
 
 use super::{
-    link::{Answer, Ask, Failure, Place, Publication, Wanted},
+    link::{Answer, Ask, Failure, Place, Portion, Publication, Wanted},
     record::Record,
+    topics::Next,
 };
 
 /// What the service is notified of, when a thread has told something.
@@ -45,6 +46,12 @@ pub enum Event {
         wanted: Wanted,
         place: Result<Place, String>,
     },
+    /// A portion of a companion topic's list.
+    Listed {
+        topic: Arc<str>,
+        asked: Next,
+        portion: Result<Portion, String>,
+    },
     Published {
         number: u64,
         outcome: Result<Position, Failure>,
@@ -67,10 +74,12 @@ impl Event {
             | Self::Published { .. } => 0,
             Self::News { record, .. } => record.cost(),
             Self::Opened { place, .. } => {
-                let Ok(Place { kept, members, .. }) = place else { return 64 };
-                let kept: usize = kept.iter().map(|(_, record)| record.cost()).sum();
-                let members = members.iter().map(|(id, info)| id.len() + info.len() + 64);
-                kept + members.sum::<usize>()
+                let Ok(Place { kept, .. }) = place else { return 64 };
+                kept.iter().map(|(_, record)| record.cost()).sum()
+            }
+            Self::Listed { portion, .. } => {
+                let Ok(Portion { members, .. }) = portion else { return 64 };
+                members.iter().map(|(id, info)| id.len() + info.len() + 64).sum()
             }
         }
     }
@@ -84,6 +93,8 @@ pub type Leased = (Ask, Result<Answer, String>);
 pub struct Batch {
     pub publications: Vec<Publication>,
     pub asked: Vec<(Arc<str>, Wanted)>,
+    /// One at a time: the broker serves nobody else while it carries out what comes together.
+    pub portion: Option<(Arc<str>, Next)>,
     pub leases: Vec<Ask>,
     /// The other thread is to be woken, or to hear that the way is open.
     pub echoes: bool,
@@ -101,6 +112,8 @@ struct State {
     publications: VecDeque<Publication>,
     bytes: usize,
     asked: BTreeMap<Arc<str>, Wanted>,
+    /// A topic asks for its next one once it has the one before.
+    portions: VecDeque<(Arc<str>, Next)>,
     leases: VecDeque<Ask>,
     /// The broker is to be asked for an echo.
     echoes: bool,
@@ -168,6 +181,15 @@ impl Shared {
         let mut state = self.lock();
         if state.is_connected {
             state.asked.insert(Arc::clone(topic), wanted);
+            self.work.notify_one();
+        }
+    }
+
+    /// Asks for a portion of a companion topic's list. Without a connection it is not asked: the list is read anew then.
+    pub fn read(&self, topic: &Arc<str>, next: Next) {
+        let mut state = self.lock();
+        if state.is_connected {
+            state.portions.push_back((Arc::clone(topic), next));
             self.work.notify_one();
         }
     }
@@ -256,6 +278,7 @@ impl Shared {
         state.echoes = is_connected;
         let left = mem::take(&mut state.publications);
         (state.bytes, state.asked) = (0, BTreeMap::new());
+        state.portions.clear();
         state.leases.clear();
         drop(state);
         for it in left {
@@ -307,6 +330,7 @@ impl State {
         self.echoes
             || !self.publications.is_empty()
             || !self.asked.is_empty()
+            || !self.portions.is_empty()
             || !self.leases.is_empty()
     }
 
@@ -326,6 +350,7 @@ impl State {
         {
             batch.asked.push(first);
         }
+        batch.portion = self.portions.pop_front();
         let leases = self.leases.len().min(BATCH_MAX);
         batch.leases.extend(self.leases.drain(..leases));
         batch

@@ -109,7 +109,8 @@ fn asks(node: &Node) {
 /// at once; a connection that outlives it until the next one was of use.
 fn ask(node: &Node, links: &mut Links, was_of_use: &mut bool) -> RedisResult<()> {
     let mut has_echoed = false;
-    while let Some(Batch { publications, asked, leases, echoes }) = node.shared.next_batch() {
+    while let Some(batch) = node.shared.next_batch() {
+        let Batch { publications, asked, portion, leases, echoes } = batch;
         if echoes {
             let told = links.echo(&node.channel);
             told.inspect_err(|_| fail(node, &publications, &Failure::Unreachable))?;
@@ -130,6 +131,11 @@ fn ask(node: &Node, links: &mut Links, was_of_use: &mut bool) -> RedisResult<()>
                 let (topic, wanted) = (Arc::clone(topic), *wanted);
                 node.shared.tell(Event::Opened { topic, wanted, place });
             }
+        }
+        if let Some((topic, asked)) = portion {
+            let portion = links.list(&topic, asked.cursor);
+            links.check()?;
+            node.shared.tell(Event::Listed { topic, asked, portion });
         }
         if !leases.is_empty() {
             let answers = links.lease(&leases);

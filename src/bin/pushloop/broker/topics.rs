@@ -6,6 +6,7 @@ mod restoring;
 mod waiting;
 
 pub use looks::END_INTERVAL;
+pub use members::{Lists, Next};
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -27,6 +28,7 @@ use crate::{
     publish::publish_for,
     status::{Status, count},
 };
+use members::Listing;
 use restoring::restore;
 use waiting::Waiter;
 
@@ -41,6 +43,11 @@ const LISTED_TOO_MANY: &str = "too many members are listed here: members_listed_
 /// Whether the topic is this node's own, and none of the broker's.
 pub fn is_local(name: &str) -> bool {
     name.starts_with('$') && topic_of(name).is_none()
+}
+
+/// Whether it is wanted of a topic who is there.
+fn is_list(name: &str, lists: Lists) -> bool {
+    lists == Lists::Members && topic_of(name).is_some()
 }
 
 /// What became of what a thread has told.
@@ -77,14 +84,18 @@ struct Topic {
     /// What came and waits for its place.
     early: VecDeque<(Position, Record)>,
     early_bytes: usize,
+    /// What waits for the topic, and what waits for its list.
     waiters: BTreeSet<u64>,
+    readers: BTreeSet<u64>,
     asked_at: Instant,
     /// Since when nobody subscribes.
     idle_since: Option<Instant>,
     /// The broker was here when it was looked at last, and news of it had not come.
     suspect: Option<u64>,
-    /// Of a companion topic whose members are listed: how many they are.
-    listed: Option<usize>,
+    /// Of a companion topic: how many members there are, who they are, and how many of them are held for that.
+    count: usize,
+    listing: Listing,
+    listed: usize,
 }
 
 impl Topic {
@@ -96,6 +107,11 @@ impl Topic {
     /// What is asked for to go on: without a history, only whether there is anything.
     fn missed(&self) -> Wanted {
         Wanted::After(self.position.offset, self.keeps.unwrap_or_default())
+    }
+
+    /// Whether something waits for it.
+    fn is_awaited(&self) -> bool {
+        !self.waiters.is_empty() || !self.readers.is_empty()
     }
 
     fn hold(&mut self, position: Position, record: Record) {
@@ -134,6 +150,9 @@ pub struct Topics {
     /// Members of all topics that are listed, and what is to be told of them.
     listed: usize,
     news: Vec<(Box<str>, PresenceNews)>,
+    /// How many lists were begun to be read, and what came of it.
+    readings: u64,
+    done: Vec<Done>,
 }
 
 impl Topics {
@@ -159,15 +178,21 @@ impl Topics {
             lives: 0,
             listed: 0,
             news: Vec::new(),
+            readings: 0,
+            done: Vec::new(),
         }
     }
 
     /// Whether a subscription to the topic may begin, after this place if there is one. A place that is not
     /// here may be one that this node has not heard of yet: only the broker can tell.
-    pub fn has(&self, hub: &Hub, name: &str, after: Option<Position>) -> bool {
+    pub fn has(&self, hub: &Hub, name: &str, after: Option<Position>, lists: Lists) -> bool {
         is_local(name)
             || self.topics.get(name).is_some_and(|topic| match topic.state {
-                State::Live => topic.lives(hub, name) && after.is_none_or(|it| topic.reaches(it)),
+                State::Live => {
+                    topic.lives(hub, name)
+                        && after.is_none_or(|it| topic.reaches(it))
+                        && (!is_list(name, lists) || matches!(topic.listing, Listing::Read))
+                }
                 State::Opening | State::Catching | State::Ending => false,
             })
     }
@@ -205,10 +230,13 @@ impl Topics {
             early: VecDeque::new(),
             early_bytes: 0,
             waiters: BTreeSet::new(),
+            readers: BTreeSet::new(),
             asked_at: hub.now(),
             idle_since: None,
             suspect: None,
-            listed: None,
+            count: 0,
+            listing: Listing::default(),
+            listed: 0,
         };
         let channel = keys::channel(&self.prefix, &name);
         self.shared.change(channel, Change::Subscribe(Arc::clone(&name)));
@@ -245,6 +273,7 @@ impl Topics {
                 }
             }
         }
+        self.read_lists_anew();
         Applied::Yes
     }
 
@@ -296,9 +325,6 @@ impl Topics {
         place: Place,
         done: &mut Vec<Done>,
     ) -> Applied {
-        if self.listed + place.members.len() > LISTED_MAX {
-            return self.give_up(&name, LISTED_TOO_MANY, done);
-        }
         let Some(topic) = self.topics.get_mut(&name) else { return Applied::Yes };
         if topic.keeps.is_some() {
             match restore(hub, &name, &place) {
@@ -309,9 +335,10 @@ impl Topics {
             }
         }
         (topic.state, topic.position, topic.suspect) = (State::Live, place.position, None);
+        topic.count = place.members;
         // No place of another epoch is reached any more.
         topic.acknowledged = topic.acknowledged.filter(|it| it.epoch == place.position.epoch);
-        self.list(&name, place.members);
+        self.unlist(&name);
         self.be_ready(&name, done);
         self.apply_early(hub, name)
     }
@@ -357,6 +384,11 @@ impl Topics {
                     topic.early = early;
                 }
                 return Applied::Full(first);
+            }
+            let state = self.topics.get(&name).map(|topic| topic.state);
+            if !matches!(state, Some(State::Live | State::Catching)) {
+                // It begins anew, and is asked for later than any of these came.
+                break;
             }
         }
         Applied::Yes
@@ -408,10 +440,7 @@ impl Topics {
             Err(_) | Ok(_) => topic.position = position,
         }
         let has_early = !topic.early.is_empty();
-        if !self.note_member(&name, &record) {
-            self.end(hub, &name);
-            return Applied::Yes;
-        }
+        self.note_member(&name, &record);
         match has_early {
             true => self.apply_early(hub, name),
             false => Applied::Yes,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ahead::AskerId,
-    broker::{Broker, Done, END_INTERVAL, draw_node},
+    broker::{Broker, Done, END_INTERVAL, Lists, draw_node},
     options::Options,
     presence::companion,
     publish::{Content, Item, Plan},
@@ -169,7 +169,7 @@ impl Service {
             Start::After(places) if !asked.is_confirmed => places.clone(),
             Start::After(_) | Start::Live | Start::Last(_) | Start::Unknown => Vec::new(),
         };
-        match self.hear(hub, &asked.names, &after) {
+        match self.hear(hub, &asked.names, &after, Lists::Count) {
             Heard::Yes => return Some(asked),
             Heard::Once(number) => {
                 // Then the broker has been asked: a place that is not here is none.
@@ -181,15 +181,16 @@ impl Service {
         None
     }
 
-    /// Whether it is known who is in these topics. If not, the request waits until it is.
+    /// Whether it is known who is in these topics, or how many. If not, the request waits until it is.
     pub(super) fn are_listed(
         &mut self,
         hub: &mut Hub,
         (id, request): (RequestId, &Request),
         names: &[String],
+        lists: Lists,
     ) -> bool {
-        let lists: Vec<_> = names.iter().map(|name| companion(name)).collect();
-        match self.hear(hub, &lists, &[]) {
+        let companions: Vec<_> = names.iter().map(|name| companion(name)).collect();
+        match self.hear(hub, &companions, &[], lists) {
             Heard::Yes => return true,
             Heard::Once(number) => {
                 let door = Door::Presence(names.to_vec());

@@ -3,6 +3,7 @@
 use pushloop::{ConnId, Hub, Position};
 
 use super::{Service, brokering::Brokering};
+use crate::{broker::Lists, presence::companion};
 
 /// Whether topics are heard from the broker.
 pub(super) enum Heard {
@@ -19,12 +20,13 @@ impl Service {
         hub: &mut Hub,
         names: &[String],
         after: &[Option<Position>],
+        lists: Lists,
     ) -> Heard {
         let Some(Brokering { broker, .. }) = &mut self.broker else { return Heard::Yes };
-        if broker.has(hub, names, after) {
+        if broker.has(hub, names, after, lists) {
             return Heard::Yes;
         }
-        broker.want(hub, names, after).map_or_else(Heard::No, Heard::Once)
+        broker.want(hub, names, after, lists).map_or_else(Heard::No, Heard::Once)
     }
 
     /// The same for a command of a connection, of so many bytes. Unless there is room for it to wait, the broker is asked for
@@ -35,13 +37,14 @@ impl Service {
         (id, bytes): (ConnId, usize),
         names: &[String],
         after: &[Option<Position>],
+        lists: Lists,
     ) -> Result<Heard, String> {
         if let Some(Brokering { broker, parking, .. }) = &self.broker
-            && !broker.has(hub, names, after)
+            && !broker.has(hub, names, after, lists)
         {
             parking.check(id, bytes)?;
         }
-        Ok(self.hear(hub, names, after))
+        Ok(self.hear(hub, names, after, lists))
     }
 
     /// Whether the connection may have one more topic than those that it has.
@@ -68,7 +71,13 @@ impl Service {
 
     /// Whether a topic is heard, or need not be.
     pub(super) fn is_heard(&self, hub: &Hub, name: &str) -> bool {
-        self.has_heard(hub, &[name.to_owned()], &[])
+        self.has_heard(hub, &[name.to_owned()], &[], Lists::Count)
+    }
+
+    /// How many members a topic has, at all nodes if that is heard.
+    pub(super) fn member_count(&self, topic: &str) -> usize {
+        let shared = self.broker.as_ref().and_then(|it| it.broker.member_count(&companion(topic)));
+        shared.unwrap_or_else(|| self.presence.as_ref().map_or(0, |it| it.count(topic)))
     }
 
     /// Whether these places of topics are here, or need not be.
@@ -77,7 +86,8 @@ impl Service {
         hub: &Hub,
         names: &[String],
         after: &[Option<Position>],
+        lists: Lists,
     ) -> bool {
-        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after))
+        self.broker.as_ref().is_none_or(|it| it.broker.has(hub, names, after, lists))
     }
 }

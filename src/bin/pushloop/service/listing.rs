@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     auth::{Action, Principal},
+    broker::Lists,
     gate::TurnedAway,
     hooks::Kind,
     presence, topics,
@@ -43,7 +44,7 @@ impl Service {
         who: &Principal,
         lists: &[String],
     ) -> Result<(), TurnedAway> {
-        if self.has_heard(hub, lists, &[]) {
+        if self.has_heard(hub, lists, &[], wanted(request)) {
             return Ok(());
         }
         let mut askers = Account::of(request, who).into_iter().map(Asker::Request);
@@ -58,11 +59,14 @@ impl Service {
         names: &[String],
     ) {
         let is_known = matches!(names, [name] if presence::has_members(&self.patterns, name));
-        if is_known && !self.are_listed(hub, (id, request), names) {
+        if is_known && !self.are_listed(hub, (id, request), names, wanted(request)) {
             return;
         }
         let list = match &self.presence {
-            Some(presence) => presence::list(presence, &self.patterns, hub, request, names),
+            Some(presence) => {
+                let count = |name: &str| self.member_count(name);
+                presence::list(presence, &self.patterns, hub, request, names, count)
+            }
             None => Err((404, presence::UNKNOWN.into())),
         };
         match list {
@@ -73,5 +77,13 @@ impl Service {
             }
             Err(refusal) => self.turn_away(hub, id, &refusal.into()),
         }
+    }
+}
+
+/// What has to be known of a list for what is asked.
+fn wanted(request: &Request) -> Lists {
+    match presence::asks_for_count(request) {
+        true => Lists::Count,
+        false => Lists::Members,
     }
 }

@@ -50,7 +50,7 @@ impl Topics {
         {
             return false;
         }
-        if topic.waiters.is_empty() {
+        if !topic.is_awaited() {
             self.remove(name);
         } else {
             self.open_anew(hub, name);
@@ -97,14 +97,14 @@ impl Topics {
         let Some(topic) = self.topics.get_mut(name) else { return false };
         let is_old = hub.now() >= topic.asked_at + ASK_AGAIN;
         match topic.state {
-            State::Opening if topic.waiters.is_empty() || !is_old => {}
+            State::Opening if !topic.is_awaited() || !is_old => {}
             State::Opening => self.open_anew(hub, name),
             State::Catching if is_old => self.catch_up(hub, name),
             State::Catching | State::Ending => return true,
             State::Live => self.shared.ask(name, Wanted::Place(topic.position.offset)),
         }
         let Some(topic) = self.topics.get_mut(name) else { return false };
-        if hub.subscriber_count(name) > 0 || !topic.waiters.is_empty() {
+        if hub.subscriber_count(name) > 0 || topic.is_awaited() {
             topic.idle_since = None;
             return true;
         }

@@ -2,6 +2,8 @@ use pushloop::{Config, History, Server, TopicOptions};
 
 use super::*;
 
+mod lists;
+
 const EPOCH: u64 = 7;
 const KEEPS: Keeps = Keeps { publications: 2000, bytes: 1 << 20 };
 
@@ -29,7 +31,7 @@ fn record(offset: u64) -> Record {
 
 fn place(kept: impl IntoIterator<Item = u64>, position: Position) -> Place {
     let kept = kept.into_iter().map(|offset| (offset, record(offset))).collect();
-    Place { position, kept, members: Vec::new() }
+    Place { position, kept, members: 0 }
 }
 
 impl World {
@@ -46,8 +48,8 @@ impl World {
         let mut topics =
             Topics::new("p".to_owned(), 1, Arc::clone(&shared), status, server.hub().now());
         let name: Arc<str> = "t".into();
-        assert!(!topics.has(server.hub(), &name, None));
-        assert_eq!(topics.want(server.hub(), &["t".to_owned()], &[]), 1);
+        assert!(!topics.has(server.hub(), &name, None, Lists::Count));
+        assert_eq!(topics.want(server.hub(), &["t".to_owned()], &[], Lists::Count), 1);
         let mut world = Self { server, shared, topics, name, done: Vec::new() };
         assert_eq!(world.asked(), None, "it is not heard yet");
         world.topics.handle_subscribed(world.server.hub(), &world.name);
@@ -91,18 +93,24 @@ impl World {
         let kept: Vec<_> = kept.map(|it| (it.position, it.message.as_bytes().to_vec())).collect();
         let expected = latest.iter().map(|offset| (at(*offset), offset.to_string().into_bytes()));
         assert_eq!(kept, expected.collect::<Vec<_>>());
-        assert!(self.topics.has(hub, "t", None));
+        assert!(self.topics.has(hub, "t", None, Lists::Count));
     }
 
     /// Nothing is published for now, and nobody subscribes.
     fn holds(&mut self, offset: u64) {
         let hub = self.server.hub();
-        assert_eq!((hub.position("t"), self.topics.has(hub, "t", None)), (Some(at(offset)), false));
+        assert_eq!(
+            (hub.position("t"), self.topics.has(hub, "t", None, Lists::Count)),
+            (Some(at(offset)), false)
+        );
     }
 
     fn is_over(&mut self) {
         let hub = self.server.hub();
-        assert_eq!((hub.position("t"), self.topics.has(hub, "t", None)), (None, false));
+        assert_eq!(
+            (hub.position("t"), self.topics.has(hub, "t", None, Lists::Count)),
+            (None, false)
+        );
         assert!(self.topics.topics.is_empty());
     }
 }
@@ -225,7 +233,15 @@ fn after_a_lost_connection_each_topic_is_asked_for() {
 #[test]
 fn a_broker_that_does_not_tell_fails_those_that_wait() {
     let mut world = World::opening();
-    assert_eq!(world.topics.want(world.server.hub(), &["t".to_owned(), "$x".to_owned()], &[]), 2);
+    assert_eq!(
+        world.topics.want(
+            world.server.hub(),
+            &["t".to_owned(), "$x".to_owned()],
+            &[],
+            Lists::Count
+        ),
+        2
+    );
     world.topics.forget(1);
     let (hub, name, why) = (world.server.hub(), Arc::clone(&world.name), "WRONGTYPE".to_owned());
     let wanted = Wanted::Latest(KEEPS);
@@ -241,7 +257,7 @@ fn those_that_give_up_are_waited_for_no_more() {
     for _ in 0..100 {
         // One that is named twice is waited for once.
         let names = ["t".to_owned(), "t".to_owned()];
-        let number = world.topics.want(world.server.hub(), &names, &[]);
+        let number = world.topics.want(world.server.hub(), &names, &[], Lists::Count);
         world.topics.forget(number);
     }
     assert_eq!(world.topics.topics["t"].waiters.len(), 1);
@@ -249,7 +265,8 @@ fn those_that_give_up_are_waited_for_no_more() {
     assert!(matches!(world.done[..], [Done::Ready(1)]));
     assert!(world.topics.topics["t"].waiters.is_empty() && world.topics.waiters.is_empty());
     let names = ["t".to_owned(), "t".to_owned()];
-    let number = world.topics.want(world.server.hub(), &names, &[Some(at(6)), Some(at(7))]);
+    let number =
+        world.topics.want(world.server.hub(), &names, &[Some(at(6)), Some(at(7))], Lists::Count);
     world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
     assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
 }
@@ -261,10 +278,15 @@ fn only_the_broker_says_that_a_place_is_none() {
     let names = ["t".to_owned()];
     let hub = world.server.hub();
     for (place, is_here) in [(at(5), true), (at(1), true), (at(6), false)] {
-        assert_eq!(world.topics.has(hub, "t", Some(place)), is_here, "{place}");
+        assert_eq!(world.topics.has(hub, "t", Some(place), Lists::Count), is_here, "{place}");
     }
-    assert!(!world.topics.has(hub, "t", Some(Position { epoch: EPOCH + 1, offset: 1 })));
-    let number = world.topics.want(hub, &names, &[Some(at(6))]);
+    assert!(!world.topics.has(
+        hub,
+        "t",
+        Some(Position { epoch: EPOCH + 1, offset: 1 }),
+        Lists::Count
+    ));
+    let number = world.topics.want(hub, &names, &[Some(at(6))], Lists::Count);
     assert_eq!(world.asked(), Some(Wanted::After(5, KEEPS)));
     world.opened(Wanted::After(5, KEEPS), place([6], at(6)));
     assert!(matches!(world.done[..], [_, Done::Ready(ready)] if ready == number));
@@ -288,7 +310,7 @@ fn topics_that_come_and_go_leave_nothing_behind() {
         let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
         let no = Err("no".to_owned());
         world.topics.handle_opened(hub, name, Wanted::Latest(KEEPS), no, &mut world.done);
-        world.topics.want(world.server.hub(), &["t".to_owned()], &[]);
+        world.topics.want(world.server.hub(), &["t".to_owned()], &[], Lists::Count);
     }
     assert_eq!(world.topics.round.len(), 101);
     world.topics.look(world.server.hub());
@@ -299,76 +321,6 @@ fn topics_that_come_and_go_leave_nothing_behind() {
         world.topics.add(world.server.hub(), &nth.to_string());
     }
     assert!(world.topics.is_full(world.server.hub()));
-}
-
-/// The news of members that are to be told, in short.
-fn news(topics: &mut Topics) -> Vec<String> {
-    let news = topics.take_news().into_iter().map(|(topic, news)| match news {
-        PresenceNews::All(members) => format!("{topic}: {} are there", members.len()),
-        PresenceNews::Join(id, info) => format!("{topic}: {id} {info} joins"),
-        PresenceNews::Leave(id) => format!("{topic}: {id} leaves"),
-        PresenceNews::Unknown => format!("{topic}: unknown"),
-    });
-    news.collect()
-}
-
-#[test]
-fn a_list_is_told_with_the_place_of_its_topic_and_changes_with_it() {
-    let mut world = World::opening();
-    assert!(news(&mut world.topics).is_empty(), "it is no companion topic");
-    world.name = "$presence/t".into();
-    let names = [world.name.to_string()];
-    world.topics.want(world.server.hub(), &names, &[]);
-    world.topics.handle_subscribed(world.server.hub(), &world.name);
-    let member = |id: usize| (id.to_string().into(), "1".into());
-    let listed = |count| Place { members: (0..count).map(member).collect(), ..place([], at(5)) };
-    world.opened(Wanted::Latest(KEEPS), listed(2));
-    assert_eq!(news(&mut world.topics), ["t: 2 are there"]);
-    let mut says = |offset, text: &str| {
-        let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
-        let record = Record::of(pushloop::Message::Text(text), 0);
-        drop(world.topics.handle_news(hub, name, at(offset), record));
-        news(&mut world.topics)
-    };
-    let join = r#"{"join":{"id":"ada","info":null}}"#;
-    assert_eq!(says(6, join), ["t: ada null joins"]);
-    assert!(says(6, join).is_empty() && says(7, "{}").is_empty());
-    assert_eq!(says(8, r#"{"leave":{"id":"ada"}}"#), ["t: ada leaves"]);
-    // Behind a hole nothing is told until it is closed.
-    assert!(says(10, join).is_empty());
-    assert_eq!(world.topics.listed, 2);
-    world.opened(Wanted::After(8, KEEPS), place([], at(0)));
-    assert_eq!(news(&mut world.topics), ["t: unknown"]);
-    assert_eq!(world.topics.listed, 0);
-}
-
-#[test]
-fn as_many_members_are_listed_as_the_limit_says() {
-    for (count, is_listed) in [(LISTED_MAX, true), (LISTED_MAX + 1, false)] {
-        let mut world = World::opening();
-        world.topics.listed = 2;
-        world.name = "$presence/t".into();
-        let names = [world.name.to_string()];
-        let number = world.topics.want(world.server.hub(), &names, &[]);
-        world.topics.handle_subscribed(world.server.hub(), &world.name);
-        let members = (2..count).map(|id| (id.to_string().into(), "1".into())).collect();
-        world.opened(Wanted::Latest(KEEPS), Place { members, ..place([], at(5)) });
-        match &world.done[..] {
-            [Done::Ready(ready)] => assert!(is_listed && *ready == number),
-            [Done::Failed(failed, why)] => {
-                assert!(!is_listed && *failed == number);
-                assert!(why.contains("members_listed_max = 100000"), "{why}");
-                continue;
-            }
-            other => unreachable!("{other:?}"),
-        }
-        // One more comes: nobody is told what is not whole.
-        let (hub, name) = (world.server.hub(), Arc::clone(&world.name));
-        let text = pushloop::Message::Text(r#"{"join":{"id":"ada","info":null}}"#);
-        drop(world.topics.handle_news(hub, name, at(6), Record::of(text, 0)));
-        assert!(!world.topics.has(world.server.hub(), "$presence/t", None));
-        assert_eq!(world.topics.listed, 2);
-    }
 }
 
 /// A client that reads nothing subscribes to the topic of a world.
@@ -401,7 +353,7 @@ fn subscribe_a_client(world: &mut World) -> std::net::TcpStream {
 fn one_that_does_not_leave_its_topic_keeps_no_other_from_being_looked_after() {
     let mut world = World::live();
     let _client = subscribe_a_client(&mut world);
-    world.topics.want(world.server.hub(), &["other".to_owned()], &[]);
+    world.topics.want(world.server.hub(), &["other".to_owned()], &[], Lists::Count);
     let wanted = Wanted::Latest(KEEPS);
     let hub = world.server.hub();
     let place = Ok(place([], at(0)));
@@ -421,7 +373,7 @@ fn one_that_does_not_leave_its_topic_keeps_no_other_from_being_looked_after() {
 #[test]
 fn a_topic_that_has_begun_anew_is_not_ended_again() {
     let mut world = World::live();
-    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(9))]);
+    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(9))], Lists::Count);
     world.opened(Wanted::After(5, KEEPS), place([], at(4)));
     world.opened(Wanted::Latest(KEEPS), place([], at(4)));
     world.is_at(4, &[]);
@@ -437,10 +389,10 @@ fn what_publishers_were_told_of_is_over_with_its_epoch() {
     let mut world = World::live();
     world.topics.note_acknowledged("t", at(6));
     assert_eq!(world.topics.acknowledged("t"), Some(at(6)));
-    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(6))]);
+    world.topics.want(world.server.hub(), &["t".to_owned()], &[Some(at(6))], Lists::Count);
     let anew = Position { epoch: EPOCH + 1, offset: 1 };
     world.opened(Wanted::After(5, KEEPS), place([], anew));
     world.opened(Wanted::Latest(KEEPS), place([1], anew));
     assert_eq!(world.topics.acknowledged("t"), None);
-    assert!(world.topics.has(world.server.hub(), "t", None));
+    assert!(world.topics.has(world.server.hub(), "t", None, Lists::Count));
 }

@@ -4,7 +4,7 @@ use std::{iter, mem, sync::Arc};
 
 use pushloop::{Hub, Position};
 
-use super::{Applied, State, Topics};
+use super::{Applied, Lists, State, Topics, is_list};
 use crate::broker::Done;
 
 /// What waits for topics.
@@ -18,31 +18,47 @@ pub(super) struct Waiter {
 impl Topics {
     /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
     /// under which it is told that this is done.
-    pub fn want(&mut self, hub: &mut Hub, names: &[String], after: &[Option<Position>]) -> u64 {
+    pub fn want(
+        &mut self,
+        hub: &mut Hub,
+        names: &[String],
+        after: &[Option<Position>],
+        lists: Lists,
+    ) -> u64 {
         let number = self.number();
         let after = after.iter().copied().chain(iter::repeat(None));
-        let missing: Vec<_> =
-            names.iter().zip(after).filter(|(name, after)| !self.has(hub, name, *after)).collect();
+        let is_missing =
+            |(name, after): &(&String, Option<Position>)| !self.has(hub, name, *after, lists);
+        let missing: Vec<_> = names.iter().zip(after).filter(is_missing).collect();
         let mut waiter = Waiter::default();
-        for (name, _) in missing {
+        for (name, after) in missing {
             if !self.topics.contains_key(&**name) {
                 self.add(hub, name);
             }
             let Some((name, topic)) = self.topics.get_key_value(&**name) else { continue };
             let name = Arc::clone(name);
             match topic.state {
+                // Its list is what is missing.
+                State::Live if self.has(hub, &name, after, Lists::Count) => {}
                 State::Live if topic.lives(hub, &name) => self.catch_up(hub, &name),
                 // The hub has forgotten it.
                 State::Live => self.open_anew(hub, &name),
                 State::Opening | State::Catching | State::Ending => {}
             }
             // One that is named twice is waited for once.
-            if self.topics.get_mut(&name).is_some_and(|topic| topic.waiters.insert(number)) {
+            let Some(topic) = self.topics.get_mut(&name) else { continue };
+            let waits = match is_list(&name, lists) {
+                true => &mut topic.readers,
+                false => &mut topic.waiters,
+            };
+            if waits.insert(number) {
                 waiter.left += 1;
                 waiter.topics.push(name);
             }
         }
+        let topics = waiter.topics.clone();
         self.waiters.insert(number, waiter);
+        topics.iter().for_each(|name| self.go_on_listing(name));
         number
     }
 
@@ -57,6 +73,7 @@ impl Topics {
         for name in self.waiters.remove(&number).into_iter().flat_map(|waiter| waiter.topics) {
             if let Some(topic) = self.topics.get_mut(&name) {
                 topic.waiters.remove(&number);
+                topic.readers.remove(&number);
             }
         }
     }
@@ -65,22 +82,28 @@ impl Topics {
     pub(super) fn be_ready(&mut self, name: &Arc<str>, done: &mut Vec<Done>) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         for number in mem::take(&mut topic.waiters) {
-            if let Some(waiter) = self.waiters.get_mut(&number) {
-                waiter.left -= 1;
-                if waiter.left == 0 {
-                    self.waiters.remove(&number);
-                    done.push(Done::Ready(number));
-                }
+            self.settle(number, done);
+        }
+        self.go_on_listing(name);
+    }
+
+    /// One topic less is waited for under this number.
+    pub(super) fn settle(&mut self, number: u64, done: &mut Vec<Done>) {
+        if let Some(waiter) = self.waiters.get_mut(&number) {
+            waiter.left -= 1;
+            if waiter.left == 0 {
+                self.waiters.remove(&number);
+                done.push(Done::Ready(number));
             }
         }
     }
 
     /// The topic cannot begin, and those that wait for it are told why.
     pub(super) fn give_up(&mut self, name: &Arc<str>, why: &str, done: &mut Vec<Done>) -> Applied {
-        let waiters = self.topics.get_mut(name).map(|topic| mem::take(&mut topic.waiters));
+        let Some(topic) = self.topics.get_mut(name) else { return Applied::Yes };
+        let waiters = [&mut topic.waiters, &mut topic.readers].map(mem::take);
         self.remove(name);
-        let waiters = waiters.into_iter().flatten();
-        for number in waiters {
+        for number in waiters.into_iter().flatten() {
             self.forget(number);
             done.push(Done::Failed(number, why.to_owned()));
         }

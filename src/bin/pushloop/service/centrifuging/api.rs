@@ -7,6 +7,7 @@ use pushloop::{CloseCode, ConnId, Hub, Position, Request, RequestId, Response};
 use super::{Out, Service, subscribing::BY_BACKEND};
 use crate::{
     auth::{Action, Principal},
+    broker::Lists,
     centrifuge::{
         api::{
             Asked, Call, CallResult, Calls, Data, Node, Published, Slot, Whom, is_like, object,
@@ -114,7 +115,7 @@ impl Service {
         let about = calls.clone().filter(|_| !is_confirmed);
         let about = about.flat_map(|call| self.is_about(hub, call));
         let (names, after): (Vec<_>, Vec<_>) = about.unzip();
-        match self.hear(hub, &names, &after) {
+        match self.hear(hub, &names, &after, Lists::Members) {
             Heard::Once(number) => self.wait_for_broker(hub, number, (id, request), Door::Api),
             Heard::Yes | Heard::No(_) => {
                 if calls.into_iter().any(Call::is_about_connections) {
@@ -327,7 +328,7 @@ impl Service {
         }
         let since = asked.since.as_ref().and_then(|(offset, epoch)| position(epoch, *offset));
         let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
-        self.has_heard(hub, &names, &after)
+        self.has_heard(hub, &names, &after, Lists::Count)
     }
 
     /// Whether it is known who is in a channel.
@@ -335,7 +336,10 @@ impl Service {
         if !has_members(&self.patterns, name) {
             return Err(Failure::NOT_AVAILABLE);
         }
-        if self.is_heard(hub, &joins(name)) { Ok(()) } else { Err(Failure::INTERNAL) }
+        match self.has_heard(hub, &[joins(name)], &[], Lists::Members) {
+            true => Ok(()),
+            false => Err(Failure::INTERNAL),
+        }
     }
 
     fn connections_of(&self, whom: &Whom<'_>) -> Vec<ConnId> {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     auth::{Action, Cause, Claims, Principal},
+    broker::Lists,
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_EXPIRED},
         commands::{Connect, Since},
@@ -43,7 +44,7 @@ impl Service {
         let heard: Vec<_> = names.iter().filter(can_be).cloned().collect();
         let place = |name: &String| since_of(name, &asked.subs).and_then(place);
         let after: Vec<_> = heard.iter().map(place).collect();
-        self.hear_channels(hub, out.id(), &heard, &after)?;
+        self.hear_channels(hub, out.id(), (&heard, &after), Lists::Count)?;
         let identity = Identity::of(&session.who)?;
         if self.pacing.admit(&session.who).is_err() {
             return Err(Disconnect::CONNECTION_LIMIT.into());

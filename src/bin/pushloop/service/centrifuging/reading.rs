@@ -7,6 +7,7 @@ use pushloop::{ConnId, Hub, Message, Position, PositionError, Publication};
 use super::{Identity, Out, Service, Session};
 use crate::{
     auth::Action,
+    broker::Lists,
     centrifuge::{
         codes::{Failure, Refused},
         commands::History,
@@ -183,7 +184,7 @@ impl Service {
             let since = asked.since.as_ref();
             let since = since.and_then(|(offset, epoch)| position(epoch, *offset));
             let (names, after): (Vec<_>, Vec<_>) = self.asks_back(name, since).into_iter().unzip();
-            self.hear_channels(hub, out.id(), &names, &after)?;
+            self.hear_channels(hub, out.id(), (&names, &after), Lists::Count)?;
         }
         out.answer(id, &Ok(Answer::History(kept(hub, asked)?)));
         out.flush_many(hub);

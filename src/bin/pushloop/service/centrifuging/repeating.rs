@@ -4,6 +4,7 @@ use pushloop::{Hub, Request};
 
 use super::{Service, api::asked};
 use crate::{
+    broker::Lists,
     centrifuge::api::{Asked, Call, Calls, Slot},
     service::hearing::Heard,
     topics::Refusal,
@@ -60,7 +61,7 @@ impl Service {
         let calls = about_connections(request);
         let about = calls.iter().flat_map(|call| self.is_about(hub, call));
         let (names, after): (Vec<_>, Vec<_>) = about.unzip();
-        match self.hear(hub, &names, &after) {
+        match self.hear(hub, &names, &after, Lists::Count) {
             Heard::Once(number) => Some(number),
             Heard::Yes | Heard::No(_) => None,
         }

@@ -7,6 +7,7 @@ use pushloop::{ConnId, Hub, Position};
 use super::{AtHand, Out, Service, Session, Stage, refuse, subscribing::BY_BACKEND};
 use crate::{
     auth::JOINS,
+    broker::Lists,
     centrifuge::{
         codes::{Disconnect, Failure, Refused, UNSUBSCRIBED_INSUFFICIENT},
         commands::{self, Command, Method, Since, Subscribe},
@@ -118,7 +119,7 @@ impl Service {
         }
         let joins = hears_joins.then(|| joins(name));
         let names: Vec<_> = std::iter::once(name.to_owned()).chain(joins).collect();
-        self.hear_channels(hub, id, &names, &[place(since)])
+        self.hear_channels(hub, id, (&names, &[place(since)]), Lists::Count)
     }
 
     /// Whether a client may know who is in a channel, and that is known: on all servers, and the client itself if it is there.
@@ -132,7 +133,7 @@ impl Service {
     ) -> Result<(), Refused> {
         self.may_know(hub, session, name)?;
         let list = joins(name);
-        self.hear_channels(hub, id, std::slice::from_ref(&list), &[])?;
+        self.hear_channels(hub, id, (std::slice::from_ref(&list), &[]), Lists::Members)?;
         if !session.subs.get(name).is_some_and(|sub| sub.is_member) {
             return Ok(());
         }
@@ -147,19 +148,19 @@ impl Service {
         &mut self,
         hub: &mut Hub,
         id: ConnId,
-        names: &[String],
-        after: &[Option<Position>],
+        (names, after): (&[String], &[Option<Position>]),
+        lists: Lists,
     ) -> Result<(), Refused> {
         let AtHand { is_confirmed, bytes } = self.centrifuge.at_hand;
         let after = if is_confirmed { &[] } else { after };
-        if !self.has_heard(hub, names, after) {
+        if !self.has_heard(hub, names, after, lists) {
             let missing = names.iter().filter(|name| !self.is_heard(hub, name));
             // At the least a place is not here.
             let count = missing.collect::<BTreeSet<_>>().len().max(1);
             let asked = self.pacing.ask(&Asker::Connection(id), count, hub.now());
             asked.map_err(|_| Failure::TOO_MANY_REQUESTS)?;
         }
-        match self.hear_for(hub, (id, bytes), names, after) {
+        match self.hear_for(hub, (id, bytes), names, after, lists) {
             Ok(Heard::Yes) => Ok(()),
             Ok(Heard::Once(number)) => Err(Refused::Once(number)),
             Ok(Heard::No(_)) => Err(Failure::INTERNAL.into()),

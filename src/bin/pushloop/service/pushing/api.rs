@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::{Pushing, UNAUTHORIZED, close, today};
 use crate::{
     auth::{Action, Principal},
+    broker::Lists,
     gate::TurnedAway,
     presence::companion,
     publish::{Answer, Except, Form, Item, Plan},
@@ -173,11 +174,12 @@ impl Service {
                 let list = Self::list_of(channel, &topic);
                 let latest = (info_of(request).cache && pusher::is_cache(channel)).then_some(topic);
                 let names: Vec<_> = latest.into_iter().chain(list).collect();
-                self.tell_figures_of(hub, (id, request), (app, &path), &names)
+                self.tell_figures_of(hub, (id, request), (app, &path), (&names, Lists::Count))
             }
             ("GET", ["channels", channel, "users"]) => {
                 let list = Self::list_of(channel, &self.topic_of(app, channel)?);
-                self.tell_figures_of(hub, (id, request), (app, &path), list.as_slice())
+                let wanted = (list.as_slice(), Lists::Members);
+                self.tell_figures_of(hub, (id, request), (app, &path), wanted)
             }
             ("GET", _) => self.tell_figures(hub, (id, request), app, &path),
             ("POST", ["users", user, "terminate_connections"]) => {
@@ -250,9 +252,9 @@ impl Service {
         hub: &mut Hub,
         asker: (RequestId, &Request),
         (app, path): (usize, &[&str]),
-        names: &[String],
+        (names, lists): (&[String], Lists),
     ) -> Answered {
-        match self.hears_for_api(hub, asker, names)? {
+        match self.hears_for_api(hub, asker, names, lists)? {
             true => self.tell_figures(hub, asker, app, path),
             false => Ok(None),
         }
@@ -269,8 +271,9 @@ impl Service {
         hub: &mut Hub,
         (id, request): (RequestId, &Request),
         names: &[String],
+        lists: Lists,
     ) -> Result<bool, Refusal> {
-        match self.hear(hub, names, &[]) {
+        match self.hear(hub, names, &[], lists) {
             Heard::Yes => Ok(true),
             Heard::Once(number) => {
                 self.wait_for_broker(hub, number, (id, request), Door::Api);
@@ -353,7 +356,7 @@ impl Service {
         Events { items, lists, .. }: Events,
         body: &Value,
     ) -> Answered {
-        if !self.hears_for_api(hub, asker, &lists)? {
+        if !self.hears_for_api(hub, asker, &lists, Lists::Count)? {
             return Ok(None);
         }
         if items.is_empty() {
@@ -367,8 +370,7 @@ impl Service {
     fn counts(&self, hub: &Hub, channel: &str, topic: &str, info: Info) -> Value {
         let mut counts = Map::new();
         if info.users && Kind::of(channel) == Some(Kind::Presence) {
-            let users = self.presence.as_ref().map_or(0, |presence| presence.count(topic));
-            counts.insert("user_count".to_owned(), users.into());
+            counts.insert("user_count".to_owned(), self.member_count(topic).into());
         }
         if info.subscriptions {
             let count = hub.subscriber_count(topic);
@@ -409,8 +411,7 @@ impl Service {
         let mut told = self.counts(hub, channel, &topic, info);
         // Members are those of all servers, and subscribers those of this one.
         let is_shared = is_presence && self.broker.is_some();
-        let has_members =
-            is_shared && self.presence.as_ref().is_some_and(|it| it.count(&topic) > 0);
+        let has_members = is_shared && self.member_count(&topic) > 0;
         told["occupied"] = (has_members || hub.subscriber_count(&topic) > 0).into();
         if info.cache && pusher::is_cache(channel) {
             self.gate

@@ -7,6 +7,7 @@ use pushloop::{ConnId, Hub, Presence, SubscribeError};
 use super::{MEMBER_ID_BYTES_MAX, clients::Channel, tell, webhooks::WebhookEvent};
 use crate::{
     auth::Action,
+    broker::Lists,
     presence,
     pusher::{self, ChannelData, Kind},
     service::{Service, brokering::Brokering, hearing::Heard},
@@ -81,7 +82,7 @@ impl Service {
         }
         let list = (kind == Kind::Presence).then(|| presence::companion(&topic));
         let names: Vec<_> = std::iter::once(topic.clone()).chain(list).collect();
-        match self.hear_for(hub, (id, bytes), &names, &[]) {
+        match self.hear_for(hub, (id, bytes), &names, &[], Lists::Members) {
             Ok(Heard::Yes) => Ok(Join { topic, kind }),
             Ok(Heard::Once(number)) => Err(NotJoined::Yet(number)),
             Ok(Heard::No(why)) | Err(why) => Err(NotJoined::NotNow(why)),
