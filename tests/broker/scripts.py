@@ -1,7 +1,9 @@
-"""The scripts that Redis runs: what becomes of their order where it forgets them."""
+"""The scripts that Redis runs: what becomes of their order where it forgets them, and of leases where its clock is set."""
 
 import asyncio
+from pathlib import Path
 
+from members import LEASE
 from world import FULL, PATIENCE
 
 
@@ -45,4 +47,30 @@ async def scripts_that_are_forgotten_change_no_order(world):
         assert await asyncio.gather(*heard) == [count] * 2
 
 
-CHECKS = [scripts_that_are_forgotten_change_no_order]
+async def a_clock_that_is_set_back_keeps_nobody_for_long(world):
+    """The clock of Redis goes back by an hour: who renews is there, and who does not is over when its lease would be."""
+
+    def renew(now, node="a", is_new="0"):
+        sources = Path(__file__).parents[2] / "src/bin/pushloop/broker"
+        script = "".join((sources / f"{it}.lua").read_text() for it in ("append", "lease"))
+        assert script.count("redis.call('TIME')") == 1
+        script = script.replace("redis.call('TIME')", f"{{{now}, 0}}")
+        arguments = (node, str(LEASE * 1000), is_new, "", "7000", "lists:", "")
+        return world.redis.ask("EVAL", script, "3", "nodes", "over", "leases", *arguments).split()
+
+    await world.begin(nodes=0)
+    await world.until(world.redis.answers)
+    now = 1_700_000_000
+    assert renew(now, "a", "1") == renew(now, "b", "1") == ["held"]
+    now += 3
+    assert renew(now) == ["held"]
+    now -= 3600
+    told = []
+    for passed in range(0, 40, 3):
+        told.append(renew(now + passed))
+    over = [nth * 3 for nth, it in enumerate(told) if it == ["held", "b"]]
+    assert over[:1] == [LEASE], told
+    assert all(it[0] == "held" for it in told), told
+
+
+CHECKS = [scripts_that_are_forgotten_change_no_order, a_clock_that_is_set_back_keeps_nobody_for_long]

@@ -23,6 +23,11 @@ elseif ARGV[3] == '1' and ARGV[7] ~= '' then
     -- It was away for so long that it was taken for gone.
     answer = {'anew'}
 end
+-- Where the clock was set back, no lease is longer for it than one that is renewed now.
+local latest = string.format('%.0f', now + lease)
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. latest, '+inf', 'LIMIT', 0, 16)) do
+    redis.call('ZADD', KEYS[1], latest, node)
+end
 local over = {}
 if now >= patience then
     over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 16)
