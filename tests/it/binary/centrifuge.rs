@@ -175,6 +175,30 @@ fn a_connection_has_so_many_channels_and_no_more() {
     assert_eq!(error(&answers(&mut client, subscribe(128).to_string(), 1)[0]), (130, 0));
 }
 
+/// Who comes and goes is one more of a connection's topics: where there is no room for both, neither begins.
+#[test]
+fn one_that_would_hear_who_comes_has_room_for_that_or_is_refused() {
+    let (_server, address) = server(&["--presence"]);
+    let mut client = connected(&address, "");
+    let subscribe = |nth| json!({ "id": nth, "subscribe": { "channel": format!("c{nth}") } });
+    let frame: Vec<_> = (2..129).map(|nth| subscribe(nth).to_string()).collect();
+    let told = answers(&mut client, frame.join("\n"), 127);
+    assert!(told.iter().all(|it| it["subscribe"].is_object()), "{told:?}");
+    let hears = r#"{"id":200,"subscribe":{"channel":"a","join_leave":true}}"#;
+    assert_eq!(error(&answers(&mut client, hears, 1)[0]), (200, 106));
+    // It has the one topic still.
+    assert_eq!(error(&answers(&mut client, subscribe(129).to_string(), 1)[0]), (129, 0));
+    let unsubscribe = |nth| json!({ "id": nth, "unsubscribe": { "channel": format!("c{nth}") } });
+    let frame = [unsubscribe(128), unsubscribe(129)].map(|it| it.to_string());
+    answers(&mut client, frame.join("\n"), 2);
+    let told = answers(&mut client, hears, 2);
+    assert!(told[0]["subscribe"].is_object(), "{told:?}");
+    assert!(told[1]["push"]["join"].is_object(), "{told:?}");
+    let mut other = connected(&address, "");
+    answers(&mut other, r#"{"id":2,"subscribe":{"channel":"a"}}"#, 1);
+    assert!(read_json(&mut client)["push"]["join"].is_object());
+}
+
 #[test]
 fn a_frame_may_be_full_of_commands_and_not_longer_than_its_limit() {
     let (_server, address) = server(&[]);

@@ -47,9 +47,9 @@ impl Service {
         Ok(self.hear(hub, names, after, lists))
     }
 
-    /// Whether the connection may have one more topic than those that it has.
-    pub(super) fn has_topic_left(hub: &Hub, id: ConnId) -> bool {
-        hub.topics_of(id).count() < hub.config().topics_per_connection_max
+    /// Whether the connection may have so many topics more than those that it has.
+    pub(super) fn has_topics_left(hub: &Hub, id: ConnId, more: usize) -> bool {
+        hub.topics_of(id).count() + more <= hub.config().topics_per_connection_max
     }
 
     /// The same, counting the topics for which its waiting commands have asked the broker: no more are asked for ahead.

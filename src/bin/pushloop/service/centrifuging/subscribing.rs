@@ -104,7 +104,14 @@ impl Service {
         {
             return Err(Failure::UNRECOVERABLE_POSITION.into());
         }
-        let begin = self.begin_channel(hub, session, out.id(), name, &asked.since)?;
+        if hears_joins {
+            hub.subscribe(out.id(), &joins(name)).map_err(full)?;
+        }
+        let begun = self.begin_channel(hub, session, out.id(), name, &asked.since);
+        if begun.is_err() && hears_joins {
+            hub.unsubscribe(out.id(), &joins(name));
+        }
+        let begin = begun?;
         let left = expires.map(|end| left(hub, end));
         out.answer(id, &Ok(Answer::Subscribe(begin.subscribed(hub, name, left))));
         if let Some(sub) = session.subs.get_mut(name) {
@@ -167,8 +174,7 @@ impl Service {
         if !self.is_heard(hub, name) {
             return Err(Failure::INTERNAL.into());
         }
-        // What it hears of joins counts, too.
-        if !Self::has_topic_left(hub, id) {
+        if !Self::has_topics_left(hub, id, 1) {
             return Err(Failure::LIMIT_EXCEEDED.into());
         }
         if is_member && let Some(presence) = &self.presence {
@@ -184,10 +190,7 @@ impl Service {
         let what = match place {
             Some(place) => What::After(place),
             None => {
-                hub.subscribe(id, name).map_err(|why| match why {
-                    SubscribeError::TooManyTopics => Failure::LIMIT_EXCEEDED,
-                    _ => Failure::INTERNAL,
-                })?;
+                hub.subscribe(id, name).map_err(full)?;
                 What::Live
             }
         };
@@ -222,7 +225,6 @@ impl Service {
         }
         if let Some(sub) = session.subs.get_mut(name) {
             sub.is_servers = is_servers;
-            sub.hears_joins = sub.hears_joins && hub.subscribe(out.id(), &joins(name)).is_ok();
         }
         self.join(hub, session, out, name);
         out.flush_many(hub);
@@ -366,6 +368,14 @@ impl Service {
     }
 }
 
+/// Why a subscription cannot be.
+fn full(why: SubscribeError) -> Failure {
+    match why {
+        SubscribeError::TooManyTopics | SubscribeError::NameTooLong => Failure::LIMIT_EXCEEDED,
+        _ => Failure::INTERNAL,
+    }
+}
+
 /// Where a client was, if all that came after is kept.
 fn recovery(hub: &Hub, name: &str, since: &Since<'_>) -> Option<Position> {
     hub.topic_options(name).history?;
@@ -375,7 +385,13 @@ fn recovery(hub: &Hub, name: &str, since: &Since<'_>) -> Option<Position> {
 
 /// Tells the clients of a channel that hear of it that one has come or gone. Before its own coming, a client has
 /// to know that it is there.
-fn tell_joins(hub: &mut Hub, own: Option<&mut Out>, name: &str, is_join: bool, who: &Identity) {
+pub(super) fn tell_joins(
+    hub: &mut Hub,
+    own: Option<&mut Out>,
+    name: &str,
+    is_join: bool,
+    who: &Identity,
+) {
     let topic = joins(name);
     if hub.subscriber_count(&topic) == 0 {
         return;

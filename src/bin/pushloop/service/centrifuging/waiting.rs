@@ -113,8 +113,8 @@ impl Service {
         (name, hears_joins): (&str, bool),
         since: &Since<'_>,
     ) -> Result<(), Refused> {
-        // Otherwise it need not be heard.
-        if !Self::has_topic_left(hub, id) {
+        // Otherwise it need not be heard. Who comes and goes is a topic more.
+        if !Self::has_topics_left(hub, id, 1 + usize::from(hears_joins)) {
             return Err(Failure::LIMIT_EXCEEDED.into());
         }
         let joins = hears_joins.then(|| joins(name));

@@ -77,7 +77,7 @@ impl Service {
             return Err(NotJoined::Refused("AuthError", 401, why.into_owned()));
         }
         // Otherwise it need not be heard.
-        if !Self::has_topic_left(hub, id) {
+        if !Self::has_topics_left(hub, id, 1) {
             return Err(full(&SubscribeError::TooManyTopics));
         }
         let list = (kind == Kind::Presence).then(|| presence::companion(&topic));
