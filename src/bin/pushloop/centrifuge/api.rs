@@ -77,6 +77,24 @@ impl Call<'_> {
         }
     }
 
+    /// The one channel that it names, beside those that are published to.
+    pub fn channel(&self) -> Option<&str> {
+        match self {
+            // Of all channels.
+            Self::Unsubscribe { channel, .. } if channel.is_empty() => None,
+            Self::Subscribe { channel, .. } | Self::Unsubscribe { channel, .. } => Some(channel),
+            Self::Presence(name) | Self::PresenceStats(name) | Self::HistoryRemove(name) => {
+                Some(name)
+            }
+            Self::History(asked) => Some(&asked.channel),
+            Self::Publish { .. }
+            | Self::Disconnect { .. }
+            | Self::Refresh { .. }
+            | Self::Channels(_)
+            | Self::Info => None,
+        }
+    }
+
     /// Whether it asks how many there are of something.
     pub fn is_figure(&self) -> bool {
         matches!(self, Self::Channels(_) | Self::Info)

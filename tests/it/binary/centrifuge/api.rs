@@ -30,6 +30,30 @@ fn a_batch_of_histories_is_answered_up_to_its_limit() {
     assert!(replies[given..].iter().all(|it| it["error"]["code"] == 106));
 }
 
+/// What these begin with is how clients are told who comes and goes, and no channel.
+#[test]
+fn the_api_has_no_channel_whose_name_is_for_who_comes_and_goes() {
+    let (_server, address, _files) = guarded(&["--history", "10", "--presence"]);
+    let with_key = format!("X-API-Key: {KEY}\r\n");
+    for method in [
+        "publish",
+        "broadcast",
+        "subscribe",
+        "unsubscribe",
+        "presence",
+        "presence_stats",
+        "history",
+        "history_remove",
+    ] {
+        for (name, is_bad) in [("$joins/x", true), ("x", false)] {
+            let body = json!({ "channel": name, "channels": [name], "user": "u", "data": 1 });
+            let path = format!("POST /api/{method}");
+            let answer = ask_tcp(&address, &path, &with_key, &body.to_string());
+            assert_eq!(answer.contains(r#""code":107"#), is_bad, "{method} {name}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn the_api_takes_its_key_and_no_other() {
     let (_server, address, _files) = guarded(&["--history", "10"]);

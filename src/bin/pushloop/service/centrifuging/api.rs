@@ -22,7 +22,7 @@ use crate::{
     presence::has_members,
     publish::{self, Content, Form, Item, Plan},
     service::{asking::Door, hearing::Heard},
-    topics::{self, Refusal},
+    topics::Refusal,
 };
 
 const PATH: &str = "/api";
@@ -232,7 +232,7 @@ impl Service {
         publication: Published,
         channels: Vec<String>,
     ) -> Result<Plan<'static>, Failure> {
-        if channels.iter().any(|name| topics::check(name, hub.config()).is_err()) {
+        if channels.iter().any(|name| self.check_channel(hub, name).is_err()) {
             return Err(Failure::BAD_REQUEST);
         }
         let who = Principal::PublishKey;
@@ -264,6 +264,9 @@ impl Service {
 
     pub(super) fn call_one(&mut self, hub: &mut Hub, call: Call<'_>, is_confirmed: bool) -> Slot {
         let nothing = || object(&CallResult::Nothing);
+        if call.channel().is_some_and(|name| self.check_channel(hub, name).is_err()) {
+            return Slot::Done("error", Err(Failure::BAD_REQUEST));
+        }
         match call {
             Call::Publish { .. } => Slot::Done("publish", Err(Failure::INTERNAL)),
             Call::Subscribe { whom, channel, since } => {
