@@ -4,6 +4,7 @@ mod api;
 mod connecting;
 mod dues;
 mod identity;
+mod lent;
 mod out;
 mod posted;
 mod reading;
@@ -30,6 +31,7 @@ pub(super) use self::streaming::no_session;
 use self::{
     dues::{Dues, TIMER},
     identity::{Identity, random_uuid},
+    lent::Lent,
     out::Out,
     posted::Posted,
     rooms::{Counted, Rooms},
@@ -80,6 +82,7 @@ pub(super) struct Centrifuge {
     rooms: Rooms,
     counted: Counted,
     at_hand: AtHand,
+    lent: Lent,
     /// Those that tokens name, with their connections.
     users: BTreeMap<Box<str>, BTreeSet<ConnId>>,
 }
@@ -270,7 +273,7 @@ impl Service {
     /// Takes what a client of this protocol has sent. False if it is none.
     pub(super) fn take_frame(&mut self, hub: &mut Hub, id: ConnId, mut frame: &[u8]) -> bool {
         // It is returned: meanwhile, all else is at hand.
-        let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
+        let Some(mut session) = self.centrifuge.take_out(hub, id) else { return false };
         let mut out = Out::new(id, session.way);
         let mut outcome = Ok(());
         while outcome.is_ok() && out.is_taken() {
@@ -296,7 +299,7 @@ impl Service {
     ) {
         let id = out.id();
         out.flush(hub);
-        self.centrifuge.sessions.insert(id, session);
+        self.centrifuge.put_in(id, session);
         if let Err(disconnect) = outcome {
             self.disconnect(hub, id, disconnect.close_code(), disconnect.reason);
         }
@@ -392,9 +395,14 @@ impl Service {
     /// A connection is over.
     pub(super) fn end_centrifuge(&mut self, hub: &mut Hub, id: ConnId) {
         self.leave_channels(hub, id);
-        let Some(session) = self.centrifuge.sessions.remove(id) else { return };
+        if let Some(session) = self.centrifuge.sessions.remove(id) {
+            self.centrifuge.forget_user(session.identity.user(), id);
+        } else if let Some(identity) = self.centrifuge.take_lost(id) {
+            self.end_lost(hub, id, &identity);
+        } else {
+            return;
+        }
         self.centrifuge.dues.remove(id);
-        self.centrifuge.forget_user(session.identity.user(), id);
         self.centrifuge.posted.remove(id);
     }
 
@@ -406,7 +414,7 @@ impl Service {
         self.centrifuge.dues.end_timer();
         for _ in 0..LOOKS_PER_TURN {
             let Some(id) = self.centrifuge.dues.pop_due(hub) else { break };
-            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let Some(mut session) = self.centrifuge.take_out(hub, id) else { continue };
             let mut out = Out::new(id, session.way);
             let outcome = self.look_at_session(hub, &mut session, &mut out);
             self.return_session(hub, session, out, outcome);

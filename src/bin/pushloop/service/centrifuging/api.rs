@@ -367,7 +367,7 @@ impl Service {
             Some((offset, epoch)) => Since { recover: true, epoch: epoch.clone(), offset: *offset },
         };
         for id in self.connections_of(whom) {
-            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let Some(mut session) = self.centrifuge.take_out(hub, id) else { continue };
             let mut out = Out::new(id, session.way);
             let begun = match session.subs.contains(channel) {
                 true => Ok(None),
@@ -395,7 +395,7 @@ impl Service {
         channel: &str,
     ) {
         for id in self.connections_of(whom) {
-            let Some(mut session) = self.centrifuge.sessions.remove(id) else { continue };
+            let Some(mut session) = self.centrifuge.take_out(hub, id) else { continue };
             let mut out = Out::new(id, session.way);
             let is_meant = |name: &str| channel.is_empty() || name == channel;
             let names: Vec<_> = session.subs.keys().filter(|it| is_meant(it)).cloned().collect();

@@ -43,6 +43,12 @@ impl Rooms {
         self.0.iter().map(|(name, room)| (&**name, room.clients.len()))
     }
 
+    /// The channels that a connection is in. All are gone along.
+    pub fn with(&self, id: ConnId) -> Vec<Arc<str>> {
+        let with = self.0.iter().filter(|(_, room)| room.clients.contains(&id));
+        with.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     /// The channel's name, which is kept once for all that have it.
     pub fn enter(&mut self, channel: &str, id: ConnId, user: &str) -> Arc<str> {
         let known = self.0.get_key_value(channel).map(|(name, _)| Arc::clone(name));

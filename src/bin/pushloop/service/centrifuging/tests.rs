@@ -37,3 +37,41 @@ fn an_idle_client_with_one_subscription_holds_at_most_240_bytes() {
     println!("an idle client holds {} bytes", bytes.div_ceil(CLIENTS));
     assert!(bytes <= CLIENT_BYTES_MAX * CLIENTS, "{} bytes", bytes.div_ceil(CLIENTS));
 }
+
+/// What a panic leaves of a client is gone with its connection, whichever way it was lost.
+#[test]
+fn a_client_that_a_panic_has_lost_is_nowhere_once_its_connection_is_over() {
+    let mut server = Server::new(Config::default()).expect("there are descriptors");
+    let hub = server.hub();
+    let mut centrifuge = Centrifuge::default();
+    let ids = [1, 2, 3].map(|index| ConnId::from_bits(1 << 32 | index));
+    let mut enter = |id, user: &str| {
+        let way = Way { transport: Transport::WebSocket, format: Format::Json };
+        centrifuge.sessions.insert(id, Box::new(Session::new(way, None, Principal::Anyone)));
+        centrifuge.rooms.enter("a", id, user);
+        centrifuge.rooms.enter(user, id, user);
+        if !user.is_empty() {
+            centrifuge.users.entry(user.into()).or_default().insert(id);
+        }
+    };
+    enter(ids[0], "ada");
+    enter(ids[1], "");
+    enter(ids[2], "ada");
+    // Two are not put back: the first is found lost when another one is taken out.
+    assert!(
+        centrifuge.take_out(hub, ids[0]).is_some() && centrifuge.take_out(hub, ids[1]).is_some()
+    );
+    for (id, rooms) in [(ids[0], ["a", "ada"]), (ids[1], ["", "a"])] {
+        assert!(centrifuge.sessions.get(id).is_none() && centrifuge.take_lost(id).is_some());
+        assert!(centrifuge.take_lost(id).is_none());
+        let left = centrifuge.forget_everywhere(id);
+        assert_eq!(left.iter().map(|it| &**it).collect::<Vec<_>>(), rooms);
+    }
+    // Who is left is where it was.
+    let session = centrifuge.take_out(hub, ids[2]).expect("it is there");
+    centrifuge.put_in(ids[2], session);
+    assert!(centrifuge.take_lost(ids[2]).is_none());
+    let room = centrifuge.rooms.get("a").expect("one is there");
+    assert_eq!((room.clients.len(), room.users(), centrifuge.rooms.len()), (1, 1, 2));
+    assert_eq!(centrifuge.users["ada"].len(), 1);
+}

@@ -82,7 +82,7 @@ impl Service {
         if self.centrifuge.sessions.get(id).is_none_or(|session| is_refused(session)) {
             return None;
         }
-        let mut session = self.centrifuge.sessions.remove(id)?;
+        let mut session = self.centrifuge.take_out(hub, id)?;
         let mut out = Out::new(id, session.way);
         let read = commands::next(session.way.format, &mut &*bytes);
         let outcome = match (read, said) {
@@ -184,7 +184,7 @@ impl Service {
         if is_behind || sub.is_none_or(|sub| sub.is_servers) {
             return false;
         }
-        let Some(mut session) = self.centrifuge.sessions.remove(id) else { return false };
+        let Some(mut session) = self.centrifuge.take_out(hub, id) else { return false };
         let mut out = Out::new(id, session.way);
         let why = UNSUBSCRIBED_INSUFFICIENT;
         self.unsubscribe_by_server(hub, &mut session, &mut out, channel, why);
