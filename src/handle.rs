@@ -443,5 +443,5 @@ impl fmt::Display for HandleError {
 
 impl error::Error for HandleError {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
