@@ -272,7 +272,7 @@ apart() {
     lints benchmarks benches/compare compare
     suite "test, benchmarks" 1200 cargo test --manifest-path benches/compare/Cargo.toml --target-dir "$target/compare" \
         --no-fail-fast -- --show-output
-    suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 5))"
+    suite "fuzz" "$((full ? 6000 : 1500))" tests/fuzz.sh "$((full ? 600 : 3))"
 }
 
 peer=("$PROGRAMS/examples/client_peer" 127.0.0.1:0)
