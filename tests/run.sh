@@ -381,6 +381,7 @@ step "fmt" 60 cargo fmt --all --check -- --color never
 step "build" 900 cargo test --all-features --no-run
 join tools
 lane peers peers
+yields
 step "clippy, all features" 900 cargo clippy --all-targets --all-features -- -D warnings
 step "clippy, no features" 900 cargo clippy --all-targets --no-default-features -- -D warnings
 # The cfg for the crate alone: what it depends on is there already.
@@ -398,9 +399,9 @@ suite "test, all features" 1800 env RUST_TEST_THREADS=$((2 * $(nproc))) \
 # built with as well.
 exhaustive=(cargo test --release --features deflate,tls --no-fail-fast --test sim --test exhaustive)
 left=$ignored
-# Autobahn waits for the directory as long as this builds, and others for a processor while the tests run.
+# Autobahn waits for the directory as long as this builds.
 step "build, exhaustive" 900 "${exhaustive[@]}" --no-run
-least=$left step "test, exhaustive" 2400 nice -n 5 "${exhaustive[@]}" -- --ignored --show-output
+least=$left step "test, exhaustive" 2400 "${exhaustive[@]}" -- --ignored --show-output
 join peers
 join apart
 

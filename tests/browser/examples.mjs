@@ -47,7 +47,7 @@ class Story {
     Object.assign(this, { app, browser, server, host: new URL(server.url).host });
   }
 
-  check = (what, run) => check(`${name}-${browserName}-${what}`, run);
+  check = (what, run, ms) => check(`${name}-${browserName}-${what}`, run, ms);
   stateIs = (page, state) => page.waitForSelector(`#state[data-state=${state}]`);
   allOpen = () => Promise.all(this.pages.map((page) => this.stateIs(page, "open")));
 

@@ -221,7 +221,7 @@ export default {
       const text = await same(pages);
       assert(text.length > 0, "nothing is left");
       console.log(`figure random concurrent edits that ended in one text: ${EDITS}, ${text.length} characters`);
-    });
+    }, 90_000);
   },
 
   async picture([one, two, three], look) {
