@@ -78,9 +78,14 @@ class Redis:
         self.process.send_signal(signal.SIGCONT)
 
     def ask(self, *words):
-        """What redis-cli prints."""
+        """What redis-cli prints. A sentinel ends all connections of a Redis that it promotes: then it is asked again."""
         run = ["redis-cli", "-p", str(self.port), *words]
-        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.strip()
+        for _ in range(2):
+            asked = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE)
+            if asked.returncode == 0:
+                break
+        asked.check_returncode()
+        return asked.stdout.strip()
 
     async def answers(self):
         """Once it has read its files."""
