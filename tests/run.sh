@@ -24,7 +24,7 @@ export CARGO_TERM_COLOR=never DEBIAN_FRONTEND=noninteractive
 # What makes the next build of a change faster makes this one slower. A panic says where it was without debug information.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export target=${CARGO_TARGET_DIR:-target}
-# Foreign programs have to do with ours as the tests build them, whose assertions are on; in campaigns, as they are shipped.
+# Foreign programs have to do with ours as the tests build them, with assertions on; in campaigns, as they are shipped.
 export PROGRAMS=$target/debug
 [[ ! $full ]] || PROGRAMS=$target/release
 

@@ -48,7 +48,7 @@ async def scripts_that_are_forgotten_change_no_order(world):
 
 
 async def a_clock_that_is_set_back_keeps_nobody_for_long(world):
-    """The clock of Redis goes back by an hour: who renews is there, and who does not is over when its lease would be."""
+    """The clock of Redis goes back by an hour: a node that renews is there, and one that does not is over when its lease would be."""
 
     def renew(now, node="a", is_new="0"):
         sources = Path(__file__).parents[2] / "src/bin/pushloop/broker"

@@ -1,4 +1,4 @@
-//! Compressed messages, by chance: whatever is sent, however it is cut, and whoever lags.
+//! Compressed messages, by chance: whatever is sent, however it is cut, and whichever peers lag.
 
 mod pressure;
 mod streams;

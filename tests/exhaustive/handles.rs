@@ -1,4 +1,4 @@
-//! What other threads send, while those to whom it is sent come and go.
+//! What other threads send, while the connections that it is for come and go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::support::{close, quiet};
 /// Bytes of the frames that [`sends_to_who_comes_and_goes`] gets.
 const FRAME: usize = 2 + 3 * 8;
 
-/// What one of these says: for whom it is, who sent it, and its number.
+/// What one of these says: the connection that it is for, the thread that sent it, and its number.
 fn parts(payload: &[u8]) -> [u64; 3] {
     [0, 8, 16].map(|at| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap()))
 }
@@ -43,7 +43,7 @@ fn sends_to_who_comes_and_goes(per_thread: u64) {
         rest.to_vec()
     };
     thread::scope(|scope| {
-        // It ends with what is found wrong, and with it the senders, who would wait for it.
+        // It ends with what is found wrong, and with it the senders, which would wait for it.
         let mut sim = sim;
         for thread in 0..THREADS {
             let (handle, ids, full) = (handle.clone(), &ids, &full);

@@ -26,7 +26,7 @@ mod way;
 
 use std::{
     collections::VecDeque,
-    iter, mem,
+    mem,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -54,7 +54,7 @@ use leases::Leases;
 use link::draw;
 use publishing::Publishing;
 use shared::{Change, Event, Shared};
-use topics::{Applied, Topics};
+use topics::{Applied, Topics, with_places};
 use way::{Kind, Target, Way};
 
 /// How often the broker is asked to echo. Without an echo for so long, what is heard of it is taken for dead.
@@ -204,8 +204,7 @@ impl Broker {
         after: &[Option<Position>],
         lists: Lists,
     ) -> bool {
-        let after = after.iter().copied().chain(iter::repeat(None));
-        names.iter().zip(after).all(|(name, after)| self.topics.has(hub, name, after, lists))
+        with_places(names, after).all(|(name, after)| self.topics.has(hub, name, after, lists))
     }
 
     /// How many members there are, by a companion topic that is heard, where it is here.

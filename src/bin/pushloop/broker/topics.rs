@@ -31,6 +31,7 @@ use crate::{
 use members::Listing;
 use restoring::restore;
 use waiting::Waiter;
+pub(super) use waiting::with_places;
 
 /// What is held of one topic until it is known where it belongs: what is more is asked for again.
 const EARLY_MAX: usize = 1024;

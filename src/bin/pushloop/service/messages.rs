@@ -71,7 +71,7 @@ impl Service {
         self.ask_about_messages(hub, id);
     }
 
-    /// Asks about the messages that wait, one after another, up to one whose answer has to be waited for.
+    /// Asks about the messages that wait, one after another, up to one that has to wait for its answer.
     fn ask_about_messages(&mut self, hub: &mut Hub, id: ConnId) {
         // At most as many as may wait: each turn takes one of them.
         while let Some(messages) = messages_of(&mut self.topics, &mut self.leaving, id)

@@ -11,7 +11,7 @@ pub struct Run {
     pub commands: Vec<Cmd>,
     /// Their keys are on their way to where they are sent.
     pub asks: bool,
-    /// The broker has not had the scripts: it is given them with the commands, whoever has it forget them again.
+    /// The broker has not had the scripts: it is given them with the commands, also if others have it forget them again.
     pub loads: bool,
 }
 

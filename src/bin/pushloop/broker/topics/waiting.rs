@@ -15,6 +15,14 @@ pub(super) struct Waiter {
     topics: Vec<Arc<str>>,
 }
 
+/// Topics with their places, of which the last may have none.
+pub fn with_places<'a>(
+    names: &'a [String],
+    after: &'a [Option<Position>],
+) -> impl Iterator<Item = (&'a String, Option<Position>)> {
+    names.iter().zip(after.iter().copied().chain(iter::repeat(None)))
+}
+
 impl Topics {
     /// Has topics heard that are not, and the broker asked of those whose places are not here. Gives the number
     /// under which it is told that this is done.
@@ -26,10 +34,9 @@ impl Topics {
         lists: Lists,
     ) -> u64 {
         let number = self.number();
-        let after = after.iter().copied().chain(iter::repeat(None));
         let is_missing =
             |(name, after): &(&String, Option<Position>)| !self.has(hub, name, *after, lists);
-        let missing: Vec<_> = names.iter().zip(after).filter(is_missing).collect();
+        let missing: Vec<_> = with_places(names, after).filter(is_missing).collect();
         let mut waiter = Waiter::default();
         for (name, after) in missing {
             if !self.topics.contains_key(&**name) {

@@ -67,7 +67,7 @@ fn a_client_that_a_panic_has_lost_is_nowhere_once_its_connection_is_over() {
         let left = centrifuge.forget_everywhere(id);
         assert_eq!(left.iter().map(|it| &**it).collect::<Vec<_>>(), rooms);
     }
-    // Who is left is where it was.
+    // The client that is left is where it was.
     let session = centrifuge.take_out(hub, ids[2]).expect("it is there");
     centrifuge.put_in(ids[2], session);
     assert!(centrifuge.take_lost(ids[2]).is_none());
